@@ -1,0 +1,107 @@
+"""The one validated settings tree. Nothing else in the platform reads the environment.
+
+Inference workers run on machines without Django and have a tree of their own,
+``inference_worker.runtime.settings``; the names of both are known here, so that a typing error in any
+``CYLLM_`` name is caught.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from inference_worker.runtime.settings import WorkerSettings
+
+PREFIX = "CYLLM_"
+
+
+class Settings(BaseSettings):
+    """Every setting of gateway, Celery and commands. Times in seconds, sizes in bytes."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore")
+
+    mode: Literal["development", "production"] = Field(
+        "development", description="production refuses weak secrets, debug and open hosts"
+    )
+    database_url: str = Field(
+        description="postgresql://user:password@host:port/name?sslmode=… of the platform's database"
+    )
+    redis_url: str = Field(
+        description="redis://, rediss:// or unix:// address of Redis or Valkey, database number included"
+    )
+    secret_key: SecretStr = Field(
+        min_length=32, description="Django's signing key, 32 characters or more; keep it secret"
+    )
+    allowed_hosts: str = Field(
+        "localhost,127.0.0.1,[::1]", description="host names that are answered, separated by commas"
+    )
+    trusted_proxies: int = Field(
+        0, ge=0, le=8, description="number of reverse proxies in front that append X-Forwarded-For"
+    )
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        "INFO", description="level of the platform's own loggers"
+    )
+    log_format: Literal["text", "json"] = Field("text", description="one line per event, for people or machines")
+    state_dir: Path = Field(Path(".cyllm"), description="folder for static files, logs and other local state")
+
+    gateway_max_requests: int = Field(
+        512, ge=1, description="requests a gateway process carries at once; more get 503 and Retry-After"
+    )
+    max_body_bytes: int = Field(8 * 1024 * 1024, ge=1024, description="largest request body")
+    client_body_timeout_s: float = Field(30.0, gt=0, description="time a client has to send its body")
+    queue_timeout_s: float = Field(60.0, gt=0, description="limit from arrival until an engine has accepted")
+    first_token_timeout_s: float = Field(120.0, gt=0, description="limit from acceptance to the first token")
+    inter_token_timeout_s: float = Field(60.0, gt=0, description="limit between two tokens of a stream")
+    total_timeout_s: float = Field(900.0, gt=0, description="limit for a whole request")
+    stream_comment_s: float = Field(
+        10.0, gt=0, description="a comment line is sent after this long without data, to keep proxies open"
+    )
+    submit_attempts: int = Field(
+        3, ge=1, le=5, description="workers a request is offered to, as long as nothing was sent to the client"
+    )
+
+    database_timeout_s: float = Field(3.0, gt=0, description="limit for connecting and for one statement")
+    key_cache_s: float = Field(
+        0.8, gt=0, le=1.0, description="age at which a cached API key is looked up again"
+    )
+    audit_retention_days: int = Field(90, ge=1, description="age at which audit rows are purged")
+
+
+class SettingsError(SystemExit):
+    """Wrong settings, all of them, as one readable text."""
+
+
+def _unknown(environ: Mapping[str, str]) -> list[str]:
+    known = {PREFIX + name.upper() for name in Settings.model_fields}
+    known |= WorkerSettings.environment_names()
+    found = []
+    for name in sorted(environ):
+        if name.startswith(PREFIX) and name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            found.append(f"{name}: no such setting" + (f"; did you mean {near[0]}?" if near else ""))
+    return found
+
+
+@cache
+def settings() -> Settings:
+    """The settings of this process. Raises SettingsError that lists every fault by name."""
+    faults = _unknown(os.environ)
+    try:
+        loaded = Settings()  # type: ignore[call-arg]  # fields come from the environment
+    except ValidationError as error:
+        for fault in error.errors():
+            name = PREFIX + "_".join(str(part) for part in fault["loc"]).upper()
+            field = Settings.model_fields.get(str(fault["loc"][0])) if fault["loc"] else None
+            accepted = f" ({field.description})" if field and field.description else ""
+            faults.append(f"{name}: {fault['msg']}{accepted}")
+        loaded = None
+    if faults or loaded is None:
+        raise SettingsError("CY-LLM can't start with these settings:\n  " + "\n  ".join(faults))
+    return loaded

@@ -1,0 +1,32 @@
+"""Names of channels, keys and streams in Redis; one place, so that no two processes disagree."""
+
+from __future__ import annotations
+
+from inference_worker.protocol.messages import PROTOCOL_VERSION
+
+FACTS_STREAM = "cyllm:facts"
+FACTS_FIELD = b"fact"
+FACTS_GROUP = "ledger"
+
+WORKER_INDEX = "cyllm:workers"  # sorted set: worker id -> Unix time of the last heartbeat
+GATEWAY_INDEX = "cyllm:gateways"  # sorted set: gateway id -> Unix time of the last sign of life
+
+CHANGES_CHANNEL = "cyllm:changes"  # pub/sub: "key <prefix>", "tenant <uuid>", "models"
+
+HEARTBEAT_INTERVAL_S = 0.5
+HEARTBEAT_EXPIRY_S = 5.0
+
+
+def worker_channel(worker_id: str, boot: str) -> str:
+    """Where a worker listens. A new life has a new channel: nothing old is delivered to it."""
+    return f"cyllm.v{PROTOCOL_VERSION}.worker.{worker_id}.{boot}"
+
+
+def gateway_channel(gateway_id: str) -> str:
+    """Where a gateway process listens; ``gateway_id`` is new with every process."""
+    return f"cyllm.v{PROTOCOL_VERSION}.gateway.{gateway_id}"
+
+
+def worker_key(worker_id: str) -> str:
+    """The expiring key that holds a worker's heartbeat."""
+    return f"cyllm:worker:{worker_id}"
