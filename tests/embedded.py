@@ -1,0 +1,91 @@
+"""The servers that tests use, real ones: ports and environment set at import, started on first use.
+
+Django reads its settings before any fixture runs, so addresses are chosen here and now; a run that needs
+no server starts none.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import redis
+
+from deploy.local.ports import free_port
+from deploy.local.postgres import EmbeddedPostgres
+from deploy.local.processes import Supervisor
+from deploy.local.valkey import EmbeddedValkey
+
+ROOT = Path(tempfile.mkdtemp(prefix="cyllm-tests-"))
+POSTGRES = EmbeddedPostgres(
+    data_dir=ROOT / "postgres",
+    port=free_port(),
+    password=secrets.token_urlsafe(16),
+    options={"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"},
+)
+VALKEY = EmbeddedValkey(
+    data_dir=ROOT / "valkey", port=free_port(), password=secrets.token_urlsafe(16), fsync="no"
+)
+
+
+def _environment() -> None:
+    for name in [name for name in os.environ if name.startswith("CYLLM_")]:
+        del os.environ[name]  # the shell's own settings must not decide what is tested
+    os.environ.update(
+        DJANGO_SETTINGS_MODULE="cyllm_site.settings.test",
+        CYLLM_DATABASE_URL=POSTGRES.url,
+        CYLLM_REDIS_URL=VALKEY.url,
+        CYLLM_SECRET_KEY=secrets.token_urlsafe(48),
+        CYLLM_STATE_DIR=str(ROOT / "state"),
+        HF_HUB_OFFLINE="1",
+        VLLM_NO_USAGE_STATS="1",
+    )
+
+
+_environment()
+
+
+@pytest.fixture(scope="session")
+def test_servers() -> Iterator[Supervisor]:
+    """The supervisor of the test servers; everything is ended and removed with the run."""
+    supervisor = Supervisor(run_dir=ROOT / "run", log_dir=ROOT / "logs", say=print)
+    yield supervisor
+    for name in reversed(supervisor.names()):
+        supervisor.stop(name)
+    shutil.rmtree(ROOT, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def postgres_url(test_servers: Supervisor) -> str:
+    """A running Postgres with a fresh database."""
+    POSTGRES.initialise()
+    test_servers.start(POSTGRES.program())
+    test_servers.wait_until("postgres", POSTGRES.answers, timeout_s=60)
+    POSTGRES.ensure_database()
+    return POSTGRES.url
+
+
+@pytest.fixture(scope="session")
+def redis_url(test_servers: Supervisor) -> str:
+    """A running Valkey with its append-only file on."""
+    test_servers.start(VALKEY.program())
+    test_servers.wait_until("valkey", VALKEY.answers, timeout_s=30)
+    return VALKEY.url
+
+
+@pytest.fixture
+def redis_client(redis_url: str) -> Iterator[redis.Redis]:
+    """A client on the emptied Valkey."""
+    with redis.Redis.from_url(redis_url, socket_timeout=30) as client:
+        client.flushall()
+        yield client
+
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings(postgres_url: str) -> None:
+    """pytest-django asks for this before it makes its database: the server must be up by then."""

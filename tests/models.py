@@ -1,0 +1,66 @@
+"""The models that tests use, made once and kept under ``.cyllm/test-models``."""
+
+from __future__ import annotations
+
+import fcntl
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from deploy.local.model import folder_publish, model_prepare, model_ready
+
+CACHE = Path(__file__).resolve().parents[1] / ".cyllm" / "test-models"
+SEED = 0
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with (CACHE / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # two test runs in one checkout would take each other's folder
+        yield
+
+
+@pytest.fixture(scope="session")
+def smollm2() -> Path:
+    """SmolLM2-135M-Instruct as a model folder."""
+    with _alone():
+        model_prepare(CACHE / "smollm2")
+    return CACHE / "smollm2"
+
+
+@pytest.fixture(scope="session")
+def tiny_model(smollm2: Path) -> Path:
+    """A Llama of two layers with random weights and SmolLM2's tokenizer: quick, and says nothing of sense."""
+    folder = CACHE / "tiny"
+    with _alone():
+        if not model_ready(folder):
+            _make_tiny(smollm2, folder)
+    return folder
+
+
+def _make_tiny(smollm2: Path, folder: Path) -> None:
+    import torch
+    from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
+
+    partial = folder.with_name("tiny.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    tokenizer = AutoTokenizer.from_pretrained(smollm2)
+    config = LlamaConfig(
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        vocab_size=49152,
+        max_position_embeddings=2048,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+    )
+    torch.manual_seed(SEED)
+    LlamaForCausalLM(config).save_pretrained(partial)
+    tokenizer.save_pretrained(partial)
+    folder_publish(partial, folder)

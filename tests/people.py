@@ -1,0 +1,48 @@
+"""The fixed cast: two tenants, an owner, a member and a stranger, a key for each tenant."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:  # pytest imports this before Django is set up
+    from django.contrib.auth.models import User
+
+    from tenants.models import Tenant
+
+PASSWORD = "correct horse battery staple"
+
+
+@dataclass(frozen=True)
+class Cast:
+    """Owner and member belong to acme, the stranger to globex; keys are what a client sends."""
+
+    acme: Tenant
+    globex: Tenant
+    owner: User
+    member: User
+    stranger: User
+    acme_key: str = field(repr=False)
+    globex_key: str = field(repr=False)
+
+
+@pytest.fixture
+def cast(db: None) -> Cast:
+    """The cast, made through the services."""
+    from django.contrib.auth.models import User
+
+    from tenants.services import key_create, membership_set, tenant_create
+
+    acme = tenant_create(slug="acme", name="Acme", actor="tests")
+    globex = tenant_create(slug="globex", name="Globex", actor="tests")
+    owner, member, stranger = (
+        User.objects.create_user(name, password=PASSWORD) for name in ("owner", "member", "stranger")
+    )
+    membership_set(tenant=acme, user=owner, role="owner", actor="tests")
+    membership_set(tenant=acme, user=member, role="member", actor="tests")
+    membership_set(tenant=globex, user=stranger, role="owner", actor="tests")
+    _, acme_key = key_create(tenant=acme, name="acme", actor="tests")
+    _, globex_key = key_create(tenant=globex, name="globex", actor="tests")
+    return Cast(acme, globex, owner, member, stranger, acme_key, globex_key)
