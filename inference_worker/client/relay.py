@@ -1,0 +1,258 @@
+"""The client that reaches workers over the Channels layer, and the streams it hands out."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+from inference_worker.client.directory import REFRESH_INTERVAL_S, WorkerDirectory
+from inference_worker.client.interface import (
+    Call,
+    Lost,
+    NoWorkerError,
+    StreamEvent,
+    TransportError,
+)
+from inference_worker.protocol import codec, names
+from inference_worker.protocol.messages import (
+    Cancel,
+    Command,
+    Event,
+    Failed,
+    Finished,
+    Frame,
+    Heartbeat,
+    Submit,
+)
+from inference_worker.transport.layer import NoReceiver, PubSubChannelLayer
+from inference_worker.transport.link import LinkDown
+
+logger = logging.getLogger("cyllm.relay")
+
+
+class RelayStream:
+    """The events of one attempt; checks their numbers, wakes its reader once per frame."""
+
+    def __init__(self, client: RelayClient, call: Call, attempt: int, worker: Heartbeat) -> None:
+        self.worker_id = worker.worker_id
+        self.attempt = attempt
+        self.request_id = call.request_id
+        self.channel = worker.channel
+        self.cost_tokens = call.cost_tokens
+        self.ended = False
+        self._client = client
+        self._events: list[StreamEvent] = []
+        self._next_index = 0
+        self._waiter: asyncio.Future[None] | None = None
+
+    async def next_events(self, timeout_s: float) -> list[StreamEvent]:
+        """See ``interface.Stream``."""
+        if not self._events:
+            loop = asyncio.get_running_loop()
+            self._waiter = loop.create_future()
+            timer = loop.call_later(max(timeout_s, 0.0), _wake, self._waiter)
+            try:
+                await self._waiter
+            finally:
+                timer.cancel()
+                self._waiter = None
+        events, self._events = self._events, []
+        return events
+
+    def cancel(self, reason: str) -> None:
+        """See ``interface.Stream``."""
+        self._client.send_soon(self.channel, Cancel(request_id=self.request_id, reason=reason))
+
+    def close(self) -> None:
+        """See ``interface.Stream``."""
+        if not self.ended:
+            self.ended = True
+            self.cancel("closed")
+        self._client.forget(self)
+
+    def accept(self, event: Event) -> None:
+        """Take an event from a frame; a missing one ends the stream as lost."""
+        if event.attempt != self.attempt or self.ended:
+            return
+        if event.index != self._next_index:
+            self.lose("events_lost")
+            return
+        self._next_index += 1
+        if isinstance(event, Finished | Failed):
+            self.ended = True
+        self._push(event)
+
+    def lose(self, cause: str) -> None:
+        """End the stream from this side; the worker, if it lives, is told to stop."""
+        if not self.ended:
+            self.cancel(cause)
+            self.ended = True
+            self._push(Lost(cause))
+
+    def _push(self, event: StreamEvent) -> None:
+        self._events.append(event)
+        if self._waiter is not None:
+            _wake(self._waiter)
+
+
+def _wake(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_result(None)
+
+
+class RelayClient:
+    """One per gateway process; ``start`` and ``stop`` belong to the process's life."""
+
+    def __init__(self, redis_url: str, gateway_id: str) -> None:
+        self._channel = names.gateway_channel(gateway_id)
+        self._layer = PubSubChannelLayer(redis_url)
+        self._directory = WorkerDirectory(self._layer)
+        self._streams: dict[str, RelayStream] = {}
+        self._sequences: dict[tuple[str, str], int] = {}
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    async def start(self) -> None:
+        """Connect and begin to listen; without Redis it returns all the same and connects later."""
+        await self._layer.start()
+        with contextlib.suppress(LinkDown):
+            await self._layer.open(self._channel, timeout_s=3.0)
+        for work in (self._receive(), self._directory.keep_fresh(), self._watch_workers()):
+            self._spawn(work)
+
+    async def stop(self) -> None:
+        """Lose every open stream and close."""
+        for stream in list(self._streams.values()):
+            stream.lose("transport_lost")
+        await asyncio.sleep(0)
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._layer.stop()
+
+    def workers(self) -> Sequence[Heartbeat]:
+        """See ``interface.EngineClient``."""
+        return self._directory.workers()
+
+    def healthy(self) -> bool:
+        """See ``interface.EngineClient``."""
+        return self._layer.is_up
+
+    async def submit(self, call: Call, *, attempt: int, excluded: Sequence[str] = ()) -> RelayStream:
+        """See ``interface.EngineClient``. Workers found to be gone are passed over at once."""
+        passed_over = set(excluded)
+        while worker := self._directory.best(call.model, passed_over):
+            stream = RelayStream(self, call, attempt, worker)
+            self._streams[call.request_id] = stream
+            self._directory.charge(worker.worker_id, call.cost_tokens)
+            try:
+                await self._send(worker.channel, self._submit_message(call, attempt))
+            except NoReceiver:
+                self._directory.forget(worker.worker_id)
+                passed_over.add(worker.worker_id)
+                stream.ended = True
+                stream.close()
+            except LinkDown as error:
+                stream.ended = True
+                stream.close()
+                raise TransportError(str(error)) from error
+            except BaseException:
+                stream.close()
+                raise
+            else:
+                return stream
+        raise NoWorkerError(call.model)
+
+    def _submit_message(self, call: Call, attempt: int) -> Submit:
+        return Submit(
+            request_id=call.request_id,
+            attempt=attempt,
+            reply_to=self._channel,
+            operation=call.operation,
+            model=call.model,
+            streamed=call.streamed,
+            body=call.body,
+            correlation_id=call.correlation_id,
+            budget_s=call.budget_s,
+        )
+
+    async def _send(self, channel: str, command: Command) -> None:
+        if not self._layer.is_up:
+            raise LinkDown("Redis can't be reached")
+        await self._layer.send(channel, {"type": "relay.command", "data": codec.encode(command)})
+
+    def send_soon(self, channel: str, command: Command) -> None:
+        """Send without waiting; a worker that is gone needs no telling."""
+
+        async def send() -> None:
+            with contextlib.suppress(NoReceiver, LinkDown):
+                await self._send(channel, command)
+
+        self._spawn(send())
+
+    def forget(self, stream: RelayStream) -> None:
+        """Drop a closed stream. A newer attempt under the same id stays."""
+        self._directory.charge(stream.worker_id, -stream.cost_tokens)
+        if self._streams.get(stream.request_id) is stream:
+            del self._streams[stream.request_id]
+
+    def _spawn(self, work: Any) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _receive(self) -> None:
+        while True:
+            try:
+                message = await self._layer.receive(self._channel)
+            except LinkDown:
+                continue
+            if message["type"] == "layer.gap":
+                self._sequences.clear()
+                self._lose_all("transport_lost")
+                continue
+            try:
+                self._take(codec.decode_frame(message["data"]))
+            except (codec.ProtocolError, KeyError) as error:
+                # What it held is unknown; the numbers of the next frame tell which streams it concerned.
+                logger.error("frame left out: %s", error)
+
+    def _take(self, frame: Frame) -> None:
+        source = (frame.worker_id, frame.boot)
+        expected = self._sequences.get(source, frame.sequence)
+        if frame.sequence < expected:
+            return  # sent again after a broken connection, and already here
+        self._sequences[source] = frame.sequence + 1
+        if frame.sequence > expected:
+            logger.error("%d frames of %s lost", frame.sequence - expected, frame.worker_id)
+            self._lose_all("events_lost", frame.worker_id)
+        streams = self._streams
+        for event in frame.events:
+            if stream := streams.get(event.request_id):
+                stream.accept(event)
+
+    def _lose_all(self, cause: str, worker_id: str | None = None) -> None:
+        for stream in list(self._streams.values()):
+            if worker_id in (None, stream.worker_id):
+                stream.lose(cause)
+
+    async def _watch_workers(self) -> None:
+        """End the streams of workers whose connection or heartbeat is gone."""
+        while True:
+            await asyncio.sleep(REFRESH_INTERVAL_S)
+            channels = sorted({stream.channel for stream in self._streams.values() if not stream.ended})
+            with contextlib.suppress(LinkDown):
+                silent = await self._directory.silent(channels)
+                for stream in list(self._streams.values()):
+                    if stream.channel in silent:
+                        self._directory.forget(stream.worker_id)
+                        stream.lose("worker_died")
+            self._drop_old_sequences()
+
+    def _drop_old_sequences(self) -> None:
+        live = {(worker.worker_id, worker.boot) for worker in self._directory.workers()}
+        busy = {stream.worker_id for stream in self._streams.values()}
+        for source in [s for s in self._sequences if s not in live and s[0] not in busy]:
+            del self._sequences[source]

@@ -1,0 +1,196 @@
+"""One attempt of one request, from Submit to its last event: an ASGI call into the engine."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from inference_worker.protocol.messages import (
+    Accepted,
+    Delta,
+    Event,
+    Failed,
+    FailureKind,
+    Finished,
+    Operation,
+    Outcome,
+    Submit,
+)
+from inference_worker.runtime.engine import Engine, Message
+from inference_worker.runtime.meter import CallMeter, current_meter
+
+logger = logging.getLogger("cyllm.worker.call")
+
+ROUTES = {
+    Operation.CHAT_COMPLETIONS: "/v1/chat/completions",
+    Operation.COMPLETIONS: "/v1/completions",
+}
+ABORT_GRACE_S = 2.0
+ERROR_EVENT = b'data: {"error"'
+MAX_DETAIL = 16_384
+
+
+class EngineCall:
+    """Gives the engine its request and turns what it sends into numbered events."""
+
+    def __init__(self, submit: Submit, engine: Engine, emit: Callable[[Event], None]) -> None:
+        self.submit = submit
+        self.meter = CallMeter(self._accepted)
+        self.outcome = Outcome.FAILED
+        self._engine = engine
+        self._emit = emit
+        self._index = 0
+        self._status = 0
+        self._body = bytearray()
+        self._error: bytes | None = None
+        self._cancel_reason: str | None = None
+        self._body_taken = False
+        self._gone = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def engine_id(self) -> str:
+        """The id under which the engine knows the call; ours without its prefix."""
+        return self.submit.request_id.removeprefix("req_")
+
+    async def run(self) -> None:
+        """Run to the end, whatever it is; the last event is Finished or Failed."""
+        self._task = asyncio.current_task()
+        current_meter.set(self.meter)
+        detail = ""
+        try:
+            await self._engine.app(self._scope(), self._receive, self._send)
+        except asyncio.CancelledError:
+            if self._cancel_reason is None:
+                self.cancel("worker stops")
+        except Exception as error:
+            # The engine's application answers its own errors; what comes through is a broken engine.
+            logger.exception("engine failed on %s", self.submit.correlation_id)
+            detail = f"{type(error).__name__}: {error}"
+        self._conclude(detail)
+
+    def cancel(self, reason: str) -> None:
+        """Tell the engine that the client is gone; cut the call off if it doesn't listen."""
+        if self._cancel_reason is not None:
+            return
+        self._cancel_reason = reason
+        self._engine.count_partial(self.engine_id, self.meter)
+        self._gone.set()
+        if self._task is not None:
+            asyncio.get_running_loop().call_later(ABORT_GRACE_S, self._task.cancel)
+
+    def _accepted(self) -> None:
+        self._emit(
+            Accepted(request_id=self.submit.request_id, attempt=self.submit.attempt, index=self._take_index())
+        )
+
+    def _take_index(self) -> int:
+        index = self._index
+        self._index += 1
+        return index
+
+    def _scope(self) -> Message:
+        path = ROUTES[self.submit.operation]
+        return {
+            "type": "http",
+            # From 2.4 on, Starlette notices a disconnect only when it sends; before, it listens for it.
+            "asgi": {"version": "3.0", "spec_version": "2.3"},
+            "http_version": "1.1",
+            "method": "POST",
+            "scheme": "http",
+            "path": path,
+            "raw_path": path.encode(),
+            "root_path": "",
+            "query_string": b"",
+            "headers": [
+                (b"content-type", b"application/json"),
+                (b"x-request-id", self.engine_id.encode()),
+            ],
+            "client": ("gateway", 0),
+            "server": ("worker", 0),
+            "state": {},
+        }
+
+    async def _receive(self) -> Message:
+        if not self._body_taken:
+            self._body_taken = True
+            return {"type": "http.request", "body": self.submit.body, "more_body": False}
+        await self._gone.wait()
+        return {"type": "http.disconnect"}
+
+    async def _send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self._status = message["status"]
+        elif message["type"] == "http.response.body":
+            self._take_body(message.get("body", b""))
+
+    def _take_body(self, data: bytes) -> None:
+        if not data or self._cancel_reason is not None:
+            return
+        if not (self.submit.streamed and self._status == 200):
+            self._body += data
+        elif data.startswith(ERROR_EVENT):
+            self._error = data
+        elif self._error is None:
+            self._emit(
+                Delta(
+                    request_id=self.submit.request_id,
+                    attempt=self.submit.attempt,
+                    index=self._take_index(),
+                    data=data,
+                )
+            )
+
+    def _conclude(self, detail: str) -> None:
+        if self._cancel_reason is not None:
+            self.outcome = Outcome.CANCELLED
+            self._fail(FailureKind.CANCELLED, 0, self._cancel_reason)
+        elif detail or self._error is not None:
+            self._fail(FailureKind.ENGINE, 500, detail or (self._error or b"").decode(errors="replace"))
+        elif self._status == 200:
+            self.outcome = Outcome.COMPLETED
+            self._emit(self._finished())
+        else:
+            self._fail_with_answer()
+
+    def _finished(self) -> Finished:
+        return Finished(
+            request_id=self.submit.request_id,
+            attempt=self.submit.attempt,
+            index=self._take_index(),
+            data=bytes(self._body),
+            meter=self.meter.reading(),
+        )
+
+    def _fail_with_answer(self) -> None:
+        kind = FailureKind.REQUEST if 400 <= self._status < 500 else FailureKind.ENGINE
+        if self._status in (502, 503, 504):
+            kind = FailureKind.UPSTREAM
+        self._fail(kind, self._status, bytes(self._body).decode(errors="replace"))
+
+    def _fail(self, kind: FailureKind, status: int, detail: str) -> None:
+        self._emit(
+            Failed(
+                request_id=self.submit.request_id,
+                attempt=self.submit.attempt,
+                index=self._take_index(),
+                kind=kind,
+                status=status,
+                detail=detail[:MAX_DETAIL],
+                meter=self.meter.reading(),
+            )
+        )
+
+
+def refusal(submit: Submit, why: str) -> Failed:
+    """The answer to a Submit that is not taken."""
+    return Failed(
+        request_id=submit.request_id,
+        attempt=submit.attempt,
+        index=0,
+        kind=FailureKind.REFUSED,
+        status=0,
+        detail=why,
+        meter=CallMeter(lambda: None).reading(),
+    )

@@ -1,0 +1,121 @@
+"""Announces the worker in Redis, from a thread of its own: a busy event loop must not look dead."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import redis
+
+from inference_worker.protocol import codec, names
+from inference_worker.protocol.messages import Heartbeat, WorkerState
+
+logger = logging.getLogger("cyllm.worker.heartbeat")
+
+REDIS_TIMEOUT_S = 2.0
+
+
+@dataclass
+class WorkerStatus:
+    """What the heartbeat tells; written by the event loop, read by the thread."""
+
+    worker_id: str
+    boot: str
+    channel: str
+    models: tuple[str, ...]
+    engine: str
+    hardware: str
+    state: WorkerState = WorkerState.STARTING
+    max_model_len: int = 0
+    running: int = 0
+    waiting: int = 0
+    stage: str = "starting"
+    stage_started: float = field(default_factory=time.monotonic)
+    loop_turned: float = field(default_factory=time.monotonic)
+
+    def enter_stage(self, stage: str) -> None:
+        """Say what is being done now, on the terminal and in the heartbeat."""
+        now = time.monotonic()
+        logger.info("%s (previous stage: %.1f s)", stage, now - self.stage_started)
+        self.stage, self.stage_started = stage, now
+
+    def message(self) -> Heartbeat:
+        """The heartbeat of this moment."""
+        now = time.monotonic()
+        return Heartbeat(
+            worker_id=self.worker_id,
+            boot=self.boot,
+            channel=self.channel,
+            state=self.state,
+            models=self.models,
+            max_model_len=self.max_model_len,
+            running=self.running,
+            waiting=self.waiting,
+            stage=self.stage,
+            stage_s=round(now - self.stage_started, 3),
+            loop_lag_s=round(now - self.loop_turned, 3),
+            engine=self.engine,
+            hardware=self.hardware,
+            written_at=time.time(),
+        )
+
+
+class HeartbeatThread(threading.Thread):
+    """Writes the status every ``names.HEARTBEAT_INTERVAL_S``, and at once when told."""
+
+    def __init__(self, url: str, status: WorkerStatus) -> None:
+        super().__init__(name="heartbeat", daemon=True)
+        self._redis = redis.Redis.from_url(
+            url, socket_timeout=REDIS_TIMEOUT_S, socket_connect_timeout=REDIS_TIMEOUT_S
+        )
+        self._status = status
+        self._changed = threading.Event()
+        self._ended = threading.Event()
+        self._reachable = True
+
+    def write_now(self) -> None:
+        """Don't wait for the next turn: the state has changed."""
+        self._changed.set()
+
+    def end(self) -> None:
+        """Stop, and take the entry out of Redis so that nothing more is routed here."""
+        self._ended.set()
+        self._changed.set()
+        self.join(timeout=2 * REDIS_TIMEOUT_S)
+
+    def run(self) -> None:
+        while not self._ended.is_set():
+            self._attempt(self._write)
+            self._changed.wait(names.HEARTBEAT_INTERVAL_S)
+            self._changed.clear()
+        self._attempt(self._remove)
+        self._redis.close()
+
+    def _attempt(self, action: Callable[[], None]) -> None:
+        try:
+            action()
+        except redis.RedisError as error:
+            if self._reachable:
+                logger.warning("heartbeat not written: %s", type(error).__name__)
+            self._reachable = False
+        else:
+            if not self._reachable:
+                logger.info("heartbeat is written again")
+            self._reachable = True
+
+    def _write(self) -> None:
+        message = self._status.message()
+        with self._redis.pipeline(transaction=False) as pipe:
+            key = names.worker_key(message.worker_id)
+            pipe.set(key, codec.encode(message), px=int(names.HEARTBEAT_EXPIRY_S * 1000))
+            pipe.zadd(names.WORKER_INDEX, {message.worker_id: message.written_at})
+            pipe.execute()
+
+    def _remove(self) -> None:
+        with self._redis.pipeline(transaction=False) as pipe:
+            pipe.delete(names.worker_key(self._status.worker_id))
+            pipe.zrem(names.WORKER_INDEX, self._status.worker_id)
+            pipe.execute()

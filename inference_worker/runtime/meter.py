@@ -1,0 +1,84 @@
+"""Counts what an attempt uses, at the engine's own output."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextvars import ContextVar
+from typing import Any
+
+from inference_worker.protocol.messages import Meter
+
+current_meter: ContextVar[CallMeter | None] = ContextVar("current_meter", default=None)
+
+
+class CallMeter:
+    """The count of one attempt. An attempt may hold several prompts and choices; they add up."""
+
+    def __init__(self, on_accepted: Callable[[], None]) -> None:
+        self._on_accepted = on_accepted
+        self._started = time.monotonic()
+        self._accepted = False
+        self._first_token_s: float | None = None
+        self._queue_s: float | None = None
+        self._prompt: dict[str, int] = {}
+        self._cached: dict[str, int] = {}
+        self._completion: dict[str, int] = {}
+
+    def accepted(self) -> None:
+        """The engine has taken (a part of) the call."""
+        if not self._accepted:
+            self._accepted = True
+            self._on_accepted()
+
+    def observe_output(self, output: Any) -> None:
+        """Count a vLLM RequestOutput, of which the stream yields only what is new (delta outputs) and
+        the plain call one at the end.
+        """
+        part = output.request_id
+        new = sum(len(choice.token_ids) for choice in output.outputs)
+        if new and self._first_token_s is None:
+            self._first_token_s = time.monotonic() - self._started
+        if part not in self._prompt:
+            self._prompt[part] = len(output.prompt_token_ids or ())
+            self._cached[part] = output.num_cached_tokens or 0
+            self._observe_times(output.metrics)
+        self._completion[part] = self._completion.get(part, 0) + new
+
+    def _observe_times(self, times: Any) -> None:
+        if times is None or not times.scheduled_ts:
+            return
+        waited = times.scheduled_ts - times.queued_ts
+        self._queue_s = max(self._queue_s or 0.0, waited)
+
+    def observe_usage(self, usage: dict[str, Any]) -> None:
+        """Take the ``usage`` object of a remote engine; it counts the whole call so far."""
+        self._prompt["remote"] = int(usage.get("prompt_tokens") or 0)
+        self._completion["remote"] = int(usage.get("completion_tokens") or 0)
+        details = usage.get("prompt_tokens_details") or {}
+        self._cached["remote"] = int(details.get("cached_tokens") or 0)
+
+    def observe_first_token(self) -> None:
+        """A remote engine's first piece of content has come."""
+        if self._first_token_s is None:
+            self._first_token_s = time.monotonic() - self._started
+
+    def observe_piece(self) -> None:
+        """A piece of content from an engine that counts only at the end: one token, until it says."""
+        self._completion["remote"] = self._completion.get("remote", 0) + 1
+
+    def observe_generated(self, part: str, tokens: int, prompt_tokens: int) -> None:
+        """The engine's own count for a part that has yielded nothing yet (a plain call, stopped)."""
+        self._completion[part] = max(self._completion.get(part, 0), tokens)
+        self._prompt.setdefault(part, prompt_tokens)
+
+    def reading(self) -> Meter:
+        """The count so far."""
+        return Meter(
+            prompt_tokens=sum(self._prompt.values()),
+            completion_tokens=sum(self._completion.values()),
+            cached_tokens=sum(self._cached.values()),
+            queue_s=self._queue_s,
+            first_token_s=self._first_token_s,
+            total_s=time.monotonic() - self._started,
+        )

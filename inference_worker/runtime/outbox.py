@@ -1,0 +1,103 @@
+"""Collects the events of all streams and sends one frame per engine step to each gateway."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable
+
+from inference_worker.protocol import codec
+from inference_worker.protocol.messages import Event, Frame
+from inference_worker.transport.layer import NoReceiver, PubSubChannelLayer
+from inference_worker.transport.link import LinkDown
+
+logger = logging.getLogger("cyllm.worker.outbox")
+
+SIGN_OF_LIFE_S = 1.0
+RETRY_INTERVAL_S = 0.1
+GIVE_UP_S = 10.0
+TURNS_PER_STEP = 3  # loop turns in which the streams of one engine step pass through vLLM's application
+
+
+class _Lane:
+    """The way to one gateway: what waits for the next frame, and the frames' numbers."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+        self.wake = asyncio.Event()
+        self.sequence = 0
+        self.task: asyncio.Task[None] | None = None
+
+
+class Outbox:
+    """``put`` never waits. A gateway that no longer listens is reported once through ``on_gone``."""
+
+    def __init__(
+        self, layer: PubSubChannelLayer, worker_id: str, boot: str, on_gone: Callable[[str], None]
+    ) -> None:
+        self._layer, self._worker_id, self._boot = layer, worker_id, boot
+        self._on_gone = on_gone
+        self._lanes: dict[str, _Lane] = {}
+
+    def put(self, reply_to: str, event: Event) -> None:
+        """Send with the next frame to this gateway."""
+        lane = self._lanes.get(reply_to)
+        if lane is None:
+            lane = self._lanes[reply_to] = _Lane()
+            lane.task = asyncio.create_task(self._run(reply_to, lane), name=f"lane-{reply_to}")
+        lane.events.append(event)
+        lane.wake.set()
+
+    async def flush(self, timeout_s: float) -> None:
+        """Wait until everything is sent, for ``timeout_s`` at most."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                while any(lane.events or lane.wake.is_set() for lane in self._lanes.values()):
+                    await asyncio.sleep(0.01)
+
+    async def stop(self) -> None:
+        """Stop all lanes; what has not been sent is dropped."""
+        tasks = [lane.task for lane in self._lanes.values() if lane.task]
+        self._lanes.clear()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _run(self, reply_to: str, lane: _Lane) -> None:
+        while await self._send_next(reply_to, lane):
+            pass
+        self._lanes.pop(reply_to, None)
+        self._on_gone(reply_to)
+
+    async def _send_next(self, reply_to: str, lane: _Lane) -> bool:
+        """Send one frame, empty if nothing came for a while; false if the gateway is gone."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(SIGN_OF_LIFE_S):
+                await lane.wake.wait()
+        for _ in range(TURNS_PER_STEP if lane.events else 0):
+            await asyncio.sleep(0)
+        events, lane.events = tuple(lane.events), []
+        frame = Frame(worker_id=self._worker_id, boot=self._boot, sequence=lane.sequence, events=events)
+        lane.sequence += 1
+        sent = await self._deliver(reply_to, codec.encode(frame))
+        if not lane.events:
+            lane.wake.clear()
+        return sent
+
+    async def _deliver(self, reply_to: str, data: bytes) -> bool:
+        """Send until Redis has confirmed. The same frame may arrive twice; its number tells."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + GIVE_UP_S
+        while loop.time() < deadline:
+            try:
+                await self._layer.send(reply_to, {"type": "relay.frame", "data": data})
+            except NoReceiver:
+                logger.info("gateway %s does not listen any more", reply_to)
+                return False
+            except LinkDown:
+                await asyncio.sleep(RETRY_INTERVAL_S)
+            else:
+                return True
+        logger.error("Redis away for %d s: the streams of %s are given up", GIVE_UP_S, reply_to)
+        return False

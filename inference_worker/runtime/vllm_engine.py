@@ -1,0 +1,195 @@
+"""vLLM inside the worker process: its own ASGI application, called without a socket."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shlex
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from inference_worker.runtime.engine import (
+    AsgiApplication,
+    Engine,
+    EngineStartError,
+    Message,
+    ReportStage,
+)
+from inference_worker.runtime.hardware import EngineChoice, Hardware, checkpoint_dtype, choose_engine
+from inference_worker.runtime.meter import CallMeter, current_meter
+from inference_worker.runtime.orphans import end_children_with_us
+from inference_worker.runtime.settings import WorkerSettings
+
+HEALTH_INTERVAL_S = 0.5
+ID_PREFIXES = ("chatcmpl-", "cmpl-")
+
+
+@asynccontextmanager
+async def vllm_engine(
+    settings: WorkerSettings, hardware: Hardware, report: ReportStage
+) -> AsyncIterator[Engine]:
+    """Start vLLM for the settings' model and stop it at the end. Raises EngineStartError."""
+    model_path = _checked_model_path(settings)
+    choice = choose_engine(settings, hardware, checkpoint_dtype(model_path))
+    report(f"settings: {choice.reason}")
+    _prepare_environment(settings, hardware)
+    end_children_with_us()
+    report("importing vLLM")
+    from vllm.entrypoints.launchers.api_server.app_state import init_app_state
+    from vllm.entrypoints.launchers.api_server.entry import build_async_engine_client
+    from vllm.entrypoints.launchers.app import build_app
+    from vllm.entrypoints.launchers.cli_args import make_arg_parser
+    from vllm.utils.argparse_utils import FlexibleArgumentParser
+
+    arguments = engine_arguments(settings, hardware, choice)
+    args = make_arg_parser(FlexibleArgumentParser()).parse_args(arguments)
+    report(f"loading weights ({_weights_mib(model_path)} MiB) and reserving the key-value cache")
+    try:
+        async with build_async_engine_client(args) as client:
+            tasks = await client.get_supported_tasks()
+            app = build_app(args, tasks, client.model_config)
+            client.generate = _metered(client.generate)
+            await init_app_state(client, app.state, args, tasks)
+            engine = VllmEngine(client, app, settings.model)
+            report("first token as a self-test")
+            await engine.check()
+            yield engine
+    except (RuntimeError, ValueError, OSError) as error:
+        raise EngineStartError(f"vLLM can't serve {settings.model} from {model_path}: {error}") from error
+
+
+def _checked_model_path(settings: WorkerSettings) -> Path:
+    path = settings.model_path
+    if path is None:
+        raise EngineStartError("CYLLM_WORKER_MODEL_PATH is not set: the engine vllm needs a model folder")
+    if not (path / "config.json").is_file():
+        raise EngineStartError(
+            f"{path} is no model folder: it has no config.json (set CYLLM_WORKER_MODEL_PATH to one)"
+        )
+    return path
+
+
+def _weights_mib(model_path: Path) -> int:
+    return sum(file.stat().st_size for file in model_path.glob("*.safetensors")) // 2**20
+
+
+def _prepare_environment(settings: WorkerSettings, hardware: Hardware) -> None:
+    """vLLM takes these from the environment only; what the operator has set stays."""
+    wanted = {
+        "VLLM_NO_USAGE_STATS": "1",
+        "HF_HUB_OFFLINE": "1",
+        "VLLM_LOGGING_LEVEL": "INFO" if settings.log_level == "DEBUG" else "WARNING",
+    }
+    if hardware.kind == "cpu":
+        wanted |= {
+            # One process for core and executor halves the CPU time per token on few cores.
+            "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+            "OMP_NUM_THREADS": str(settings.threads),
+            "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+            "VLLM_CPU_KVCACHE_SPACE": f"{settings.kv_cache_gib:g}",
+        }
+    for name, value in wanted.items():
+        os.environ.setdefault(name, value)
+
+
+def engine_arguments(settings: WorkerSettings, hardware: Hardware, choice: EngineChoice) -> list[str]:
+    """vLLM's command line for these settings; the operator's own arguments come last and win."""
+    arguments = [
+        *("--model", str(settings.model_path), "--served-model-name", settings.model),
+        *("--dtype", choice.dtype, "--max-num-seqs", str(settings.max_num_seqs)),
+        *("--scheduling-policy", "priority"),
+        "--enable-prompt-tokens-details",
+        "--disable-fastapi-docs",
+    ]
+    if settings.max_model_len:
+        arguments += ["--max-model-len", str(settings.max_model_len)]
+    if choice.eager:
+        arguments.append("--enforce-eager")
+    if hardware.kind == "cpu":
+        arguments += ["--distributed-executor-backend", "uni"]
+    else:
+        arguments += ["--gpu-memory-utilization", str(settings.gpu_memory_utilization)]
+    return arguments + shlex.split(settings.engine_args)
+
+
+def _metered(generate: Any) -> Any:
+    """Wrap ``AsyncLLM.generate`` so that each output passes the meter of the call it belongs to."""
+
+    async def metered(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, None]:
+        meter = current_meter.get()
+        async with aclosing(generate(*args, **kwargs)) as outputs:
+            if meter is not None:
+                meter.accepted()
+            async for output in outputs:
+                if meter is not None:
+                    meter.observe_output(output)
+                yield output
+
+    return metered
+
+
+class VllmEngine:
+    """See ``engine.Engine``."""
+
+    def __init__(self, client: Any, app: AsgiApplication, model: str) -> None:
+        self.app = app
+        self.max_model_len: int = client.model_config.max_model_len
+        self.description = "vllm"
+        self._client = client
+        self._model = model
+
+    def running(self) -> int:
+        """Requests in the engine's output processor: it holds one state for each unfinished request."""
+        return len(self._client.output_processor.request_states)
+
+    def count_partial(self, request_id: str, meter: CallMeter) -> None:
+        """See ``engine.Engine``: vLLM keeps the number of generated tokens in each request's statistics."""
+        ours = tuple(prefix + request_id for prefix in ID_PREFIXES)
+        for state in self._client.output_processor.request_states.values():
+            if state.external_req_id.startswith(ours) and state.stats is not None:
+                meter.observe_generated(
+                    state.external_req_id, state.stats.num_generation_tokens, state.prompt_len
+                )
+
+    async def failed(self) -> str:
+        """See ``engine.Engine``."""
+        while not self._client.errored:
+            await asyncio.sleep(HEALTH_INTERVAL_S)
+        return "the engine process has ended"
+
+    async def check(self) -> None:
+        """Generate one token through the same application that requests use. Raises EngineStartError."""
+        body = {"model": self._model, "prompt": "1", "max_tokens": 1, "temperature": 0}
+        status = 0
+        answer = bytearray()
+        pending = [{"type": "http.request", "body": json.dumps(body).encode(), "more_body": False}]
+
+        async def receive() -> Message:
+            if pending:
+                return pending.pop()
+            await asyncio.Event().wait()
+            raise AssertionError
+
+        async def send(message: Message) -> None:
+            nonlocal status
+            status = message.get("status", status)
+            answer.extend(message.get("body", b""))
+
+        scope: Message = {
+            "type": "http",
+            "http_version": "1.1",
+            "method": "POST",
+            "scheme": "http",
+            "path": "/v1/completions",
+            "raw_path": b"/v1/completions",
+            "root_path": "",
+            "query_string": b"",
+            "headers": [(b"content-type", b"application/json"), (b"x-request-id", b"self-test")],
+            "state": {},
+        }
+        await self.app(scope, receive, send)
+        if status != 200:
+            raise EngineStartError(f"the self-test was answered with {status}: {answer.decode()[:500]}")
