@@ -1,0 +1,140 @@
+"""An OpenAI-speaking engine that produces faults on demand: ``python -m tests.faulty_engine PORT``.
+
+The last user message says what happens, e.g. ``pieces=20 gap=0.1`` or ``hang_first``; see ``Script``. It
+stands where a real engine can't be made to fail at a chosen moment, and nowhere else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+OPEN: set[int] = set()
+SEEN: list[dict[str, Any]] = []
+
+
+class Script:
+    """``pieces=N gap=S first=S``, and flags: ``hang_first hang_mid error_400 error_500 error_mid cut_mid``."""
+
+    def __init__(self, text: str) -> None:
+        words = dict(word.partition("=")[::2] for word in text.split())
+        self.pieces = int(words.get("pieces", 3))
+        self.gap_s = float(words.get("gap", 0))
+        self.first_s = float(words.get("first", 0))
+        self.flags = set(words)
+
+
+def _script(call: dict[str, Any]) -> Script:
+    messages = call.get("messages")
+    return Script(messages[-1]["content"] if messages else call["prompt"])
+
+
+def _usage(script: Script) -> dict[str, int]:
+    return {
+        "prompt_tokens": 7,
+        "completion_tokens": script.pieces,
+        "total_tokens": 7 + script.pieces,
+    }
+
+
+def _answer(call: dict[str, Any], script: Script) -> dict[str, Any]:
+    text = "".join(f"w{n} " for n in range(script.pieces))
+    return {
+        "id": "upstream-id",
+        "object": "chat.completion",
+        "created": int(time.time()),
+        "model": call["model"],
+        "choices": [
+            {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
+        ],
+        "usage": _usage(script),
+    }
+
+
+def _event(call: dict[str, Any], **fields: Any) -> str:
+    chunk = {"id": "upstream-id", "object": "chat.completion.chunk", "model": call["model"], **fields}
+    return f"data: {json.dumps(chunk)}\n\n"
+
+
+async def _events(call: dict[str, Any], script: Script) -> AsyncIterator[str]:
+    token = id(script)
+    OPEN.add(token)
+    try:
+        await asyncio.sleep(3600 if "hang_first" in script.flags else script.first_s)
+        for n in range(script.pieces):
+            if n == script.pieces // 2:
+                if "hang_mid" in script.flags:
+                    await asyncio.sleep(3600)
+                if "cut_mid" in script.flags:
+                    raise ConnectionResetError
+                if "error_mid" in script.flags:
+                    yield 'data: {"error": {"message": "internal text of the engine", "code": 500}}\n\n'
+                    yield "data: [DONE]\n\n"
+                    return
+            delta = {"index": 0, "delta": {"content": f"w{n} "}, "finish_reason": None}
+            yield _event(call, choices=[delta])
+            await asyncio.sleep(script.gap_s)
+        yield _event(call, choices=[{"index": 0, "delta": {}, "finish_reason": "stop"}])
+        if (call.get("stream_options") or {}).get("include_usage"):
+            yield _event(call, choices=[], usage=_usage(script))
+        yield "data: [DONE]\n\n"
+    finally:
+        OPEN.discard(token)
+
+
+async def complete(request: Request) -> Response:
+    """Both generating routes."""
+    call = await request.json()
+    SEEN.append(call)
+    script = _script(call)
+    if "error_400" in script.flags:
+        message = "This model's maximum context length is 16 tokens. However, you requested 99 tokens."
+        return JSONResponse({"error": {"message": message, "type": "BadRequestError", "code": 400}}, 400)
+    if "error_500" in script.flags:
+        return JSONResponse({"error": {"message": "internal text of the engine", "code": 500}}, 500)
+    if call.get("stream"):
+        return StreamingResponse(_events(call, script), media_type="text/event-stream")
+    token = id(script)
+    OPEN.add(token)
+    try:
+        wait_s = 3600 if "hang_first" in script.flags else script.first_s + script.gap_s * script.pieces
+        for _ in range(int(wait_s / 0.02)):
+            if await request.is_disconnected():
+                break
+            await asyncio.sleep(0.02)
+    finally:
+        OPEN.discard(token)
+    return JSONResponse(_answer(call, script))
+
+
+async def models(request: Request) -> Response:
+    """What a worker asks to see whether the engine lives."""
+    return JSONResponse({"object": "list", "data": [{"id": "upstream", "object": "model"}]})
+
+
+async def state(request: Request) -> Response:
+    """For tests: open requests, and the bodies seen."""
+    return JSONResponse({"open": len(OPEN), "seen": SEEN})
+
+
+app = Starlette(
+    routes=[
+        Route("/v1/chat/completions", complete, methods=["POST"]),
+        Route("/v1/completions", complete, methods=["POST"]),
+        Route("/v1/models", models),
+        Route("/state", state),
+    ]
+)
+
+if __name__ == "__main__":
+    uvicorn.run(app, host="127.0.0.1", port=int(sys.argv[1]), log_level="critical")

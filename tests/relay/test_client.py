@@ -1,0 +1,271 @@
+"""The relay client against a worker written out by hand on the real transport: numbers, gaps, deaths."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+import pytest
+import redis
+
+from inference_worker.client.interface import Call, Lost, NoWorkerError, StreamEvent, TransportError
+from inference_worker.client.relay import RelayClient, RelayStream
+from inference_worker.protocol import codec, names
+from inference_worker.protocol.messages import (
+    Accepted,
+    Cancel,
+    Command,
+    Delta,
+    Event,
+    Finished,
+    Frame,
+    Heartbeat,
+    Meter,
+    Operation,
+    Submit,
+    WorkerState,
+)
+from inference_worker.transport.layer import PubSubChannelLayer
+
+
+@dataclass
+class HandWorker:
+    """A worker whose every frame is written by the test."""
+
+    layer: PubSubChannelLayer
+    redis: redis.Redis
+    worker_id: str
+    boot: str = "b1"
+    sequence: int = 0
+
+    @property
+    def channel(self) -> str:
+        return names.worker_channel(self.worker_id, self.boot)
+
+    async def announce(self, state: WorkerState = WorkerState.READY) -> None:
+        beat = Heartbeat(
+            worker_id=self.worker_id,
+            boot=self.boot,
+            channel=self.channel,
+            state=state,
+            models=("m",),
+            max_model_len=100,
+            running=0,
+            waiting=0,
+            stage="ready",
+            stage_s=0.0,
+            loop_lag_s=0.0,
+            engine="test",
+            hardware="test",
+            written_at=time.time(),
+        )
+        await self.layer.open(self.channel)
+        self.redis.set(names.worker_key(self.worker_id), codec.encode(beat), ex=60)
+        self.redis.zadd(names.WORKER_INDEX, {self.worker_id: time.time()})
+
+    async def command(self) -> Command:
+        message = await asyncio.wait_for(self.layer.receive(self.channel), 3)
+        return codec.decode_command(message["data"])
+
+    async def send(self, reply_to: str, *events: Event, skip: int = 0, repeat: int = 1) -> None:
+        self.sequence += skip
+        frame = Frame(worker_id=self.worker_id, boot=self.boot, sequence=self.sequence, events=events)
+        for _ in range(repeat):
+            await self.layer.send(reply_to, {"type": "relay.frame", "data": codec.encode(frame)})
+        self.sequence += 1
+
+
+def accepted(index: int = 0, attempt: int = 1) -> Accepted:
+    return Accepted(request_id="req_1", attempt=attempt, index=index)
+
+
+def delta(index: int, data: bytes = b"x", attempt: int = 1) -> Delta:
+    return Delta(request_id="req_1", attempt=attempt, index=index, data=data)
+
+
+def finished(index: int, attempt: int = 1) -> Finished:
+    return Finished(request_id="req_1", attempt=attempt, index=index, data=b"", meter=Meter())
+
+
+CALL = Call(
+    request_id="req_1",
+    correlation_id="c",
+    operation=Operation.CHAT_COMPLETIONS,
+    model="m",
+    streamed=True,
+    body=b"{}",
+    budget_s=60,
+    cost_tokens=10,
+)
+
+
+@pytest.fixture
+async def worker(redis_url: str, redis_client: redis.Redis) -> AsyncIterator[HandWorker]:
+    layer = PubSubChannelLayer(redis_url)
+    made = HandWorker(layer, redis_client, "w1")
+    await made.announce()
+    yield made
+    await layer.stop()
+
+
+@pytest.fixture
+async def client(redis_url: str, worker: HandWorker) -> AsyncIterator[RelayClient]:
+    made = RelayClient(redis_url, "g1")
+    await made.start()
+    async with asyncio.timeout(5):
+        while not made.workers():
+            await asyncio.sleep(0.02)
+    yield made
+    await made.stop()
+
+
+async def _collect(stream: RelayStream, timeout_s: float = 3.0) -> list[StreamEvent]:
+    events: list[StreamEvent] = []
+    while not (events and isinstance(events[-1], Finished | Lost)):
+        new = await stream.next_events(timeout_s)
+        assert new, f"nothing came within {timeout_s} s after {events}"
+        events += new
+    return events
+
+
+async def test_events_arrive_in_order_and_a_repeated_frame_is_taken_once(
+    client: RelayClient, worker: HandWorker
+) -> None:
+    stream = await client.submit(CALL, attempt=1)
+    submit = await worker.command()
+    assert isinstance(submit, Submit)
+    assert (submit.request_id, submit.attempt, submit.body) == ("req_1", 1, b"{}")
+    await worker.send(submit.reply_to, accepted(), delta(1, b"a"), repeat=2)
+    await worker.send(submit.reply_to, delta(2, b"b"), repeat=2)
+    await worker.send(submit.reply_to, finished(3))
+    events = await _collect(stream)
+    assert [event.data for event in events if isinstance(event, Delta)] == [b"a", b"b"]
+    stream.close()
+
+
+async def test_a_missing_event_ends_the_stream_as_lost_and_stops_the_worker(
+    client: RelayClient, worker: HandWorker
+) -> None:
+    stream = await client.submit(CALL, attempt=1)
+    submit = await worker.command()
+    assert isinstance(submit, Submit)
+    await worker.send(submit.reply_to, accepted(), delta(2))
+    assert (await _collect(stream))[-1] == Lost("events_lost")
+    assert isinstance(await worker.command(), Cancel)
+    stream.close()
+
+
+async def test_a_missing_frame_ends_the_streams_of_that_worker(
+    client: RelayClient, worker: HandWorker
+) -> None:
+    stream = await client.submit(CALL, attempt=1)
+    submit = await worker.command()
+    assert isinstance(submit, Submit)
+    await worker.send(submit.reply_to, accepted())
+    await worker.send(submit.reply_to, skip=1)
+    assert (await _collect(stream))[-1] == Lost("events_lost")
+    stream.close()
+
+
+async def test_events_of_an_older_attempt_do_not_reach_a_newer_one(
+    client: RelayClient, worker: HandWorker
+) -> None:
+    old = await client.submit(CALL, attempt=1)
+    submit = await worker.command()
+    assert isinstance(submit, Submit)
+    old.close()
+    new = await client.submit(CALL, attempt=2)
+    await worker.send(submit.reply_to, accepted(), delta(1, b"old"))
+    await worker.send(submit.reply_to, accepted(attempt=2), delta(1, b"new", 2), finished(2, 2))
+    events = await _collect(new)
+    assert [event.data for event in events if isinstance(event, Delta)] == [b"new"]
+    new.close()
+
+
+async def test_a_worker_that_disappears_is_noticed_within_two_seconds(
+    client: RelayClient, worker: HandWorker
+) -> None:
+    stream = await client.submit(CALL, attempt=1)
+    began = time.monotonic()
+    await worker.layer.stop()
+    assert (await _collect(stream))[-1] == Lost("worker_died")
+    assert time.monotonic() - began < 2
+    stream.close()
+
+
+async def test_a_worker_that_is_gone_before_submit_is_passed_over_for_a_live_one(
+    client: RelayClient, worker: HandWorker, redis_url: str, redis_client: redis.Redis
+) -> None:
+    other = HandWorker(PubSubChannelLayer(redis_url), redis_client, "w2")
+    await other.announce()
+    await worker.layer.stop()
+    async with asyncio.timeout(5):
+        while len(client.workers()) < 2:
+            await asyncio.sleep(0.02)
+    stream = await client.submit(CALL, attempt=1)
+    assert stream.worker_id == "w2"
+    stream.close()
+    await other.layer.stop()
+
+
+async def test_no_worker_for_the_model_is_an_error_of_its_own(client: RelayClient) -> None:
+    with pytest.raises(NoWorkerError):
+        await client.submit(CALL, attempt=1, excluded=["w1"])
+
+
+async def test_a_loading_or_draining_worker_gets_nothing(client: RelayClient, worker: HandWorker) -> None:
+    await worker.announce(WorkerState.DRAINING)
+    async with asyncio.timeout(5):
+        while client.workers()[0].state is not WorkerState.DRAINING:
+            await asyncio.sleep(0.02)
+    with pytest.raises(NoWorkerError):
+        await client.submit(CALL, attempt=1)
+
+
+async def test_requests_go_to_the_worker_with_fewer_outstanding_tokens(
+    client: RelayClient, worker: HandWorker, redis_url: str, redis_client: redis.Redis
+) -> None:
+    other = HandWorker(PubSubChannelLayer(redis_url), redis_client, "w2")
+    await other.announce()
+    async with asyncio.timeout(5):
+        while len(client.workers()) < 2:
+            await asyncio.sleep(0.02)
+    streams = [
+        await client.submit(
+            Call(f"req_{n}", "c", Operation.COMPLETIONS, "m", True, b"{}", 60, cost), attempt=1
+        )
+        for n, cost in enumerate((100, 10, 10, 10))
+    ]
+    first = streams[0].worker_id
+    assert [stream.worker_id == first for stream in streams] == [True, False, False, False]
+    for stream in streams:
+        stream.close()
+    await other.layer.stop()
+
+
+async def test_streams_are_lost_when_the_transport_breaks_and_new_ones_work_soon_after(
+    client: RelayClient, worker: HandWorker, redis_client: redis.Redis
+) -> None:
+    stream = await client.submit(CALL, attempt=1)
+    redis_client.client_kill_filter(_type="pubsub", skipme=True)
+    assert (await _collect(stream))[-1] == Lost("transport_lost")
+    stream.close()
+    began = time.monotonic()
+    while True:
+        try:
+            again = await client.submit(CALL, attempt=1)
+            break
+        except (TransportError, NoWorkerError):
+            assert time.monotonic() - began < 5
+            await asyncio.sleep(0.05)
+    again.close()
+
+
+async def test_waiting_ends_with_nothing_after_the_time_given(client: RelayClient) -> None:
+    stream = await client.submit(CALL, attempt=1)
+    began = time.monotonic()
+    assert await stream.next_events(0.1) == []
+    assert 0.09 < time.monotonic() - began < 1
+    stream.close()
