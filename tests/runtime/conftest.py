@@ -1,0 +1,117 @@
+"""A worker in the test's own process, in front of an engine that fails on demand."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import redis
+
+from deploy.local.ports import free_port
+from inference_worker.client.interface import Call, StreamEvent
+from inference_worker.client.relay import RelayClient
+from inference_worker.protocol import codec, names
+from inference_worker.protocol.messages import AttemptMetered, Failed, Finished, Operation
+from inference_worker.runtime.settings import WorkerSettings
+from inference_worker.runtime.worker import Worker
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="session")
+def faulty_engine() -> Iterator[str]:
+    """The address of a running ``tests.faulty_engine``."""
+    port = free_port()
+    process = subprocess.Popen([sys.executable, "-m", "tests.faulty_engine", str(port)], cwd=ROOT)
+    url = f"http://127.0.0.1:{port}"
+    try:
+        for _ in range(200):
+            try:
+                httpx.get(url + "/v1/models")
+                break
+            except httpx.TransportError:
+                process.poll()
+                assert process.returncode is None
+                import time
+
+                time.sleep(0.05)
+        yield url
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+class Bench:
+    """A worker and a client to drive it, and what the worker wrote to the facts stream."""
+
+    def __init__(self, worker: Worker, client: RelayClient, redis_client: redis.Redis, url: str) -> None:
+        self.worker, self.client, self.redis, self.engine_url = worker, client, redis_client, url
+        self.task: asyncio.Task[None] | None = None
+
+    def call(self, request_id: str, script: str, *, streamed: bool = True, budget_s: float = 30) -> Call:
+        body: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": script}]}
+        if streamed:
+            body["stream"] = True
+        return Call(
+            request_id=request_id,
+            correlation_id="c",
+            operation=Operation.CHAT_COMPLETIONS,
+            model="m",
+            streamed=streamed,
+            body=json.dumps(body).encode(),
+            budget_s=budget_s,
+            cost_tokens=10,
+        )
+
+    async def run(self, call: Call, *, cancel_after: int | None = None) -> list[StreamEvent]:
+        stream = await self.client.submit(call, attempt=1)
+        events: list[StreamEvent] = []
+        while not (events and isinstance(events[-1], Failed | Finished)):
+            events += await stream.next_events(10)
+            if cancel_after is not None and len(events) > cancel_after:
+                stream.cancel("test")
+                cancel_after = None
+        stream.close()
+        return events
+
+    async def facts(self, request_id: str) -> list[AttemptMetered]:
+        await asyncio.sleep(0.1)
+        entries = self.redis.xrange(names.FACTS_STREAM)
+        facts = [codec.decode_fact(fields[names.FACTS_FIELD]) for _, fields in entries]
+        return [f for f in facts if isinstance(f, AttemptMetered) and f.request_id == request_id]
+
+    async def engine_state(self) -> dict[str, Any]:
+        async with httpx.AsyncClient() as http:
+            return dict((await http.get(self.engine_url + "/state")).json())
+
+
+@pytest.fixture
+async def bench(redis_url: str, redis_client: redis.Redis, faulty_engine: str) -> AsyncIterator[Bench]:
+    settings = WorkerSettings(
+        CYLLM_REDIS_URL=redis_url,
+        id="w1",
+        model="m",
+        engine="remote",
+        engine_url=faulty_engine,
+        engine_model="upstream",
+        drain_timeout_s=3,
+        max_requests=40,
+    )
+    worker, client = Worker(settings), RelayClient(redis_url, "g1")
+    made = Bench(worker, client, redis_client, faulty_engine)
+    made.task = asyncio.create_task(worker.run())
+    await client.start()
+    async with asyncio.timeout(10):
+        while not any(found.state == "ready" for found in client.workers()):
+            await asyncio.sleep(0.05)
+    yield made
+    await client.stop()
+    worker.request_stop()
+    await made.task

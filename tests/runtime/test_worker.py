@@ -1,0 +1,158 @@
+"""The worker's side of the relay: events, metering, cancelling, refusing, draining."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+
+import pytest
+
+from inference_worker.client.interface import NoWorkerError
+from inference_worker.protocol.messages import (
+    Accepted,
+    Delta,
+    Failed,
+    FailureKind,
+    Finished,
+    Outcome,
+)
+from tests.runtime.conftest import Bench
+
+
+def _text(data: bytes) -> str:
+    events = [json.loads(part[6:]) for part in data.split(b"\n\n") if part.startswith(b"data: {")]
+    return "".join(e["choices"][0]["delta"].get("content", "") for e in events if e["choices"])
+
+
+async def test_a_stream_arrives_whole_under_our_model_name_and_is_metered_once(bench: Bench) -> None:
+    events = await bench.run(bench.call("req_a", "pieces=5"))
+    data = b"".join(event.data for event in events if isinstance(event, Delta))
+    assert isinstance(events[0], Accepted)
+    assert _text(data) == "w0 w1 w2 w3 w4 "
+    assert data.endswith(b"data: [DONE]\n\n")
+    assert b'"model":"m"' in data
+    assert b"usage" not in data, "the client did not ask for usage"
+    last = events[-1]
+    assert isinstance(last, Finished)
+    assert (last.meter.prompt_tokens, last.meter.completion_tokens) == (7, 5)
+    (fact,) = await bench.facts("req_a")
+    assert (fact.outcome, fact.meter.completion_tokens) == (Outcome.COMPLETED, 5)
+
+
+async def test_a_plain_call_has_one_body_and_its_usage(bench: Bench) -> None:
+    events = await bench.run(bench.call("req_b", "pieces=4", streamed=False))
+    last = events[-1]
+    assert isinstance(last, Finished)
+    assert json.loads(last.data)["choices"][0]["message"]["content"] == "w0 w1 w2 w3 "
+    assert last.meter.completion_tokens == 4
+
+
+@pytest.mark.parametrize("streamed", [True, False])
+async def test_cancelling_stops_the_engine_within_a_second(bench: Bench, streamed: bool) -> None:
+    call = bench.call("req_c", "pieces=1000 gap=0.02", streamed=streamed)
+    stream = await bench.client.submit(call, attempt=1)
+    await stream.next_events(2)
+    await asyncio.sleep(0.3)
+    assert (await bench.engine_state())["open"] == 1
+    stream.cancel("test")
+    began = time.monotonic()
+    while (await bench.engine_state())["open"]:
+        assert time.monotonic() - began < 1
+        await asyncio.sleep(0.02)
+    stream.close()
+    (fact,) = await bench.facts("req_c")
+    assert fact.outcome is Outcome.CANCELLED
+    if streamed:
+        assert 5 < fact.meter.completion_tokens < 100
+
+
+async def test_closing_a_stream_early_cancels_it(bench: Bench) -> None:
+    stream = await bench.client.submit(bench.call("req_d", "pieces=1000 gap=0.02"), attempt=1)
+    await stream.next_events(2)
+    stream.close()
+    await asyncio.sleep(0.5)
+    assert (await bench.engine_state())["open"] == 0
+    (fact,) = await bench.facts("req_d")
+    assert fact.outcome is Outcome.CANCELLED
+
+
+async def test_work_of_a_gateway_that_died_is_stopped_within_three_seconds(bench: Bench) -> None:
+    for streamed in (True, False):
+        call = bench.call(f"req_e{streamed}", "hang_first", streamed=streamed)
+        await bench.client.submit(call, attempt=1)
+    await asyncio.sleep(0.3)
+    assert (await bench.engine_state())["open"] == 2
+    await bench.client._layer.stop()  # as kill -9 would: the connection is gone, nothing is said
+    began = time.monotonic()
+    while (await bench.engine_state())["open"]:
+        assert time.monotonic() - began < 3
+        await asyncio.sleep(0.05)
+    (fact,) = await bench.facts("req_eTrue")
+    assert fact.outcome is Outcome.CANCELLED
+
+
+@pytest.mark.parametrize(
+    ("script", "kind", "status"),
+    [
+        ("error_400", FailureKind.REQUEST, 400),
+        ("error_500", FailureKind.ENGINE, 500),
+        ("error_mid pieces=4", FailureKind.ENGINE, 500),
+        ("cut_mid pieces=4", FailureKind.ENGINE, 500),
+    ],
+)
+async def test_what_the_engine_does_wrong_arrives_as_one_failure(
+    bench: Bench, script: str, kind: FailureKind, status: int
+) -> None:
+    events = await bench.run(bench.call("req_f", script))
+    last = events[-1]
+    assert isinstance(last, Failed)
+    assert (last.kind, last.status) == (kind, status)
+    assert not any(b"error" in event.data for event in events if isinstance(event, Delta))
+    assert len(await bench.facts("req_f")) == 1
+
+
+async def test_an_engine_that_outlives_the_budget_is_stopped_by_the_worker_alone(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("inference_worker.runtime.worker.OVERTIME_S", 0.1)
+    events = await bench.run(bench.call("req_g", "hang_first", budget_s=0.2))
+    assert isinstance(events[-1], Failed)
+    assert events[-1].detail == "out of time"
+
+
+async def test_a_full_worker_refuses_and_says_so(bench: Bench) -> None:
+    streams = [
+        await bench.client.submit(bench.call(f"req_h{n}", "hang_first"), attempt=1) for n in range(40)
+    ]
+    events = await bench.run(bench.call("req_h40", "pieces=1"))
+    assert isinstance(events[-1], Failed)
+    assert (events[-1].kind, events[-1].detail) == (FailureKind.REFUSED, "worker is full")
+    for stream in streams:
+        stream.close()
+
+
+async def test_draining_finishes_what_runs_and_takes_nothing_new(bench: Bench) -> None:
+    running = asyncio.create_task(bench.run(bench.call("req_i", "pieces=50 gap=0.02")))
+    await asyncio.sleep(0.3)
+    bench.worker.request_stop()
+    await asyncio.sleep(0.7)
+    with pytest.raises(NoWorkerError):
+        await bench.client.submit(bench.call("req_j", "pieces=1"), attempt=1)
+    assert isinstance((await running)[-1], Finished)
+    assert bench.task is not None
+    await asyncio.wait_for(bench.task, 5)
+    (fact,) = await bench.facts("req_i")
+    assert fact.outcome is Outcome.COMPLETED
+
+
+async def test_facts_made_while_redis_hangs_up_are_written_afterwards(bench: Bench) -> None:
+    call = asyncio.create_task(bench.run(bench.call("req_k", "pieces=30 gap=0.02", streamed=False)))
+    await asyncio.sleep(0.3)
+    for _ in range(3):
+        bench.redis.client_kill_filter(_type="normal", skipme=True)
+        await asyncio.sleep(0.1)
+    await asyncio.wait([call], timeout=3)
+    call.cancel()
+    await asyncio.sleep(1)
+    assert len(await bench.facts("req_k")) >= 1
