@@ -1,0 +1,13 @@
+"""The Django application of the model registry."""
+
+from django.apps import AppConfig
+from django.utils.translation import gettext_lazy as _
+
+
+class RegistryConfig(AppConfig):
+    """Served models, their aliases and who may use them."""
+
+    name = "inference_worker.registry"
+    label = "registry"
+    verbose_name = _("Models")
+    default_auto_field = "django.db.models.BigAutoField"

@@ -1,0 +1,95 @@
+"""What is served: models, their other names, and the tenants that restricted ones are granted to."""
+
+from __future__ import annotations
+
+from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
+from django.db import models
+from django.db.models import Q
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+NAME_PATTERN = r"\A[A-Za-z0-9._:/-]{1,200}\Z"
+LONGEST_CONTEXT = 100_000_000
+
+_name_form = RegexValidator(NAME_PATTERN, _("1 to 200 letters, digits and the characters . _ : / - only."))
+
+
+class Visibility(models.TextChoices):
+    """Who may see and use a model."""
+
+    PUBLIC = "public", _("every tenant")
+    RESTRICTED = "restricted", _("tenants with a grant")
+
+
+class ServedModel(models.Model):
+    """A model under the name that requests use."""
+
+    name = models.CharField(_("name"), max_length=200, unique=True, validators=[_name_form])
+    source = models.CharField(
+        _("source"), max_length=500, blank=True, help_text=_("Where workers find it: a folder, a hub's name.")
+    )
+    max_model_len = models.PositiveIntegerField(
+        _("context length"),
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1), MaxValueValidator(LONGEST_CONTEXT)],
+        help_text=_("In tokens; empty: as the workers say."),
+    )
+    owned_by = models.CharField(_("owned by"), max_length=200, default="cy-llm")
+    enabled = models.BooleanField(_("enabled"), default=True)
+    visibility = models.CharField(
+        _("visible to"), max_length=16, choices=Visibility.choices, default=Visibility.PUBLIC
+    )
+    created_at = models.DateTimeField(_("created"), default=timezone.now, editable=False)
+    updated_at = models.DateTimeField(_("changed"), auto_now=True)
+
+    class Meta:
+        verbose_name = _("model")
+        verbose_name_plural = _("models")
+        ordering = ["name"]
+        constraints = [
+            models.CheckConstraint(condition=Q(name__regex=NAME_PATTERN), name="model_name_form"),
+            models.CheckConstraint(
+                condition=Q(visibility__in=Visibility.values), name="model_visibility_known"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class ModelAlias(models.Model):
+    """Another name of a model. That it is no model's own name is held by the services, under a lock."""
+
+    model = models.ForeignKey(ServedModel, on_delete=models.CASCADE, related_name="aliases")
+    alias = models.CharField(_("alias"), max_length=200, unique=True, validators=[_name_form])
+
+    class Meta:
+        verbose_name = _("alias")
+        verbose_name_plural = _("aliases")
+        ordering = ["alias"]
+        constraints = [
+            models.CheckConstraint(condition=Q(alias__regex=NAME_PATTERN), name="alias_form"),
+        ]
+
+    def __str__(self) -> str:
+        return self.alias
+
+
+class ModelGrant(models.Model):
+    """A tenant that may use a restricted model. Tenants live in another room: only the id is known."""
+
+    model = models.ForeignKey(ServedModel, on_delete=models.CASCADE, related_name="grants")
+    tenant_id = models.UUIDField(_("tenant id"))
+    created_at = models.DateTimeField(_("granted"), default=timezone.now, editable=False)
+
+    class Meta:
+        verbose_name = _("grant")
+        verbose_name_plural = _("grants")
+        ordering = ["model", "tenant_id"]
+        constraints = [
+            models.UniqueConstraint(fields=["model", "tenant_id"], name="model_grant_once"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.model}: {self.tenant_id}"

@@ -1,0 +1,124 @@
+"""Reads of tenants, keys, usage and audit."""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+from dataclasses import dataclass, field
+
+from django.db.models import QuerySet
+
+from tenants.models import AdminAudit, ApiKey, AuditRecord, Membership, Tenant, UsageRecord
+
+
+@dataclass(frozen=True, slots=True)
+class KeyPrincipal:
+    """Whom a key stands for, as far as requests need it; gateways cache this.
+
+    ``version`` grows with every change of the key or its tenant: of two principals of one key the
+    one with the higher version is the newer, whatever order they were read in.
+    """
+
+    key_id: uuid.UUID
+    key_prefix: str
+    secret_hash: str = field(repr=False)
+    tenant_id: uuid.UUID
+    tenant_slug: str
+    scopes: frozenset[str]
+    expires_at: dt.datetime | None
+    revoked_at: dt.datetime | None
+    tenant_active: bool
+    version: int
+
+
+def key_principal(prefix: str) -> KeyPrincipal | None:
+    """The principal of the key with this public prefix, in one query; None if there is none.
+
+    Revoked and expired keys are found too: the caller tells these apart from unknown ones.
+    """
+    key = ApiKey.objects.select_related("tenant").filter(prefix=prefix).first()
+    if key is None:
+        return None
+    return KeyPrincipal(
+        key_id=key.id,
+        key_prefix=key.prefix,
+        secret_hash=key.secret_hash,
+        tenant_id=key.tenant_id,
+        tenant_slug=key.tenant.slug,
+        scopes=frozenset(key.scopes),
+        expires_at=key.expires_at,
+        revoked_at=key.revoked_at,
+        tenant_active=key.tenant.active,
+        version=key.version + key.tenant.version,
+    )
+
+
+def tenant_by_slug(slug: str) -> Tenant | None:
+    """The tenant with this short name."""
+    return Tenant.objects.filter(slug=slug).first()
+
+
+def tenant_slugs() -> list[str]:
+    """The short names of all tenants, in order."""
+    return list(Tenant.objects.order_by("slug").values_list("slug", flat=True))
+
+
+def keys(*, tenant: Tenant | None = None) -> QuerySet[ApiKey]:
+    """Keys with their tenants, one tenant's or all."""
+    found = ApiKey.objects.select_related("tenant", "replaced_by")
+    return found if tenant is None else found.filter(tenant=tenant)
+
+
+def memberships(*, tenant: Tenant) -> QuerySet[Membership]:
+    """A tenant's members with their users, by name."""
+    return tenant.memberships.select_related("user").order_by("user__username")
+
+
+def usage_records(
+    *,
+    tenant: Tenant | None = None,
+    since: dt.datetime | None = None,
+    model: str | None = None,
+    request_id: str | None = None,
+) -> QuerySet[UsageRecord]:
+    """Usage records with tenant and key, newest first."""
+    found = UsageRecord.objects.select_related("tenant", "key").order_by("-started_at", "-id")
+    if tenant is not None:
+        found = found.filter(tenant=tenant)
+    if since is not None:
+        found = found.filter(started_at__gte=since)
+    if model is not None:
+        found = found.filter(model=model)
+    if request_id is not None:
+        found = found.filter(request_id=request_id)
+    return found
+
+
+def audit_records(
+    *,
+    tenant: Tenant | None = None,
+    since: dt.datetime | None = None,
+    outcome: str | None = None,
+    correlation_id: str | None = None,
+) -> QuerySet[AuditRecord]:
+    """Audit records of API requests with their tenants, newest first."""
+    found = AuditRecord.objects.select_related("tenant").order_by("-at", "-id")
+    if tenant is not None:
+        found = found.filter(tenant=tenant)
+    if since is not None:
+        found = found.filter(at__gte=since)
+    if outcome is not None:
+        found = found.filter(outcome=outcome)
+    if correlation_id is not None:
+        found = found.filter(correlation_id=correlation_id)
+    return found
+
+
+def admin_changes(*, tenant: Tenant | None = None, since: dt.datetime | None = None) -> QuerySet[AdminAudit]:
+    """Administrative changes, newest first."""
+    found = AdminAudit.objects.order_by("-id")
+    if tenant is not None:
+        found = found.filter(tenant_id=tenant.id)
+    if since is not None:
+        found = found.filter(at__gte=since)
+    return found
