@@ -35,7 +35,7 @@ async def vllm_engine(
     model_path = _checked_model_path(settings)
     choice = choose_engine(settings, hardware, checkpoint_dtype(model_path))
     report(f"settings: {choice.reason}")
-    _prepare_environment(settings, hardware)
+    prepare_environment(settings, hardware)
     end_children_with_us()
     report("importing vLLM")
     from vllm.entrypoints.launchers.api_server.app_state import init_app_state
@@ -76,7 +76,7 @@ def _weights_mib(model_path: Path) -> int:
     return sum(file.stat().st_size for file in model_path.glob("*.safetensors")) // 2**20
 
 
-def _prepare_environment(settings: WorkerSettings, hardware: Hardware) -> None:
+def prepare_environment(settings: WorkerSettings, hardware: Hardware) -> None:
     """vLLM takes these from the environment only; what the operator has set stays."""
     wanted = {
         "VLLM_NO_USAGE_STATS": "1",

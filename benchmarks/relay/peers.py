@@ -1,0 +1,86 @@
+"""The peers, each a process: vLLM's own HTTP server, and the bare engine without HTTP.
+
+``python -m benchmarks.relay.peers server PORT`` or ``… bare``, with the same CYLLM_WORKER_ settings as our
+own worker, from which the very same engine arguments are made.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import time
+from typing import Any
+
+import uvloop
+
+from inference_worker.runtime.hardware import checkpoint_dtype, choose_engine, detect_hardware
+from inference_worker.runtime.orphans import end_children_with_us
+from inference_worker.runtime.settings import WorkerSettings
+from inference_worker.runtime.vllm_engine import engine_arguments, prepare_environment
+
+
+def _engine_arguments() -> tuple[WorkerSettings, list[str]]:
+    settings = WorkerSettings()  # type: ignore[call-arg]  # fields come from the environment
+    assert settings.model_path is not None  # noqa: S101 - the benchmark sets it
+    hardware = detect_hardware()
+    choice = choose_engine(settings, hardware, checkpoint_dtype(settings.model_path))
+    prepare_environment(settings, hardware)
+    end_children_with_us()
+    return settings, engine_arguments(settings, hardware, choice)
+
+
+def _parsed(arguments: list[str]) -> Any:
+    from vllm.entrypoints.launchers.cli_args import make_arg_parser
+    from vllm.utils.argparse_utils import FlexibleArgumentParser
+
+    return make_arg_parser(FlexibleArgumentParser()).parse_args(arguments)
+
+
+def serve(port: int) -> None:
+    """vLLM's own HTTP server, as its command line runs it, without access log."""
+    _, arguments = _engine_arguments()
+    from vllm.entrypoints.launchers.api_server.entry import run_server
+
+    arguments += ["--host", "127.0.0.1", "--port", str(port), "--disable-uvicorn-access-log"]
+    uvloop.run(run_server(_parsed(arguments)))
+
+
+async def _bare() -> None:
+    settings, arguments = _engine_arguments()
+    from vllm.entrypoints.launchers.api_server.entry import build_async_engine_client
+
+    async with build_async_engine_client(_parsed(arguments)) as engine:
+        print(json.dumps({"ready": settings.model}), flush=True)
+        loop = asyncio.get_running_loop()
+        while line := await loop.run_in_executor(None, sys.stdin.readline):
+            order = json.loads(line)
+            print(json.dumps(await _run_bare(engine, **order)), flush=True)
+
+
+async def _run_bare(engine: Any, streams: int, tokens: int, salt: int) -> dict[str, float]:
+    from vllm import SamplingParams
+    from vllm.sampling_params import RequestOutputKind
+
+    params = SamplingParams(
+        max_tokens=tokens, temperature=0, ignore_eos=True, output_kind=RequestOutputKind.DELTA
+    )
+    began = time.perf_counter()
+
+    async def one(n: int) -> float:
+        first = 0.0
+        prompt = f"<|im_start|>user\n{salt * 1000 + n} Tell me about the sea. <|im_end|>\n<|im_start|>assistant\n"
+        async for _ in engine.generate(prompt, params, request_id=f"bare-{salt}-{n}"):
+            first = first or time.perf_counter() - began
+        return first
+
+    firsts = sorted(await asyncio.gather(*(one(n) for n in range(streams))))
+    took = time.perf_counter() - began
+    return {"tokens_per_s": streams * tokens / took, "first_token_s": firsts[len(firsts) // 2]}
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "server":
+        serve(int(sys.argv[2]))
+    else:
+        uvloop.run(_bare())
