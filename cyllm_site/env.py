@@ -48,7 +48,9 @@ class Settings(BaseSettings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "INFO", description="level of the platform's own loggers"
     )
-    log_format: Literal["text", "json"] = Field("text", description="one line per event, for people or machines")
+    log_format: Literal["text", "json"] = Field(
+        "text", description="one line per event, for people or machines"
+    )
     state_dir: Path = Field(Path(".cyllm"), description="folder for static files, logs and other local state")
 
     gateway_max_requests: int = Field(
@@ -64,7 +66,10 @@ class Settings(BaseSettings):
         10.0, gt=0, description="a comment line is sent after this long without data, to keep proxies open"
     )
     submit_attempts: int = Field(
-        3, ge=1, le=5, description="workers a request is offered to, as long as nothing was sent to the client"
+        3,
+        ge=1,
+        le=5,
+        description="workers a request is offered to, as long as nothing was sent to the client",
     )
 
     database_timeout_s: float = Field(3.0, gt=0, description="limit for connecting and for one statement")

@@ -1,0 +1,54 @@
+"""The schema of ``POST /v1/completions``."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, TypeAlias
+
+from pydantic import Discriminator, Field, Tag
+
+from api.openai.fields import LIST, TEXT, TokenId
+from api.openai.sampling import Sampling
+
+MAX_PROMPTS = 1024
+DEFAULT_LIMIT = 16
+PromptText: TypeAlias = Annotated[str, Field(min_length=1)]
+Tokens: TypeAlias = Annotated[list[TokenId], Field(min_length=1)]
+
+
+def _prompt_kind(value: Any) -> str:
+    if isinstance(value, str):
+        return TEXT
+    first = value[0] if isinstance(value, list) and value else None
+    if isinstance(first, int) and not isinstance(first, bool):
+        return "<tokens>"
+    return "<token lists>" if isinstance(first, list) else LIST
+
+
+Prompt: TypeAlias = Annotated[
+    Annotated[PromptText, Tag(TEXT)]
+    | Annotated[list[PromptText], Field(min_length=1, max_length=MAX_PROMPTS), Tag(LIST)]
+    | Annotated[Tokens, Tag("<tokens>")]
+    | Annotated[list[Tokens], Field(min_length=1, max_length=MAX_PROMPTS), Tag("<token lists>")],
+    Discriminator(_prompt_kind),
+]
+
+
+class CompletionRequest(Sampling):
+    """Every parameter that is honoured, or that by definition doesn't change the answer."""
+
+    prompt: Prompt
+    max_tokens: Annotated[int, Field(ge=0, le=2**31 - 1)] | None = None
+    logprobs: Annotated[int, Field(ge=0, le=5)] | None = None
+    echo: bool | None = None
+    best_of: Annotated[int, Field(ge=1, le=20)] | None = None
+
+    @property
+    def completion_limit(self) -> int:
+        """The most tokens of one choice."""
+        return DEFAULT_LIMIT if self.max_tokens is None else self.max_tokens
+
+    @property
+    def choices(self) -> int:
+        """How many answers are generated, over all prompts."""
+        several = isinstance(self.prompt, list) and not isinstance(self.prompt[0], int)
+        return (self.n or 1) * (len(self.prompt) if several else 1)

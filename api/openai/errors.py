@@ -1,0 +1,55 @@
+"""Raising an error of the catalogue, and its form on the wire."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from api.openai.catalogue import CATALOGUE
+
+MAX_SHOWN = 200
+
+
+class ApiError(Exception):
+    """An error of the catalogue with the details of one case. Raises KeyError for unknown codes."""
+
+    def __init__(
+        self,
+        code: str,
+        *,
+        param: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        **details: Any,
+    ) -> None:
+        self.spec = CATALOGUE[code]
+        self.param = shown(param) if param is not None else None
+        self.headers = dict(headers or {})
+        if self.status == 503:
+            self.headers.setdefault("retry-after", "1")
+        self.message = self.spec.message.format(param=self.param, **details)
+        super().__init__(code)
+
+    @property
+    def code(self) -> str:
+        return self.spec.code
+
+    @property
+    def status(self) -> int:
+        return self.spec.status
+
+    def body(self) -> bytes:
+        """The error in OpenAI's format, as JSON; characters beyond ASCII are escaped."""
+        error = {
+            "message": self.message,
+            "type": self.spec.type,
+            "param": self.param,
+            "code": self.code,
+        }
+        return json.dumps({"error": error}).encode()
+
+
+def shown(text: str) -> str:
+    """Text of a client as it may be repeated to it: bounded, on one line."""
+    clipped = text if len(text) <= MAX_SHOWN else text[:MAX_SHOWN] + "…"
+    return "".join(char if char.isprintable() else "�" for char in clipped)

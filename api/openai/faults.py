@@ -1,0 +1,129 @@
+"""Turns the first fault that pydantic found into an error in OpenAI's words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pydantic import ValidationError
+
+from api.openai.errors import ApiError, shown
+from api.openai.fields import LIST, TEXT
+from api.openai.parameters import REFUSED_MESSAGE, REFUSED_PART
+
+_EXPECTED = {
+    "string_type": "a string",
+    "int_type": "an integer",
+    "int_from_float": "an integer",
+    "float_type": "a decimal number",
+    "bool_type": "a boolean",
+    "list_type": "an array",
+    "dict_type": "an object",
+    "model_type": "an object",
+    "model_attributes_type": "an object",
+}
+
+_BOUNDS = {
+    "greater_than_equal": ("ge", ">=", "below_min"),
+    "greater_than": ("gt", ">", "below_min"),
+    "less_than_equal": ("le", "<=", "above_max"),
+    "less_than": ("lt", "<", "above_max"),
+}
+
+
+def first_fault(error: ValidationError, refused: Mapping[str, str]) -> ApiError:
+    """The error for the client. ``refused``: top-level names with the reason for their refusal."""
+    fault = error.errors(include_url=False)[0]
+    kind, given, context = fault["type"], fault["input"], fault.get("ctx", {})
+    loc = fault["loc"]
+    param = path_of(loc)
+    if kind == "missing":
+        return ApiError("missing_required_parameter", param=param)
+    if kind == "extra_forbidden":
+        return _unwanted(loc, param, refused)
+    if kind in _EXPECTED:
+        expected = "a string or an array" if loc[-1] == LIST else _EXPECTED[kind]
+        return ApiError("invalid_type", param=param, expected=expected, found=_kind_of(given))
+    if kind in _BOUNDS:
+        return _out_of_bounds(kind, param, given, context)
+    if kind in ("too_long", "too_short", "string_too_long", "string_too_short"):
+        return _wrong_length(kind, param, given, context)
+    return ApiError("invalid_value", param=param, reason=_reason(kind, given, context))
+
+
+_TAGS = frozenset(
+    {
+        *(TEXT, LIST, "<tokens>", "<token lists>", "<object>", "<plain>", "<schema>"),
+        *("<instruction>", "<user>", "<assistant>", "<tool>", "<unknown>", "<part>", "<refusal>"),
+    }
+)
+
+
+def path_of(loc: Sequence[int | str]) -> str:
+    """``("messages", 2, "<user>", "content")`` as ``messages[2].content``."""
+    path = ""
+    for step in loc:
+        if isinstance(step, int):
+            path += f"[{step}]"
+        elif step not in _TAGS:
+            path += f".{step}" if path else step
+    return path
+
+
+def _unwanted(loc: Sequence[int | str], param: str, refused: Mapping[str, str]) -> ApiError:
+    name = str(loc[-1])
+    table = refused
+    if len(loc) > 1:
+        table = REFUSED_PART if "content" in loc[:-1] else REFUSED_MESSAGE if loc[0] == "messages" else {}
+    if name in table:
+        return ApiError("unsupported_parameter", param=param, reason=table[name])
+    return ApiError("unknown_parameter", param=param)
+
+
+def _out_of_bounds(kind: str, param: str, given: Any, context: Mapping[str, Any]) -> ApiError:
+    key, sign, side = _BOUNDS[kind]
+    bound = context[key]
+    number = "decimal" if isinstance(bound, float) else "integer"
+    return ApiError(
+        f"{number}_{side}_value",
+        param=param,
+        sign=sign,
+        bound=f"{bound:g}" if number == "decimal" else bound,
+        value=shown(str(given)),
+    )
+
+
+def _wrong_length(kind: str, param: str, given: Any, context: Mapping[str, Any]) -> ApiError:
+    bound = context["max_length"] if kind.endswith("long") else context["min_length"]
+    if kind.startswith("string"):
+        side = "above_max" if kind.endswith("long") else "below_min"
+        return ApiError(f"string_{side}_length", param=param, bound=bound, length=len(given))
+    if kind == "too_short":
+        return ApiError("empty_array", param=param, bound=bound)
+    code = "object_above_max_properties" if isinstance(given, dict) else "array_above_max_length"
+    return ApiError(code, param=param, bound=bound, length=len(given))
+
+
+def _reason(kind: str, given: Any, context: Mapping[str, Any]) -> str:
+    if kind == "literal_error":
+        return f"{shown(repr(given))} is not one of {context['expected']}"
+    if kind == "string_pattern_mismatch":
+        return f"{shown(repr(given))} does not match the pattern {context['pattern']}"
+    if kind == "finite_number":
+        return "the number must be finite"
+    return "it is not allowed here"
+
+
+def _kind_of(value: Any) -> str:
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "a boolean"
+    names = {
+        str: "a string",
+        int: "an integer",
+        float: "a decimal number",
+        list: "an array",
+        dict: "an object",
+    }
+    return names[type(value)]

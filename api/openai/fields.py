@@ -1,0 +1,63 @@
+"""Types that several wire schemas share: strict, closed, and with OpenAI's bounds."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
+
+Json: TypeAlias = dict[str, Any]
+
+Name: TypeAlias = Annotated[str, Field(pattern=r"^[a-zA-Z0-9_-]{1,64}$")]
+Int64: TypeAlias = Annotated[int, Field(ge=-(2**63), le=2**63 - 1)]
+TokenId: TypeAlias = Annotated[int, Field(ge=0, le=2**31 - 1)]
+Penalty: TypeAlias = Annotated[float, Field(ge=-2.0, le=2.0, allow_inf_nan=False)]
+Fraction: TypeAlias = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
+StopText: TypeAlias = Annotated[str, Field(min_length=1, max_length=1024)]
+
+# Tags are in angle brackets so that they can't be mistaken for a key when an error's path is made.
+TEXT, LIST = "<text>", "<list>"
+
+
+def text_or_list(value: Any) -> str:
+    """Which branch of a string-or-array union a value belongs to; anything odd fails as an array."""
+    return TEXT if isinstance(value, str) else LIST
+
+
+Stop: TypeAlias = Annotated[
+    Annotated[StopText, Tag(TEXT)] | Annotated[list[StopText], Field(min_length=1, max_length=4), Tag(LIST)],
+    Discriminator(text_or_list),
+]
+
+
+class Wire(BaseModel):
+    """Base of all request schemas: no coercion, nothing unknown."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+
+class StreamOptions(Wire):
+    """``stream_options``; ``continuous_usage_stats`` is vLLM's."""
+
+    include_usage: bool | None = None
+    include_obfuscation: bool | None = None
+    continuous_usage_stats: bool | None = None
+
+
+class JsonSchemaFormat(Wire):
+    """The schema of ``response_format`` with type ``json_schema``."""
+
+    name: Name
+    description: str | None = None
+    schema_: Json = Field(alias="schema")
+    strict: bool | None = None
+
+
+class StructuredOutputs(Wire):
+    """vLLM's ``structured_outputs``: exactly one constraint."""
+
+    json_: Json | str | None = Field(None, alias="json")
+    regex: Annotated[str, Field(min_length=1, max_length=16_384)] | None = None
+    choice: Annotated[list[StopText], Field(min_length=1, max_length=1024)] | None = None
+    grammar: Annotated[str, Field(min_length=1, max_length=65_536)] | None = None
+    json_object: bool | None = None

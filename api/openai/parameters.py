@@ -1,0 +1,82 @@
+"""What becomes of parameters that the engine is not given: refused by name, or defined as without effect.
+
+Parameters in neither table and not in a schema are unknown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+# OpenAI defines these as having no influence on the answer. They stay in the gateway: some name a
+# person, and an engine has no use for them.
+WITHOUT_EFFECT: Mapping[str, str] = {
+    "user": "an identifier for abuse detection",
+    "safety_identifier": "an identifier for abuse detection",
+    "prompt_cache_key": "a hint for cache placement; the prefix cache finds shared prefixes by itself",
+    "metadata": "labels for a stored completion; nothing is stored here",
+    "store": "only false is accepted, which is what happens anyway",
+    "service_tier": "only auto and default are accepted: there is one tier",
+    "modalities": "only ['text'] is accepted, which is what is generated",
+    "verbosity": "only medium is accepted, which is the default",
+    "best_of": "only a value equal to n is accepted, which returns what n returns",
+}
+
+_PLATFORM = "the platform sets it"
+
+_REFUSED_EVERYWHERE: Mapping[str, str] = {
+    "priority": _PLATFORM,
+    "cache_salt": _PLATFORM,
+    "request_id": _PLATFORM,
+    "session_id": _PLATFORM,
+    "lora_path": _PLATFORM,
+    "lora_request": _PLATFORM,
+    "chat_template": "the model's own template is used; its variables can be set in 'chat_template_kwargs'",
+    "mm_processor_kwargs": _PLATFORM,
+    "media_io_kwargs": _PLATFORM,
+    "kv_transfer_params": _PLATFORM,
+    "ec_transfer_params": _PLATFORM,
+    "vllm_xargs": _PLATFORM,
+    "prompt_embeds": "prompts are text or token ids",
+    "prompt_logprobs": "log probabilities of the prompt are not offered",
+    "truncate_prompt_tokens": "prompts are never cut; one that is too long is refused",
+    "truncation_side": "prompts are never cut; one that is too long is refused",
+    "use_beam_search": "the engine samples; use 'n' for several answers",
+    "length_penalty": "it belongs to beam search, which is not offered",
+    "guided_json": "use 'response_format' or 'structured_outputs'",
+    "guided_regex": "use 'structured_outputs'",
+    "guided_choice": "use 'structured_outputs'",
+    "guided_grammar": "use 'structured_outputs'",
+    "guided_decoding_backend": _PLATFORM,
+    "documents": "put documents into the messages",
+}
+
+REFUSED_CHAT: Mapping[str, str] = {
+    **_REFUSED_EVERYWHERE,
+    "audio": "only text is generated",
+    "functions": "it is deprecated, use 'tools'",
+    "function_call": "it is deprecated, use 'tool_choice'",
+    "prediction": "predicted outputs are not offered",
+    "moderation": "moderation is not offered",
+    "prompt_cache_options": "prefixes are cached without being marked",
+    "prompt_cache_retention": "cached prefixes are kept as long as there is room",
+    "web_search_options": "web search is not offered; use a tool of your own",
+    "echo": "the conversation is not repeated",
+}
+
+REFUSED_COMPLETIONS: Mapping[str, str] = {
+    **_REFUSED_EVERYWHERE,
+    "suffix": "the engines do not fill in the middle",
+}
+
+REFUSED_MESSAGE: Mapping[str, str] = {
+    "audio": "only text is taken",
+    "function_call": "it is deprecated, use 'tool_calls'",
+}
+
+REFUSED_PART: Mapping[str, str] = {
+    "prompt_cache_breakpoint": "prefixes are cached without being marked",
+    "cache_control": "prefixes are cached without being marked",
+}
+
+STREAM_OPTIONS_WITHOUT_EFFECT = ("include_obfuscation",)
+MESSAGE_WITHOUT_EFFECT = ("annotations",)

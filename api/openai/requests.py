@@ -1,0 +1,126 @@
+"""From a parsed body to a checked request, and on to the body that an engine is given."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+
+from api.openai.chat import ChatRequest
+from api.openai.completions import CompletionRequest
+from api.openai.errors import ApiError
+from api.openai.faults import first_fault
+from api.openai.parameters import (
+    MESSAGE_WITHOUT_EFFECT,
+    REFUSED_CHAT,
+    REFUSED_COMPLETIONS,
+    REFUSED_MESSAGE,
+    STREAM_OPTIONS_WITHOUT_EFFECT,
+    WITHOUT_EFFECT,
+)
+from api.openai.rules import check_chat, check_completion
+
+T = TypeVar("T", ChatRequest, CompletionRequest)
+
+BYTES_PER_TOKEN = 4  # rough, for routing only
+# OpenAI takes 0 for "only the likeliest token"; vLLM wants more than 0, and so little means the same.
+LEAST_TOP_P = 1e-9
+
+_NULLABLE_CHAT = frozenset(ChatRequest.model_fields) | frozenset(REFUSED_CHAT)
+_NULLABLE_COMPLETION = frozenset(CompletionRequest.model_fields) | frozenset(REFUSED_COMPLETIONS)
+# A null content is kept: in an assistant's message templates tell it from an absent one.
+_NULLABLE_IN_MESSAGE = frozenset(
+    {"name", "refusal", "tool_calls", "reasoning", "reasoning_content", "annotations", *REFUSED_MESSAGE}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """A request that may go to an engine. ``fields`` are the client's, without nulls."""
+
+    model: str
+    streamed: bool
+    completion_limit: int | None
+    choices: int
+    fields: Mapping[str, Any]
+
+    def engine_body(self, *, model: str, cache_salt: str) -> bytes:
+        """The JSON body for the engine: canonical model name, the tenant's salt, else as it came.
+
+        Raises ApiError for text that is no Unicode (a lone surrogate).
+        """
+        body = {name: value for name, value in self.fields.items() if name not in WITHOUT_EFFECT}
+        if body.get("top_p") == 0:
+            body["top_p"] = LEAST_TOP_P
+        body["model"] = model
+        body["cache_salt"] = cache_salt
+        try:
+            return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
+        except UnicodeEncodeError:
+            raise ApiError("invalid_json", reason="a string holds half of a surrogate pair") from None
+
+    def cost_tokens(self, body_bytes: int, max_model_len: int) -> int:
+        """The most tokens the request can take, roughly: for routing, not for money."""
+        prompt = body_bytes // BYTES_PER_TOKEN
+        limit = max_model_len if self.completion_limit is None else self.completion_limit
+        return min(prompt + limit * self.choices, max_model_len * self.choices)
+
+
+def check_chat_body(body: Any) -> Checked:
+    """Validate a chat completion request. Raises ApiError with the first fault."""
+    fields = _without_nulls(body, _NULLABLE_CHAT)
+    if isinstance(fields.get("messages"), list):
+        fields["messages"] = [_cleaned_message(message) for message in fields["messages"]]
+    request = _validated(ChatRequest, fields, REFUSED_CHAT)
+    check_chat(request)
+    return Checked(request.model, request.streamed, request.completion_limit, request.choices, _sent(fields))
+
+
+def check_completion_body(body: Any) -> Checked:
+    """Validate a completion request. Raises ApiError with the first fault."""
+    fields = _without_nulls(body, _NULLABLE_COMPLETION)
+    request = _validated(CompletionRequest, fields, REFUSED_COMPLETIONS)
+    check_completion(request)
+    return Checked(request.model, request.streamed, request.completion_limit, request.choices, _sent(fields))
+
+
+BodyCheck = Callable[[Any], Checked]
+
+
+def _validated(schema: type[T], fields: dict[str, Any], refused: Mapping[str, str]) -> T:
+    try:
+        return schema.model_validate(fields)
+    except ValidationError as error:
+        raise first_fault(error, refused) from None
+
+
+def _without_nulls(body: Any, nullable: frozenset[str]) -> dict[str, Any]:
+    """Null stands for the default in the OpenAI API, for parameters that exist."""
+    if not isinstance(body, dict):
+        raise ApiError("invalid_json", reason="expected an object at the top")
+    return {name: value for name, value in body.items() if value is not None or name not in nullable}
+
+
+def _cleaned_message(message: Any) -> Any:
+    if not isinstance(message, dict) or None not in message.values():
+        return message
+    return {
+        name: value
+        for name, value in message.items()
+        if value is not None or name not in _NULLABLE_IN_MESSAGE
+    }
+
+
+def _sent(fields: dict[str, Any]) -> dict[str, Any]:
+    """Without those parts of messages and options that have no effect on the answer."""
+    if options := fields.get("stream_options"):
+        fields["stream_options"] = {
+            name: value for name, value in options.items() if name not in STREAM_OPTIONS_WITHOUT_EFFECT
+        }
+    for message in fields.get("messages", ()):
+        for name in MESSAGE_WITHOUT_EFFECT:
+            message.pop(name, None)
+    return fields

@@ -1,0 +1,136 @@
+"""What the schemas can't say: rules between parameters, and values that are refused with a reason."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from api.openai.chat import ChatRequest
+from api.openai.completions import CompletionRequest
+from api.openai.errors import ApiError, shown
+from api.openai.messages import AssistantMessage
+from api.openai.parameters import WITHOUT_EFFECT
+from api.openai.sampling import Sampling
+from api.openai.tools import NamedToolChoice
+
+# Arguments of the renderer itself: a tenant could swap the template or the conversation with them.
+RESERVED_TEMPLATE_KWARGS = frozenset(
+    {
+        *("add_generation_prompt", "chat_template", "continue_final_message", "conversation", "documents"),
+        *("max_length", "messages", "padding", "return_assistant_tokens_mask", "return_dict"),
+        *("return_tensors", "tokenize", "tokenizer", "tokenizer_kwargs", "tools", "truncation"),
+    }
+)
+MAX_TEMPLATE_KWARGS = 32
+
+
+def check_chat(request: ChatRequest) -> None:
+    """Raise ApiError for the first rule of a chat request that doesn't hold."""
+    _check_sampling(request)
+    _check_limits(request)
+    _check_tools(request)
+    _check_fixed(request)
+    _check_template_kwargs(request.chat_template_kwargs or {})
+    for position, message in enumerate(request.messages):
+        if isinstance(message, AssistantMessage):
+            _check_assistant(message, f"messages[{position}]")
+
+
+def check_completion(request: CompletionRequest) -> None:
+    """Raise ApiError for the first rule of a completion request that doesn't hold."""
+    _check_sampling(request)
+    if request.max_tokens == 0 and not request.echo:
+        raise ApiError("integer_below_min_value", param="max_tokens", sign=">=", bound=1, value=0)
+    if request.best_of is not None and request.best_of != (request.n or 1):
+        raise _unsupported("best_of", request.best_of)
+
+
+def _unsupported(param: str, value: Any) -> ApiError:
+    return ApiError("unsupported_value", param=param, value=shown(repr(value)), reason=WITHOUT_EFFECT[param])
+
+
+def _invalid(param: str, reason: str) -> ApiError:
+    return ApiError("invalid_value", param=param, reason=reason)
+
+
+def _check_sampling(request: Sampling) -> None:
+    if request.stream_options is not None:
+        if not request.stream:
+            raise _invalid("stream_options", "it is only allowed when 'stream' is true")
+        if request.stream_options.include_obfuscation:
+            raise ApiError(
+                "unsupported_value",
+                param="stream_options.include_obfuscation",
+                value="true",
+                reason="events are not padded, send false",
+            )
+    for token in request.logit_bias or ():
+        if not (token.isascii() and token.isdigit() and len(token) <= 7):
+            raise _invalid("logit_bias", f"keys must be token ids, '{shown(token)}' is none")
+    if request.structured_outputs is not None:
+        constraints = request.structured_outputs.model_dump(exclude_none=True)
+        if len(constraints) != 1:
+            raise _invalid("structured_outputs", f"expected exactly one constraint, found {len(constraints)}")
+        if request.response_format is not None and request.response_format.type != "text":
+            raise _invalid("structured_outputs", "it can't be combined with 'response_format'")
+
+
+def _check_limits(request: ChatRequest) -> None:
+    if request.max_tokens is not None and request.max_completion_tokens is not None:
+        raise _invalid(
+            "max_tokens", "it can't be combined with 'max_completion_tokens', send only the latter"
+        )
+    if request.top_logprobs is not None and not request.logprobs:
+        raise _invalid("top_logprobs", "it is only allowed when 'logprobs' is true")
+    if request.continue_final_message and request.add_generation_prompt:
+        raise _invalid("continue_final_message", "it can't be combined with 'add_generation_prompt'")
+
+
+def _check_tools(request: ChatRequest) -> None:
+    choice = request.tool_choice
+    if request.tools is None:
+        if choice is not None and choice != "none":
+            raise _invalid("tool_choice", "it is only allowed when 'tools' are given")
+        if request.parallel_tool_calls is not None:
+            raise _invalid("parallel_tool_calls", "it is only allowed when 'tools' are given")
+        return
+    names = [tool.function.name for tool in request.tools]
+    if len(set(names)) != len(names):
+        raise _invalid("tools", "two tools have the same name")
+    if isinstance(choice, NamedToolChoice) and choice.function.name not in names:
+        raise _invalid("tool_choice.function.name", f"no tool is named '{choice.function.name}'")
+
+
+def _check_fixed(request: ChatRequest) -> None:
+    """Parameters of which one value is what happens anyway; others would be silently ignored."""
+    if request.store:
+        raise _unsupported("store", True)
+    if request.service_tier not in (None, "auto", "default"):
+        raise _unsupported("service_tier", request.service_tier)
+    if request.modalities not in (None, ["text"]):
+        raise _unsupported("modalities", request.modalities)
+    if request.verbosity not in (None, "medium"):
+        raise _unsupported("verbosity", request.verbosity)
+    for key in request.metadata or ():
+        if len(key) > 64:
+            raise ApiError("string_above_max_length", param="metadata", bound=64, length=len(key))
+
+
+def _check_template_kwargs(kwargs: dict[str, Any]) -> None:
+    if len(kwargs) > MAX_TEMPLATE_KWARGS:
+        raise ApiError(
+            "object_above_max_properties",
+            param="chat_template_kwargs",
+            bound=MAX_TEMPLATE_KWARGS,
+            length=len(kwargs),
+        )
+    for key, value in kwargs.items():
+        param = f"chat_template_kwargs.{key}"
+        if key in RESERVED_TEMPLATE_KWARGS or not key.isidentifier() or key.startswith("_"):
+            raise ApiError("unsupported_parameter", param=param, reason="the platform sets it")
+        if isinstance(value, dict | list):
+            raise _invalid(param, "expected a string, number, boolean or null")
+
+
+def _check_assistant(message: AssistantMessage, path: str) -> None:
+    if message.content is None and message.tool_calls is None and message.refusal is None:
+        raise ApiError("missing_required_parameter", param=f"{path}.content")

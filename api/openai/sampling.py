@@ -1,0 +1,59 @@
+"""The parameters that chat completions and completions have in common."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from api.openai.fields import (
+    Fraction,
+    Int64,
+    Penalty,
+    Stop,
+    StopText,
+    StreamOptions,
+    StructuredOutputs,
+    TokenId,
+    Wire,
+)
+from api.openai.tools import ResponseFormat
+
+
+class Sampling(Wire):
+    """OpenAI's parameters first, then those of vLLM that a tenant may use."""
+
+    model: Annotated[str, Field(min_length=1, max_length=256)]
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    temperature: Annotated[float, Field(ge=0.0, le=2.0, allow_inf_nan=False)] | None = None
+    top_p: Fraction | None = None
+    n: Annotated[int, Field(ge=1, le=128)] | None = None
+    stop: Stop | None = None
+    seed: Int64 | None = None
+    presence_penalty: Penalty | None = None
+    frequency_penalty: Penalty | None = None
+    logit_bias: dict[str, Annotated[float, Field(ge=-100.0, le=100.0, allow_inf_nan=False)]] | None = None
+    response_format: ResponseFormat | None = None
+    user: str | None = None
+
+    # vLLM's
+    top_k: Annotated[int, Field(ge=-1, le=2**31 - 1)] | None = None
+    min_p: Fraction | None = None
+    repetition_penalty: Annotated[float, Field(gt=0.0, le=10.0, allow_inf_nan=False)] | None = None
+    min_tokens: Annotated[int, Field(ge=0, le=2**31 - 1)] | None = None
+    ignore_eos: bool | None = None
+    stop_token_ids: Annotated[list[TokenId], Field(max_length=128)] | None = None
+    bad_words: Annotated[list[StopText], Field(max_length=128)] | None = None
+    allowed_token_ids: Annotated[list[TokenId], Field(min_length=1)] | None = None
+    skip_special_tokens: bool | None = None
+    spaces_between_special_tokens: bool | None = None
+    include_stop_str_in_output: bool | None = None
+    add_special_tokens: bool | None = None
+    structured_outputs: StructuredOutputs | None = None
+    return_token_ids: bool | None = None
+
+    @property
+    def streamed(self) -> bool:
+        """Whether the answer is a stream of events."""
+        return bool(self.stream)

@@ -1,0 +1,79 @@
+"""Rules between settings, as Django system checks: production refuses what development may do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from django.apps import AppConfig
+from django.conf import settings
+from django.core.checks import CheckMessage, Error, Warning, register, run_checks
+from redis.connection import parse_url
+
+TAG = "cyllm"
+LEAST_KEY_LENGTH = 50
+LEAST_KEY_CHARACTERS = 10
+TLS_MODES = ("require", "verify-ca", "verify-full")
+LOCAL_HOSTS = ("", "localhost", "127.0.0.1", "::1")
+
+
+@register(TAG)
+def check_production(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    """What holds only with ``CYLLM_MODE=production``."""
+    if settings.CYLLM.mode != "production":
+        return []
+    return [*_secrets(), *_transport(), *_backends()]
+
+
+def refuse_unsafe_settings() -> None:
+    """End the process with all errors; servers call this, because only commands run checks by themselves."""
+    errors = [message for message in run_checks(tags=[TAG]) if message.is_serious()]
+    if errors:
+        raise SystemExit("CY-LLM can't start with these settings:\n  " + "\n  ".join(map(str, errors)))
+
+
+def _secrets() -> Iterator[CheckMessage]:
+    key = settings.SECRET_KEY
+    if len(key) < LEAST_KEY_LENGTH or len(set(key)) < LEAST_KEY_CHARACTERS:
+        yield Error(
+            "CYLLM_SECRET_KEY is too weak for production.",
+            hint=f"Use {LEAST_KEY_LENGTH} or more random characters, for instance from "
+            "python -c 'import secrets; print(secrets.token_urlsafe(50))'.",
+            id="cyllm.E001",
+        )
+    if settings.DEBUG:
+        yield Error("DEBUG must be off in production.", id="cyllm.E002")
+    if not settings.ALLOWED_HOSTS or any(host.startswith("*") for host in settings.ALLOWED_HOSTS):
+        yield Error(
+            "CYLLM_ALLOWED_HOSTS must name the hosts in production.",
+            hint="List them, separated by commas, without '*'.",
+            id="cyllm.E003",
+        )
+
+
+def _transport() -> Iterator[CheckMessage]:
+    if not (settings.SESSION_COOKIE_SECURE and settings.CSRF_COOKIE_SECURE):
+        yield Error("Session and CSRF cookies must be secure in production.", id="cyllm.E004")
+    if settings.SECURE_HSTS_SECONDS < 3600:
+        yield Error("HSTS must be on in production.", id="cyllm.E005")
+    if not settings.SECURE_SSL_REDIRECT:
+        yield Error("Pages must be redirected to HTTPS in production.", id="cyllm.E006")
+
+
+def _backends() -> Iterator[CheckMessage]:
+    database = settings.DATABASES["default"]
+    host = database["HOST"]
+    remote = host not in LOCAL_HOSTS and not host.startswith("/")
+    if remote and database["OPTIONS"].get("sslmode") not in TLS_MODES:
+        yield Warning(
+            "The connection to a remote database is not encrypted for certain.",
+            hint="Add sslmode=verify-full to CYLLM_DATABASE_URL.",
+            id="cyllm.W001",
+        )
+    url = settings.CYLLM.redis_url
+    if url.startswith("redis://") and parse_url(url).get("host", "") not in LOCAL_HOSTS:
+        yield Warning(
+            "The connection to a remote Redis is not encrypted.",
+            hint="Use rediss:// in CYLLM_REDIS_URL.",
+            id="cyllm.W002",
+        )

@@ -1,0 +1,49 @@
+"""Django's database settings from one ``postgresql://`` address."""
+
+from __future__ import annotations
+
+import math
+import sys
+from typing import Any
+
+from psycopg import ProgrammingError
+from psycopg.conninfo import conninfo_to_dict
+
+KEEP_CONNECTION_S = 60
+# Migrations may rewrite whole tables: no limit for them.
+UNLIMITED_COMMANDS = frozenset({"migrate", "dbshell"})
+
+
+def database_settings(url: str, timeout_s: float) -> dict[str, Any]:
+    """The entry for ``DATABASES``. libpq reads the address, so ``?host=/run/postgresql``, ``sslmode`` and
+    all its other parameters work. Raises SystemExit for what is no such address.
+    """
+    try:
+        parts: dict[str, Any] = dict(conninfo_to_dict(url))
+    except ProgrammingError:
+        # libpq's message repeats the address, password included.
+        raise SystemExit("CYLLM_DATABASE_URL: not a postgresql:// address") from None
+    if not parts.get("dbname"):
+        raise SystemExit("CYLLM_DATABASE_URL: names no database")
+    return {
+        "ENGINE": "django.db.backends.postgresql",
+        "NAME": parts.pop("dbname"),
+        "USER": parts.pop("user", ""),
+        "PASSWORD": parts.pop("password", ""),
+        "HOST": parts.pop("host", ""),
+        "PORT": str(parts.pop("port", "") or ""),
+        "CONN_MAX_AGE": KEEP_CONNECTION_S,
+        "CONN_HEALTH_CHECKS": True,
+        "OPTIONS": {**_limits(parts, timeout_s), **parts},
+    }
+
+
+def _limits(parts: dict[str, Any], timeout_s: float) -> dict[str, Any]:
+    milliseconds = math.ceil(timeout_s * 1000)
+    limits: dict[str, Any] = {"connect_timeout": max(2, math.ceil(timeout_s))}
+    if sys.argv[1:2] and sys.argv[1] in UNLIMITED_COMMANDS:
+        return limits
+    options = f"-c statement_timeout={milliseconds}"
+    if given := parts.pop("options", None):
+        options = f"{options} {given}"
+    return {**limits, "options": options, "tcp_user_timeout": milliseconds}
