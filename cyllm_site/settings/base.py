@@ -67,6 +67,9 @@ TEMPLATES = [
 DATABASES = {"default": database_settings(CYLLM.database_url, CYLLM.database_timeout_s)}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
+# The registry may not import the room of the audit trail; it appends through this function.
+ADMIN_AUDIT = "tenants.admin_audit.admin_audit_record"
+
 CHANNEL_LAYERS = {
     "default": {
         "BACKEND": "inference_worker.transport.layer.PubSubChannelLayer",
