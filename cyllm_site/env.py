@@ -20,6 +20,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from inference_worker.runtime.settings import WorkerSettings
 
 PREFIX = "CYLLM_"
+# Read or written by the local launcher (deploy/local): not settings of the platform, and no typing errors.
+LAUNCHER_NAMES = frozenset({"CYLLM_PORT", "CYLLM_ADMIN_URL", "CYLLM_ADMIN_USER", "CYLLM_ADMIN_PASSWORD"})
 
 
 class Settings(BaseSettings):
@@ -85,7 +87,7 @@ class SettingsError(SystemExit):
 
 def _unknown(environ: Mapping[str, str]) -> list[str]:
     known = {PREFIX + name.upper() for name in Settings.model_fields}
-    known |= WorkerSettings.environment_names()
+    known |= WorkerSettings.environment_names() | LAUNCHER_NAMES
     found = []
     for name in sorted(environ):
         if name.startswith(PREFIX) and name not in known:

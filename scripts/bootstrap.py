@@ -166,7 +166,10 @@ def _pip_failure(log: Path) -> str:
 
 
 def _shown(path: Path) -> str:
-    return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path)
+    try:
+        return str(path.relative_to(ROOT))
+    except ValueError:
+        return str(path)
 
 
 def install(venv: Path, hardware: str, *, dev: bool) -> bool:

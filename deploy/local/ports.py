@@ -45,7 +45,8 @@ def port_check(port: int, *, setting: str) -> None:
 def _owner(port: int) -> str | None:
     try:
         for connection in psutil.net_connections(kind="tcp"):
-            if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port and connection.pid:
+            listens = connection.status == psutil.CONN_LISTEN and tuple(connection.laddr)[1:] == (port,)
+            if listens and connection.pid:
                 return f"{connection.pid} ({psutil.Process(connection.pid).name()})"
     except psutil.Error:  # other people's sockets can't be looked into on every system
         return None

@@ -186,6 +186,11 @@ class Supervisor:
         how = _describe(running.popen.returncode)
         self._say(f"{running.program.name} {how}; starting it again in {delay_s:.0f} s")
 
+    def failure(self, name: str) -> str:
+        """How a program ended, and the end of its log."""
+        code = self._running[name].popen.poll()
+        return self._failure(name, "is not running" if code is None else _describe(code))
+
     def _failure(self, name: str, how: str) -> str:
         lines = self.log_path(name).read_text(encoding="utf-8", errors="replace").splitlines()
         tail = "\n".join(f"    {line}" for line in lines[-15:])
