@@ -39,5 +39,5 @@ app.autodiscover_tasks()
 
 
 @setup_logging.connect
-def _log_as_django_does(**kwargs: Any) -> None:
+def _log_as_django_does(**_: Any) -> None:
     logging.config.dictConfig(settings.LOGGING)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
+from urllib.parse import urlsplit
 
-from django.apps import AppConfig
 from django.conf import settings
-from django.core.checks import CheckMessage, Error, Warning, register, run_checks
-from redis.connection import parse_url
+from django.core import checks
+from django.core.checks import CheckMessage, Error, register, run_checks
 
 TAG = "cyllm"
 LEAST_KEY_LENGTH = 50
@@ -18,7 +18,7 @@ LOCAL_HOSTS = ("", "localhost", "127.0.0.1", "::1")
 
 
 @register(TAG)
-def check_production(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+def check_production(**_: Any) -> list[CheckMessage]:
     """What holds only with ``CYLLM_MODE=production``."""
     if settings.CYLLM.mode != "production":
         return []
@@ -65,14 +65,14 @@ def _backends() -> Iterator[CheckMessage]:
     host = database["HOST"]
     remote = host not in LOCAL_HOSTS and not host.startswith("/")
     if remote and database["OPTIONS"].get("sslmode") not in TLS_MODES:
-        yield Warning(
+        yield checks.Warning(
             "The connection to a remote database is not encrypted for certain.",
             hint="Add sslmode=verify-full to CYLLM_DATABASE_URL.",
             id="cyllm.W001",
         )
     url = settings.CYLLM.redis_url
-    if url.startswith("redis://") and parse_url(url).get("host", "") not in LOCAL_HOSTS:
-        yield Warning(
+    if url.startswith("redis://") and (urlsplit(url).hostname or "") not in LOCAL_HOSTS:
+        yield checks.Warning(
             "The connection to a remote Redis is not encrypted.",
             hint="Use rediss:// in CYLLM_REDIS_URL.",
             id="cyllm.W002",

@@ -1,0 +1,48 @@
+"""May this request run: scope, model, and a place in this process."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from api.openai.errors import ApiError
+from tenants.selectors import KeyPrincipal
+
+INFERENCE = "inference"
+MODELS_READ = "models.read"
+RETRY_AFTER_S = 1
+
+
+def require_scope(principal: KeyPrincipal, *accepted: str) -> None:
+    """Raise ApiError unless the key has one of the scopes; the first is named in the error."""
+    if principal.scopes.isdisjoint(accepted):
+        raise ApiError("insufficient_scope", scope=accepted[0])
+
+
+class Places:
+    """The requests that this process carries at once."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self.taken = 0
+
+    @contextmanager
+    def take(self) -> Iterator[None]:
+        """Hold a place; given back however the request ends. Raises ApiError when all are taken."""
+        if self.taken >= self._limit:
+            raise ApiError("overloaded", headers={"retry-after": str(RETRY_AFTER_S)})
+        self.taken += 1
+        try:
+            yield
+        finally:
+            self.taken -= 1
+
+
+def tenant_salt(secret: bytes, tenant_id: str) -> str:
+    """The salt of a tenant's prefix cache at the engine: one tenant can't probe what another has cached.
+
+    vLLM takes up to 128 characters without ``@/\\``; these are 64 hexadecimal ones.
+    """
+    return hmac.new(secret, f"prefix-cache:{tenant_id}".encode(), hashlib.sha256).hexdigest()

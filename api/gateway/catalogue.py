@@ -1,0 +1,45 @@
+"""Which models there are, under which names, and who may see them."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from api.openai.errors import ApiError, shown
+from inference_worker.protocol.messages import Heartbeat, WorkerState
+from inference_worker.registry.selectors import CatalogueEntry
+
+ReadCatalogue = Callable[[], Awaitable["Catalogue"]]
+
+
+@dataclass(frozen=True, slots=True)
+class Catalogue:
+    """All enabled models by every name they answer to."""
+
+    entries: Sequence[CatalogueEntry]
+    by_name: Mapping[str, CatalogueEntry]
+
+    def resolve(self, model: str, tenant_id: str) -> CatalogueEntry:
+        """The model of this name or alias. An unknown and an invisible one raise the same ApiError."""
+        entry = self.by_name.get(model)
+        if entry is None or not visible(entry, tenant_id):
+            raise ApiError("model_not_found", model=shown(model), param="model")
+        return entry
+
+    def servable(self, tenant_id: str, workers: Iterable[Heartbeat]) -> list[CatalogueEntry]:
+        """What a tenant may use and a ready worker serves now, by name."""
+        served = {name for worker in workers if worker.state is WorkerState.READY for name in worker.models}
+        return [entry for entry in self.entries if entry.name in served and visible(entry, tenant_id)]
+
+
+def build(entries: Iterable[CatalogueEntry]) -> Catalogue:
+    """Index the registry's entries. A model's own name goes before another's alias."""
+    listed = tuple(sorted(entries, key=lambda entry: entry.name))
+    by_name = {alias: entry for entry in listed for alias in entry.aliases}
+    by_name.update({entry.name: entry for entry in listed})
+    return Catalogue(listed, by_name)
+
+
+def visible(entry: CatalogueEntry, tenant_id: str) -> bool:
+    """Whether a tenant may use a model."""
+    return entry.public or tenant_id in entry.tenant_ids

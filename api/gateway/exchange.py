@@ -1,0 +1,143 @@
+"""One request and what is known of its way so far: the source of its record, log line and headers."""
+
+from __future__ import annotations
+
+import ipaddress
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from api.gateway.asgi import Scope
+from api.gateway.correlation import accepted_id, new_request_id
+from api.openai.errors import ApiError
+from inference_worker.protocol.messages import Meter, Outcome, RequestEnded, RequestStarted
+
+MAX_ENDPOINT = 200
+CLIENT_CLOSED = 499
+LOST_CODES = frozenset({"worker_lost", "events_lost"})
+
+
+@dataclass(slots=True)
+class Exchange:
+    """Filled in stage by stage. ``status`` is what the client was sent, 0 before that."""
+
+    method: str
+    path: str
+    headers: Sequence[tuple[bytes, bytes]]
+    client_ip: str
+    correlation_id: str
+    request_id: str = field(default_factory=new_request_id)
+    started_at: float = field(default_factory=time.time)
+    begun: float = field(default_factory=time.monotonic)
+    endpoint: str = ""
+    tenant_id: str | None = None
+    tenant_slug: str | None = None
+    key_id: str | None = None
+    key_prefix: str | None = None
+    model: str | None = None
+    streamed: bool = False
+    attempt: int = 0
+    worker_id: str | None = None
+    status: int = 0
+    first_token_s: float | None = None
+    relayed: Meter | None = None
+    error_code: str | None = None
+    outcome: Outcome = Outcome.FAILED
+
+    def header(self, name: bytes) -> str | None:
+        """A request header; None if absent. Several of one name are joined, as HTTP defines it."""
+        values = [value.decode("latin-1") for key, value in self.headers if key == name]
+        return ", ".join(values) if values else None
+
+    def elapsed_s(self) -> float:
+        """Seconds since arrival."""
+        return time.monotonic() - self.begun
+
+    def completed(self) -> None:
+        """The answer is complete."""
+        self.outcome = Outcome.COMPLETED
+
+    def failed(self, error: ApiError) -> None:
+        """The request ends with this error."""
+        self.error_code = error.code
+        if error.status == CLIENT_CLOSED:
+            self.outcome = Outcome.CANCELLED
+        elif error.code in LOST_CODES:
+            self.outcome = Outcome.LOST
+        elif error.code == "internal_error" or (self.attempt and error.status >= 500):
+            self.outcome = Outcome.FAILED
+        else:
+            self.outcome = Outcome.REFUSED
+        if not self.status:
+            self.status = error.status
+
+    def started_fact(self, gateway_id: str) -> RequestStarted:
+        """What is written before the request is dispatched."""
+        return RequestStarted(
+            request_id=self.request_id,
+            correlation_id=self.correlation_id,
+            gateway_id=gateway_id,
+            tenant_id=self.tenant_id or "",
+            key_id=self.key_id or "",
+            model=self.model or "",
+            endpoint=self.endpoint,
+            streamed=self.streamed,
+            started_at=self.started_at,
+        )
+
+    def ended_fact(self, gateway_id: str) -> RequestEnded:
+        """What is written when the request is over."""
+        return RequestEnded(
+            request_id=self.request_id,
+            correlation_id=self.correlation_id,
+            gateway_id=gateway_id,
+            tenant_id=self.tenant_id,
+            key_id=self.key_id,
+            key_prefix=self.key_prefix,
+            client_ip=self.client_ip,
+            method=self.method,
+            endpoint=self.endpoint,
+            model=self.model,
+            streamed=self.streamed,
+            status=self.status,
+            outcome=self.outcome,
+            error_code=self.error_code,
+            attempt=self.attempt,
+            worker_id=self.worker_id,
+            relayed=self.relayed,
+            started_at=self.started_at,
+            duration_s=self.elapsed_s(),
+            first_token_s=self.first_token_s,
+        )
+
+
+def begin(scope: Scope, trusted_proxies: int) -> Exchange:
+    """The exchange for an ASGI HTTP scope."""
+    exchange = Exchange(
+        method=str(scope["method"])[:16],
+        path=scope["path"],
+        headers=tuple(scope["headers"]),
+        client_ip="",
+        correlation_id="",
+    )
+    exchange.endpoint = _printable(exchange.path)
+    exchange.correlation_id = accepted_id(exchange.header(b"x-request-id")) or exchange.request_id
+    peer = scope.get("client")
+    exchange.client_ip = _client_ip(peer[0] if peer else "", exchange, trusted_proxies)
+    return exchange
+
+
+def _printable(path: str) -> str:
+    return "".join(char for char in path if char.isprintable())[:MAX_ENDPOINT]
+
+
+def _client_ip(peer: str, exchange: Exchange, trusted_proxies: int) -> str:
+    """The address that the outermost trusted proxy saw; what a client itself claims is not believed."""
+    forwarded = exchange.header(b"x-forwarded-for")
+    if trusted_proxies and forwarded:
+        hops = [hop.strip() for hop in forwarded.split(",")]
+        peer = hops[-trusted_proxies] if len(hops) >= trusted_proxies else hops[0]
+    try:
+        return str(ipaddress.ip_address(peer))
+    except ValueError:
+        return ""

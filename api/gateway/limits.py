@@ -1,0 +1,23 @@
+"""The limits that the stages of the request path hold."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Times in seconds, sizes in bytes; each is described in ``cyllm_site.env``."""
+
+    max_requests: int = 512
+    max_body_bytes: int = 8 * 1024 * 1024
+    client_body_timeout_s: float = 30.0
+    queue_timeout_s: float = 60.0
+    first_token_timeout_s: float = 120.0
+    inter_token_timeout_s: float = 60.0
+    total_timeout_s: float = 900.0
+    stream_comment_s: float = 10.0
+    submit_attempts: int = 3
+    database_timeout_s: float = 3.0
+    cache_s: float = 0.8
+    trusted_proxies: int = 0

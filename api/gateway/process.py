@@ -1,0 +1,80 @@
+"""The parts of one gateway process: made, started and stopped together."""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from api.gateway import catalogue
+from api.gateway.admit import Places
+from api.gateway.app import Gateway
+from api.gateway.catalogue import Catalogue
+from api.gateway.changes import Changes
+from api.gateway.database import Database
+from api.gateway.fresh import FreshCache
+from api.gateway.generate import Generation
+from api.gateway.health import Health
+from api.gateway.limits import Limits
+from api.gateway.settle import Ledger
+from inference_worker.client.interface import EngineClient
+from inference_worker.client.relay import RelayClient
+from inference_worker.registry import selectors as registry
+from tenants.selectors import KeyPrincipal, key_principal
+
+logger = logging.getLogger("cyllm.gateway")
+
+
+@asynccontextmanager
+async def gateway_process(
+    *, redis_url: str, secret: str, limits: Limits, client: EngineClient | None = None
+) -> AsyncIterator[Gateway]:
+    """A running gateway. Starts without Redis or Postgres as well: it isn't ready until they are there.
+
+    ``client`` stands in for the relay where a test has to make faults.
+    """
+    gateway_id = f"gw-{uuid.uuid4().hex[:16]}"
+    database = Database(limits.database_timeout_s)
+    ledger = Ledger(redis_url, gateway_id)
+
+    async def find(prefix: str) -> KeyPrincipal | None:
+        return await database.read(key_principal, prefix)
+
+    async def read_models(_: None) -> Catalogue:
+        return catalogue.build(await database.read(registry.catalogue))
+
+    keys: FreshCache[str, KeyPrincipal | None] = FreshCache(find, limits.cache_s)
+    models: FreshCache[None, Catalogue] = FreshCache(read_models, limits.cache_s)
+
+    def forget_all() -> None:
+        keys.clear()
+        models.clear()
+
+    changes = Changes(
+        redis_url, on_key=keys.forget, on_tenant=forget_all, on_models=models.clear, on_gap=forget_all
+    )
+    async with AsyncExitStack() as stack:
+        stack.callback(database.close)
+        stack.push_async_callback(ledger.stop)
+        await ledger.start()
+        stack.push_async_callback(changes.stop)
+        await changes.start()
+        if client is None:
+            relay = client = RelayClient(redis_url, gateway_id)
+            stack.push_async_callback(relay.stop)
+            await relay.start()
+        logger.info("gateway %s started", gateway_id)
+        yield Gateway(
+            Generation(
+                limits=limits,
+                secret=secret.encode(),
+                client=client,
+                ledger=ledger,
+                places=Places(limits.max_requests),
+                find_principal=keys.get,
+                catalogue=lambda: models.get(None),
+            ),
+            Health(database, ledger, client),
+        )
+        logger.info("gateway %s stops", gateway_id)

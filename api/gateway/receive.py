@@ -1,0 +1,57 @@
+"""First of all: read the body, as far as size and time allow."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+
+from api.gateway.asgi import ClientGone, Receive
+from api.gateway.exchange import Exchange
+from api.gateway.limits import Limits
+from api.openai.errors import ApiError
+
+_MEDIA_TYPE = re.compile(r'application/json\s*(?:;\s*charset\s*=\s*"?utf-?8"?\s*)?;?\s*', re.IGNORECASE)
+
+
+def check_headers(exchange: Exchange, limits: Limits) -> None:
+    """Refuse by the headers alone what need not be read. Raises ApiError."""
+    content_type = exchange.header(b"content-type")
+    if content_type is None or not _MEDIA_TYPE.fullmatch(content_type.strip()):
+        raise ApiError("unsupported_media_type")
+    if (exchange.header(b"content-encoding") or "identity").strip().lower() != "identity":
+        raise ApiError("unsupported_media_type")
+    length = exchange.header(b"content-length")
+    if length is not None and length.isascii() and length.isdigit() and int(length) > limits.max_body_bytes:
+        raise ApiError("request_too_large", limit=limits.max_body_bytes)
+
+
+async def read_body(receive: Receive, limits: Limits) -> bytes:
+    """The whole body. Raises ApiError if it is too large or too slow, ClientGone if it breaks off."""
+    begun = time.monotonic()
+    try:
+        async with asyncio.timeout(limits.client_body_timeout_s):
+            return await _collect(receive, limits.max_body_bytes)
+    except TimeoutError:
+        raise ApiError(
+            "client_timeout",
+            limit_s=limits.client_body_timeout_s,
+            elapsed_s=time.monotonic() - begun,
+            headers={"connection": "close"},
+        ) from None
+
+
+async def _collect(receive: Receive, limit: int) -> bytes:
+    pieces: list[bytes] = []
+    size = 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGone
+        piece: bytes = message.get("body", b"")
+        size += len(piece)
+        if size > limit:
+            raise ApiError("request_too_large", limit=limit, headers={"connection": "close"})
+        pieces.append(piece)
+        if not message.get("more_body", False):
+            return b"".join(pieces)

@@ -1,0 +1,92 @@
+"""Exactly one record per request, whatever ended it, and the sign that this gateway lives."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+
+import hiredis
+
+from api.gateway.exchange import Exchange
+from api.openai.errors import ApiError
+from inference_worker.protocol import names
+from inference_worker.transport.facts import FactWriter
+from inference_worker.transport.link import LinkDown
+
+logger = logging.getLogger("cyllm.request")
+
+PRESENCE_INTERVAL_S = 1.0
+WRITE_TIMEOUT_S = 2.0
+
+
+class Ledger:
+    """Writes facts to the durable stream; what ends while Redis is away is held back in memory."""
+
+    def __init__(self, redis_url: str, gateway_id: str) -> None:
+        self.gateway_id = gateway_id
+        self._facts = FactWriter(redis_url)
+        self._presence: asyncio.Task[None] | None = None
+
+    @property
+    def backlog(self) -> int:
+        """Records that Redis has not confirmed yet."""
+        return self._facts.backlog
+
+    async def start(self) -> None:
+        """Connect in the background and begin to give signs of life."""
+        await self._facts.start()
+        self._presence = asyncio.create_task(self._stay_present(), name="gateway-presence")
+
+    async def stop(self) -> None:
+        """Write what is held back, sign off and close."""
+        if self._presence is not None:
+            self._presence.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._presence
+        if not self._facts.backlog:
+            await self._command("ZREM", names.GATEWAY_INDEX, self.gateway_id)
+        await self._facts.stop()
+
+    async def started(self, exchange: Exchange) -> None:
+        """Note durably that a request is about to run. Raises ApiError: then nothing may be dispatched."""
+        try:
+            async with asyncio.timeout(WRITE_TIMEOUT_S):
+                await self._facts.put(exchange.started_fact(self.gateway_id))
+        except (LinkDown, TimeoutError, hiredis.ReplyError):
+            raise ApiError("redis_unavailable") from None
+
+    def ended(self, exchange: Exchange) -> None:
+        """Record and log the end of a request. Returns at once; call it once per request."""
+        self._facts.add(exchange.ended_fact(self.gateway_id))
+        logger.info(
+            "%s %s status=%d outcome=%s code=%s tenant=%s key=%s model=%s attempt=%d duration_s=%.3f",
+            exchange.method,
+            exchange.endpoint,
+            exchange.status,
+            exchange.outcome,
+            exchange.error_code or "-",
+            exchange.tenant_slug or "-",
+            exchange.key_prefix or "-",
+            exchange.model or "-",
+            exchange.attempt,
+            exchange.elapsed_s(),
+        )
+
+    async def answers(self) -> bool:
+        """Whether Redis does, for health checks."""
+        return await self._command("PING")
+
+    async def _stay_present(self) -> None:
+        while True:
+            await self._command("ZADD", names.GATEWAY_INDEX, time.time(), self.gateway_id)
+            await asyncio.sleep(PRESENCE_INTERVAL_S)
+
+    async def _command(self, *command: str | float) -> bool:
+        try:
+            async with asyncio.timeout(PRESENCE_INTERVAL_S):
+                await self._facts.call(*command)
+        except (LinkDown, TimeoutError, hiredis.ReplyError):
+            return False
+        return True

@@ -1,0 +1,86 @@
+"""The ASGI entry point: the API to the gateway, everything else to Django."""
+
+from __future__ import annotations
+
+import logging
+import os
+from contextlib import AsyncExitStack
+
+from channels.routing import ProtocolTypeRouter
+from django.core.asgi import get_asgi_application
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "cyllm_site.settings.base")
+pages = get_asgi_application()
+
+# Models can be imported only after Django has been set up, which is what the line above did.
+from django.conf import settings  # noqa: E402
+
+from api.gateway.app import Gateway  # noqa: E402
+from api.gateway.asgi import Receive, Scope, Send  # noqa: E402
+from api.gateway.limits import Limits  # noqa: E402
+from api.gateway.process import gateway_process  # noqa: E402
+from cyllm_site.checks import refuse_unsafe_settings  # noqa: E402
+from cyllm_site.env import Settings  # noqa: E402
+
+logger = logging.getLogger("cyllm.site")
+API_PREFIXES = ("/v1/", "/health/")
+
+
+def limits_of(tree: Settings) -> Limits:
+    """The gateway's limits from the settings tree."""
+    return Limits(
+        max_requests=tree.gateway_max_requests,
+        max_body_bytes=tree.max_body_bytes,
+        client_body_timeout_s=tree.client_body_timeout_s,
+        queue_timeout_s=tree.queue_timeout_s,
+        first_token_timeout_s=tree.first_token_timeout_s,
+        inter_token_timeout_s=tree.inter_token_timeout_s,
+        total_timeout_s=tree.total_timeout_s,
+        stream_comment_s=tree.stream_comment_s,
+        submit_attempts=tree.submit_attempts,
+        database_timeout_s=tree.database_timeout_s,
+        cache_s=tree.key_cache_s,
+        trusted_proxies=tree.trusted_proxies,
+    )
+
+
+class Site:
+    """Starts the gateway with the server, stops it with the server, and routes to it in between."""
+
+    def __init__(self) -> None:
+        self._gateway: Gateway | None = None
+
+    async def http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """An HTTP request, to the gateway or to Django."""
+        if not scope["path"].startswith(API_PREFIXES):
+            await pages(scope, receive, send)
+            return
+        if self._gateway is None:
+            raise RuntimeError("the gateway was not started: run the server with ASGI lifespan on")
+        await self._gateway(scope, receive, send)
+
+    async def lifespan(self, _: Scope, receive: Receive, send: Send) -> None:
+        """Keep the gateway running from ``lifespan.startup`` to ``lifespan.shutdown``."""
+        async with AsyncExitStack() as stack:
+            await receive()
+            try:
+                self._gateway = await stack.enter_async_context(
+                    gateway_process(
+                        redis_url=settings.CYLLM.redis_url,
+                        secret=settings.SECRET_KEY,
+                        limits=limits_of(settings.CYLLM),
+                    )
+                )
+            except Exception as error:
+                logger.exception("the gateway can't start")
+                await send({"type": "lifespan.startup.failed", "message": type(error).__name__})
+                return
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
+            self._gateway = None
+        await send({"type": "lifespan.shutdown.complete"})
+
+
+refuse_unsafe_settings()
+site = Site()
+application = ProtocolTypeRouter({"http": site.http, "lifespan": site.lifespan})
