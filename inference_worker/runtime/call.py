@@ -19,6 +19,7 @@ from inference_worker.protocol.messages import (
 )
 from inference_worker.runtime.engine import Engine, Message
 from inference_worker.runtime.meter import CallMeter, current_meter
+from inference_worker.runtime.sink import TextSink, current_sink, is_plain
 
 logger = logging.getLogger("cyllm.worker.call")
 
@@ -48,6 +49,9 @@ class EngineCall:
         self._body_taken = False
         self._gone = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._sink: TextSink | None = None
+        if engine.short_way and is_plain(submit):
+            self._sink = TextSink(submit.operation, self.meter, self._emit_delta)
 
     @property
     def engine_id(self) -> str:
@@ -58,6 +62,7 @@ class EngineCall:
         """Run to the end, whatever it is; the last event is Finished or Failed."""
         self._task = asyncio.current_task()
         current_meter.set(self.meter)
+        current_sink.set(self._sink)
         detail = ""
         try:
             await self._engine.app(self._scope(), self._receive, self._send)
@@ -133,13 +138,15 @@ class EngineCall:
         elif data.startswith(ERROR_EVENT):
             self._error = data
         elif self._error is None:
+            self._emit_delta(data)
+            if self._sink is not None:
+                self._sink.seen(data)
+
+    def _emit_delta(self, data: bytes) -> None:
+        if self._cancel_reason is None:
+            submit = self.submit
             self._emit(
-                Delta(
-                    request_id=self.submit.request_id,
-                    attempt=self.submit.attempt,
-                    index=self._take_index(),
-                    data=data,
-                )
+                Delta(request_id=submit.request_id, attempt=submit.attempt, index=self._take_index(), data=data)
             )
 
     def _conclude(self, detail: str) -> None:

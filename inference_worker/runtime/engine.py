@@ -25,6 +25,7 @@ class Engine(Protocol):
     app: AsgiApplication
     max_model_len: int
     description: str
+    short_way: bool  # streams of plain text may be taken by a sink.TextSink
 
     def running(self) -> int:
         """Requests inside the engine now, by the engine's own count."""

@@ -45,6 +45,7 @@ class RemoteEngine:
     """See ``engine.Engine``."""
 
     description = "remote"
+    short_way = False
 
     def __init__(self, client: httpx.AsyncClient, settings: WorkerSettings) -> None:
         self.max_model_len = settings.max_model_len or DEFAULT_MAX_MODEL_LEN

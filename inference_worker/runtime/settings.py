@@ -46,6 +46,7 @@ class WorkerSettings(BaseSettings):
     kv_cache_gib: float = Field(1.0, gt=0, description="memory for the key-value cache on a CPU, in GiB")
     gpu_memory_utilization: float = Field(0.9, gt=0, le=1, description="share of GPU memory for the engine")
     threads: int = Field(1, ge=1, description="OpenMP threads of the engine on a CPU")
+    text_sink: bool = Field(True, description="take plain text streams straight from the engine's output")
     engine_args: str = Field("", description="further vLLM arguments, as on its command line")
     max_requests: int = Field(1024, ge=1, description="requests held at once; more are sent elsewhere")
     drain_timeout_s: float = Field(30.0, gt=0, description="time for running requests after SIGTERM")

@@ -22,6 +22,7 @@ from inference_worker.runtime.hardware import EngineChoice, Hardware, checkpoint
 from inference_worker.runtime.meter import CallMeter, current_meter
 from inference_worker.runtime.orphans import end_children_with_us
 from inference_worker.runtime.settings import WorkerSettings
+from inference_worker.runtime.sink import current_sink
 
 HEALTH_INTERVAL_S = 0.5
 ID_PREFIXES = ("chatcmpl-", "cmpl-")
@@ -52,8 +53,9 @@ async def vllm_engine(
             tasks = await client.get_supported_tasks()
             app = build_app(args, tasks, client.model_config)
             client.generate = _metered(client.generate)
+            client.add_request = _sunk(client.add_request)
             await init_app_state(client, app.state, args, tasks)
-            engine = VllmEngine(client, app, settings.model)
+            engine = VllmEngine(client, app, settings)
             report("first token as a self-test")
             await engine.check()
             yield engine
@@ -124,22 +126,36 @@ def _metered(generate: Any) -> Any:
             if meter is not None:
                 meter.accepted()
             async for output in outputs:
-                if meter is not None:
+                if meter is not None and current_sink.get() is None:
                     meter.observe_output(output)
                 yield output
 
     return metered
 
 
+def _sunk(add_request: Any) -> Any:
+    """Wrap ``AsyncLLM.add_request`` so that the call's sink, if it has one, gets the outputs first."""
+
+    async def sunk(*args: Any, **kwargs: Any) -> Any:
+        collector = await add_request(*args, **kwargs)
+        if (sink := current_sink.get()) is not None:
+            sink.attach(collector)
+        return collector
+
+    return sunk
+
+
 class VllmEngine:
     """See ``engine.Engine``."""
 
-    def __init__(self, client: Any, app: AsgiApplication, model: str) -> None:
-        self.app = app
+    def __init__(self, client: Any, app: Any, settings: WorkerSettings) -> None:
+        self.app: AsgiApplication = app
         self.max_model_len: int = client.model_config.max_model_len
         self.description = "vllm"
         self._client = client
-        self._model = model
+        self._model = settings.model
+        # With a tool or reasoning parser the pieces of a stream are the parser's.
+        self.short_way = settings.text_sink and app.state.openai_serving_chat.parser_cls is None
 
     def running(self) -> int:
         """Requests in the engine's output processor: it holds one state for each unfinished request."""

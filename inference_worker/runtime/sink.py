@@ -1,0 +1,122 @@
+"""The short way for plain text: from the engine's output processor straight into events.
+
+vLLM's own application makes the first and the last pieces of every stream; the pieces between differ only
+in their text, so they are made from the first one's bytes. It costs less than half of the CPU time per
+token (docs/decisions/0003-text-sink.md), and the bytes are vLLM's own by construction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextvars import ContextVar
+from typing import Any
+
+import msgspec
+from pydantic_core import to_json
+
+from inference_worker.protocol.messages import Operation, Submit
+from inference_worker.runtime.meter import CallMeter
+
+current_sink: ContextVar[TextSink | None] = ContextVar("current_sink", default=None)
+
+TEXT_FIELDS = {
+    Operation.CHAT_COMPLETIONS: b'"delta":{"content":',
+    Operation.COMPLETIONS: b'"text":',
+}
+# What may be in a request without changing the form of its pieces; all else takes vLLM's own way.
+PLAIN_FIELDS = frozenset(
+    {
+        "model",
+        "messages",
+        "prompt",
+        "stream",
+        "stream_options",
+        "n",
+        "max_tokens",
+        "max_completion_tokens",
+        "min_tokens",
+        "temperature",
+        "top_p",
+        "top_k",
+        "min_p",
+        "repetition_penalty",
+        "presence_penalty",
+        "frequency_penalty",
+        "logit_bias",
+        "seed",
+        "stop",
+        "stop_token_ids",
+        "ignore_eos",
+        "user",
+        "metadata",
+        "cache_salt",
+        "priority",
+    }
+)
+
+
+def is_plain(submit: Submit) -> bool:
+    """Whether the stream is one choice of text with nothing beside it."""
+    request: dict[str, Any] = msgspec.json.decode(submit.body)
+    options = request.get("stream_options") or {}
+    return (
+        submit.streamed
+        and all(value is None or name in PLAIN_FIELDS for name, value in request.items())
+        and request.get("n") in (None, 1)
+        and set(options) <= {"include_usage"}
+        and (submit.operation is not Operation.COMPLETIONS or isinstance(request.get("prompt"), str))
+    )
+
+
+class TextSink:
+    """Takes the place of ``RequestOutputCollector.put`` for one request.
+
+    An output goes on to vLLM's application as long as the form of a piece is not known or an earlier
+    output is still on its way through the application, and when it is the last.
+    """
+
+    def __init__(self, operation: Operation, meter: CallMeter, emit: Callable[[bytes], None]) -> None:
+        self._field = TEXT_FIELDS[operation]
+        self._meter = meter
+        self._emit = emit
+        self._pass_on: Callable[[Any], None] | None = None
+        self._collector: Any = None
+        self._form: tuple[bytes, bytes] | None = None
+        self._on_their_way = 0
+        self._last_text = ""
+        self._skipped: list[int] = []
+
+    def attach(self, collector: Any) -> None:
+        """Stand before this collector from now on."""
+        self._collector, self._pass_on = collector, collector.put
+        collector.put = self.put
+
+    def put(self, output: Any) -> None:
+        """Take one RequestOutput, or an exception, from the engine's output processor."""
+        assert self._pass_on is not None  # noqa: S101 - only called through the collector
+        if isinstance(output, Exception):
+            self._pass_on(output)
+            return
+        self._meter.observe_output(output)
+        (choice,) = output.outputs
+        if self._form is None or self._on_their_way or output.finished:
+            if self._collector.output is None:  # else it is merged with the one that waits there
+                self._on_their_way += 1
+            self._last_text = choice.text
+            if output.finished and self._skipped:
+                choice.token_ids = [*self._skipped, *choice.token_ids]
+            self._pass_on(output)
+            return
+        self._skipped.extend(choice.token_ids)
+        before, after = self._form
+        self._emit(before + to_json(choice.text) + after)
+
+    def seen(self, data: bytes) -> None:
+        """A piece has come out of vLLM's application: learn its form."""
+        if self._field not in data:
+            return
+        self._on_their_way -= 1
+        if self._form is None and self._on_their_way == 0:
+            before, text, after = data.partition(self._field + to_json(self._last_text))
+            if text and b'"finish_reason":null' in after and self._last_text:
+                self._form = (before + self._field, after)
