@@ -6,17 +6,11 @@ import uuid
 from collections.abc import Mapping
 from typing import TypeAlias
 
-from django.contrib.auth.models import AnonymousUser, User
 from django.db import transaction
 
 from tenants.models import AdminAudit
 
 Facts: TypeAlias = Mapping[str, object]
-
-
-def actor_of(user: User | AnonymousUser) -> str:
-    """How a signed-in person is named as the one who made a change."""
-    return f"user:{user.get_username()}"
 
 
 def admin_audit_record(

@@ -6,9 +6,19 @@ import datetime as dt
 import uuid
 from dataclasses import dataclass, field
 
+from django.db import models
 from django.db.models import QuerySet
+from django.utils.translation import gettext_lazy as _
 
 from tenants.models import AdminAudit, ApiKey, AuditRecord, Membership, Tenant, UsageRecord
+
+
+class KeyState(models.TextChoices):
+    """What a key's times amount to; never stored."""
+
+    VALID = "valid", _("valid")
+    EXPIRED = "expired", _("expired")
+    REVOKED = "revoked", _("revoked")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +61,15 @@ def key_principal(prefix: str) -> KeyPrincipal | None:
         tenant_active=key.tenant.active,
         version=key.version + key.tenant.version,
     )
+
+
+def key_state(key: ApiKey, now: dt.datetime) -> KeyState:
+    """Whether the key is accepted at ``now``, its tenant aside."""
+    if key.revoked_at is not None:
+        return KeyState.REVOKED
+    if key.expires_at is not None and key.expires_at <= now:
+        return KeyState.EXPIRED
+    return KeyState.VALID
 
 
 def tenant_by_slug(slug: str) -> Tenant | None:

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import uuid
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias, TypedDict
 
 from django.contrib.postgres.expressions import ArraySubquery
 from django.db.models import OuterRef, QuerySet
 
 from inference_worker.registry.models import ModelAlias, ModelGrant, ServedModel, Visibility
+
+if TYPE_CHECKING:
+    from django_stubs_ext import WithAnnotations
+
+    class _Lists(TypedDict):
+        alias_names: list[str]
+        granted_ids: list[uuid.UUID]
+
+    RegisteredModel: TypeAlias = WithAnnotations[ServedModel, _Lists]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +37,7 @@ class CatalogueEntry:
     tenant_ids: frozenset[str]
 
 
-def registered_models() -> QuerySet[ServedModel]:
+def registered_models() -> QuerySet[RegisteredModel]:
     """All models, disabled ones too, with the lists ``alias_names`` and ``granted_ids``."""
     aliases = ModelAlias.objects.filter(model=OuterRef("pk")).order_by("alias").values("alias")
     grants = ModelGrant.objects.filter(model=OuterRef("pk")).values("tenant_id")

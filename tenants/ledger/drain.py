@@ -91,7 +91,8 @@ def _take(client: redis.Redis, consumer: str, batch: int) -> list[Entry]:
 
 def _read_group(client: redis.Redis, consumer: str, batch: int, position: str) -> list[Entry]:
     reply = client.xreadgroup(names.FACTS_GROUP, consumer, {names.FACTS_STREAM: position}, count=batch)
-    return cast("list[Entry]", reply[0][1]) if reply else []
+    streams = cast("list[tuple[bytes, list[Entry]]]", reply)
+    return streams[0][1] if streams else []
 
 
 def _read(client: redis.Redis, entries: Sequence[Entry]) -> list[Fact]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Collection
 from dataclasses import replace
+from typing import cast
 
 import redis
 from django.db import transaction
@@ -41,7 +42,8 @@ def ledger_sweep(client: redis.Redis, *, now: dt.datetime) -> int:
 def gateways_alive(client: redis.Redis, *, now: dt.datetime) -> set[str]:
     """Ids of gateways that gave a sign of life within the last five seconds."""
     oldest = (now - GATEWAY_WAIT).timestamp()
-    return {member.decode() for member in client.zrangebyscore(names.GATEWAY_INDEX, oldest, "+inf")}
+    members = cast("list[bytes]", client.zrangebyscore(names.GATEWAY_INDEX, oldest, "+inf"))
+    return {member.decode() for member in members}
 
 
 def _due(alive: Collection[str], now: dt.datetime) -> QuerySet[UsageRecord]:
@@ -58,8 +60,13 @@ def _sweep_batch(alive: Collection[str], now: dt.datetime) -> int:
     ledger_lock()
     rows = list(_due(alive, now)[:BATCH])
     lost = [row for row in rows if row.ended_at is None]
-    key_ids = {row.key_id for row in lost}
+    key_ids = {row.key_id for row in lost if row.key_id}
     prefixes = dict(ApiKey.objects.filter(id__in=key_ids).values_list("id", "prefix"))
     usage_save((replace(usage_known(row), settled_at=now) for row in rows), now=now)
-    audit_save([audit_of_lost(row, key_prefix=prefixes.get(row.key_id, ""), now=now) for row in lost])
+    audit_save(
+        [
+            audit_of_lost(row, key_prefix=prefixes.get(row.key_id, "") if row.key_id else "", now=now)
+            for row in lost
+        ]
+    )
     return len(rows)

@@ -1,0 +1,100 @@
+"""``manage.py tenants``: list, create and change tenants and their members."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from django.core.management.base import CommandError, CommandParser
+from django.db.models import Count, Q
+
+from inference_worker.terminal import Options, Run, SubcommandsCommand, operator
+from tenants import selectors, services
+from tenants.choices import Role
+from tenants.management.lookup import tenant_named, user_named
+from tenants.models import Membership, Tenant
+
+if TYPE_CHECKING:
+    from tenants.services import TenantChanges
+
+
+def _row(tenant: Tenant) -> dict[str, object]:
+    return {
+        "slug": tenant.slug,
+        "name": tenant.name,
+        "active": tenant.active,
+        "created_at": tenant.created_at,
+        "id": tenant.id,
+    }
+
+
+class Command(SubcommandsCommand):
+    """List, create and change tenants and their members."""
+
+    help = "List, create and change tenants and their members."
+
+    def subcommands(self, add: Callable[[str, Run, str], CommandParser]) -> None:
+        """Declare list, create, update and members."""
+        add("list", self._list, "show all tenants")
+        create = add("create", self._create, "make a tenant")
+        create.add_argument("slug", help="short name: lower-case letters, digits, inner hyphens")
+        create.add_argument("--name", help="full name; default: the short name")
+        update = add("update", self._update, "change a tenant")
+        update.add_argument("slug")
+        update.add_argument("--name", help="new full name")
+        update.add_argument("--slug", dest="new_slug", help="new short name")
+        state = update.add_mutually_exclusive_group()
+        state.add_argument("--active", action="store_const", const=True, dest="active")
+        state.add_argument(
+            "--inactive", action="store_const", const=False, dest="active", help="refuse all its keys"
+        )
+        members = add("members", self._members, "show members, or change one")
+        members.add_argument("slug")
+        change = members.add_mutually_exclusive_group()
+        change.add_argument(
+            "--set", nargs=2, metavar=("USER", "ROLE"), help="roles: " + ", ".join(Role.values)
+        )
+        change.add_argument("--remove", metavar="USER")
+
+    def _list(self, options: Options) -> None:
+        live = Count("keys", filter=Q(keys__revoked_at=None))
+        rows = [_row(tenant) | {"keys": tenant.live} for tenant in Tenant.objects.annotate(live=live)]
+        self.show(rows, options, nothing="No tenants yet; `manage.py tenants create` makes one.")
+
+    def _create(self, options: Options) -> None:
+        name = options["name"] or options["slug"]
+        tenant = services.tenant_create(slug=options["slug"], name=name, actor=operator())
+        self.show_one(_row(tenant), options, f"Tenant {tenant.slug} created.")
+
+    def _update(self, options: Options) -> None:
+        changes: TenantChanges = {}
+        if options["name"] is not None:
+            changes["name"] = options["name"]
+        if options["new_slug"] is not None:
+            changes["slug"] = options["new_slug"]
+        if options["active"] is not None:
+            changes["active"] = options["active"]
+        if not changes:
+            raise CommandError("Nothing to change; give --name, --slug, --active or --inactive.")
+        tenant = tenant_named(options["slug"])
+        tenant = services.tenant_update(tenant_id=tenant.id, actor=operator(), **changes)
+        self.show_one(_row(tenant), options, f"Tenant {tenant.slug} updated.")
+
+    def _members(self, options: Options) -> None:
+        tenant = tenant_named(options["slug"])
+        if options["set"]:
+            username, role = options["set"]
+            services.membership_set(tenant=tenant, user=user_named(username), role=role, actor=operator())
+        if options["remove"]:
+            self._remove(tenant, options["remove"])
+        rows = [
+            {"user": member.user.get_username(), "role": member.role, "since": member.created_at}
+            for member in selectors.memberships(tenant=tenant)
+        ]
+        self.show(rows, options, nothing=f"Tenant {tenant.slug} has no members.")
+
+    def _remove(self, tenant: Tenant, username: str) -> None:
+        try:
+            services.membership_remove(tenant=tenant, user=user_named(username), actor=operator())
+        except Membership.DoesNotExist as error:
+            raise CommandError(f"{username} is no member of {tenant.slug}.") from error

@@ -1,0 +1,50 @@
+"""Finds what people name on the command line, or says what there is instead."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+from django.contrib.auth.models import User
+from django.utils import timezone
+
+from inference_worker.terminal import unknown
+from tenants import selectors
+from tenants.keys import split_key
+from tenants.models import ApiKey, Tenant
+
+
+def tenant_named(slug: str) -> Tenant:
+    """The tenant with this short name. Raises CommandError."""
+    tenant = selectors.tenant_by_slug(slug)
+    if tenant is None:
+        raise unknown("tenant", slug, selectors.tenant_slugs(), "`manage.py tenants list` shows all.")
+    return tenant
+
+
+def tenant_filter(slug: str | None) -> Tenant | None:
+    """The tenant to look at, None for all. Raises CommandError."""
+    return tenant_named(slug) if slug else None
+
+
+def user_named(username: str) -> User:
+    """The person with this name. Raises CommandError."""
+    user = User.objects.filter(username=username).first()
+    if user is None:
+        names = User.objects.values_list("username", flat=True)
+        raise unknown("user", username, names, "`manage.py createsuperuser` or the admin makes one.")
+    return user
+
+
+def key_named(text: str) -> ApiKey:
+    """The key with this prefix, or whose whole text this is. Raises CommandError, never with a secret."""
+    prefix = split_key(text) or text.removeprefix("sk-cy-").partition("-")[0]
+    key = ApiKey.objects.select_related("tenant").filter(prefix=prefix).first()
+    if key is None:
+        prefixes = ApiKey.objects.values_list("prefix", flat=True)
+        raise unknown("key", prefix[:12], prefixes, "`manage.py keys list` shows all.")
+    return key
+
+
+def since(hours: float | None) -> dt.datetime | None:
+    """The moment so many hours ago, None for no limit."""
+    return None if hours is None else timezone.now() - dt.timedelta(hours=hours)
