@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import django
 import pytest
 import redis
 
@@ -48,6 +49,11 @@ def _environment() -> None:
 
 
 _environment()
+
+
+def pytest_configure() -> None:
+    """Set Django up with this environment, before any test module imports a model."""
+    django.setup()
 
 
 @pytest.fixture(scope="session")
