@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -23,6 +24,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 PYTHON = (3, 11)
 STAMP = ".cyllm-installed"
+# pip's words without and with constraints of the user's own
+TORCH_MISSING = re.compile(r"(No matching distribution found for|The user requested) torch==\S+\+cpu")
 TORCH_REMEDY = """
 The package index in use has no CPU build of torch (torch==…+cpu). PyTorch keeps these builds on an index
 of its own; its address is on PyTorch's installation page (choose Pip, Linux, CPU). Then:
@@ -139,10 +142,12 @@ def run_pip(venv: Path, step: Step, log: Path) -> None:
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     began = shown = time.monotonic()
     found = 0
-    with log.open("a", encoding="utf-8") as file:
-        pip = subprocess.Popen(
+    with (
+        log.open("a", encoding="utf-8") as file,
+        subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment, cwd=ROOT
-        )
+        ) as pip,
+    ):
         for line in pip.stdout or ():
             file.write(line)
             found += line.startswith("Collecting")
@@ -160,8 +165,7 @@ def _pip_failure(log: Path) -> str:
     text = log.read_text(encoding="utf-8", errors="replace")
     lines = [line for line in text.splitlines() if line.strip()]
     tail = "\n".join(f"  {line}" for line in lines[-6:])
-    # pip names the requirement that it looked for in its last error
-    remedy = TORCH_REMEDY if "No matching distribution found for torch==" in text else ""
+    remedy = TORCH_REMEDY if TORCH_MISSING.search(text) else ""
     return f"pip could not install the requirements; the end of {_shown(log)}:\n{tail}\n{remedy}"
 
 

@@ -19,6 +19,7 @@ LEASH = Path(__file__).with_name("leash.py")
 STEADY_S = 60.0  # a process that lived this long starts its backoff anew
 BACKOFF_MAX_S = 30.0
 POLL_S = 0.05
+ORPHAN_TIMEOUT_S = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,6 +112,9 @@ class Supervisor:
 
     def start(self, program: Program) -> None:
         """Start the program in a session of its own, bound to this process."""
+        log = self.log_path(program.name)
+        if log.exists():
+            log.replace(log.with_name(f"{log.name}.1"))
         running = _Running(program, self._spawn(program), time.monotonic())
         self._running[program.name] = running
         self._record(program.name, running.popen.pid)
@@ -204,7 +208,7 @@ class Supervisor:
         self._record_path(name).write_text(json.dumps(record), encoding="utf-8")
 
 
-def end_orphans(run_dir: Path) -> list[str]:
+def end_orphans(run_dir: Path, *, timeout_s: float = ORPHAN_TIMEOUT_S) -> list[str]:
     """End what a killed launcher left running; returns the names.
 
     A process is ours only if its id *and* its start time are those that were recorded: process ids
@@ -216,7 +220,7 @@ def end_orphans(run_dir: Path) -> list[str]:
             record = json.loads(path.read_text(encoding="utf-8"))
             pid, started = int(record["pid"]), float(record["started"])
             if _started(pid) == started:
-                end_process(pid, first=signal.SIGTERM, last=signal.SIGKILL, timeout_s=10.0)
+                end_process(pid, first=signal.SIGTERM, last=signal.SIGKILL, timeout_s=timeout_s)
                 ended.append(path.stem)
         path.unlink(missing_ok=True)
     return ended

@@ -1,0 +1,200 @@
+"""The bootstrap: what it installs, when it does nothing, and how it repairs."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import stat
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from scripts import bootstrap
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project whose requirements name nothing, so that no package index is needed."""
+    (tmp_path / "requirements").mkdir()
+    for name in (
+        "requirements.txt",
+        "requirements/dev.txt",
+        "requirements/cpu.txt",
+        "requirements/cpu-nodeps.txt",
+    ):
+        (tmp_path / name).write_text(f"# {name}\n")
+    monkeypatch.setattr(bootstrap, "ROOT", tmp_path)
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A virtual environment, made once: it takes seconds."""
+    venv = tmp_path_factory.mktemp("bootstrap") / "venv"
+    subprocess.run([sys.executable, "-m", "venv", str(venv)], check=True)
+    return venv
+
+
+def _pip_calls(monkeypatch: pytest.MonkeyPatch) -> list[bootstrap.Step]:
+    calls: list[bootstrap.Step] = []
+
+    def noted(venv: Path, step: bootstrap.Step, log: Path) -> None:
+        calls.append(step)
+
+    monkeypatch.setattr(bootstrap, "run_pip", noted)
+    return calls
+
+
+def test_a_second_installation_finds_the_stamp_and_calls_nothing(
+    project: Path, environment: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (environment / bootstrap.STAMP).unlink(missing_ok=True)
+    calls = _pip_calls(monkeypatch)
+    assert bootstrap.install(environment, "cpu", dev=False) is True
+    assert [step.files for step in calls] == [
+        ("requirements.txt", "requirements/cpu.txt"),
+        ("requirements/cpu-nodeps.txt",),
+    ]
+    assert [step.dependencies for step in calls] == [True, False]
+    calls.clear()
+    assert bootstrap.install(environment, "cpu", dev=False) is False
+    assert calls == []
+
+
+def test_a_changed_requirement_file_is_installed_again(
+    project: Path, environment: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = _pip_calls(monkeypatch)
+    bootstrap.install(environment, "cpu", dev=False)
+    (project / "requirements/cpu.txt").write_text("# another\n")
+    calls.clear()
+    assert bootstrap.install(environment, "cpu", dev=False) is True
+    assert len(calls) == 2
+
+
+def test_an_environment_with_the_test_tools_serves_a_run_without_them(
+    project: Path, environment: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _pip_calls(monkeypatch)
+    bootstrap.install(environment, "cpu", dev=True)
+    assert bootstrap.install(environment, "cpu", dev=False) is False
+    (project / "requirements.txt").write_text("# newer\n")
+    bootstrap.install(environment, "cpu", dev=False)
+    assert bootstrap.install(environment, "cpu", dev=True) is False
+
+
+def test_an_installation_that_was_cut_off_leaves_no_stamp_and_is_finished_by_the_next(
+    project: Path, environment: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _pip_calls(monkeypatch)
+    bootstrap.install(environment, "cpu", dev=False)
+    (project / "requirements.txt").write_text("# cut\n")
+
+    def killed(venv: Path, step: bootstrap.Step, log: Path) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(bootstrap, "run_pip", killed)
+    with pytest.raises(KeyboardInterrupt):
+        bootstrap.install(environment, "cpu", dev=False)
+    assert bootstrap.installed(environment) == {}
+    calls = _pip_calls(monkeypatch)
+    capsys.readouterr()
+    assert bootstrap.install(environment, "cpu", dev=False) is True
+    assert "the last installation was not finished" in capsys.readouterr().out
+    assert len(calls) == 2
+
+
+def test_a_half_made_environment_is_made_anew(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    venv = project / ".venv"
+    (venv / "bin").mkdir(parents=True)
+    (venv / "pyvenv.cfg").write_text("home = /nowhere\n")
+    (venv / "bin" / "python").symlink_to("/nowhere/python3.11")
+    _pip_calls(monkeypatch)
+    bootstrap.install(venv, "none", dev=False)
+    assert bootstrap.sound(venv)
+    assert bootstrap.installed(venv) == bootstrap.fingerprint(["requirements.txt"])
+
+
+def test_what_is_pinned_is_installed_for_real(project: Path, environment: Path) -> None:
+    (environment / bootstrap.STAMP).unlink(missing_ok=True)
+    (project / "requirements.txt").write_text("--no-index\n")
+    (project / "requirements/cpu-nodeps.txt").write_text(f"--no-index\n{_wheel(project)}\n")
+    bootstrap.install(environment, "cpu", dev=False)
+    probe = "import tiny_wheel; print(tiny_wheel.VALUE)"
+    done = subprocess.run(
+        [environment / "bin" / "python", "-c", probe], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "41"
+
+
+def _wheel(folder: Path) -> Path:
+    """The smallest wheel there is, so that nothing has to be built."""
+    path = folder / "tiny_wheel-1-py3-none-any.whl"
+    with zipfile.ZipFile(path, "w") as wheel:
+        wheel.writestr("tiny_wheel.py", "VALUE = 41\n")
+        info = "tiny_wheel-1.dist-info"
+        wheel.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\nName: tiny-wheel\nVersion: 1\n")
+        wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        wheel.writestr(f"{info}/RECORD", "")
+    return path
+
+
+def test_a_torch_that_the_index_lacks_is_said_with_the_remedy(project: Path, environment: Path) -> None:
+    (environment / bootstrap.STAMP).unlink(missing_ok=True)
+    (project / "requirements/cpu.txt").write_text("--no-index\n--find-links empty\ntorch==0.0.1+cpu\n")
+    (project / "empty").mkdir()
+    with pytest.raises(bootstrap.BootstrapError) as refused:
+        bootstrap.install(environment, "cpu", dev=False)
+    assert "PIP_EXTRA_INDEX_URL" in str(refused.value)
+    assert "torch==0.0.1+cpu" in str(refused.value)
+    assert bootstrap.installed(environment) == {}
+
+
+def test_a_wrong_python_finds_the_right_one_or_names_the_remedy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bootstrap.sys, "version_info", (3, 9, 2))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(bootstrap.BootstrapError, match=r"needs Python 3\.11.*PYTHON=") as refused:
+        bootstrap.find_python()
+    assert platform.python_version() in str(refused.value)
+    right = tmp_path / "python3.11"
+    right.write_text("#!/bin/sh\n")
+    right.chmod(right.stat().st_mode | stat.S_IXUSR)
+    assert bootstrap.find_python() == str(right)
+
+
+def test_the_gpu_list_has_another_engine_and_the_same_default_model() -> None:
+    gpu = [name for step in bootstrap.steps("gpu", dev=False) for name in step.files]
+    assert gpu == ["requirements.txt", "requirements/gpu.txt", "requirements/gpu-nodeps.txt"]
+    assert [name for step in bootstrap.steps("none", dev=False) for name in step.files] == [
+        "requirements.txt"
+    ]
+
+
+def test_a_gpu_is_found_by_what_nvidia_smi_lists(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if Path("/dev/nvidia0").exists():
+        pytest.skip("this machine has one")
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    listing = tmp_path / "nvidia-smi"
+    listing.write_text("#!/bin/sh\necho 'GPU 0: Some Card'\n")
+    listing.chmod(0o755)
+    assert bootstrap.detect_hardware()[0] == "gpu"
+    listing.write_text("#!/bin/sh\necho 'No devices were found'; exit 6\n")
+    assert bootstrap.detect_hardware()[0] == "cpu"
+
+
+def test_the_stamp_says_what_was_installed_for_what(
+    project: Path, environment: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _pip_calls(monkeypatch)
+    (project / "requirements.txt").write_text("# for the stamp\n")
+    bootstrap.install(environment, "cpu", dev=False)
+    stamp = json.loads((environment / bootstrap.STAMP).read_text())
+    assert stamp["hardware"] == "cpu"
+    assert stamp["python"] == platform.python_version()
+    assert set(stamp["files"]) >= {"requirements.txt", "requirements/cpu.txt", "requirements/cpu-nodeps.txt"}

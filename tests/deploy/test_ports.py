@@ -1,0 +1,25 @@
+"""Busy ports are said plainly."""
+
+from __future__ import annotations
+
+import os
+import socket
+
+import pytest
+
+from deploy.local.ports import PortBusyError, free_port, port_check
+
+
+def test_a_busy_port_is_named_with_its_owner_and_the_remedy() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        with pytest.raises(PortBusyError) as refused:
+            port_check(port, setting="CYLLM_PORT")
+    message = str(refused.value)
+    assert f"Port {port}" in message
+    assert f"process {os.getpid()} (" in message
+    assert f"CYLLM_PORT={port + 1} make run" in message
+
+
+def test_a_free_port_passes() -> None:
+    port_check(free_port(), setting="CYLLM_PORT")
