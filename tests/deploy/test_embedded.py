@@ -1,25 +1,181 @@
-"""The embedded servers: started, stopped, killed and found again."""
+"""The embedded servers: made, stopped, killed, and found again with their data."""
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
 import psycopg
+import pytest
 import redis
+
+from deploy.local.ports import free_port
+from deploy.local.postgres import EmbeddedPostgres
+from deploy.local.processes import Supervisor
+from deploy.local.valkey import EmbeddedValkey
+
+FAST = {"fsync": "off"}
+
+
+@pytest.fixture
+def supervisor(tmp_path: Path) -> Iterator[Supervisor]:
+    """A supervisor whose servers are ended with the test."""
+    made = Supervisor(run_dir=tmp_path / "run", log_dir=tmp_path / "logs", say=print)
+    yield made
+    for name in reversed(made.names()):
+        made.stop(name)
+
+
+def _postgres(folder: Path) -> EmbeddedPostgres:
+    return EmbeddedPostgres(
+        data_dir=folder / "postgres", port=free_port(), password="it's:a/test", options=FAST
+    )
+
+
+def _valkey(folder: Path) -> EmbeddedValkey:
+    return EmbeddedValkey(data_dir=folder / "valkey", port=free_port(), password="test")
+
+
+def _up(supervisor: Supervisor, server: EmbeddedPostgres | EmbeddedValkey) -> None:
+    program = server.program()
+    supervisor.start(program)
+    supervisor.wait_until(program.name, server.answers, timeout_s=30)
 
 
 def test_embedded_postgres_serves_a_fresh_database_to_its_own_role(postgres_url: str) -> None:
     with psycopg.connect(postgres_url) as connection:
-        row = connection.execute("SELECT current_user, current_database(), pg_catalog.version()").fetchone()
-    assert row is not None
-    assert row[:2] == ("cyllm", "cyllm")
+        row = connection.execute(
+            "SELECT current_user, current_database(), rolsuper FROM pg_roles WHERE rolname = current_user"
+        ).fetchone()
+    assert row == ("cyllm", "cyllm", False)
+
+
+def test_embedded_postgres_refuses_a_wrong_password(postgres_url: str) -> None:
+    user, rest = postgres_url.split("@")
+    wrong = user.rsplit(":", 1)[0] + ":wrong@" + rest
+    with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
+        psycopg.connect(wrong)
+
+
+def test_postgres_keeps_its_data_over_a_stop_and_a_start(tmp_path: Path, supervisor: Supervisor) -> None:
+    first = _postgres(tmp_path)
+    assert first.initialise() is True
+    _up(supervisor, first)
+    first.ensure_database()
+    with psycopg.connect(first.url, autocommit=True) as connection:
+        connection.execute("CREATE TABLE kept AS SELECT 42 AS answer")
+    supervisor.stop("postgres")
+    assert not first.answers()
+
+    second = _postgres(tmp_path)
+    assert second.initialise() is False
+    _up(supervisor, second)
+    second.ensure_database()
+    with psycopg.connect(second.url) as connection:
+        assert connection.execute("SELECT answer FROM kept").fetchone() == (42,)
+
+
+def test_a_half_made_data_folder_is_made_anew(tmp_path: Path, supervisor: Supervisor) -> None:
+    server = _postgres(tmp_path)
+    (tmp_path / "postgres.partial").mkdir()
+    (tmp_path / "postgres.partial" / "base").write_text("half of an initdb")
+    assert server.initialise() is True
+    assert not (tmp_path / "postgres.partial").exists()
+    _up(supervisor, server)
+
+
+def test_a_killed_postgres_comes_back_on_the_same_address(tmp_path: Path, supervisor: Supervisor) -> None:
+    server = _postgres(tmp_path)
+    server.initialise()
+    _up(supervisor, server)
+    pid = supervisor.pid("postgres")
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
+    deadline = time.monotonic() + 20
+    while supervisor.pid("postgres") in (None, pid) or not server.answers():
+        supervisor.poll()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_a_postgres_left_on_the_data_folder_is_ended_and_another_is_not(
+    tmp_path: Path, supervisor: Supervisor
+) -> None:
+    server = _postgres(tmp_path)
+    server.initialise()
+    _up(supervisor, server)
+    other = _postgres(tmp_path / "other")
+    other.data_dir.mkdir(parents=True)
+    pid = supervisor.pid("postgres")
+    (other.data_dir / "postmaster.pid").write_text(f"{pid}\n")  # an id that another server has by now
+    assert other.end_orphan() is None
+    assert server.answers()
+    assert server.end_orphan() == pid
+    assert not server.answers()
+    assert server.end_orphan() is None
 
 
 def test_embedded_valkey_wants_its_password(redis_url: str) -> None:
     with redis.Redis.from_url(redis_url) as client:
         assert client.config_get("appendonly") == {"appendonly": "yes"}
-    bare = redis_url.replace(redis_url.split("@")[0], "redis://").replace("//@", "//")
-    with redis.Redis.from_url(bare) as client:
-        try:
-            client.ping()
-        except redis.AuthenticationError:
-            return
-    raise AssertionError("a client without the password was let in")
+    address = redis_url.split("@")[1]
+    with redis.Redis.from_url(f"redis://{address}") as client, pytest.raises(redis.AuthenticationError):
+        client.ping()
+
+
+def test_valkey_keeps_its_data_over_a_kill(tmp_path: Path, supervisor: Supervisor) -> None:
+    server = _valkey(tmp_path)
+    _up(supervisor, server)
+    with redis.Redis.from_url(server.url) as client:
+        client.xadd("facts", {"fact": "one"})
+    time.sleep(1.2)  # the append-only file is synced once a second
+    pid = supervisor.pid("valkey")
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
+    deadline = time.monotonic() + 20
+    while supervisor.pid("valkey") in (None, pid) or not server.answers():
+        supervisor.poll()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    with redis.Redis.from_url(server.url) as client:
+        assert client.xlen("facts") == 1
+
+
+def test_a_valkey_left_on_the_data_folder_is_ended_and_another_is_not(tmp_path: Path) -> None:
+    mine, other = _valkey(tmp_path / "mine"), _valkey(tmp_path / "other")
+    argvs = [server.program().argv for server in (mine, other)]
+    folders = [server.data_dir for server in (mine, other)]
+    with (
+        subprocess.Popen(argvs[0], cwd=folders[0], stdout=subprocess.DEVNULL) as left,
+        subprocess.Popen(argvs[1], cwd=folders[1], stdout=subprocess.DEVNULL) as foreign,
+    ):
+        deadline = time.monotonic() + 10
+        while not (mine.answers() and other.answers()):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        assert mine.end_orphan() == [left.pid]
+        assert other.answers()
+        foreign.terminate()
+    assert not psutil.pid_exists(left.pid)
+
+
+def test_the_configuration_with_the_password_is_private(tmp_path: Path) -> None:
+    server = _valkey(tmp_path)
+    server.program()
+    assert server.config_path.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="needs root")
+def test_postgres_does_not_run_as_root(tmp_path: Path, supervisor: Supervisor) -> None:
+    server = _postgres(tmp_path)
+    server.initialise()
+    _up(supervisor, server)
+    pid = supervisor.pid("postgres")
+    assert psutil.Process(pid).uids().effective != 0
+    assert server.data_dir.stat().st_mode & 0o777 == 0o700

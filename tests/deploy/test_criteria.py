@@ -1,0 +1,67 @@
+"""The table of criteria that ``pytest --criteria`` prints."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.criteria import CRITERIA
+
+TESTS = """
+import pytest
+
+@pytest.mark.criterion("1.1")
+def test_good(): pass
+
+@pytest.mark.criterion("1.1")
+@pytest.mark.criterion("2.10")
+def test_bad(): assert False
+
+@pytest.mark.criterion("3.4", "3.5")
+def test_both(): pass
+
+@pytest.mark.skip(reason="no GPU")
+@pytest.mark.criterion("4.8")
+def test_left_out(): pass
+
+@pytest.fixture
+def broken(): raise RuntimeError
+
+@pytest.mark.criterion("5.1")
+def test_set_up_breaks(broken): pass
+"""
+
+
+def _run(pytester: pytest.Pytester, tests: str, *flags: str) -> pytest.RunResult:
+    pytester.makepyfile(tests)
+    pytester.makeini("[pytest]\nmarkers = criterion(number): shown by this test\n")
+    plugins = ("-p", "tests.criteria", "-p", "no:django", "-p", "no:cacheprovider", "-p", "no:asyncio")
+    return pytester.runpytest_inprocess(*plugins, *flags)
+
+
+def test_there_are_sixty_criteria() -> None:
+    assert len(CRITERIA) == 60
+    assert (CRITERIA[0], CRITERIA[9], CRITERIA[-1]) == ("1.1", "1.10", "6.10")
+
+
+def test_the_table_tells_the_worst_result_of_each_criterion(pytester: pytest.Pytester) -> None:
+    lines = [line.strip() for line in _run(pytester, TESTS, "--criteria").outlines]
+    assert "1.1 |     2 | failed" in lines
+    assert "2.10 |     1 | failed" in lines
+    assert "3.4 |     1 | passed" in lines
+    assert "3.5 |     1 | passed" in lines
+    assert "4.8 |     1 | skipped" in lines
+    assert "5.1 |     1 | failed" in lines
+    assert "6.10 |     0 | no test" in lines
+    assert "2 of 60 criteria shown, failed: 1.1, 2.10, 5.1" in lines
+    assert len([line for line in lines if line.count("|") == 2]) == 61
+
+
+def test_nothing_is_printed_without_the_flag(pytester: pytest.Pytester) -> None:
+    assert "criteria" not in _run(pytester, TESTS).stdout.str()
+
+
+def test_a_criterion_that_does_not_exist_is_refused(pytester: pytest.Pytester) -> None:
+    wrong = "import pytest\n@pytest.mark.criterion('7.1')\ndef test_it(): pass\n"
+    result = _run(pytester, wrong)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert "there is no criterion '7.1'" in result.stderr.str()
