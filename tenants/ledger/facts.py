@@ -18,9 +18,10 @@ MAX_ID = 64
 def fact_read(data: bytes) -> Fact:
     """The fact in ``data``. Raises ProtocolError: no fact, or a value that no record can hold."""
     fact = codec.decode_fact(data)
-    _check_id(fact.request_id)
+    _check_id("request_id", fact.request_id)
     match fact:
         case RequestStarted():
+            _check_id("gateway_id", fact.gateway_id)
             _check_uuids(fact.tenant_id, fact.key_id)
             _check_seconds("started_at", fact.started_at)
         case AttemptMetered():
@@ -28,6 +29,7 @@ def fact_read(data: bytes) -> Fact:
             _check_seconds("at", fact.at)
             _check_meter(fact.meter)
         case RequestEnded():
+            _check_id("gateway_id", fact.gateway_id)
             _check_uuids(fact.tenant_id, fact.key_id)
             _check_attempt(fact.attempt, least=0)
             _check_count("status", fact.status, 999)
@@ -39,9 +41,9 @@ def fact_read(data: bytes) -> Fact:
     return fact
 
 
-def _check_id(request_id: str) -> None:
-    if not 0 < len(request_id) <= MAX_ID or "\x00" in request_id:
-        raise ProtocolError(f"request_id must have 1 to {MAX_ID} characters, none of them NUL")
+def _check_id(name: str, value: str) -> None:
+    if not 0 < len(value) <= MAX_ID or "\x00" in value:
+        raise ProtocolError(f"{name} must have 1 to {MAX_ID} characters, none of them NUL")
 
 
 def _check_uuids(*texts: str | None) -> None:
