@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
@@ -16,6 +18,7 @@ from api.openai.errors import ApiError
 logger = logging.getLogger("cyllm.gateway.database")
 T = TypeVar("T")
 THREADS = 4
+CLOSE_TIMEOUT_S = 1.0
 
 
 class Database:
@@ -37,10 +40,18 @@ class Database:
             logger.warning("database read failed: %s", type(error).__name__)
             raise ApiError("database_unavailable") from None
 
-    def close(self) -> None:
-        """End the threads and their connections; doesn't wait for a read that hangs."""
-        for _ in range(THREADS):
-            self._threads.submit(connections.close_all)
+    async def close(self) -> None:
+        """End the threads and their connections; waits no longer than a second for a read that hangs."""
+        # Each thread has its own connection, so each must take exactly one of these.
+        met = threading.Barrier(THREADS)
+
+        def close_own() -> None:
+            connections.close_all()
+            with contextlib.suppress(threading.BrokenBarrierError):
+                met.wait(CLOSE_TIMEOUT_S)
+
+        closing = [asyncio.wrap_future(self._threads.submit(close_own)) for _ in range(THREADS)]
+        await asyncio.wait(closing, timeout=CLOSE_TIMEOUT_S)
         self._threads.shutdown(wait=False)
 
 

@@ -55,7 +55,7 @@ async def gateway_process(
         redis_url, on_key=keys.forget, on_tenant=forget_all, on_models=models.clear, on_gap=forget_all
     )
     async with AsyncExitStack() as stack:
-        stack.callback(database.close)
+        stack.push_async_callback(database.close)
         stack.push_async_callback(ledger.stop)
         await ledger.start()
         stack.push_async_callback(changes.stop)

@@ -1,0 +1,207 @@
+"""Bad bodies for both endpoints, and what each is answered with."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+
+class Bad(NamedTuple):
+    """``message``: a part of the error's message, which names the fault."""
+
+    changes: dict[str, Any]
+    code: str
+    param: str | None
+    message: str
+
+
+def _user(content: Any) -> dict[str, Any]:
+    return {"messages": [{"role": "user", "content": content}]}
+
+
+def _assistant(**fields: Any) -> dict[str, Any]:
+    return {"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", **fields}]}
+
+
+TOOL = {"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}
+
+CHAT = [
+    Bad({"messages": ...}, "missing_required_parameter", "messages", "'messages'"),
+    Bad({"model": ...}, "missing_required_parameter", "model", "'model'"),
+    Bad({"model": None}, "missing_required_parameter", "model", "'model'"),
+    Bad({"model": 7}, "invalid_type", "model", "expected a string, but got an integer"),
+    Bad({"model": ""}, "string_below_min_length", "model", "too short"),
+    Bad({"model": "m" * 300}, "string_above_max_length", "model", "256"),
+    Bad({"messages": []}, "empty_array", "messages", "empty array"),
+    Bad({"messages": "hi"}, "invalid_type", "messages", "expected an array, but got a string"),
+    Bad({"messages": ["hi"]}, "invalid_type", "messages[0]", "expected an object, but got a string"),
+    Bad({"messages": [{"content": "x"}]}, "missing_required_parameter", "messages[0].role", "role"),
+    Bad({"messages": [{"role": "judge", "content": "x"}]}, "invalid_value", "messages[0].role", "'judge'"),
+    Bad({"messages": [{"role": 1, "content": "x"}]}, "invalid_value", "messages[0].role", "1 is not one of"),
+    Bad({"messages": [{"role": "user"}]}, "missing_required_parameter", "messages[0].content", "content"),
+    Bad(_user(None), "invalid_type", "messages[0].content", "null"),
+    Bad(_user(5), "invalid_type", "messages[0].content", "expected a string or an array"),
+    Bad(_user([]), "empty_array", "messages[0].content", "empty array"),
+    Bad(_user([{"type": "text"}]), "missing_required_parameter", "messages[0].content[0].text", "text"),
+    Bad(_user([{"text": "x"}]), "missing_required_parameter", "messages[0].content[0].type", "type"),
+    Bad(
+        _user([{"type": "text", "text": "x"}, {"type": "image_url", "image_url": {"url": "http://x"}}]),
+        "invalid_value",
+        "messages[0].content[1].type",
+        "'image_url' is not one of 'text'",
+    ),
+    Bad(
+        _user([{"type": "text", "text": "x", "prompt_cache_breakpoint": {"mode": "explicit"}}]),
+        "unsupported_parameter",
+        "messages[0].content[0].prompt_cache_breakpoint",
+        "without being marked",
+    ),
+    Bad(
+        {"messages": [{"role": "user", "content": "x", "mood": "good"}]},
+        "unknown_parameter",
+        "messages[0].mood",
+        "mood",
+    ),
+    Bad(_assistant(), "missing_required_parameter", "messages[1].content", "content"),
+    Bad(
+        _assistant(content="", function_call={"name": "f", "arguments": "{}"}),
+        "unsupported_parameter",
+        "messages[1].function_call",
+        "tool_calls",
+    ),
+    Bad(
+        _assistant(tool_calls=[{"id": "1", "type": "function", "function": {"name": "f"}}]),
+        "missing_required_parameter",
+        "messages[1].tool_calls[0].function.arguments",
+        "arguments",
+    ),
+    Bad(
+        _assistant(tool_calls=[{"id": "1", "type": "custom"}]),
+        "invalid_value",
+        "messages[1].tool_calls[0].type",
+        "'custom'",
+    ),
+    Bad(
+        {"messages": [{"role": "tool", "content": "4"}]},
+        "missing_required_parameter",
+        "messages[0].tool_call_id",
+        "tool_call_id",
+    ),
+    Bad({"temprature": 1}, "unknown_parameter", "temprature", "'temprature'"),
+    Bad({"temperature": 2.1}, "decimal_above_max_value", "temperature", "<= 2, but got 2.1"),
+    Bad({"temperature": -1}, "decimal_below_min_value", "temperature", ">= 0, but got -1"),
+    Bad({"temperature": "hot"}, "invalid_type", "temperature", "expected a decimal number"),
+    Bad({"temperature": True}, "invalid_type", "temperature", "a boolean"),
+    Bad({"top_p": 1.5}, "decimal_above_max_value", "top_p", "<= 1"),
+    Bad({"n": 0}, "integer_below_min_value", "n", ">= 1"),
+    Bad({"n": 129}, "integer_above_max_value", "n", "<= 128"),
+    Bad({"n": 1.5}, "invalid_type", "n", "expected an integer, but got a decimal number"),
+    Bad({"max_tokens": 0}, "integer_below_min_value", "max_tokens", ">= 1"),
+    Bad({"max_completion_tokens": "9"}, "invalid_type", "max_completion_tokens", "an integer"),
+    Bad({"max_tokens": 5, "max_completion_tokens": 5}, "invalid_value", "max_tokens", "can't be combined"),
+    Bad({"presence_penalty": 3}, "decimal_above_max_value", "presence_penalty", "<= 2"),
+    Bad({"frequency_penalty": -3}, "decimal_below_min_value", "frequency_penalty", ">= -2"),
+    Bad({"stop": ["a", "b", "c", "d", "e"]}, "array_above_max_length", "stop", "4 elements"),
+    Bad({"stop": ""}, "string_below_min_length", "stop", "too short"),
+    Bad({"stop": 4}, "invalid_type", "stop", "expected a string or an array"),
+    Bad({"stop": ["a", 1]}, "invalid_type", "stop[1]", "expected a string"),
+    Bad({"seed": 2**63}, "integer_above_max_value", "seed", "<= 9223372036854775807"),
+    Bad({"logit_bias": {"cat": 1}}, "invalid_value", "logit_bias", "'cat'"),
+    Bad({"logit_bias": {"5": 101}}, "decimal_above_max_value", "logit_bias.5", "<= 100"),
+    Bad({"top_logprobs": 3}, "invalid_value", "top_logprobs", "'logprobs' is true"),
+    Bad({"logprobs": True, "top_logprobs": 21}, "integer_above_max_value", "top_logprobs", "<= 20"),
+    Bad({"logprobs": 1}, "invalid_type", "logprobs", "expected a boolean"),
+    Bad({"stream": "yes"}, "invalid_type", "stream", "expected a boolean"),
+    Bad({"stream_options": {"include_usage": True}}, "invalid_value", "stream_options", "'stream' is true"),
+    Bad(
+        {"stream": True, "stream_options": {"usage": True}},
+        "unknown_parameter",
+        "stream_options.usage",
+        "usage",
+    ),
+    Bad(
+        {"stream": True, "stream_options": {"include_obfuscation": True}},
+        "unsupported_value",
+        "stream_options.include_obfuscation",
+        "send false",
+    ),
+    Bad({"response_format": {"type": "yaml"}}, "invalid_value", "response_format.type", "'yaml'"),
+    Bad(
+        {"response_format": {"type": "json_schema"}},
+        "missing_required_parameter",
+        "response_format.json_schema",
+        "json_schema",
+    ),
+    Bad(
+        {"response_format": {"type": "json_schema", "json_schema": {"name": "a b", "schema": {}}}},
+        "invalid_value",
+        "response_format.json_schema.name",
+        "'a b'",
+    ),
+    Bad({"tools": []}, "empty_array", "tools", "empty array"),
+    Bad({"tools": [{"type": "custom", "custom": {}}]}, "invalid_value", "tools[0].type", "'custom'"),
+    Bad(
+        {"tools": [{"type": "function", "function": {}}]},
+        "missing_required_parameter",
+        "tools[0].function.name",
+        "name",
+    ),
+    Bad({"tools": [TOOL, TOOL]}, "invalid_value", "tools", "same name"),
+    Bad({"tool_choice": "auto"}, "invalid_value", "tool_choice", "'tools' are given"),
+    Bad({"tools": [TOOL], "tool_choice": "must"}, "invalid_value", "tool_choice", "'must'"),
+    Bad(
+        {"tools": [TOOL], "tool_choice": {"type": "function", "function": {"name": "run"}}},
+        "invalid_value",
+        "tool_choice.function.name",
+        "'run'",
+    ),
+    Bad({"parallel_tool_calls": False}, "invalid_value", "parallel_tool_calls", "'tools' are given"),
+    Bad({"functions": [{"name": "f"}]}, "unsupported_parameter", "functions", "use 'tools'"),
+    Bad({"function_call": "auto"}, "unsupported_parameter", "function_call", "use 'tool_choice'"),
+    Bad({"audio": {"voice": "x"}}, "unsupported_parameter", "audio", "only text"),
+    Bad({"modalities": ["audio"]}, "unsupported_value", "modalities", "['text']"),
+    Bad({"prediction": {"type": "content"}}, "unsupported_parameter", "prediction", "not offered"),
+    Bad({"web_search_options": {}}, "unsupported_parameter", "web_search_options", "web search"),
+    Bad({"moderation": {"model": "m"}}, "unsupported_parameter", "moderation", "not offered"),
+    Bad({"prompt_cache_options": {}}, "unsupported_parameter", "prompt_cache_options", "cached without"),
+    Bad({"store": True}, "unsupported_value", "store", "True"),
+    Bad({"service_tier": "priority"}, "unsupported_value", "service_tier", "one tier"),
+    Bad({"service_tier": "gold"}, "invalid_value", "service_tier", "'gold'"),
+    Bad({"verbosity": "high"}, "unsupported_value", "verbosity", "medium"),
+    Bad({"reasoning_effort": "extreme"}, "invalid_value", "reasoning_effort", "'extreme'"),
+    Bad({"metadata": {str(i): "x" for i in range(17)}}, "object_above_max_properties", "metadata", "16"),
+    Bad({"metadata": {"a": 1}}, "invalid_type", "metadata.a", "expected a string"),
+    Bad({"priority": -100}, "unsupported_parameter", "priority", "the platform sets it"),
+    Bad({"cache_salt": "other tenant"}, "unsupported_parameter", "cache_salt", "the platform sets it"),
+    Bad({"request_id": "x"}, "unsupported_parameter", "request_id", "the platform sets it"),
+    Bad({"chat_template": "{{ 1 }}"}, "unsupported_parameter", "chat_template", "own template"),
+    Bad(
+        {"chat_template_kwargs": {"chat_template": "{{ 1 }}"}},
+        "unsupported_parameter",
+        "chat_template_kwargs.chat_template",
+        "the platform sets it",
+    ),
+    Bad({"use_beam_search": True}, "unsupported_parameter", "use_beam_search", "samples"),
+    Bad({"guided_json": {}}, "unsupported_parameter", "guided_json", "response_format"),
+    Bad({"structured_outputs": {}}, "invalid_value", "structured_outputs", "exactly one"),
+    Bad({"top_k": -2}, "integer_below_min_value", "top_k", ">= -1"),
+    Bad({"repetition_penalty": 0.0}, "decimal_below_min_value", "repetition_penalty", "> 0"),
+    Bad({"<script>": 1}, "unknown_parameter", "<script>", "<script>"),
+]
+
+COMPLETIONS = [
+    Bad({"prompt": ...}, "missing_required_parameter", "prompt", "'prompt'"),
+    Bad({"prompt": ""}, "string_below_min_length", "prompt", "too short"),
+    Bad({"prompt": []}, "empty_array", "prompt", "empty array"),
+    Bad({"prompt": 3}, "invalid_type", "prompt", "expected a string or an array"),
+    Bad({"prompt": ["a", 3]}, "invalid_type", "prompt[1]", "expected a string"),
+    Bad({"prompt": [1, "a"]}, "invalid_type", "prompt[1]", "expected an integer"),
+    Bad({"prompt": [[1], []]}, "empty_array", "prompt[1]", "empty array"),
+    Bad({"prompt": [-1]}, "integer_below_min_value", "prompt[0]", ">= 0"),
+    Bad({"suffix": "end"}, "unsupported_parameter", "suffix", "fill in the middle"),
+    Bad({"logprobs": 6}, "integer_above_max_value", "logprobs", "<= 5"),
+    Bad({"logprobs": True}, "invalid_type", "logprobs", "expected an integer"),
+    Bad({"max_tokens": 0}, "integer_below_min_value", "max_tokens", ">= 1"),
+    Bad({"best_of": 3}, "unsupported_value", "best_of", "equal to n"),
+    Bad({"messages": []}, "unknown_parameter", "messages", "'messages'"),
+    Bad({"truncate_prompt_tokens": 5}, "unsupported_parameter", "truncate_prompt_tokens", "never cut"),
+]
