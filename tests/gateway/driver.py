@@ -35,14 +35,17 @@ class Reply:
 
 
 class Visit:
-    """One request in progress; ``leave`` is the client closing its connection."""
+    """One request in progress; ``leave`` closes the connection, ``stuck`` is a client that doesn't read."""
 
-    def __init__(self, gateway: Gateway, scope: dict[str, Any], body: bytes, pieces: list[bytes]) -> None:
+    def __init__(
+        self, gateway: Gateway, scope: dict[str, Any], pieces: list[bytes], unfinished: bool
+    ) -> None:
         self.reply = Reply()
         self.changed = asyncio.Event()
+        self.stuck = False
         self._incoming: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
-        for position, piece in enumerate(pieces or [body]):
-            more = position + 1 < len(pieces or [body])
+        for position, piece in enumerate(pieces):
+            more = unfinished or position + 1 < len(pieces)
             self._incoming.put_nowait({"type": "http.request", "body": piece, "more_body": more})
         self.task = asyncio.create_task(gateway(scope, self._incoming.get, self._send))
 
@@ -57,6 +60,8 @@ class Visit:
                 await self.changed.wait()
 
     async def _send(self, message: Mapping[str, Any]) -> None:
+        if self.stuck:
+            await asyncio.Event().wait()
         if message["type"] == "http.response.start":
             assert self.reply.status == 0, "the response started twice"
             self.reply.status = message["status"]
@@ -78,8 +83,12 @@ def visit(
     raw: bytes | None = None,
     pieces: list[bytes] | None = None,
     headers: Mapping[str, str] | None = None,
+    unfinished: bool = False,
 ) -> Visit:
-    """Begin a request; ``body`` is sent as JSON, ``raw`` and ``pieces`` as they are."""
+    """Begin a request; ``body`` is sent as JSON, ``raw`` and ``pieces`` as they are.
+
+    ``unfinished``: the client promises more of the body and doesn't send it.
+    """
     sent = raw if raw is not None else b"" if body is None else json.dumps(body).encode()
     named = {"content-type": "application/json", "content-length": str(len(sent))}
     if pieces:
@@ -94,7 +103,7 @@ def visit(
         "headers": [(k.encode(), v.encode("latin-1")) for k, v in named.items() if v],
         "client": ("192.0.2.7", 50000),
     }
-    return Visit(gateway, scope, sent, pieces or [])
+    return Visit(gateway, scope, pieces or [sent], unfinished)
 
 
 async def call(gateway: Gateway, method: str, path: str, **options: Any) -> Reply:

@@ -14,6 +14,7 @@ from tests.gateway.conftest import Keys
 from tests.gateway.driver import call, chat, visit
 from tests.gateway.scripted import ScriptedClient
 
+ERROR_FIELDS = {"message", "type", "param", "code"}
 BASES = {
     "/v1/chat/completions": {"model": "tiny", "messages": [{"role": "user", "content": "hello"}]},
     "/v1/completions": {"model": "tiny", "prompt": "hello"},
@@ -39,9 +40,6 @@ async def test_each_wrong_parameter_is_named_in_the_answer(
     assert wrong == []
     assert len(ROWS) >= 100
     assert client.calls == [], "a wrong request reached a worker"
-
-
-ERROR_FIELDS = {"message", "type", "param", "code"}
 
 
 @pytest.mark.criterion("1.7")
@@ -97,41 +95,20 @@ async def test_a_body_is_too_large_by_its_header_and_by_its_bytes(gateway: Gatew
 
 @pytest.mark.criterion("6.9")
 async def test_a_body_that_stops_arriving_is_given_up(gateway: Gateway, keys: Keys) -> None:
-    begun = visit(gateway, "POST", "/v1/chat/completions", key=keys.acme, pieces=[b"{", b"}"])
-    begun.task.cancel()
-    await call(gateway, "GET", "/health/live")
-    slow = SlowBody(gateway, keys.acme)
-    await slow.run()
-    assert (slow.reply.status, slow.reply.error["code"]) == (408, "client_timeout")
-    assert "0.3 s" in slow.reply.error["message"]
+    path = "/v1/chat/completions"
+    reply = await call(gateway, "POST", path, key=keys.acme, raw=b'{"model":', unfinished=True)
+    assert (reply.status, reply.error["code"]) == (408, "client_timeout")
+    assert "0.3 s" in reply.error["message"]
 
 
-class SlowBody:
-    """A client that sends the first byte and then nothing."""
-
-    def __init__(self, gateway: Gateway, key: str) -> None:
-        from tests.gateway.driver import Visit
-
-        scope: dict[str, Any] = {
-            "type": "http",
-            "method": "POST",
-            "path": "/v1/chat/completions",
-            "headers": [
-                (b"authorization", f"Bearer {key}".encode()),
-                (b"content-type", b"application/json"),
-            ],
-            "client": None,
-        }
-        self._visit = Visit(gateway, scope, b"", [b"{", b""])
-        # The last piece is never delivered: only the first is left in the queue.
-        self._visit._incoming._queue.pop()  # type: ignore[attr-defined]
-
-    async def run(self) -> None:
-        await self._visit.task
-
-    @property
-    def reply(self) -> Any:
-        return self._visit.reply
+async def test_a_client_that_leaves_while_sending_has_a_record(
+    gateway: Gateway, keys: Keys, ended: Callable[[], Any]
+) -> None:
+    begun = visit(gateway, "POST", "/v1/completions", key=keys.acme, raw=b"{", unfinished=True)
+    begun.leave()
+    await begun.task
+    record = await ended()
+    assert (record.status, record.outcome, begun.reply.status) == (499, Outcome.CANCELLED, 0)
 
 
 @pytest.mark.criterion("1.7")

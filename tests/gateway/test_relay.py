@@ -1,0 +1,240 @@
+"""Answers, whole and streamed, and what a client sees when a worker fails on the way."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from api.gateway.app import Gateway
+from inference_worker.protocol.messages import FailureKind, Operation, Outcome
+from tests.gateway.conftest import Keys
+from tests.gateway.driver import Reply, call, chat
+from tests.gateway.scripted import (
+    METER,
+    ScriptedClient,
+    accepted,
+    delta,
+    done,
+    failed,
+    finished,
+    lost,
+)
+
+ANSWER = b'{"id": "chatcmpl-1", "choices": []}'
+
+
+def events_of(reply: Reply) -> list[Any]:
+    """The data of all events; the body must consist of whole events."""
+    *events, rest = reply.body.decode().split("\n\n")
+    assert rest == ""
+    texts = [event.removeprefix("data: ") for event in events if not event.startswith(":")]
+    return [text if text == "[DONE]" else json.loads(text) for text in texts]
+
+
+async def test_a_whole_answer_is_passed_on_unchanged(
+    gateway: Gateway, keys: Keys, client: ScriptedClient, ended: Callable[[], Any]
+) -> None:
+    client.scripts = [[accepted(), finished(ANSWER)]]
+    reply = await chat(gateway, keys.acme, model="default", user="somebody")
+    assert (reply.status, reply.body, reply.headers["content-type"]) == (200, ANSWER, "application/json")
+    assert reply.headers["content-length"] == str(len(ANSWER))
+    body = json.loads(client.calls[0].body)
+    assert (body["model"], client.calls[0].operation) == ("tiny", Operation.CHAT_COMPLETIONS)
+    assert "user" not in body
+    record = await ended()
+    assert (record.outcome, record.status, record.error_code) == (Outcome.COMPLETED, 200, None)
+    assert (record.model, record.attempt, record.worker_id) == ("tiny", 1, "worker-1")
+    assert (record.relayed, record.tenant_id) == (METER, keys.acme_id)
+
+
+@pytest.mark.criterion("1.3")
+async def test_events_that_arrive_together_are_one_chunk_and_end_with_done(
+    gateway: Gateway, keys: Keys, client: ScriptedClient, ended: Callable[[], Any]
+) -> None:
+    client.scripts = [[accepted(), [delta("a"), delta("b"), delta("c")], delta("d"), finished()]]
+    reply = await chat(gateway, keys.acme, stream=True)
+    assert reply.headers["content-type"] == "text/event-stream; charset=utf-8"
+    texts = [event["choices"][0]["delta"]["content"] for event in events_of(reply)[:-1]]
+    assert (texts, events_of(reply)[-1]) == (["a", "b", "c", "d"], "[DONE]")
+    assert reply.pieces[0].count(b"data:") == 3
+    record = await ended()
+    assert record.streamed
+    assert record.outcome == Outcome.COMPLETED
+    assert 0 < record.first_token_s <= record.duration_s
+
+
+@pytest.mark.criterion("1.3")
+async def test_the_engines_own_done_is_not_repeated(
+    gateway: Gateway, keys: Keys, client: ScriptedClient
+) -> None:
+    client.scripts = [[accepted(), delta("a"), [done(), finished()]]]
+    reply = await chat(gateway, keys.acme, stream=True)
+    assert reply.complete
+    assert events_of(reply).count("[DONE]") == 1
+
+
+@pytest.mark.criterion("3.2")
+async def test_tenants_have_different_cache_salts_and_a_tenant_always_the_same(
+    gateway: Gateway, keys: Keys, client: ScriptedClient
+) -> None:
+    client.scripts = [[finished(ANSWER)] for _ in range(3)]
+    for key in (keys.acme, keys.globex, keys.acme):
+        await chat(gateway, key)
+    salts = [json.loads(made.body)["cache_salt"] for made in client.calls]
+    assert salts[0] == salts[2] != salts[1]
+    assert keys.acme_id not in salts[0]
+
+
+async def test_a_worker_that_dies_before_the_first_token_is_replaced(
+    gateway: Gateway, keys: Keys, client: ScriptedClient, ended: Callable[[], Any]
+) -> None:
+    client.scripts = [
+        [accepted(), lost()],
+        [failed(FailureKind.REFUSED)],
+        [accepted(), delta("a"), finished()],
+    ]
+    reply = await chat(gateway, keys.acme, stream=True)
+    assert events_of(reply)[0]["choices"]
+    assert client.excluded == [(), ("worker-1",), ("worker-1", "worker-2")]
+    assert [stream.closed for stream in client.streams] == [1, 1, 1]
+    record = await ended()
+    assert (record.attempt, record.worker_id, record.outcome) == (3, "worker-3", Outcome.COMPLETED)
+
+
+@pytest.mark.parametrize(
+    ("script", "status", "code"),
+    [
+        ([lost("worker_died")], 503, "worker_lost"),
+        ([lost("events_lost")], 502, "events_lost"),
+        ([lost("transport_lost")], 503, "redis_unavailable"),
+        ([failed(FailureKind.REFUSED)], 503, "no_worker_available"),
+        ([failed(FailureKind.UPSTREAM, 502)], 502, "upstream_error"),
+        ([failed(FailureKind.ENGINE, 500, "CUDA error at 0x7f")], 500, "engine_error"),
+        ([failed(FailureKind.CANCELLED)], 503, "worker_lost"),
+    ],
+)
+async def test_without_another_worker_the_first_failure_is_the_answer(
+    gateway: Gateway, keys: Keys, client: ScriptedClient, script: list[Any], status: int, code: str
+) -> None:
+    client.scripts = [script]
+    reply = await chat(gateway, keys.acme, stream=True)
+    assert (reply.status, reply.error["code"], reply.error["type"]) == (status, code, "server_error")
+    assert "CUDA" not in reply.error["message"]
+    assert ("retry-after" in reply.headers) == (status == 503)
+
+
+async def test_attempts_are_limited(gateway: Gateway, keys: Keys, client: ScriptedClient) -> None:
+    client.scripts = [[lost()] for _ in range(9)]
+    reply = await chat(gateway, keys.acme)
+    assert (reply.status, reply.error["code"], len(client.calls)) == (503, "worker_lost", 3)
+
+
+async def test_a_broken_engine_is_not_tried_on_every_worker(
+    gateway: Gateway, keys: Keys, client: ScriptedClient
+) -> None:
+    client.scripts = [[failed(FailureKind.ENGINE, 500)], [finished(ANSWER)]]
+    assert (await chat(gateway, keys.acme)).status == 500
+    assert len(client.calls) == 1
+
+
+async def test_after_the_first_token_a_lost_worker_ends_the_stream_with_an_error_event(
+    gateway: Gateway, keys: Keys, client: ScriptedClient, ended: Callable[[], Any]
+) -> None:
+    client.scripts = [[accepted(), delta("a"), lost()], [finished()]]
+    reply = await chat(gateway, keys.acme, stream=True)
+    first, error, last = events_of(reply)
+    assert first["choices"][0]["delta"]["content"] == "a"
+    assert error["error"]["code"] == "worker_lost"
+    assert set(error["error"]) == {"message", "type", "param", "code"}
+    assert (last, reply.status, reply.complete, len(client.calls)) == ("[DONE]", 200, True, 1)
+    record = await ended()
+    assert (record.outcome, record.error_code, record.status) == (Outcome.LOST, "worker_lost", 200)
+
+
+async def test_what_arrives_with_the_failure_is_still_delivered(
+    gateway: Gateway, keys: Keys, client: ScriptedClient
+) -> None:
+    client.scripts = [[[accepted(), delta("a"), failed(FailureKind.ENGINE, 500)]]]
+    first, error, last = events_of(await chat(gateway, keys.acme, stream=True))
+    assert (first["choices"][0]["delta"]["content"], error["error"]["code"], last) == (
+        "a",
+        "engine_error",
+        "[DONE]",
+    )
+
+
+async def test_the_engines_refusal_of_a_stream_keeps_its_status(
+    gateway: Gateway, keys: Keys, client: ScriptedClient, ended: Callable[[], Any]
+) -> None:
+    detail = json.dumps(
+        {
+            "error": {
+                "message": "This model's maximum context length is 128 tokens. However, your prompt "
+                "contains at least 129 input tokens, which exceeds this limit",
+                "type": "BadRequestError",
+                "param": "input_tokens",
+                "code": 400,
+            }
+        }
+    )
+    client.scripts = [[failed(FailureKind.REQUEST, 400, detail)]]
+    reply = await chat(gateway, keys.acme, stream=True)
+    assert (reply.status, reply.error["code"], reply.error["param"]) == (
+        400,
+        "context_length_exceeded",
+        "messages",
+    )
+    assert "128 tokens" in reply.error["message"]
+    assert "129" in reply.error["message"]
+    record = await ended()
+    assert (record.outcome, record.status, record.attempt) == (Outcome.REFUSED, 400, 1)
+
+
+async def test_no_worker_and_no_redis_are_told_apart(
+    gateway: Gateway, keys: Keys, client: ScriptedClient
+) -> None:
+    none = await chat(gateway, keys.acme)
+    assert (none.status, none.error["code"], none.headers["retry-after"]) == (503, "no_worker_available", "5")
+    client.unreachable = True
+    away = await chat(gateway, keys.acme)
+    assert (away.status, away.error["code"]) == (503, "redis_unavailable")
+
+
+async def test_completions_take_the_same_way(gateway: Gateway, keys: Keys, client: ScriptedClient) -> None:
+    client.scripts = [[accepted(), finished(ANSWER)]]
+    body = {"model": "tiny", "prompt": [[1, 2], [3]], "max_tokens": None}
+    reply = await call(gateway, "POST", "/v1/completions", key=keys.acme, body=body)
+    assert (reply.status, client.calls[0].operation) == (200, Operation.COMPLETIONS)
+    assert json.loads(client.calls[0].body)["prompt"] == [[1, 2], [3]]
+
+
+@pytest.mark.criterion("4.7")
+async def test_a_request_id_goes_in_and_out_and_a_harmful_one_is_replaced(
+    gateway: Gateway, keys: Keys, client: ScriptedClient, ended: Callable[[], Any]
+) -> None:
+    client.scripts = [[finished(ANSWER)]]
+    body = {"model": "tiny", "messages": [{"role": "user", "content": "x"}]}
+    reply = await call(
+        gateway,
+        "POST",
+        "/v1/chat/completions",
+        key=keys.acme,
+        body=body,
+        headers={"x-request-id": "trace-1.a_b"},
+    )
+    assert reply.headers["x-request-id"] == client.calls[0].correlation_id == "trace-1.a_b"
+    assert (await ended()).correlation_id == "trace-1.a_b"
+    for harmful in ("a b", "x" * 129, 'a"b', "a\r\nset-cookie: x"):
+        other = await call(gateway, "GET", "/v1/models", headers={"x-request-id": harmful})
+        assert other.headers["x-request-id"].startswith("req_")
+
+
+async def test_a_stream_that_only_ends_is_well_formed(
+    gateway: Gateway, keys: Keys, client: ScriptedClient
+) -> None:
+    client.scripts = [[accepted(), finished()]]
+    reply = await chat(gateway, keys.acme, stream=True)
+    assert (reply.status, reply.body, reply.complete) == (200, b"data: [DONE]\n\n", True)
