@@ -46,6 +46,7 @@ def _environment() -> None:
         HF_HUB_OFFLINE="1",
         VLLM_NO_USAGE_STATS="1",
     )
+    (ROOT / "state" / "static").mkdir(parents=True)  # WhiteNoise warns where there is none
 
 
 _environment()

@@ -11,7 +11,7 @@ from django.utils.translation import gettext_lazy as _
 NAME_PATTERN = r"\A[A-Za-z0-9._:/-]{1,200}\Z"
 LONGEST_CONTEXT = 100_000_000
 
-_name_form = RegexValidator(NAME_PATTERN, _("1 to 200 letters, digits and the characters . _ : / - only."))
+name_form = RegexValidator(NAME_PATTERN, _("1 to 200 letters, digits and the characters . _ : / - only."))
 
 
 class Visibility(models.TextChoices):
@@ -24,7 +24,7 @@ class Visibility(models.TextChoices):
 class ServedModel(models.Model):
     """A model under the name that requests use."""
 
-    name = models.CharField(_("name"), max_length=200, unique=True, validators=[_name_form])
+    name = models.CharField(_("name"), max_length=200, unique=True, validators=[name_form])
     source = models.CharField(
         _("source"), max_length=500, blank=True, help_text=_("Where workers find it: a folder, a hub's name.")
     )
@@ -48,7 +48,7 @@ class ServedModel(models.Model):
         verbose_name_plural = _("models")
         ordering = ["name"]
         constraints = [
-            models.CheckConstraint(condition=Q(name__regex=NAME_PATTERN), name="model_name_form"),
+            models.CheckConstraint(condition=Q(name__regex=NAME_PATTERN), name="modelname_form"),
             models.CheckConstraint(
                 condition=Q(visibility__in=Visibility.values), name="model_visibility_known"
             ),
@@ -62,7 +62,7 @@ class ModelAlias(models.Model):
     """Another name of a model. That it is no model's own name is held by the services, under a lock."""
 
     model = models.ForeignKey(ServedModel, on_delete=models.CASCADE, related_name="aliases")
-    alias = models.CharField(_("alias"), max_length=200, unique=True, validators=[_name_form])
+    alias = models.CharField(_("alias"), max_length=200, unique=True, validators=[name_form])
 
     class Meta:
         verbose_name = _("alias")

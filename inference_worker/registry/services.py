@@ -11,7 +11,7 @@ from django.db import connection, transaction
 from django.utils.translation import gettext_lazy as _
 
 from inference_worker.registry.journal import change_record
-from inference_worker.registry.models import ModelAlias, ModelGrant, ServedModel
+from inference_worker.registry.models import ModelAlias, ModelGrant, ServedModel, name_form
 
 _LOCK = 0x6D6F646C
 
@@ -58,6 +58,7 @@ def model_register(*, name: str, actor: str, **changes: Unpack[ModelChanges]) ->
 
     Raises ValidationError (bad name or value, the name is another model's alias).
     """
+    name_form(name)
     _lock()
     model = ServedModel.objects.filter(name=name).first()
     if model is not None:
@@ -126,10 +127,9 @@ def alias_set(*, name: str, aliases: Collection[str], actor: str) -> None:
     if wanted == before:
         return
     for alias in set(wanted) - set(before):
+        name_form(alias)
         _check_free(alias)
-        added = ModelAlias(model=model, alias=alias)
-        added.full_clean()
-        added.save()
+        ModelAlias.objects.create(model=model, alias=alias)
     model.aliases.exclude(alias__in=wanted).delete()
     change_record(
         actor=actor,

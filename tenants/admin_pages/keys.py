@@ -171,9 +171,8 @@ class KeyAdmin(ServiceAdmin[ApiKey]):
         return self._page(request, "confirm", {"title": title, "key": key, "form": form})
 
     def _secret_page(self, request: HttpRequest, key: ApiKey, secret: str) -> HttpResponse:
-        response = self._page(request, "secret", {"title": _("New API key"), "key": key, "secret": secret})
-        response["Cache-Control"] = "no-store"
-        return response
+        # Admin pages are sent with "no-store", so that no cache keeps this one either.
+        return self._page(request, "secret", {"title": _("New API key"), "key": key, "secret": secret})
 
     def _page(self, request: HttpRequest, name: str, context: dict[str, Any]) -> HttpResponse:
         shared = {**self.admin_site.each_context(request), "opts": self.opts}

@@ -1,0 +1,128 @@
+"""``manage.py models`` and the registry's admin pages."""
+
+from __future__ import annotations
+
+import io
+import json
+import uuid
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.core.management import call_command
+from django.core.management.base import CommandError
+from django.test import Client
+
+from inference_worker.registry.models import ServedModel
+from inference_worker.registry.selectors import catalogue
+from tenants.models import AdminAudit
+
+if TYPE_CHECKING:
+    from tests.people import Cast
+
+pytestmark = pytest.mark.django_db
+
+
+def run(*words: str) -> str:
+    out = io.StringIO()
+    call_command(*words, stdout=out)
+    return out.getvalue()
+
+
+def answer(*words: str) -> Any:
+    return json.loads(run(*words, "--json"))
+
+
+@pytest.mark.criterion("4.9")
+def test_a_model_is_added_changed_listed_and_removed(cast: Cast) -> None:
+    made = answer("models", "add", "org/m", "--source", "/m", "--max-model-len", "512", "--alias", "a", "b")
+    assert (made["name"], made["aliases"], made["max_model_len"]) == ("org/m", ["a", "b"], 512)
+    changed = answer(
+        "models", "update", "org/m", "--visibility", "restricted", "--grant", str(cast.acme.id), "--alias"
+    )
+    assert (changed["aliases"], changed["tenant_ids"]) == ([], [str(cast.acme.id)])
+    assert "Model org/m is updated." in run("models", "update", "org/m", "--disable", "--max-model-len", "0")
+    (row,) = answer("models", "list")
+    assert (row["enabled"], row["max_model_len"]) == (False, None)
+    assert answer("models", "remove", "org/m") == {"name": "org/m", "removed": True}
+    assert run("models", "list").startswith("No models yet")
+    assert (
+        set(AdminAudit.objects.filter(action__startswith="model.").values_list("actor", flat=True)) != set()
+    )
+
+
+@pytest.mark.criterion("4.9")
+def test_a_fault_is_named_and_nothing_half_done() -> None:
+    run("models", "add", "smollm2")
+    for words, fault in [
+        (("update", "smolm2"), r"no model smolm2\. Did you mean smollm2\? `manage.py models list` shows all"),
+        (("remove", "other"), r"no model other\."),
+        (("add", "a b"), "1 to 200 letters"),
+        (("add", "new", "--grant", "acme"), "acme is no tenant id"),
+        (("add", "new", "--alias", "smollm2"), "smollm2 is the name of a model"),
+    ]:
+        with pytest.raises(CommandError, match=fault):
+            run("models", *words)
+    assert list(ServedModel.objects.values_list("name", flat=True)) == ["smollm2"]
+
+
+@pytest.fixture
+def admin(cast: Cast) -> Client:
+    """A browser with the owner signed in, who may do everything."""
+    User.objects.filter(pk=cast.owner.pk).update(is_staff=True, is_superuser=True)
+    client = Client()
+    client.force_login(User.objects.get(pk=cast.owner.pk))
+    return client
+
+
+@pytest.mark.criterion("6.10")
+def test_models_are_made_changed_and_removed_in_the_admin(admin: Client) -> None:
+    tenant_id = uuid.uuid4()
+    form = {
+        "name": "m",
+        "owned_by": "acme",
+        "enabled": "on",
+        "visibility": "restricted",
+        "alias_lines": "x\ny",
+        "grant_lines": str(tenant_id),
+    }
+    assert admin.post("/admin/registry/servedmodel/add/", form).status_code == 302
+    (entry,) = catalogue()
+    assert (entry.aliases, entry.tenant_ids, entry.public) == (("x", "y"), {str(tenant_id)}, False)
+    page = f"/admin/registry/servedmodel/{ServedModel.objects.get().pk}"
+    shown = admin.get(f"{page}/change/").content.decode()
+    assert "x\ny" in shown
+    assert str(tenant_id) in shown
+    changed = form | {"max_model_len": "64", "alias_lines": "x"}
+    assert admin.post(f"{page}/change/", changed).status_code == 302
+    (entry,) = catalogue()
+    assert (entry.name, entry.max_model_len, entry.aliases) == ("m", 64, ("x",))
+    assert admin.post(f"{page}/delete/", {"post": "yes"}).status_code == 302
+    assert catalogue() == ()
+    rows = AdminAudit.objects.filter(object_name="m").order_by("id")
+    actions = [
+        "model.create",
+        "model.aliases",
+        "model.grants",
+        "model.update",
+        "model.aliases",
+        "model.remove",
+    ]
+    assert [row.action for row in rows] == actions
+    assert {row.actor for row in rows} == {"user:owner"}
+
+
+def test_what_a_service_refuses_is_shown_and_undone(admin: Client) -> None:
+    run("models", "add", "taken")
+    form = {
+        "name": "m",
+        "owned_by": "acme",
+        "visibility": "public",
+        "alias_lines": "taken",
+        "grant_lines": "",
+    }
+    answered = admin.post("/admin/registry/servedmodel/add/", form, follow=True)
+    assert "taken is the name of a model" in "".join(map(str, answered.context["messages"]))
+    assert list(ServedModel.objects.values_list("name", flat=True)) == ["taken"]
+    wrong = admin.post("/admin/registry/servedmodel/add/", form | {"grant_lines": "acme"})
+    assert wrong.context["adminform"].errors.keys() == {"grant_lines"}

@@ -1,0 +1,249 @@
+"""The admin pages: every change goes through the services, a secret is shown once."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+import redis
+from django.contrib.admin.models import LogEntry
+from django.contrib.auth.models import Permission, User
+from django.contrib.sessions.models import Session
+from django.db import connection
+from django.test import Client
+from django.utils import translation
+from psycopg import sql
+
+from tenants.keys import key_matches, split_key
+from tenants.ledger.drain import ledger_drain
+from tenants.models import AdminAudit, ApiKey, AuditRecord, Membership, Tenant, UsageRecord
+from tests.tenants.facts import ended, metered, started, write
+
+if TYPE_CHECKING:
+    from tests.people import Cast
+
+pytestmark = pytest.mark.django_db
+
+SECRET = re.compile(r"sk-cy-[0-9A-Za-z]{12}-[A-Za-z0-9_-]{43}")
+
+
+@pytest.fixture
+def admin(cast: Cast) -> Client:
+    """A browser with the owner signed in, who may do everything."""
+    User.objects.filter(pk=cast.owner.pk).update(is_staff=True, is_superuser=True)
+    client = Client()
+    client.force_login(User.objects.get(pk=cast.owner.pk))
+    return client
+
+
+def all_text_of_the_database() -> str:
+    """Every row of every table, as text."""
+    texts = []
+    with connection.cursor() as cursor:
+        for name in connection.introspection.table_names(cursor):
+            cursor.execute(sql.SQL("SELECT t::text FROM {} t").format(sql.Identifier(name)))
+            texts += [row[0] for row in cursor.fetchall()]
+    return "\n".join(texts)
+
+
+@pytest.mark.criterion("6.1")
+def test_a_new_keys_secret_is_in_the_answer_to_the_form_and_nowhere_else(admin: Client, cast: Cast) -> None:
+    form = {"tenant": str(cast.acme.id), "name": "ci", "scopes": ["inference"]}
+    answer = admin.post("/admin/tenants/apikey/add/", form)
+    assert answer.status_code == 200
+    assert "no-store" in answer["Cache-Control"]
+    (secret,) = SECRET.findall(answer.content.decode())
+    key = ApiKey.objects.get(name="ci")
+    assert key_matches(secret, key.secret_hash)
+    assert (key.scopes, key.created_by) == (["inference"], cast.owner)
+    body = secret.removeprefix(f"sk-cy-{key.prefix}-")
+    for page in ("/admin/tenants/apikey/", f"/admin/tenants/apikey/{key.pk}/change/", "/admin/"):
+        assert body not in admin.get(page).content.decode()
+    assert body not in all_text_of_the_database()
+    assert body not in str([session.get_decoded() for session in Session.objects.all()])
+    assert LogEntry.objects.get().object_id == str(key.pk)
+    change = AdminAudit.objects.get(object_id=str(key.pk))
+    assert (change.action, change.actor) == ("key.create", "user:owner")
+
+
+def test_a_key_needs_a_known_scope(admin: Client, cast: Cast) -> None:
+    for scopes in ([], ["everything"]):
+        form = {"tenant": str(cast.acme.id), "name": "ci", "scopes": scopes}
+        answer = admin.post("/admin/tenants/apikey/add/", form)
+        assert answer.status_code == 200
+        assert answer.context["adminform"].errors.keys() == {"scopes"}
+    assert not ApiKey.objects.filter(name="ci").exists()
+
+
+@pytest.mark.criterion("6.1")
+def test_a_key_is_rotated_on_its_page(admin: Client, cast: Cast) -> None:
+    old = ApiKey.objects.get(tenant=cast.acme)
+    page = f"/admin/tenants/apikey/{old.pk}/rotate/"
+    assert page in admin.get(f"/admin/tenants/apikey/{old.pk}/change/").content.decode()
+    asked = admin.get(page)
+    assert 'name="grace_s"' in asked.content.decode()
+    assert ApiKey.objects.filter(tenant=cast.acme).count() == 1
+    answer = admin.post(page, {"grace_s": 60})
+    (secret,) = SECRET.findall(answer.content.decode())
+    assert "no-store" in answer["Cache-Control"]
+    new = ApiKey.objects.get(prefix=split_key(secret) or "")
+    old.refresh_from_db()
+    assert (new.replaces, new.created_by) == (old, cast.owner)
+    assert old.expires_at is not None
+    again = admin.post(page, {"grace_s": 60}, follow=True)
+    assert new.prefix in "".join(str(message) for message in again.context["messages"])
+    assert ApiKey.objects.filter(tenant=cast.acme).count() == 2
+
+
+def test_an_impossible_grace_time_is_asked_for_again(admin: Client, cast: Cast) -> None:
+    old = ApiKey.objects.get(tenant=cast.acme)
+    answer = admin.post(f"/admin/tenants/apikey/{old.pk}/rotate/", {"grace_s": -1})
+    assert answer.context["form"].errors.keys() == {"grace_s"}
+    assert ApiKey.objects.filter(tenant=cast.acme).count() == 1
+
+
+def test_a_key_is_revoked_after_one_question_and_then_only_shown(admin: Client, cast: Cast) -> None:
+    key = ApiKey.objects.get(tenant=cast.acme)
+    page = f"/admin/tenants/apikey/{key.pk}/revoke/"
+    admin.get(page)
+    key.refresh_from_db()
+    assert key.revoked_at is None
+    assert admin.post(page).status_code == 302
+    key.refresh_from_db()
+    assert key.revoked_at is not None
+    assert AdminAudit.objects.latest("id").action == "key.revoke"
+    assert admin.post(page).status_code == 403
+    answer = admin.post(f"/admin/tenants/apikey/{key.pk}/change/", {"name": "x", "scopes": ["inference"]})
+    assert answer.status_code == 403
+
+
+def test_revoking_and_rotating_need_the_csrf_token_and_the_right(cast: Cast) -> None:
+    key = ApiKey.objects.get(tenant=cast.acme)
+    User.objects.filter(pk__in=[cast.owner.pk, cast.member.pk]).update(is_staff=True)
+    User.objects.filter(pk=cast.owner.pk).update(is_superuser=True)
+    forged = Client(enforce_csrf_checks=True)
+    forged.force_login(User.objects.get(pk=cast.owner.pk))
+    viewer = Client()
+    viewer.force_login(User.objects.get(pk=cast.member.pk))
+    cast.member.user_permissions.add(Permission.objects.get(codename="view_apikey"))
+    for action in ("revoke", "rotate"):
+        page = f"/admin/tenants/apikey/{key.pk}/{action}/"
+        assert forged.post(page, {"grace_s": 0}).status_code == 403
+        assert viewer.post(page, {"grace_s": 0}).status_code == 403
+        assert Client().post(page, {"grace_s": 0}).status_code == 302
+    key.refresh_from_db()
+    assert (key.revoked_at, key.expires_at) == (None, None)
+
+
+def test_a_keys_name_scopes_and_expiry_are_changed_through_the_service(admin: Client, cast: Cast) -> None:
+    key = ApiKey.objects.get(tenant=cast.acme)
+    form = {
+        "name": "renamed",
+        "scopes": ["admin"],
+        "expires_at_0": "2030-01-02",
+        "expires_at_1": "03:04:05",
+        "tenant": str(cast.globex.id),
+    }
+    assert admin.post(f"/admin/tenants/apikey/{key.pk}/change/", form).status_code == 302
+    key.refresh_from_db()
+    assert (key.name, key.scopes, key.tenant, key.version) == ("renamed", ["admin"], cast.acme, 2)
+    change = AdminAudit.objects.latest("id")
+    assert change.after == {
+        "name": "renamed",
+        "scopes": ["admin"],
+        "expires_at": "2030-01-02T03:04:05+00:00",
+    }
+
+
+@pytest.mark.criterion("6.10")
+def test_tenants_are_made_and_changed_through_the_services(admin: Client) -> None:
+    assert admin.post("/admin/tenants/tenant/add/", {"slug": "initech", "name": "Initech"}).status_code == 302
+    tenant = Tenant.objects.get(slug="initech")
+    form = {"slug": "initech", "name": "Initech", "active": ""}
+    assert admin.post(f"/admin/tenants/tenant/{tenant.pk}/change/", form).status_code == 302
+    rows = AdminAudit.objects.filter(object_id=str(tenant.pk)).order_by("id")
+    assert [(row.action, row.actor) for row in rows] == [
+        ("tenant.create", "user:owner"),
+        ("tenant.update", "user:owner"),
+    ]
+    assert (rows[1].before, rows[1].after) == ({"active": True}, {"active": False})
+    assert admin.post(f"/admin/tenants/tenant/{tenant.pk}/delete/", {"post": "yes"}).status_code == 403
+
+
+def test_a_bad_or_taken_short_name_is_shown_at_its_field(admin: Client) -> None:
+    for slug in ("Not good", "acme"):
+        answer = admin.post("/admin/tenants/tenant/add/", {"slug": slug, "name": "x"})
+        assert answer.context["adminform"].errors.keys() == {"slug"}
+    assert Tenant.objects.count() == 2
+
+
+@pytest.mark.criterion("6.10")
+def test_memberships_are_set_and_ended_through_the_services(admin: Client, cast: Cast) -> None:
+    form = {"tenant": str(cast.globex.id), "user": cast.member.pk, "role": "viewer"}
+    assert admin.post("/admin/tenants/membership/add/", form).status_code == 302
+    membership = Membership.objects.get(tenant=cast.globex, user=cast.member)
+    page = f"/admin/tenants/membership/{membership.pk}"
+    assert admin.post(f"{page}/change/", {"role": "admin"}).status_code == 302
+    assert admin.post(f"{page}/delete/", {"post": "yes"}).status_code == 302
+    rows = AdminAudit.objects.filter(object_id=str(membership.pk)).order_by("id")
+    assert [row.action for row in rows] == ["membership.set", "membership.set", "membership.remove"]
+    assert rows[1].before == {"role": "viewer"}
+
+
+@pytest.mark.criterion("6.10")
+def test_changes_of_people_are_audited_without_their_passwords(admin: Client, cast: Cast) -> None:
+    password = "a long enough passphrase 1"
+    form = {"username": "new", "password1": password, "password2": password, "usable_password": "true"}
+    assert admin.post("/admin/auth/user/add/", form).status_code == 302
+    person = User.objects.get(username="new")
+    right = Permission.objects.get(codename="view_usagerecord")
+    form = {
+        "username": "new",
+        "is_active": "on",
+        "is_staff": "on",
+        "user_permissions": [right.pk],
+        "date_joined_0": "2026-01-01",
+        "date_joined_1": "00:00:00",
+    }
+    assert admin.post(f"/admin/auth/user/{person.pk}/change/", form).status_code == 302
+    again = {"password1": password + "2", "password2": password + "2", "usable_password": "true"}
+    assert admin.post(f"/admin/auth/user/{person.pk}/password/", again).status_code == 302
+    rows = AdminAudit.objects.filter(action__startswith="user.").order_by("id")
+    assert [row.action for row in rows] == ["user.create", "user.update", "user.password"]
+    assert rows[1].before == {"staff": False, "permissions": []}
+    assert rows[1].after == {"staff": True, "permissions": ["tenants.view_usagerecord"]}
+    assert password not in all_text_of_the_database()
+    assert admin.post(f"/admin/auth/user/{person.pk}/delete/", {"post": "yes"}).status_code == 403
+
+
+def test_usage_audit_and_changes_are_only_read(admin: Client, redis_client: redis.Redis) -> None:
+    write(redis_client, started(), metered(), ended())
+    ledger_drain(redis_client)
+    rows = {
+        "usagerecord": UsageRecord.objects.get().pk,
+        "auditrecord": AuditRecord.objects.get().pk,
+        "adminaudit": AdminAudit.objects.latest("id").pk,
+    }
+    for name, pk in rows.items():
+        listed = admin.get(f"/admin/tenants/{name}/")
+        shown = admin.get(f"/admin/tenants/{name}/{pk}/change/")
+        assert (listed.status_code, shown.status_code) == (200, 200)
+        assert admin.get(f"/admin/tenants/{name}/add/").status_code == 403
+        assert admin.post(f"/admin/tenants/{name}/{pk}/change/", {}).status_code == 403
+        assert admin.post(f"/admin/tenants/{name}/{pk}/delete/", {"post": "yes"}).status_code == 403
+    assert "smollm2" in admin.get("/admin/tenants/usagerecord/").content.decode()
+
+
+def test_every_list_and_form_opens_in_both_languages(admin: Client) -> None:
+    pages = [
+        f"/admin/tenants/{name}/{page}"
+        for name in ("tenant", "membership", "apikey")
+        for page in ("", "add/")
+    ]
+    for page in [*pages, "/admin/auth/user/", "/admin/auth/user/add/"]:
+        for language in ("en", "zh-hans"):
+            with translation.override("en"):  # the client leaves its language in this thread
+                answer = admin.get(page, headers={"accept-language": language})
+            assert answer.status_code == 200
+            assert f'lang="{language}"' in answer.content.decode()
