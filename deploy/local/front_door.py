@@ -51,6 +51,15 @@ def status_of(url: str, *, timeout_s: float = 2.0) -> int:
         return 0
 
 
+def said_by(url: str, *, timeout_s: float = 2.0) -> str:
+    """The beginning of what a GET is answered with, whatever its status; empty if nobody answers."""
+    try:
+        with _exchange("GET", url, timeout_s=timeout_s) as response:
+            return response.read(2000).decode(errors="replace").strip()
+    except (OSError, HTTPException):
+        return ""
+
+
 def ask(base_url: str, *, key: str, model: str, question: str = QUESTION, timeout_s: float = 120.0) -> Answer:
     """One streamed chat completion. Raises FrontDoorError."""
     body = {

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
@@ -175,15 +174,18 @@ class Stack:
                 stage.note(heartbeat.stage if heartbeat else "starting")
                 self.supervisor.poll()
                 time.sleep(WATCH_S)
-        ready = f"{self.local.base_url}/health/ready"
-        self._await(lambda: front_door.status_of(ready) == 200, READY_TIMEOUT_S, "the gateway sees no worker")
+        self._await_ready()
         return f"ready ({heartbeat.engine}, {heartbeat.hardware}, context {heartbeat.max_model_len} tokens)"
 
-    def _await(self, condition: Callable[[], bool], timeout_s: float, problem: str) -> None:
-        deadline = time.monotonic() + timeout_s
-        while not condition():
+    def _await_ready(self) -> None:
+        ready = f"{self.local.base_url}/health/ready"
+        deadline = time.monotonic() + READY_TIMEOUT_S
+        while front_door.status_of(ready) != 200:
             if time.monotonic() > deadline:
-                raise ProgramFailedError(f"{problem} after {timeout_s:.0f} s")
+                said = front_door.said_by(ready) or "nothing"
+                raise ProgramFailedError(
+                    f"the gateway was not ready {READY_TIMEOUT_S:.0f} s after its worker; {ready}: {said}"
+                )
             self.supervisor.poll()
             time.sleep(WATCH_S)
 

@@ -157,7 +157,7 @@ def test_a_torch_that_the_index_lacks_is_said_with_the_remedy(project: Path, env
 def test_a_wrong_python_finds_the_right_one_or_names_the_remedy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bootstrap.sys, "version_info", (3, 9, 2))
+    monkeypatch.setattr(sys, "version_info", (3, 9, 2))
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(bootstrap.BootstrapError, match=r"needs Python 3\.11.*PYTHON=") as refused:
         bootstrap.find_python()
