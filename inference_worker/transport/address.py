@@ -18,6 +18,7 @@ class Address:
     path: str | None
     username: str | None
     password: str | None
+    database: int
     tls: ssl.SSLContext | None
 
     @classmethod
@@ -30,6 +31,7 @@ class Address:
             path=options.get("path"),
             username=options.get("username"),
             password=options.get("password"),
+            database=options.get("db", 0),
             tls=_tls_context(options) if url.startswith("rediss://") else None,
         )
 

@@ -27,7 +27,7 @@ BACKOFF_S = (0.05, 0.1, 0.2, 0.4)
 _INCOMPLETE = object()
 
 
-class LinkDown(ConnectionError):  # noqa: N818 - a state, named as one
+class LinkDown(ConnectionError):
     """The connection to Redis is not there, or broke before the reply came."""
 
 
@@ -160,6 +160,8 @@ class Link:
             if address.password:
                 login = (address.username, address.password) if address.username else (address.password,)
                 await self._send(("AUTH", *login))
+            if address.database:
+                await self._send(("SELECT", str(address.database)))
             # Answered with an error while a server loads its data: not up yet, tried again.
             await self._send(("PING",))
 
