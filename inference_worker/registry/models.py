@@ -48,7 +48,7 @@ class ServedModel(models.Model):
         verbose_name_plural = _("models")
         ordering = ["name"]
         constraints = [
-            models.CheckConstraint(condition=Q(name__regex=NAME_PATTERN), name="modelname_form"),
+            models.CheckConstraint(condition=Q(name__regex=NAME_PATTERN), name="model_name_form"),
             models.CheckConstraint(
                 condition=Q(visibility__in=Visibility.values), name="model_visibility_known"
             ),

@@ -88,7 +88,7 @@ def test_models_are_made_changed_and_removed_in_the_admin(admin: Client) -> None
     }
     assert admin.post("/admin/registry/servedmodel/add/", form).status_code == 302
     (entry,) = catalogue()
-    assert (entry.aliases, entry.tenant_ids, entry.public) == (("x", "y"), {str(tenant_id)}, False)
+    assert (entry.aliases, entry.tenant_ids, entry.public) == (("x", "y"), frozenset({str(tenant_id)}), False)
     page = f"/admin/registry/servedmodel/{ServedModel.objects.get().pk}"
     shown = admin.get(f"{page}/change/").content.decode()
     assert "x\ny" in shown

@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 import uuid
 from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any
 
 import pytest
 import redis
@@ -24,7 +26,7 @@ TENANT, OTHER = uuid.uuid4(), uuid.uuid4()
 
 @pytest.mark.criterion("1.5")
 def test_the_catalogue_has_what_gateways_need_in_one_query(
-    django_assert_num_queries: Callable[[int], object],
+    django_assert_num_queries: Callable[[int], AbstractContextManager[object]],
 ) -> None:
     model = services.model_register(name="org/base:v1", actor="t", max_model_len=2048, owned_by="acme")
     services.alias_set(name="org/base:v1", aliases=["small", "default"], actor="t")
@@ -36,7 +38,7 @@ def test_the_catalogue_has_what_gateways_need_in_one_query(
     assert (base.name, base.aliases, base.max_model_len) == ("org/base:v1", ("default", "small"), 2048)
     assert (base.owned_by, base.public, base.tenant_ids) == ("acme", True, frozenset())
     assert base.created == int(model.created_at.timestamp())
-    assert (private.public, private.tenant_ids) == (False, {str(TENANT), str(OTHER)})
+    assert (private.public, private.tenant_ids) == (False, frozenset({str(TENANT), str(OTHER)}))
 
 
 @pytest.mark.criterion("6.10")
@@ -84,7 +86,7 @@ def test_aliases_and_grants_are_replaced_as_wholes() -> None:
     services.grant_set(name="m", tenant_ids=[TENANT], actor="t")
     services.grant_set(name="m", tenant_ids=[OTHER], actor="t")
     (entry,) = catalogue()
-    assert (entry.aliases, entry.tenant_ids) == (("y", "z"), {str(OTHER)})
+    assert (entry.aliases, entry.tenant_ids) == (("y", "z"), frozenset({str(OTHER)}))
     changes = AdminAudit.objects.order_by("id").values_list("action", "before", "after")
     assert changes[2] == ("model.aliases", {"aliases": ["x", "y"]}, {"aliases": ["y", "z"]})
     assert changes[4] == ("model.grants", {"tenants": [str(TENANT)]}, {"tenants": [str(OTHER)]})
@@ -97,6 +99,7 @@ def test_a_removed_model_leaves_its_last_state_in_the_trail() -> None:
     assert catalogue() == ()
     change = AdminAudit.objects.latest("id")
     assert (change.action, change.actor, change.after) == ("model.remove", "user:owner", None)
+    assert change.before is not None
     assert change.before["aliases"] == ["x"]
 
 
@@ -125,7 +128,7 @@ def test_without_an_audit_trail_nothing_can_be_changed() -> None:
 
 @pytest.mark.criterion("4.5")
 @pytest.mark.django_db(transaction=True)
-def test_changes_are_pushed_on_commit(redis_client: redis.Redis) -> None:
+def test_changes_are_pushed_on_commit(redis_client: Any) -> None:
     with redis_client.pubsub(ignore_subscribe_messages=True) as listener:
         listener.subscribe(names.CHANGES_CHANNEL)
         listener.get_message(timeout=2)

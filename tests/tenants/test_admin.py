@@ -202,7 +202,7 @@ def test_changes_of_people_are_audited_without_their_passwords(admin: Client, ca
         "username": "new",
         "is_active": "on",
         "is_staff": "on",
-        "user_permissions": [right.pk],
+        "user_permissions": str(right.pk),
         "date_joined_0": "2026-01-01",
         "date_joined_1": "00:00:00",
     }

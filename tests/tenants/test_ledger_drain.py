@@ -6,11 +6,13 @@ import datetime as dt
 import logging
 import random
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import redis
 from django.db import connection
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from inference_worker.protocol import codec, names
 from inference_worker.protocol.messages import Fact, Meter, Outcome
@@ -41,8 +43,13 @@ def test_a_completed_request_has_one_usage_and_one_audit_record(
     redis_client: redis.Redis, cast: Cast
 ) -> None:
     key = ApiKey.objects.get(tenant=cast.acme)
-    ids = {"tenant_id": str(cast.acme.id), "key_id": str(key.id)}
-    write(redis_client, started(**ids), metered(), ended(**ids))
+    tenant_id, key_id = str(cast.acme.id), str(key.id)
+    write(
+        redis_client,
+        started(tenant_id=tenant_id, key_id=key_id),
+        metered(),
+        ended(tenant_id=tenant_id, key_id=key_id),
+    )
     assert drain(redis_client) == 3
     usage, audit = UsageRecord.objects.get(), AuditRecord.objects.get()
     assert (usage.tenant, usage.key, usage.correlation_id) == (cast.acme, key, "c-r1")
@@ -130,7 +137,8 @@ def test_poison_is_put_aside_and_the_rest_recorded(
     with caplog.at_level(logging.ERROR, logger="cyllm.ledger"):
         assert drain(redis_client) == 5
     assert UsageRecord.objects.get().state == "settled"
-    dead = [fields for _, fields in redis_client.xrange(DEAD_STREAM)]
+    entries: Any = redis_client.xrange(DEAD_STREAM)
+    dead = [fields for _, fields in entries]
     assert len(dead) == 3
     assert dead[0][names.FACTS_FIELD] == b"\xc1 no fact"
     assert b"UUID" in dead[2][b"reason"]
@@ -248,7 +256,7 @@ def test_the_task_drains_until_the_stream_is_empty(
 def test_a_tick_without_redis_is_one_line_in_the_log(
     task: object, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    gone = redis.Redis(host="127.0.0.1", port=1, retry=None)
+    gone = redis.Redis(host="127.0.0.1", port=1, retry=Retry(NoBackoff(), 0))
     monkeypatch.setattr(tasks, "_client", lambda _url: gone)
     assert callable(task)
     with caplog.at_level(logging.WARNING):

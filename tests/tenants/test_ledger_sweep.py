@@ -9,12 +9,12 @@ import redis
 from django.utils import timezone
 
 from inference_worker.protocol import names
-from inference_worker.protocol.messages import Meter, Outcome
+from inference_worker.protocol.messages import Fact, Meter, Outcome
 from tenants import tasks
 from tenants.ledger.drain import ledger_drain
 from tenants.ledger.sweep import ledger_sweep
 from tenants.models import AuditRecord, UsageRecord
-from tests.tenants.facts import Fact, ended, metered, started, write
+from tests.tenants.facts import ended, metered, started, write
 
 pytestmark = pytest.mark.django_db
 

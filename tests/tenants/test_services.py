@@ -6,7 +6,8 @@ import datetime as dt
 import logging
 import threading
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import redis
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def changes(redis_client: redis.Redis) -> Iterator[redis.client.PubSub]:
+def changes(redis_client: Any) -> Iterator[redis.client.PubSub]:
     """What gateways hear."""
     with redis_client.pubsub(ignore_subscribe_messages=True) as listener:
         listener.subscribe(names.CHANGES_CHANNEL)
@@ -122,11 +123,12 @@ def test_roles_and_scopes_outside_the_list_are_refused(cast: Cast) -> None:
 
 def test_the_database_itself_refuses_unknown_states(cast: Cast) -> None:
     key = ApiKey.objects.filter(tenant=cast.acme).get()
-    for wrong in (
+    wrongs: list[Callable[[], int]] = [
         lambda: Membership.objects.filter(user=cast.owner).update(role="king"),
         lambda: ApiKey.objects.filter(id=key.id).update(scopes=["everything"]),
         lambda: ApiKey.objects.filter(id=key.id).update(prefix="short"),
-    ):
+    ]
+    for wrong in wrongs:
         with pytest.raises(DatabaseError, match="check constraint"), transaction.atomic():
             wrong()
 
@@ -205,7 +207,9 @@ def test_every_change_of_key_or_tenant_makes_a_newer_principal(cast: Cast) -> No
     assert versions == sorted(set(versions))
 
 
-def test_a_principal_is_one_query(cast: Cast, django_assert_num_queries: Callable[..., object]) -> None:
+def test_a_principal_is_one_query(
+    cast: Cast, django_assert_num_queries: Callable[[int], AbstractContextManager[object]]
+) -> None:
     prefix = split_key(cast.acme_key) or ""
     with django_assert_num_queries(1):
         found = selectors.key_principal(prefix)
