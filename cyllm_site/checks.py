@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from django.conf import settings
 from django.core import checks
 from django.core.checks import CheckMessage, Error, register, run_checks
+from psycopg.conninfo import conninfo_to_dict
 
 TAG = "cyllm"
 LEAST_KEY_LENGTH = 50
@@ -61,10 +62,10 @@ def _transport() -> Iterator[CheckMessage]:
 
 
 def _backends() -> Iterator[CheckMessage]:
-    database = settings.DATABASES["default"]
-    host = database["HOST"]
+    database = conninfo_to_dict(settings.CYLLM.database_url)
+    host = str(database.get("host") or "")
     remote = host not in LOCAL_HOSTS and not host.startswith("/")
-    if remote and database["OPTIONS"].get("sslmode") not in TLS_MODES:
+    if remote and database.get("sslmode") not in TLS_MODES:
         yield checks.Warning(
             "The connection to a remote database is not encrypted for certain.",
             hint="Add sslmode=verify-full to CYLLM_DATABASE_URL.",
