@@ -15,7 +15,7 @@ from tests.gateway.driver import call, chat, visit
 from tests.gateway.scripted import ScriptedClient
 
 ERROR_FIELDS = {"message", "type", "param", "code"}
-BASES = {
+BASES: dict[str, dict[str, Any]] = {
     "/v1/chat/completions": {"model": "tiny", "messages": [{"role": "user", "content": "hello"}]},
     "/v1/completions": {"model": "tiny", "prompt": "hello"},
 }

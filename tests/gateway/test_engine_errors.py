@@ -8,7 +8,7 @@ import pytest
 
 from api.gateway.engine_errors import error_of, may_move
 from inference_worker.client.interface import Lost
-from inference_worker.protocol.messages import FailureKind, Operation
+from inference_worker.protocol.messages import Failed, FailureKind, Operation
 from tests.gateway.scripted import failed
 
 CHAT = Operation.CHAT_COMPLETIONS
@@ -101,7 +101,11 @@ def test_silence_of_a_remote_engine_is_the_upstream_stage() -> None:
 
 
 def test_only_what_another_worker_could_answer_moves() -> None:
-    moving = [Lost("worker_died"), failed(FailureKind.REFUSED), failed(FailureKind.UPSTREAM, 502)]
-    staying = [failed(FailureKind.REQUEST, 400), failed(FailureKind.ENGINE, 500)]
+    moving: list[Failed | Lost] = [
+        Lost("worker_died"),
+        failed(FailureKind.REFUSED),
+        failed(FailureKind.UPSTREAM, 502),
+    ]
+    staying: list[Failed | Lost] = [failed(FailureKind.REQUEST, 400), failed(FailureKind.ENGINE, 500)]
     assert [may_move(event) for event in moving] == [True] * 3
     assert [may_move(event) for event in staying] == [False] * 2

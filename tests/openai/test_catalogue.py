@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,7 +16,7 @@ from api.openai.catalogue import CATALOGUE
 from api.openai.errors import MAX_SHOWN, ApiError, shown
 
 ROOT = Path(__file__).resolve().parents[2]
-DETAILS = {
+DETAILS: dict[str, Any] = {
     name: 1
     for name in re.findall(r"{(\w+)", " ".join(spec.message for spec in CATALOGUE.values()))
     if name != "param"

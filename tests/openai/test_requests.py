@@ -59,10 +59,7 @@ def test_the_engine_gets_everything_else_as_it_came() -> None:
         "top_logprobs": 3,
         "stream": True,
         "stream_options": {"include_usage": True},
-        "response_format": {
-            "type": "json_schema",
-            "json_schema": {"name": "x", "schema": {"type": "object"}},
-        },
+        "response_format": {"type": "text"},
         "tools": [{"type": "function", "function": {"name": "f", "parameters": {"$defs": {"a": [1, None]}}}}],
         "tool_choice": {"type": "function", "function": {"name": "f"}},
         "parallel_tool_calls": False,
@@ -72,7 +69,8 @@ def test_the_engine_gets_everything_else_as_it_came() -> None:
         "structured_outputs": {"choice": ["a"]},
         "chat_template_kwargs": {"enable_thinking": False},
     }
-    asked["response_format"] = {"type": "text"}
+    schema = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "object"}}}
+    assert sent({**CHAT, "response_format": schema})["response_format"] == schema
     assert sent(asked) == {**asked, "model": "canonical", "cache_salt": "s"}
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ STRONG = "Zk3v-0q8Jx_yT5nW2rB7cL9dF1gH4mP6sA8uE0iO3kQ5wX7zVt9R"
 
 
 @pytest.fixture
-def production(settings: Any) -> Iterator[Any]:
+def production(settings: Any) -> Any:
     """Production settings as base.py makes them; a test spoils one."""
     settings.CYLLM = settings.CYLLM.model_copy(update={"mode": "production"})
     settings.SECRET_KEY = STRONG
