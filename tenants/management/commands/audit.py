@@ -74,5 +74,8 @@ class Command(SubcommandsCommand):
         )
         rows = [_change(change) for change in found[: options["limit"]]]
         if not options["json"]:
-            rows = [row | {name: json.dumps(row[name]) for name in ("before", "after")} for row in rows]
+            rows = [
+                row | {name: json.dumps(row[name], ensure_ascii=False) for name in ("before", "after")}
+                for row in rows
+            ]
         self.show(rows, options)
