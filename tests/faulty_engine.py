@@ -54,9 +54,7 @@ def _answer(call: dict[str, Any], script: Script) -> dict[str, Any]:
         "object": "chat.completion",
         "created": int(time.time()),
         "model": call["model"],
-        "choices": [
-            {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
-        ],
+        "choices": [{"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}],
         "usage": _usage(script),
     }
 

@@ -69,7 +69,9 @@ async def _run_bare(engine: Any, streams: int, tokens: int, salt: int) -> dict[s
 
     async def one(n: int) -> float:
         first = 0.0
-        prompt = f"<|im_start|>user\n{salt * 1000 + n} Tell me about the sea. <|im_end|>\n<|im_start|>assistant\n"
+        prompt = (
+            f"<|im_start|>user\n{salt * 1000 + n} Tell me about the sea. <|im_end|>\n<|im_start|>assistant\n"
+        )
         async for _ in engine.generate(prompt, params, request_id=f"bare-{salt}-{n}"):
             first = first or time.perf_counter() - began
         return first

@@ -27,7 +27,10 @@ def main() -> int:
         print("The worker can't start with these settings:", file=sys.stderr)
         for fault in error.errors():
             name = str(fault["loc"][0])
-            print(f"  {name if name.isupper() else 'CYLLM_WORKER_' + name.upper()}: {fault['msg']}", file=sys.stderr)
+            print(
+                f"  {name if name.isupper() else 'CYLLM_WORKER_' + name.upper()}: {fault['msg']}",
+                file=sys.stderr,
+            )
         return 2
     configure_logging(settings)
     try:

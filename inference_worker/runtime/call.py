@@ -146,7 +146,9 @@ class EngineCall:
         if self._cancel_reason is None:
             submit = self.submit
             self._emit(
-                Delta(request_id=submit.request_id, attempt=submit.attempt, index=self._take_index(), data=data)
+                Delta(
+                    request_id=submit.request_id, attempt=submit.attempt, index=self._take_index(), data=data
+                )
             )
 
     def _conclude(self, detail: str) -> None:

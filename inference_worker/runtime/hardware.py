@@ -82,6 +82,8 @@ def choose_engine(settings: WorkerSettings, hardware: Hardware, stored: str) -> 
         dtype = "bfloat16" if hardware.bfloat16 else "float16"
         return EngineChoice(dtype, eager, f"{dtype}: {hardware.name} computes it natively, {mode}")
     if stored != "float32" and hardware.bfloat16:
-        return EngineChoice("bfloat16", eager, f"bfloat16: weights are {stored}, the CPU has it natively, {mode}")
+        return EngineChoice(
+            "bfloat16", eager, f"bfloat16: weights are {stored}, the CPU has it natively, {mode}"
+        )
     why = "the weights are float32" if stored == "float32" else "this CPU would emulate half precision"
     return EngineChoice("float32", eager, f"float32: {why}, {mode}")

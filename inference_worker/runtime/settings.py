@@ -14,9 +14,7 @@ PREFIX = "CYLLM_WORKER_"
 class WorkerSettings(BaseSettings):
     """Every setting of one inference worker. Times in seconds."""
 
-    model_config = SettingsConfigDict(
-        env_prefix=PREFIX, frozen=True, extra="ignore", populate_by_name=True
-    )
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore", populate_by_name=True)
 
     redis_url: str = Field(
         alias="CYLLM_REDIS_URL", description="redis://, rediss:// or unix:// address of Redis or Valkey"
@@ -28,7 +26,10 @@ class WorkerSettings(BaseSettings):
         "text", alias="CYLLM_LOG_FORMAT", description="one line per event, for people or machines"
     )
     id: str = Field(
-        "", max_length=64, pattern=r"^[A-Za-z0-9._-]*$", description="name of this worker; host and pid if empty"
+        "",
+        max_length=64,
+        pattern=r"^[A-Za-z0-9._-]*$",
+        description="name of this worker; host and pid if empty",
     )
     model: str = Field(description="name under which the model is served, as in the registry")
     model_path: Path | None = Field(None, description="model folder; needed for the engine vllm")
@@ -37,7 +38,9 @@ class WorkerSettings(BaseSettings):
     )
     engine_url: str = Field("", description="address of the remote engine, up to and without /v1")
     engine_key: str = Field("", description="bearer key for the remote engine", repr=False)
-    engine_model: str = Field("", description="the model's name at the remote engine; default: the served name")
+    engine_model: str = Field(
+        "", description="the model's name at the remote engine; default: the served name"
+    )
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         "auto", description="auto: chosen from the hardware, with the reason in the log"
     )
@@ -50,7 +53,9 @@ class WorkerSettings(BaseSettings):
     engine_args: str = Field("", description="further vLLM arguments, as on its command line")
     max_requests: int = Field(1024, ge=1, description="requests held at once; more are sent elsewhere")
     drain_timeout_s: float = Field(30.0, gt=0, description="time for running requests after SIGTERM")
-    upstream_timeout_s: float = Field(120.0, gt=0, description="silence after which a remote engine has failed")
+    upstream_timeout_s: float = Field(
+        120.0, gt=0, description="silence after which a remote engine has failed"
+    )
 
     @classmethod
     def environment_names(cls) -> set[str]:

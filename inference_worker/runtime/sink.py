@@ -7,6 +7,7 @@ token (docs/decisions/0003-text-sink.md), and the bytes are vLLM's own by constr
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any
@@ -19,9 +20,10 @@ from inference_worker.runtime.meter import CallMeter
 
 current_sink: ContextVar[TextSink | None] = ContextVar("current_sink", default=None)
 
-TEXT_FIELDS = {
-    Operation.CHAT_COMPLETIONS: b'"delta":{"content":',
-    Operation.COMPLETIONS: b'"text":',
+_JSON_STRING = rb'"(?:[^"\\]|\\.)*"'
+PIECES = {
+    Operation.CHAT_COMPLETIONS: re.compile(rb'(.*"delta":\{"content":)' + _JSON_STRING + rb"(.*)", re.DOTALL),
+    Operation.COMPLETIONS: re.compile(rb'(.*?"text":)' + _JSON_STRING + rb"(.*)", re.DOTALL),
 }
 # What may be in a request without changing the form of its pieces; all else takes vLLM's own way.
 PLAIN_FIELDS = frozenset(
@@ -76,14 +78,13 @@ class TextSink:
     """
 
     def __init__(self, operation: Operation, meter: CallMeter, emit: Callable[[bytes], None]) -> None:
-        self._field = TEXT_FIELDS[operation]
+        self._piece = PIECES[operation]
         self._meter = meter
         self._emit = emit
         self._pass_on: Callable[[Any], None] | None = None
         self._collector: Any = None
         self._form: tuple[bytes, bytes] | None = None
         self._on_their_way = 0
-        self._last_text = ""
         self._skipped: list[int] = []
 
     def attach(self, collector: Any) -> None:
@@ -102,7 +103,6 @@ class TextSink:
         if self._form is None or self._on_their_way or output.finished:
             if self._collector.output is None:  # else it is merged with the one that waits there
                 self._on_their_way += 1
-            self._last_text = choice.text
             if output.finished and self._skipped:
                 choice.token_ids = [*self._skipped, *choice.token_ids]
             self._pass_on(output)
@@ -113,10 +113,9 @@ class TextSink:
 
     def seen(self, data: bytes) -> None:
         """A piece has come out of vLLM's application: learn its form."""
-        if self._field not in data:
+        if (found := self._piece.fullmatch(data)) is None:
             return
         self._on_their_way -= 1
-        if self._form is None and self._on_their_way == 0:
-            before, text, after = data.partition(self._field + to_json(self._last_text))
-            if text and b'"finish_reason":null' in after and self._last_text:
-                self._form = (before + self._field, after)
+        before, after = found.groups()
+        if self._form is None and b'"finish_reason":null' in after:
+            self._form = (before, after)

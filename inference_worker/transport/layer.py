@@ -19,7 +19,7 @@ GAP: dict[str, Any] = {"type": "layer.gap"}
 DEFAULT_CAPACITY = 20_000
 
 
-class NoReceiver(Exception):  # noqa: N818 - reads as what it is where it is caught
+class NoReceiver(Exception):
     """Nobody listens on the channel: the process it belonged to is gone."""
 
 

@@ -28,7 +28,9 @@ from inference_worker.protocol.messages import (
     WorkerState,
 )
 
-METER = Meter(prompt_tokens=3, completion_tokens=2, cached_tokens=1, queue_s=0.5, first_token_s=None, total_s=1.0)
+METER = Meter(
+    prompt_tokens=3, completion_tokens=2, cached_tokens=1, queue_s=0.5, first_token_s=None, total_s=1.0
+)
 SUBMIT = Submit(
     request_id="req_1",
     attempt=1,
@@ -153,7 +155,9 @@ GOLDEN = {
 
 
 @pytest.mark.parametrize(("message", "wire"), GOLDEN.values(), ids=GOLDEN)
-def test_golden_bytes_of_every_message_stay_the_same(message: Command | Frame | Heartbeat | Fact, wire: str) -> None:
+def test_golden_bytes_of_every_message_stay_the_same(
+    message: Command | Frame | Heartbeat | Fact, wire: str
+) -> None:
     assert codec.encode(message).hex() == wire
     decode = {
         Submit: codec.decode_command,

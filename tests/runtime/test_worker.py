@@ -122,9 +122,7 @@ async def test_an_engine_that_outlives_the_budget_is_stopped_by_the_worker_alone
 
 
 async def test_a_full_worker_refuses_and_says_so(bench: Bench) -> None:
-    streams = [
-        await bench.client.submit(bench.call(f"req_h{n}", "hang_first"), attempt=1) for n in range(40)
-    ]
+    streams = [await bench.client.submit(bench.call(f"req_h{n}", "hang_first"), attempt=1) for n in range(40)]
     events = await bench.run(bench.call("req_h40", "pieces=1"))
     assert isinstance(events[-1], Failed)
     assert (events[-1].kind, events[-1].detail) == (FailureKind.REFUSED, "worker is full")

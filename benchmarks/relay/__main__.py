@@ -1,0 +1,191 @@
+"""The whole path against vLLM's own HTTP server and against the bare engine: ``python -m benchmarks.relay``.
+
+Same machine, same run, same model folder, same engine arguments; our side with keys, usage and audit
+records on. Each round measures every side once per number of streams, in an order that rotates; vLLM's
+server is measured twice a round, and the ratio of its two figures (A/A) shows what the noise alone does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict
+from pathlib import Path
+
+import psutil
+
+from benchmarks.relay.figures import Figures, table
+from benchmarks.relay.load import Result, StreamError, Target, run_load
+from deploy.local.ports import free_port
+from tests.stacks import ROOT, RunningStack, running_stack
+
+MODEL = "benchmark"
+TOKENS = {1: 512, 8: 256, 32: 128}
+SIDES = ("ours", "vllm", "vllm again", "bare")
+MAX_NUM_SEQS = "128"
+MAX_MODEL_LEN = "2048"
+
+Measure = Callable[[int, int, int], Awaitable[Result]]
+
+
+def _worker_settings(model_path: Path) -> dict[str, str]:
+    return {
+        "CYLLM_WORKER_MODEL": MODEL,
+        "CYLLM_WORKER_MODEL_PATH": str(model_path),
+        "CYLLM_WORKER_MAX_NUM_SEQS": MAX_NUM_SEQS,
+        "CYLLM_WORKER_MAX_MODEL_LEN": MAX_MODEL_LEN,
+        "CYLLM_REDIS_URL": "",
+    }
+
+
+@contextmanager
+def _peer(model_path: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+    environment = {**os.environ, **_worker_settings(model_path), "CYLLM_REDIS_URL": "redis://unused"}
+    with tempfile.TemporaryFile("w+") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "benchmarks.relay.peers", *arguments],
+            cwd=ROOT,
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE if arguments[0] == "bare" else log,
+            stderr=log,
+            text=True,
+        )
+        try:
+            yield process
+        finally:
+            process.terminate()
+            process.wait(30)
+
+
+def _bare(process: subprocess.Popen[str]) -> Measure:
+    assert process.stdout is not None  # noqa: S101 - a pipe was asked for
+    _answer_line(process)
+
+    def ask(streams: int, tokens: int, salt: int) -> Result:
+        assert process.stdin is not None and process.stdout is not None  # noqa: S101, PT018
+        process.stdin.write(json.dumps({"streams": streams, "tokens": tokens, "salt": salt}) + "\n")
+        process.stdin.flush()
+        return Result(**json.loads(_answer_line(process)))
+
+    async def measure(streams: int, tokens: int, salt: int) -> Result:
+        return await asyncio.to_thread(ask, streams, tokens, salt)
+
+    return measure
+
+
+def _answer_line(process: subprocess.Popen[str]) -> str:
+    """The next line that is JSON; vLLM's own log goes to the same place."""
+    assert process.stdout is not None  # noqa: S101 - a pipe was asked for
+    while not (line := process.stdout.readline()).startswith("{"):
+        if process.poll() is not None:
+            raise SystemExit("the bare engine has ended")
+    return line
+
+
+def _http(target: Target) -> Measure:
+    async def measure(streams: int, tokens: int, salt: int) -> Result:
+        return await run_load(target, streams, tokens, salt)
+
+    return measure
+
+
+async def _answers(measure: Measure, timeout_s: float = 180) -> None:
+    async with asyncio.timeout(timeout_s):
+        while True:
+            try:
+                await measure(1, 8, 999)
+                return
+            except (OSError, StreamError):
+                await asyncio.sleep(0.5)
+
+
+class Processes:
+    """The processes whose CPU time is told, by name: ours, and vLLM's server with its engine."""
+
+    def __init__(self, stack: RunningStack, server: subprocess.Popen[str]) -> None:
+        ours = ("gateway", "worker", "valkey", "celery", "postgres")
+        self._roots = {name: psutil.Process(stack.pid(name)) for name in ours}
+        self._roots |= {"load": psutil.Process(), "vllm server": psutil.Process(server.pid)}
+
+    def times(self) -> dict[tuple[str, int], float]:
+        """CPU seconds so far by (name, process id); children of engines have a name of their own."""
+        found: dict[tuple[str, int], float] = {}
+        for name, root in self._roots.items():
+            children = [] if name == "load" else root.children(recursive=True)
+            inner = f"{name}'s engine" if name in ("worker", "vllm server") else name
+            for label, process in [(name, root), *((inner, child) for child in children)]:
+                with suppress(psutil.NoSuchProcess):  # Postgres ends sessions as it likes
+                    times = process.cpu_times()
+                    found[label, process.pid] = times.user + times.system
+        return found
+
+
+def _used(before: dict[tuple[str, int], float], after: dict[tuple[str, int], float]) -> dict[str, float]:
+    used: dict[str, float] = {}
+    for (name, pid), seconds in after.items():
+        used[name] = used.get(name, 0.0) + seconds - before.get((name, pid), 0.0)
+    return used
+
+
+async def _rounds(
+    sides: dict[str, Measure], processes: Processes, rounds: int
+) -> Figures:
+    figures = Figures(rounds)
+    for measure in sides.values():
+        await measure(32, 64, 900)  # the first batch of this size allocates
+    for number in range(rounds):
+        shift = number % len(SIDES)
+        for name in SIDES[shift:] + SIDES[:shift]:
+            for streams, tokens in TOKENS.items():
+                before = processes.times()
+                result = await sides[name](streams, tokens, number + 1)
+                used = _used(before, processes.times())
+                figures.add(name, streams, result, used, streams * tokens)
+        print(f"round {number + 1} of {rounds}", file=sys.stderr)
+    return figures
+
+
+def main() -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.relay", description=__doc__)
+    parser.add_argument(
+        "model", type=Path, help="a model folder; a tiny model shows the relay, not the engine"
+    )
+    parser.add_argument("--rounds", type=int, default=16)
+    parser.add_argument("--json", type=Path, help="write all figures here")
+    options = parser.parse_args()
+    model_path = options.model.resolve()
+    settings = {name: value for name, value in _worker_settings(model_path).items() if value}
+    port = free_port()
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        running_stack(Path(folder), settings) as stack,
+        _peer(model_path, "server", str(port)) as server,
+        _peer(model_path, "bare") as bare,
+    ):
+        ours = _http(Target("ours", int(stack.base_url.rpartition(":")[2]), stack.key, stack.model))
+        vllm = _http(Target("vllm", port, "none", MODEL))
+        sides = {"ours": ours, "vllm": vllm, "vllm again": vllm, "bare": _bare(bare)}
+
+        async def run() -> Figures:
+            await _answers(vllm)
+            return await _rounds(sides, Processes(stack, server), options.rounds)
+
+        figures = asyncio.run(run())
+    print(f"{platform.machine()}, {os.cpu_count()} cores, medians of {options.rounds} rounds\n")
+    print(table(figures))
+    if options.json:
+        options.json.write_text(json.dumps(asdict(figures), indent=1))
+
+
+if __name__ == "__main__":
+    main()

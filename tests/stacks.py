@@ -1,0 +1,192 @@
+"""Whole stacks for tests: the launcher that users run, in a folder of its own, with all its processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+import psycopg
+import redis
+
+from deploy.local.files import read_env
+from deploy.local.ports import free_port
+from deploy.local.postgres import EmbeddedPostgres
+from deploy.local.processes import Program
+from deploy.local.valkey import EmbeddedValkey
+
+ROOT = Path(__file__).resolve().parents[1]
+START_TIMEOUT_S = 240.0
+STOP_TIMEOUT_S = 60.0
+
+
+def wait_until(condition: Callable[[], bool], timeout_s: float, what: str) -> float:
+    """Seconds until the condition held. Raises AssertionError that says what did not happen."""
+    began = time.monotonic()
+    while not condition():
+        assert time.monotonic() - began < timeout_s, f"{what}: not within {timeout_s:.1f} s"
+        time.sleep(0.02)
+    return time.monotonic() - began
+
+
+@dataclass
+class Service:
+    """A server of the test's own, outside the stack, that can be stopped and started."""
+
+    program: Program
+    answers: Callable[[], bool]
+    process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start, and wait until it answers."""
+        user, group = self.program.user or (None, None)
+        self.process = subprocess.Popen(
+            list(self.program.argv),
+            cwd=self.program.cwd,
+            env=dict(self.program.env) or None,
+            user=user,
+            group=group,
+            extra_groups=[] if user is not None else None,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        wait_until(self.answers, 60, f"{self.program.name} answers")
+
+    def stop(self) -> None:
+        """Stop as an administrator would."""
+        assert self.process is not None
+        self.process.send_signal(self.program.stop_signal)
+        self.process.wait(30)
+
+
+@dataclass
+class RunningStack:
+    """The addresses of a running stack and a hold on its processes."""
+
+    state_dir: Path
+    base_url: str
+    model: str
+    key: str
+    launcher: subprocess.Popen[bytes]
+    environment: dict[str, str] = field(repr=False)
+
+    @property
+    def output(self) -> str:
+        """What the launcher has printed."""
+        return (self.state_dir / "launcher.log").read_text(errors="replace")
+
+    def log(self, name: str) -> str:
+        """What one of the processes has logged."""
+        return (self.state_dir / "logs" / f"{name}.log").read_text(errors="replace")
+
+    def pid(self, name: str) -> int:
+        """The process id of ``gateway``, ``worker``, ``celery``, …"""
+        return int(json.loads((self.state_dir / "run" / f"{name}.json").read_text())["pid"])
+
+    def headers(self, key: str | None = None) -> dict[str, str]:
+        """What a client sends with every request."""
+        return {"Authorization": f"Bearer {key or self.key}"}
+
+    def client(self, timeout_s: float = 60.0) -> httpx.Client:
+        """A client with the demo key."""
+        return httpx.Client(
+            base_url=self.base_url, headers=self.headers(), timeout=timeout_s, trust_env=False
+        )
+
+    def ready(self) -> bool:
+        """What ``/health/ready`` says."""
+        try:
+            return httpx.get(f"{self.base_url}/health/ready", timeout=3, trust_env=False).status_code == 200
+        except httpx.HTTPError:
+            return False
+
+    def redis(self) -> redis.Redis:
+        """A client on the stack's Redis."""
+        return redis.Redis.from_url(self.environment["CYLLM_REDIS_URL"], socket_timeout=30)
+
+    def database(self) -> psycopg.Connection[tuple[object, ...]]:
+        """A connection to the stack's database."""
+        return psycopg.connect(self.environment["CYLLM_DATABASE_URL"], autocommit=True)
+
+    def manage(self, *arguments: str) -> str:
+        """The output of a ``manage.py`` command."""
+        ran = subprocess.run(
+            [sys.executable, "manage.py", *arguments],
+            cwd=ROOT,
+            env={**os.environ, **self.environment, "DJANGO_SETTINGS_MODULE": "cyllm_site.settings.base"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert ran.returncode == 0, ran.stderr
+        return ran.stdout
+
+
+@contextmanager
+def running_stack(state_dir: Path, settings: dict[str, str]) -> Iterator[RunningStack]:
+    """``python -m deploy.local`` with these settings, ready, and ended by SIGTERM afterwards."""
+    port = free_port()
+    state_dir.mkdir(parents=True, exist_ok=True)
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("CYLLM_")}
+    inherited.pop("DJANGO_SETTINGS_MODULE", None)
+    environment = {**inherited, "CYLLM_STATE_DIR": str(state_dir), "CYLLM_PORT": str(port), **settings}
+    with (state_dir / "launcher.log").open("wb") as log:
+        launcher = subprocess.Popen(
+            [sys.executable, "-m", "deploy.local"],
+            cwd=ROOT,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+    stack = RunningStack(state_dir, f"http://127.0.0.1:{port}", "", "", launcher, {})
+    try:
+        wait_until(lambda: _up(stack), START_TIMEOUT_S, f"the stack starts; {state_dir}/launcher.log")
+        demo = read_env(state_dir / "demo.env")
+        stack.key = demo["OPENAI_API_KEY"]
+        stack.environment = read_env(state_dir / "stack.env")
+        with stack.client() as client:
+            stack.model = client.get("/v1/models").json()["data"][0]["id"]
+        yield stack
+    finally:
+        launcher.send_signal(signal.SIGTERM)
+        try:
+            launcher.wait(STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            launcher.kill()
+            raise
+
+
+def _up(stack: RunningStack) -> bool:
+    assert stack.launcher.poll() is None, f"the launcher ended:\n{stack.output}"
+    return "Everything runs." in stack.output
+
+
+@contextmanager
+def own_services(folder: Path) -> Iterator[tuple[Service, Service, dict[str, str]]]:
+    """Postgres and Valkey outside the stack, and the settings that make it use them."""
+    postgres = EmbeddedPostgres(
+        data_dir=folder / "postgres", port=free_port(), password=secrets.token_urlsafe(16)
+    )
+    valkey = EmbeddedValkey(
+        data_dir=folder / "valkey", port=free_port(), password=secrets.token_urlsafe(16), fsync="always"
+    )
+    postgres.initialise()
+    services = (Service(postgres.program(), postgres.answers), Service(valkey.program(), valkey.answers))
+    for service in services:
+        service.start()
+    postgres.ensure_database()
+    try:
+        yield (*services, {"CYLLM_DATABASE_URL": postgres.url, "CYLLM_REDIS_URL": valkey.url})
+    finally:
+        for service in services:
+            service.stop()
