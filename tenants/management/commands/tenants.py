@@ -58,7 +58,9 @@ class Command(SubcommandsCommand):
 
     def _list(self, options: Options) -> None:
         live = Count("keys", filter=Q(keys__revoked_at=None))
-        rows = [_row(tenant) | {"keys": tenant.live} for tenant in Tenant.objects.annotate(live=live)]
+        # Counting groups the rows, and grouping drops the model's own order.
+        found = Tenant.objects.annotate(live=live).order_by("slug")
+        rows = [_row(tenant) | {"keys": tenant.live} for tenant in found]
         self.show(rows, options, nothing="No tenants yet; `manage.py tenants create` makes one.")
 
     def _create(self, options: Options) -> None:
