@@ -136,7 +136,9 @@ def make_venv(venv: Path) -> None:
 
 def run_pip(venv: Path, step: Step, log: Path) -> None:
     """One call of pip with a line of progress now and then. Raises BootstrapError."""
-    command = [str(venv / "bin" / "python"), "-m", "pip", "install", "--disable-pip-version-check"]
+    # not compiled: most of it is never imported, and compiling all takes longer than unpacking
+    flags = ["--disable-pip-version-check", "--no-compile"]
+    command = [str(venv / "bin" / "python"), "-m", "pip", "install", *flags]
     command += [] if step.dependencies else ["--no-deps"]
     command += [part for name in step.files for part in ("-r", str(ROOT / name))]
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
