@@ -17,7 +17,7 @@ from inference_worker.runtime.settings import WorkerSettings
 PAGE = ROOT / "docs" / "settings.md"
 HEAD = """# Settings
 
-Written by `scripts/settings_docs.py` from the code; don't edit. Every setting is an environment variable.
+Written by `scripts/docs_settings.py` from the code; don't edit. Every setting is an environment variable.
 Wrong values are all named at the start; an unknown `CYLLM_` name is refused with its nearest match.
 Times are in seconds, sizes in bytes where the name does not say otherwise.
 """
@@ -71,7 +71,7 @@ def main(check: bool) -> int:
         return 0
     if PAGE.exists() and PAGE.read_text(encoding="utf-8") == wanted:
         return 0
-    print(f"{os.path.relpath(PAGE)} is not current: run python scripts/settings_docs.py")
+    print(f"{os.path.relpath(PAGE)} is not current: run python scripts/docs_settings.py")
     return 1
 
 
