@@ -1,6 +1,7 @@
-"""An OpenAI-speaking engine that produces faults on demand: ``python -m tests.faulty_engine PORT``.
+"""An OpenAI-speaking engine that produces faults on demand: ``python -m tests.faulty_engine PORT [SCRIPT]``.
 
-The last user message says what happens, e.g. ``pieces=20 gap=0.1`` or ``hang_first``; see ``Script``. It
+The last user message says what happens, e.g. ``pieces=20 gap=0.1`` or ``hang_first``; see ``Script``. A
+script on the command line holds for every request. It
 stands where a real engine can't be made to fail at a chosen moment, and nowhere else.
 """
 
@@ -35,6 +36,8 @@ class Script:
 
 
 def _script(call: dict[str, Any]) -> Script:
+    if len(sys.argv) > 2:
+        return Script(sys.argv[2])
     messages = call.get("messages")
     return Script(messages[-1]["content"] if messages else call["prompt"])
 

@@ -1,0 +1,135 @@
+"""The stack with a tiny model on Postgres and Valkey of the test's own, which can be stopped."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+
+from deploy.local.ports import free_port
+from inference_worker.protocol import codec, names
+from tests.stacks import ROOT, RunningStack, Service, own_services, running_stack, wait_until
+
+
+@dataclass
+class OwnedStack(RunningStack):
+    """A stack and the servers that it uses."""
+
+    postgres: Service | None = None
+    valkey: Service | None = None
+
+
+@pytest.fixture(scope="package")
+def stack(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnedStack]:
+    """One for all tests of this folder; each leaves it as it found it."""
+    folder = tmp_path_factory.mktemp("stack")
+    with own_services(folder) as (postgres, valkey, addresses):
+        settings = {
+            **addresses,
+            "CYLLM_WORKER_MODEL": "tiny",
+            "CYLLM_WORKER_MODEL_PATH": str(tiny_model),
+            "CYLLM_WORKER_MAX_NUM_SEQS": "256",
+            "CYLLM_WORKER_MAX_MODEL_LEN": "1024",
+        }
+        with running_stack(folder / "state", settings) as running:
+            yield OwnedStack(**running.__dict__, postgres=postgres, valkey=valkey)
+
+
+@pytest.fixture
+def ready_stack(stack: OwnedStack) -> OwnedStack:
+    """The stack, ready again after whatever an earlier test did to it."""
+    wait_until(stack.ready, 120, "the stack is ready")
+    return stack
+
+
+@dataclass
+class ExtraWorker:
+    """A further worker, in front of an engine that does what its script says."""
+
+    process: subprocess.Popen[bytes]
+    worker_id: str
+
+
+StartWorker = Callable[..., ExtraWorker]
+
+
+@pytest.fixture
+def start_worker(ready_stack: OwnedStack, tmp_path: Path) -> Iterator[StartWorker]:
+    """Starts further workers for the model ``faulty``; they end with the test."""
+    with ExitStack() as ends:
+
+        def start(worker_id: str, script: str = "", **settings: str) -> ExtraWorker:
+            url = ends.enter_context(_engine(script))
+            worker = ends.enter_context(_worker(ready_stack, tmp_path, worker_id, url, settings))
+            key = names.worker_key(worker_id)
+            with ready_stack.redis() as client:
+                wait_until(lambda: _is_ready(client.get(key)), 30, f"{worker_id} is ready")
+            return worker
+
+        yield start
+
+
+def _is_ready(data: object) -> bool:
+    return isinstance(data, bytes) and codec.decode_heartbeat(data).state == "ready"
+
+
+@contextmanager
+def _engine(script: str) -> Iterator[str]:
+    port = free_port()
+    arguments = [script] if script else []
+    process = subprocess.Popen([sys.executable, "-m", "tests.faulty_engine", str(port), *arguments], cwd=ROOT)
+    try:
+        wait_until(lambda: _answers(f"http://127.0.0.1:{port}/v1/models"), 20, "the faulty engine answers")
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(url, trust_env=False).status_code == 200
+    except httpx.HTTPError:
+        return False
+
+
+@contextmanager
+def _worker(
+    stack: OwnedStack, folder: Path, worker_id: str, url: str, settings: dict[str, str]
+) -> Iterator[ExtraWorker]:
+    environment = {
+        **{name: value for name, value in os.environ.items() if not name.startswith("CYLLM_")},
+        "CYLLM_REDIS_URL": stack.environment["CYLLM_REDIS_URL"],
+        "CYLLM_WORKER_ID": worker_id,
+        "CYLLM_WORKER_MODEL": "faulty",
+        "CYLLM_WORKER_ENGINE": "remote",
+        "CYLLM_WORKER_ENGINE_URL": url,
+        **settings,
+    }
+    with (folder / f"{worker_id}.log").open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "inference_worker.runtime"],
+            cwd=ROOT,
+            env=environment,
+            stdout=log,
+            stderr=log,
+        )
+    try:
+        yield ExtraWorker(process, worker_id)
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture(scope="package")
+def faulty_model(stack: OwnedStack) -> str:
+    """The model of the extra workers, registered."""
+    stack.manage("models", "add", "faulty", "--source", "tests")
+    return "faulty"
