@@ -6,6 +6,7 @@ import argparse
 import os
 import signal
 import sys
+from pathlib import Path
 from types import FrameType
 
 from pydantic import ValidationError
@@ -13,7 +14,7 @@ from pydantic import ValidationError
 from deploy.local import environment
 from deploy.local.database import MigrationError
 from deploy.local.front_door import FrontDoorError
-from deploy.local.launch import STAGES, Stack
+from deploy.local.launch import STAGES, Stack, shown
 from deploy.local.lock import AlreadyRunningError, Lock
 from deploy.local.model import ModelError
 from deploy.local.ports import PortBusyError
@@ -33,8 +34,7 @@ NEXT = """Everything runs. Ctrl-C stops it. In another terminal, in this folder:
     -H 'Content-Type: application/json' \\
     -d '{{"model": "{model}", "stream": true, "messages": [{{"role": "user", "content": "Hello"}}]}}'
 
-  {python} -c 'from openai import OpenAI
-  print(OpenAI().models.list().data)'
+  {python} -c 'import openai; print(openai.OpenAI().models.list().data)'
 
   {python} manage.py keys list     # also: manage.py help
   {base_url}/admin/                # name and password are in {demo}
@@ -62,12 +62,12 @@ def _end_now(stack: Stack) -> None:
 
 
 def _say_next(stack: Stack) -> None:
-    state = os.path.relpath(stack.local.state_dir)
+    state = shown(stack.local.state_dir)
     stack.terminal.say(
         NEXT.format(
             demo=f"{state}/{environment.DEMO_FILE}",
             model=environment.served_model(stack.local),
-            python=os.path.relpath(sys.executable),
+            python=shown(Path(sys.executable)),
             base_url=stack.local.base_url,
             logs=f"{state}/logs",
         )

@@ -58,9 +58,10 @@ def demo_provision(*, path: Path, base_url: str, model: str, source: str, say: C
     if demo.environment() != kept:
         write_env(path, demo.environment())
     if new_key and new_password:
-        say(f"key and admin user are in {path}")
+        say(f"made, its key and admin are in {path.name}")
     elif new_key or new_password:
-        say(f"a new {'key' if new_key else 'admin password'} is in {path}: the old one is not known any more")
+        what = "key" if new_key else "admin password"
+        say(f"a new {what} is in {path.name}: the old one is not known any more")
     return demo
 
 

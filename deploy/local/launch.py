@@ -130,7 +130,7 @@ class Stack:
         folder = environment.model_folder(self.local)
         if not self.local.bundled_model:
             return f"not prepared, {environment.served_model(self.local)} is used"
-        return f"unpacked into {_shown(folder)}" if model_prepare(folder) else "complete"
+        return f"unpacked into {shown(folder)}" if model_prepare(folder) else "complete"
 
     def _migrate(self) -> str:
         from deploy.local.database import migrate
@@ -247,5 +247,6 @@ def _heartbeat(client: redis.Redis) -> Heartbeat | None:
     return codec.decode_heartbeat(data) if isinstance(data, bytes) else None
 
 
-def _shown(path: Path) -> str:
+def shown(path: Path) -> str:
+    """The path as one would type it in the checkout."""
     return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -17,7 +18,7 @@ import psycopg
 import pytest
 
 from deploy.local.files import read_env
-from deploy.local.front_door import ask, status_of
+from deploy.local.front_door import ask, said_by, status_of
 from deploy.local.ports import free_port, listening
 from deploy.local.settings import ROOT
 
@@ -156,18 +157,18 @@ def test_commands_in_a_second_terminal_find_the_running_stack(launcher: Launcher
         for name, value in launcher.environment.items()
         if not name.startswith("CYLLM_") or name == "CYLLM_STATE_DIR"
     }
-    code = (
-        "from tenants.models import Tenant; print('slugs:', *Tenant.objects.values_list('slug', flat=True))"
-    )
     done = subprocess.run(
-        [sys.executable, "manage.py", "shell", "-v", "0", "-c", code],
+        [sys.executable, "manage.py", "keys", "list", "--json"],
         cwd=ROOT,
         env=environment,
         capture_output=True,
         text=True,
         check=False,
     )
-    assert "slugs: demo" in done.stdout, done.stderr
+    assert done.returncode == 0, done.stderr
+    key = read_env(launcher.state / "demo.env")["OPENAI_API_KEY"]
+    assert key.split("-")[2] in done.stdout
+    assert key not in done.stdout
     launcher.end()
 
 
@@ -274,3 +275,22 @@ def test_an_engine_that_cannot_start_is_said_with_its_own_words(launcher: Launch
     assert "worker exited with 1" in launcher.output
     assert "is no model folder" in launcher.output
     assert "stopped postgres" in launcher.output
+
+
+@pytest.mark.criterion("4.1")
+@pytest.mark.timeout(600)
+def test_the_bundled_model_loads_in_stages_and_answers(launcher: Launcher, smollm2: Path) -> None:
+    for name in ("CYLLM_WORKER_ENGINE", "CYLLM_WORKER_ENGINE_URL", "CYLLM_WORKER_MODEL"):
+        del launcher.environment[name]
+    models = launcher.state / "models"
+    models.mkdir(parents=True)
+    (models / "smollm2-135m-instruct").symlink_to(smollm2)
+    launcher.start("--once")
+    ready = f"{launcher.base_url}/health/ready"
+    _until(lambda: '"loading": 1' in said_by(ready), START_TIMEOUT_S)
+    assert status_of(ready) == 503
+    assert launcher.process.wait(timeout=500) == 0, launcher.output
+    assert "→ The capital of France is Paris." in launcher.output
+    loading = re.findall(r"worker loads the model … (.*), \d+ s", launcher.output)
+    assert any(re.search(r"loading weights \(\d+ MiB\)", stage) for stage in loading)
+    assert re.search(r"worker loads the model … ready \(vllm, .* tokens\) in \d+\.\d s", launcher.output)
