@@ -12,9 +12,11 @@ from api.openai.errors import ApiError, shown
 MAX_DEPTH = 64
 MAX_CONTAINERS = 100_000
 
-# Possessive, and closed by the end of the text as well: linear for any input, broken ones included.
-_STRING = re.compile(rb'"[^"\\]*+(?:\\(?:.|\Z)[^"\\]*+)*+(?:"|\Z)', re.DOTALL)
-_NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+# Everything up to the next bracket that is in no string. Possessive, and strings are closed by the end of
+# the text as well: linear for any input, broken ones included.
+_NEXT_BRACKET = re.compile(
+    rb'(?:[^"\[\]{}]++|"[^"\\]*+(?:\\(?:.|\Z)[^"\\]*+)*+(?:"|\Z))*+([\[\]{}])', re.DOTALL
+)
 
 
 def parse_body(data: bytes) -> Any:
@@ -36,14 +38,19 @@ def parse_body(data: bytes) -> Any:
 
 
 def _check_shape(data: bytes) -> None:
-    brackets = _STRING.sub(b"", data).translate(None, _NOT_BRACKETS)
-    if len(brackets) > 2 * MAX_CONTAINERS:
-        raise ApiError("json_too_complex", limit=MAX_CONTAINERS)
-    depth = 0
-    for bracket in brackets:
-        depth += 1 if bracket in b"[{" else -1
+    depth = containers = position = 0
+    # match(), never search(): that would begin again at every byte after the last bracket.
+    while match := _NEXT_BRACKET.match(data, position):
+        position = match.end()
+        if match[1] in b"[{":
+            depth += 1
+            containers += 1
+        else:
+            depth -= 1
         if depth > MAX_DEPTH:
             raise ApiError("json_too_deep", limit=MAX_DEPTH)
+        if containers > MAX_CONTAINERS:
+            raise ApiError("json_too_complex", limit=MAX_CONTAINERS)
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -53,8 +53,10 @@ def test_depth_is_counted_outside_of_strings_only(depth: int, text: str) -> None
         b'"' + b'\\"' * 4_000_000 + b"\\",
         b'{"a":' * 1_600_000,
         b"[" * 100 + b'"' * 7_999_900,
+        b"[" * 60 + b"[]," * 10 + b'"a",' * 1_900_000,
+        b"[" * 60 + b"[]," * 10 + b"1," * 3_900_000,
     ],
-    ids=["deep", "many", "escapes", "deep objects", "quotes"],
+    ids=["deep", "many", "escapes", "deep objects", "quotes", "strings", "numbers"],
 )
 def test_hostile_bodies_of_the_largest_size_are_refused_quickly(hostile: bytes) -> None:
     begun = time.process_time()
