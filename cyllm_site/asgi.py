@@ -10,10 +10,12 @@ from channels.routing import ProtocolTypeRouter
 from django.core.asgi import get_asgi_application
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "cyllm_site.settings.base")
+from django.conf import settings
+
+settings.STATIC_ROOT.mkdir(parents=True, exist_ok=True)
 pages = get_asgi_application()
 
 # Models can be imported only after Django has been set up, which is what the line above did.
-from django.conf import settings  # noqa: E402
 
 from api.gateway.app import Gateway  # noqa: E402
 from api.gateway.asgi import Receive, Scope, Send  # noqa: E402

@@ -1,4 +1,4 @@
-"""First of all: read the body, as far as size and time allow."""
+"""Reads the body, as far as size and time allow; headers are checked before any of it is taken."""
 
 from __future__ import annotations
 

@@ -123,7 +123,7 @@ class RemoteEngine:
                 else:
                     await self._relay_body(answer, send, meter)
         except httpx.HTTPError as error:
-            await _send_failure(send, error, started)
+            await _send_failure(send, error, started, self._client.timeout.read)
 
     async def _relay_body(self, answer: httpx.Response, send: Send, meter: CallMeter | None) -> None:
         body = await answer.aread()
@@ -187,10 +187,18 @@ async def _disconnected(receive: Receive) -> None:
         pass
 
 
-async def _send_failure(send: Send, error: httpx.HTTPError, started: bool) -> None:
+async def _send_failure(send: Send, error: httpx.HTTPError, started: bool, limit_s: float | None) -> None:
+    """``limit_s`` goes along, for the gateway's error to name it."""
     logger.warning("remote engine failed: %s", type(error).__name__)
     status = 504 if isinstance(error, httpx.TimeoutException) else 502
-    message = {"error": {"message": "the remote engine failed", "type": type(error).__name__, "code": status}}
+    message = {
+        "error": {
+            "message": "the remote engine failed",
+            "type": type(error).__name__,
+            "code": status,
+            "limit_s": limit_s,
+        }
+    }
     if started:
         body = b"data: " + json.dumps(message).encode() + EVENT_END
     else:
