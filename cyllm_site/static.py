@@ -9,7 +9,7 @@ from django.http import HttpRequest, HttpResponse
 from whitenoise.middleware import WhiteNoiseMiddleware
 
 
-class StaticFilesMiddleware(WhiteNoiseMiddleware):
+class StaticFilesMiddleware(WhiteNoiseMiddleware):  # type: ignore[misc]  # the package is untyped
     """WhiteNoise answers with a file as a synchronous stream, which Django reads whole under ASGI anyway,
     with a warning for each; this reads it whole without.
     """
