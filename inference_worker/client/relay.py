@@ -143,7 +143,7 @@ class RelayClient:
     async def submit(self, call: Call, *, attempt: int, excluded: Sequence[str] = ()) -> RelayStream:
         """See ``interface.EngineClient``. Workers found to be gone are passed over at once."""
         passed_over = set(excluded)
-        while worker := self._directory.best(call.model, passed_over):
+        while worker := await self._best(call.model, passed_over):
             stream = RelayStream(self, call, attempt, worker)
             self._streams[call.request_id] = stream
             self._directory.charge(worker.worker_id, call.cost_tokens)
@@ -164,6 +164,16 @@ class RelayClient:
             else:
                 return stream
         raise NoWorkerError(call.model)
+
+    async def _best(self, model: str, passed_over: set[str]) -> Heartbeat | None:
+        """The best worker; where none is known, as Redis has it now: one may just have become ready."""
+        if worker := self._directory.best(model, passed_over):
+            return worker
+        try:
+            await self._directory.refresh()
+        except LinkDown as error:
+            raise TransportError(str(error)) from error
+        return self._directory.best(model, passed_over)
 
     def _submit_message(self, call: Call, attempt: int) -> Submit:
         return Submit(

@@ -42,12 +42,17 @@ class Outbox:
 
     def put(self, reply_to: str, event: Event) -> None:
         """Send with the next frame to this gateway."""
+        lane = self.open(reply_to)
+        lane.events.append(event)
+        lane.wake.set()
+
+    def open(self, reply_to: str) -> _Lane:
+        """Watch this gateway from now on, even if there is nothing to send to it yet."""
         lane = self._lanes.get(reply_to)
         if lane is None:
             lane = self._lanes[reply_to] = _Lane()
             lane.task = asyncio.create_task(self._run(reply_to, lane), name=f"lane-{reply_to}")
-        lane.events.append(event)
-        lane.wake.set()
+        return lane
 
     async def flush(self, timeout_s: float) -> None:
         """Wait until everything is sent, for ``timeout_s`` at most."""

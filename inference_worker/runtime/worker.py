@@ -160,6 +160,7 @@ class Worker:
     def _begin(self, submit: Submit, engine: Engine) -> None:
         call = EngineCall(submit, engine, lambda event: self._outbox.put(submit.reply_to, event))
         self._calls[submit.request_id] = call
+        self._outbox.open(submit.reply_to)
         task = asyncio.create_task(self._run(call), name=f"call-{submit.request_id}")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

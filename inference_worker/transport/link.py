@@ -34,9 +34,9 @@ class LinkDown(ConnectionError):
 class _RespProtocol(asyncio.Protocol):
     """Bytes to replies, nothing else."""
 
-    def __init__(self, on_reply: Callable[[Any], None]) -> None:
+    def __init__(self, on_reply: Callable[[Any], None], on_lost: Callable[[], None]) -> None:
         self._reader = hiredis.Reader(notEnoughData=_INCOMPLETE)
-        self._on_reply = on_reply
+        self._on_reply, self._on_lost = on_reply, on_lost
         self.lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.heard_at = asyncio.get_running_loop().time()
 
@@ -49,6 +49,7 @@ class _RespProtocol(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         if not self.lost.done():
             self.lost.set_result(None)
+        self._on_lost()
 
 
 class Link:
@@ -74,7 +75,8 @@ class Link:
     @property
     def is_up(self) -> bool:
         """Whether commands can be sent now."""
-        return self._up.is_set()
+        transport = self._transport
+        return self._up.is_set() and transport is not None and not transport.is_closing()
 
     async def start(self) -> None:
         """Begin connecting; returns at once."""
@@ -98,18 +100,19 @@ class Link:
 
     def call(self, *command: str | bytes | int | float) -> asyncio.Future[Any]:
         """Send a command; the future has its reply or an error. Raises LinkDown if not connected."""
-        if self._transport is None or not self._up.is_set():
+        if not self.is_up:
             raise LinkDown("Redis can't be reached")
         return self._send(command)
 
     def call_push(self, *command: str | bytes) -> None:
         """Send a command that is answered by a push (SUBSCRIBE). Raises LinkDown if not connected."""
-        if self._transport is None or not self._up.is_set():
+        if self._transport is None or not self.is_up:
             raise LinkDown("Redis can't be reached")
         self._transport.write(hiredis.pack_command(command))
 
     def _send(self, command: tuple[str | bytes | int | float, ...]) -> asyncio.Future[Any]:
-        assert self._transport is not None  # noqa: S101 - an invariant: callers have checked
+        if self._transport is None:
+            raise LinkDown("the connection to Redis broke")
         reply: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._pending.append(reply)
         self._transport.write(hiredis.pack_command(command))
@@ -149,7 +152,7 @@ class Link:
         loop, address = asyncio.get_running_loop(), self._address
 
         def factory() -> _RespProtocol:
-            return _RespProtocol(self._reply)
+            return _RespProtocol(self._reply, self._disconnect)
 
         async with asyncio.timeout(CONNECT_TIMEOUT_S):
             if address.path:

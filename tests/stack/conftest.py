@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -65,7 +66,9 @@ def start_worker(ready_stack: OwnedStack, tmp_path: Path) -> Iterator[StartWorke
     """Starts further workers for the model ``faulty``; they end with the test."""
     with ExitStack() as ends:
 
-        def start(worker_id: str, script: str = "", **settings: str) -> ExtraWorker:
+        def start(name: str, script: str = "", **settings: str) -> ExtraWorker:
+            # A new id for each: the heartbeat of a killed one stays for some seconds.
+            worker_id = f"{name}-{secrets.token_hex(4)}"
             url = ends.enter_context(_engine(script))
             worker = ends.enter_context(_worker(ready_stack, tmp_path, worker_id, url, settings))
             key = names.worker_key(worker_id)

@@ -11,8 +11,9 @@ import httpx
 import psutil
 import pytest
 
+from inference_worker.protocol.messages import WorkerState
 from tests.stack.conftest import OwnedStack, StartWorker
-from tests.stack.records import audit_row, running, settled_usage, usage_rows
+from tests.stack.records import audit_row, heartbeat, running, settled_usage, usage_rows
 from tests.stack.sse import Heard, chat, listen
 from tests.stacks import wait_until
 
@@ -68,8 +69,8 @@ def test_a_request_that_had_sent_nothing_is_answered_by_the_second_worker(
 ) -> None:
     first = start_worker("first", "hang_first")
     listener = Listener(ready_stack, chat(faulty_model, "pieces=6", stream=streamed))
-    wait_until(lambda: running(ready_stack, "first") == 1, 10, "the first worker has it")
-    start_worker("second")
+    wait_until(lambda: running(ready_stack, first.worker_id) == 1, 10, "the first worker has it")
+    second = start_worker("second")
     killed = time.monotonic()
     first.process.kill()
     heard = listener.ended(10)
@@ -77,7 +78,7 @@ def test_a_request_that_had_sent_nothing_is_answered_by_the_second_worker(
     assert (heard.status, heard.error) == (200, None)
     assert heard.text == "w0 w1 w2 w3 w4 w5 "
     usage = settled_usage(ready_stack, heard.request_id)
-    assert (usage["outcome"], usage["attempt"], usage["worker_id"]) == ("completed", 2, "second")
+    assert (usage["outcome"], usage["attempt"], usage["worker_id"]) == ("completed", 2, second.worker_id)
     assert (usage["prompt_tokens"], usage["completion_tokens"]) == (7, 6)
     assert audit_row(ready_stack, heard.request_id)["outcome"] == "completed"
 
@@ -87,7 +88,7 @@ def test_a_request_with_no_second_worker_is_answered_with_503(
 ) -> None:
     worker = start_worker("only", "hang_first")
     listener = Listener(ready_stack, chat(faulty_model, "x"))
-    wait_until(lambda: running(ready_stack, "only") == 1, 10, "the worker has it")
+    wait_until(lambda: running(ready_stack, worker.worker_id) == 1, 10, "the worker has it")
     worker.process.kill()
     heard = listener.ended(5)
     assert heard.status == 503
@@ -128,21 +129,34 @@ def test_a_killed_gateway_stops_its_work_within_three_seconds_and_it_is_settled_
 def test_a_silent_call_of_a_killed_gateway_is_stopped_within_three_seconds(
     start_worker: StartWorker, ready_stack: OwnedStack, faulty_model: str
 ) -> None:
-    start_worker("silent", "hang_first")
+    worker = start_worker("silent", "hang_first")
     Listener(ready_stack, chat(faulty_model, "x", stream=False))
-    wait_until(lambda: running(ready_stack, "silent") == 1, 10, "the worker has it")
+    wait_until(lambda: running(ready_stack, worker.worker_id) == 1, 10, "the worker has it")
     os.kill(ready_stack.pid("gateway"), signal.SIGKILL)
-    assert wait_until(lambda: running(ready_stack, "silent") == 0, 5, "the worker has stopped") < 3
+    assert wait_until(lambda: running(ready_stack, worker.worker_id) == 0, 5, "the worker has stopped") < 3
     wait_until(ready_stack.ready, 30, "the gateway is back")
+
+
+def _boot(stack: OwnedStack) -> str:
+    beat = heartbeat(stack)
+    assert beat is not None
+    return beat.boot
+
+
+def _wait_for_new_worker(stack: OwnedStack, old_boot: str) -> None:
+    def is_new() -> bool:
+        beat = heartbeat(stack)
+        return beat is not None and beat.boot != old_boot and beat.state is WorkerState.READY
+
+    wait_until(is_new, 120, "a new worker is ready")
+    wait_until(stack.ready, 5, "the gateway knows it")
 
 
 def test_an_engine_process_that_dies_ends_its_worker_and_both_are_started_again(
     ready_stack: OwnedStack,
 ) -> None:
-    worker = psutil.Process(ready_stack.pid("worker"))
-    (engine,) = [
-        child for child in worker.children() if "EngineCore" in child.name() or child.cpu_times().user > 3
-    ]
+    boot, worker = _boot(ready_stack), psutil.Process(ready_stack.pid("worker"))
+    engine = max(worker.children(), key=lambda child: child.memory_info().rss)
     listener = Listener(ready_stack, chat("tiny", "x", max_tokens=900))
     wait_until(lambda: len(listener.heard.events) > 3, 10, "the stream runs")
     engine.kill()
@@ -150,15 +164,14 @@ def test_an_engine_process_that_dies_ends_its_worker_and_both_are_started_again(
     assert heard.error is not None
     assert heard.done
     assert settled_usage(ready_stack, heard.request_id)["outcome"] in ("failed", "lost")
-    wait_until(lambda: not worker.is_running(), 30, "the worker has ended")
-    wait_until(ready_stack.ready, 120, "a new worker is ready")
+    _wait_for_new_worker(ready_stack, boot)
 
 
 def test_a_killed_worker_leaves_no_engine_process_behind(ready_stack: OwnedStack) -> None:
-    worker = psutil.Process(ready_stack.pid("worker"))
+    boot, worker = _boot(ready_stack), psutil.Process(ready_stack.pid("worker"))
     children = worker.children(recursive=True)
     assert children
     worker.kill()
     _, alive = psutil.wait_procs(children, timeout=3)
     assert [child.name() for child in alive if child.status() != psutil.STATUS_ZOMBIE] == []
-    wait_until(ready_stack.ready, 120, "a new worker is ready")
+    _wait_for_new_worker(ready_stack, boot)
