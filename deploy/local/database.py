@@ -11,6 +11,7 @@ import django
 from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 
+from deploy.local.processes import leashed
 from deploy.local.settings import ROOT
 
 
@@ -31,7 +32,7 @@ def migrate(environment: Mapping[str, str]) -> int:
     if pending:
         # a process of its own: the platform lifts its limit on statements for this command only
         done = subprocess.run(
-            [sys.executable, str(ROOT / "manage.py"), "migrate", "--noinput", "--verbosity", "0"],
+            leashed([sys.executable, str(ROOT / "manage.py"), "migrate", "--noinput", "--verbosity", "0"]),
             env=dict(environment),
             cwd=ROOT,
             capture_output=True,

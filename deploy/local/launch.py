@@ -120,6 +120,12 @@ class Stack:
         return "ready"
 
     def _start_postgres(self) -> str:
+        opened = self.postgres.open_ways() if self.postgres else []
+        if opened:
+            folders = ", ".join(map(str, opened))
+            self.terminal.say(
+                f"  for Postgres, which does not run as root: {folders} can be passed through now"
+            )
         made = self.postgres.initialise() if self.postgres else False
         result = self._start_embedded(self.postgres, "CYLLM_DATABASE_URL")
         if self.postgres:

@@ -13,6 +13,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from deploy.local.processes import leashed
+
 NAME = "smollm2-135m-instruct"
 CONTEXT_TOKENS = 8192
 COMPLETE = "cyllm-complete.json"  # written last, so a folder without it is half-made
@@ -41,7 +43,7 @@ def model_prepare(folder: Path) -> bool:
     shutil.rmtree(partial, ignore_errors=True)
     partial.parent.mkdir(parents=True, exist_ok=True)
     done = subprocess.run(
-        [sys.executable, "-m", "deploy.local.model", str(partial)],
+        leashed([sys.executable, "-m", "deploy.local.model", str(partial)]),
         cwd=Path(__file__).resolve().parents[2],
         capture_output=True,
         text=True,

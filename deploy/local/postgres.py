@@ -63,9 +63,9 @@ class EmbeddedPostgres:
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True, mode=0o700)
         account = database_account(self.data_dir)
+        self.open_ways()
         if account is not None:
             os.chown(partial, *account)
-            self._open_ways()
         self._initdb(partial, account)
         shutil.rmtree(self.data_dir, ignore_errors=True)
         partial.rename(self.data_dir)
@@ -73,9 +73,7 @@ class EmbeddedPostgres:
 
     def program(self) -> Program:
         """The server as a program for the supervisor. SIGINT ends it without waiting for clients."""
-        account = database_account(self.data_dir)
-        if account is not None:
-            self._open_ways()
+        self.open_ways()
         settings = {
             "listen_addresses": LOOPBACK,
             "port": str(self.port),
@@ -88,10 +86,20 @@ class EmbeddedPostgres:
             name="postgres",
             argv=[str(_binaries() / "postgres"), "-D", str(self.data_dir), *flags],
             cwd=self.data_dir,
-            user=account,
+            user=database_account(self.data_dir),
             stop_signal=signal.SIGINT,
             kill_signal=signal.SIGQUIT,
         )
+
+    def open_ways(self) -> list[Path]:
+        """Let the server's account, where it is another one, reach data and programs.
+
+        Returns the folders that got the right to be passed through.
+        """
+        if database_account(self.data_dir) is None:
+            return []
+        let_read([_binaries().parent])
+        return let_pass(self.data_dir) + let_pass(_binaries())
 
     def answers(self) -> bool:
         """Whether the server takes connections."""
@@ -129,11 +137,6 @@ class EmbeddedPostgres:
 
     def _url(self, role: str, database: str) -> str:
         return f"postgresql://{role}:{quote(self.password, safe='')}@{LOOPBACK}:{self.port}/{database}"
-
-    def _open_ways(self) -> None:
-        let_pass(self.data_dir)
-        let_pass(_binaries())
-        let_read([_binaries().parent])
 
     def _initdb(self, folder: Path, account: tuple[int, int] | None) -> None:
         with tempfile.NamedTemporaryFile("w", prefix="cyllm-", suffix=".pw") as password:

@@ -45,6 +45,16 @@ class _Running:
     restart_at: float | None = None
 
 
+def leashed(
+    argv: Sequence[str], *, end: signal.Signals = signal.SIGTERM, user: tuple[int, int] | None = None
+) -> list[str]:
+    """The command line that runs ``argv`` so that it gets the signal ``end`` when this process dies."""
+    uid, gid = user or (-1, -1)
+    # leash.py drops the privileges itself: the other user may not be able to read Python
+    leash = (sys.executable, "-I", "-S", str(LEASH))
+    return [*leash, str(int(end)), str(os.getpid()), str(uid), str(gid), "--", *argv]
+
+
 class ProgramFailedError(Exception):
     """A program ended while its start was awaited; the text names its log."""
 
@@ -166,12 +176,9 @@ class Supervisor:
             _signal_group(running.popen.pid, running.program.kill_signal)
 
     def _spawn(self, program: Program) -> subprocess.Popen[bytes]:
-        uid, gid = program.user or (-1, -1)
-        # leash.py drops the privileges itself: the other user may not be able to read Python
-        leash = (sys.executable, "-I", "-S", str(LEASH), str(int(program.stop_signal)), str(os.getpid()))
         with self.log_path(program.name).open("ab") as log:
             return subprocess.Popen(
-                [*leash, str(uid), str(gid), "--", *program.argv],
+                leashed(program.argv, end=program.stop_signal, user=program.user),
                 env=dict(program.env) if program.env else None,
                 cwd=program.cwd,
                 stdin=subprocess.DEVNULL,
