@@ -101,7 +101,7 @@ def settings() -> Settings:
     """The settings of this process. Raises SettingsError that lists every fault by name."""
     faults = _unknown(os.environ)
     try:
-        loaded = Settings()  # type: ignore[call-arg]  # fields come from the environment
+        loaded = Settings()
     except ValidationError as error:
         for fault in error.errors():
             name = PREFIX + "_".join(str(part) for part in fault["loc"]).upper()

@@ -136,9 +136,7 @@ def _used(before: dict[tuple[str, int], float], after: dict[tuple[str, int], flo
     return used
 
 
-async def _rounds(
-    sides: dict[str, Measure], processes: Processes, rounds: int
-) -> Figures:
+async def _rounds(sides: dict[str, Measure], processes: Processes, rounds: int) -> Figures:
     figures = Figures(rounds)
     for measure in sides.values():
         await measure(32, 64, 900)  # the first batch of this size allocates

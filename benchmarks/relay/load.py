@@ -57,7 +57,7 @@ class _StreamReader(asyncio.Protocol):
         if b"data: [DONE]" in self._tail:
             self._finish()
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, _: Exception | None) -> None:
         self._finish()
 
     def _finish(self) -> None:

@@ -21,7 +21,7 @@ from inference_worker.runtime.vllm_engine import engine_arguments, prepare_envir
 
 
 def _engine_arguments() -> tuple[WorkerSettings, list[str]]:
-    settings = WorkerSettings()  # type: ignore[call-arg]  # fields come from the environment
+    settings = WorkerSettings()
     assert settings.model_path is not None  # noqa: S101 - the benchmark sets it
     hardware = detect_hardware()
     choice = choose_engine(settings, hardware, checkpoint_dtype(settings.model_path))

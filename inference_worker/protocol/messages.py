@@ -42,11 +42,11 @@ class Outcome(enum.StrEnum):
     LOST = "lost"
 
 
-class _Message(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
+class _Message(msgspec.Struct, frozen=True, array_like=True):
     """Base of all messages: immutable, encoded as an array in field order."""
 
 
-class Meter(_Message):
+class Meter(_Message, frozen=True, kw_only=True):
     """What an attempt used, as counted by the worker at the engine's own output.
 
     Tokens are counts; times are seconds. ``None`` means that the engine never got that far.
@@ -65,7 +65,7 @@ class Meter(_Message):
 # ---- gateway -> worker ---------------------------------------------------------------------------
 
 
-class Submit(_Message, tag="submit"):
+class Submit(_Message, frozen=True, kw_only=True, tag="submit"):
     """Run this request. ``body`` is the validated JSON body for the engine's own HTTP route."""
 
     request_id: str
@@ -79,7 +79,7 @@ class Submit(_Message, tag="submit"):
     budget_s: float
 
 
-class Cancel(_Message, tag="cancel"):
+class Cancel(_Message, frozen=True, kw_only=True, tag="cancel"):
     """Stop this request, any attempt of it. Unknown ids are ignored: it may have ended already."""
 
     request_id: str
@@ -92,7 +92,7 @@ Command: TypeAlias = Submit | Cancel
 # ---- worker -> gateway ---------------------------------------------------------------------------
 
 
-class Accepted(_Message, tag="accepted"):
+class Accepted(_Message, frozen=True, kw_only=True, tag="accepted"):
     """The engine has taken the request: it passed the engine's own checks."""
 
     request_id: str
@@ -100,7 +100,7 @@ class Accepted(_Message, tag="accepted"):
     index: int
 
 
-class Delta(_Message, tag="delta"):
+class Delta(_Message, frozen=True, kw_only=True, tag="delta"):
     """A piece of a streamed answer: ``data`` is one or more whole server-sent events."""
 
     request_id: str
@@ -109,7 +109,7 @@ class Delta(_Message, tag="delta"):
     data: bytes
 
 
-class Finished(_Message, tag="finished"):
+class Finished(_Message, frozen=True, kw_only=True, tag="finished"):
     """The answer is complete. ``data``: the JSON body of a non-streamed answer, else empty."""
 
     request_id: str
@@ -119,7 +119,7 @@ class Finished(_Message, tag="finished"):
     meter: Meter
 
 
-class Failed(_Message, tag="failed"):
+class Failed(_Message, frozen=True, kw_only=True, tag="failed"):
     """The attempt is over without a complete answer. ``status``: HTTP status from the engine, or 0."""
 
     request_id: str
@@ -134,7 +134,7 @@ class Failed(_Message, tag="failed"):
 Event: TypeAlias = Accepted | Delta | Finished | Failed
 
 
-class Frame(_Message, tag="frame"):
+class Frame(_Message, frozen=True, kw_only=True, tag="frame"):
     """All events of one engine step for one gateway.
 
     ``boot`` names one life of the worker process; ``sequence`` counts its frames to this gateway from
@@ -162,7 +162,7 @@ class WorkerState(enum.StrEnum):
     FAILED = "failed"
 
 
-class Heartbeat(_Message, tag="heartbeat"):
+class Heartbeat(_Message, frozen=True, kw_only=True, tag="heartbeat"):
     """What a worker says of itself; kept in Redis under a key that expires.
 
     ``stage`` and ``stage_s`` tell what a loading worker is doing and for how long; ``loop_lag_s`` is the
@@ -188,7 +188,7 @@ class Heartbeat(_Message, tag="heartbeat"):
 # ---- facts: the durable stream from which usage and audit records are made ------------------------
 
 
-class RequestStarted(_Message, tag="started"):
+class RequestStarted(_Message, frozen=True, kw_only=True, tag="started"):
     """A gateway admitted a request and is about to dispatch it. ``started_at``: Unix seconds."""
 
     request_id: str
@@ -202,7 +202,7 @@ class RequestStarted(_Message, tag="started"):
     started_at: float
 
 
-class AttemptMetered(_Message, tag="metered"):
+class AttemptMetered(_Message, frozen=True, kw_only=True, tag="metered"):
     """A worker finished with an attempt, however it ended. Written by the worker."""
 
     request_id: str
@@ -213,7 +213,7 @@ class AttemptMetered(_Message, tag="metered"):
     at: float
 
 
-class RequestEnded(_Message, tag="ended"):
+class RequestEnded(_Message, frozen=True, kw_only=True, tag="ended"):
     """A gateway is done with a request, admitted or not. Never holds content or secrets.
 
     ``attempt`` is the last attempt dispatched, 0 if none was. ``relayed`` is the meter that came back

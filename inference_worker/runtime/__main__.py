@@ -22,7 +22,7 @@ if __name__ == "__mp_main__":
 def main() -> int:
     """Run until told to stop; the exit status is 0 after a drain, 1 on a failed engine, 2 on settings."""
     try:
-        settings = WorkerSettings()  # type: ignore[call-arg]  # fields come from the environment
+        settings = WorkerSettings()
     except ValidationError as error:
         print("The worker can't start with these settings:", file=sys.stderr)
         for fault in error.errors():

@@ -22,10 +22,14 @@ class EngineStartError(Exception):
 class Engine(Protocol):
     """vLLM in the process, or a remote OpenAI-speaking server: the same call."""
 
-    app: AsgiApplication
     max_model_len: int
     description: str
     short_way: bool  # streams of plain text may be taken by a sink.TextSink
+
+    @property
+    def app(self) -> AsgiApplication:
+        """The application that takes the requests."""
+        ...
 
     def running(self) -> int:
         """Requests inside the engine now, by the engine's own count."""

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from inference_worker.runtime.engine import (
-    AsgiApplication,
     Engine,
     EngineStartError,
     Message,
@@ -149,7 +148,7 @@ class VllmEngine:
     """See ``engine.Engine``."""
 
     def __init__(self, client: Any, app: Any, settings: WorkerSettings) -> None:
-        self.app: AsgiApplication = app
+        self.app = app
         self.max_model_len: int = client.model_config.max_model_len
         self.description = "vllm"
         self._client = client

@@ -46,7 +46,7 @@ class _RespProtocol(asyncio.Protocol):
         while (reply := self._reader.gets()) is not _INCOMPLETE:
             self._on_reply(reply)
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, _: Exception | None) -> None:
         if not self.lost.done():
             self.lost.set_result(None)
         self._on_lost()
@@ -61,7 +61,7 @@ class Link:
         *,
         on_up: Callable[[], None] = lambda: None,
         on_down: Callable[[], None] = lambda: None,
-        on_push: Callable[[list[Any]], bool] = lambda reply: False,
+        on_push: Callable[[list[Any]], bool] = lambda _: False,
     ) -> None:
         """``on_push`` sees every reply first and returns true if it took it (pub/sub messages)."""
         self._address = address

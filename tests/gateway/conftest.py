@@ -109,7 +109,7 @@ async def gateway(
 
     async with gateway_process(redis_url=redis_url, secret=SECRET, limits=limits, client=client) as started:
         async with asyncio.timeout(5):
-            while not await started.generation.ledger.answers():  # noqa: ASYNC110 - nothing to wait on
+            while not await started.generation.ledger.answers():
                 await asyncio.sleep(0.01)
         yield started
 
@@ -126,7 +126,7 @@ def ended(gateway: Gateway, redis_client: redis.Redis) -> Callable[[], Any]:
 
     async def only() -> RequestEnded:
         async with asyncio.timeout(3):
-            while gateway.generation.ledger.backlog:  # noqa: ASYNC110 - a count in the gateway, no event
+            while gateway.generation.ledger.backlog:
                 await asyncio.sleep(0.005)
         found = [fact for fact in facts_of(redis_client) if isinstance(fact, RequestEnded)]
         assert len(found) == 1, "a request has exactly one record"

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -196,15 +199,12 @@ def test_any_submit_survives_the_trip(
 @given(st.binary(max_size=200))
 def test_bytes_that_are_no_message_raise_only_a_protocol_error(data: bytes) -> None:
     for decode in (codec.decode_command, codec.decode_frame, codec.decode_heartbeat, codec.decode_fact):
-        try:
-            decode(data)
-        except codec.ProtocolError as error:
-            assert str(error)
+        # Random bytes are a message in one of very many cases; anything but ProtocolError fails the test.
+        with contextlib.suppress(codec.ProtocolError):
+            assert codec.encode(decode(data))
 
 
 def test_a_field_added_at_the_end_by_a_newer_sender_is_ignored() -> None:
-    import msgspec
-
     wire = msgspec.msgpack.decode(codec.encode(Cancel(request_id="req_1", reason="gone")))
     assert codec.decode_command(msgspec.msgpack.encode([*wire, "new"])) == Cancel(
         request_id="req_1", reason="gone"

@@ -6,6 +6,7 @@ import asyncio
 import json
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -37,10 +38,7 @@ def faulty_engine() -> Iterator[str]:
                 httpx.get(url + "/v1/models")
                 break
             except httpx.TransportError:
-                process.poll()
-                assert process.returncode is None
-                import time
-
+                assert process.poll() is None
                 time.sleep(0.05)
         yield url
     finally:
@@ -83,7 +81,7 @@ class Bench:
 
     async def facts(self, request_id: str) -> list[AttemptMetered]:
         await asyncio.sleep(0.1)
-        entries = self.redis.xrange(names.FACTS_STREAM)
+        entries: Any = self.redis.xrange(names.FACTS_STREAM)
         facts = [codec.decode_fact(fields[names.FACTS_FIELD]) for _, fields in entries]
         return [f for f in facts if isinstance(f, AttemptMetered) and f.request_id == request_id]
 
