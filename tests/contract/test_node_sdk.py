@@ -1,0 +1,84 @@
+"""The official SDK for Node.js, unmodified, against the stack that ``make run`` brings up."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.stacks import RunningStack
+
+FOLDER = Path(__file__).with_name("node")
+
+
+@pytest.fixture(scope="module")
+def heard(stack: RunningStack) -> dict[str, Any]:
+    """What the SDK got, all in one run of Node.js."""
+    npm = shutil.which("npm")
+    if npm is None:
+        pytest.fail("npm is not installed: this test drives the SDK for Node.js (apt install npm)")
+    installed = FOLDER / "node_modules" / "openai" / "package.json"
+    wanted = json.loads((FOLDER / "package.json").read_text())["dependencies"]["openai"]
+    if not installed.exists() or json.loads(installed.read_text())["version"] != wanted:
+        subprocess.run([npm, "ci", "--ignore-scripts"], cwd=FOLDER, check=True, capture_output=True)
+    ran = subprocess.run(
+        ["node", "contract.mjs"],
+        cwd=FOLDER,
+        env={
+            **os.environ,
+            "OPENAI_BASE_URL": f"{stack.base_url}/v1",
+            "OPENAI_API_KEY": stack.key,
+            "MODEL": stack.model,
+        },
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stderr
+    return dict(json.loads(ran.stdout))
+
+
+@pytest.mark.criterion("1.1")
+@pytest.mark.criterion("1.3")
+def test_chat_answers_and_its_stream_is_the_same_text(heard: dict[str, Any]) -> None:
+    assert heard["chat"]["text"] == "The capital of France is Paris."
+    assert heard["chat"]["object"] == "chat.completion"
+    assert heard["chatStream"]["text"] == heard["chat"]["text"]
+    for name in ("prompt_tokens", "completion_tokens", "total_tokens"):
+        assert heard["chatStream"]["usage"][name] == heard["chat"]["usage"][name] > 0
+
+
+@pytest.mark.criterion("1.2")
+def test_completion_answers_and_its_stream_is_the_same_text(heard: dict[str, Any]) -> None:
+    assert heard["completion"]["object"] == "text_completion"
+    assert len(heard["completion"]["text"]) > 10
+    assert heard["completionStream"]["text"] == heard["completion"]["text"]
+
+
+@pytest.mark.criterion("1.10")
+def test_models_are_listed_and_found_by_id(heard: dict[str, Any], stack: RunningStack) -> None:
+    assert heard["models"] == [stack.model]
+    assert heard["retrieved"] == stack.model
+
+
+@pytest.mark.criterion("1.8")
+def test_a_wrong_key_is_the_sdks_authentication_error(heard: dict[str, Any]) -> None:
+    error = heard["wrongKey"]
+    assert (error["name"], error["status"], error["code"]) == ("AuthenticationError", 401, "invalid_api_key")
+    assert error["requestId"].startswith("req_")
+
+
+@pytest.mark.criterion("1.5")
+def test_an_unknown_model_is_the_sdks_not_found_error(heard: dict[str, Any]) -> None:
+    error = heard["unknownModel"]
+    assert (error["name"], error["status"], error["code"]) == ("NotFoundError", 404, "model_not_found")
+
+
+def test_a_stream_can_be_aborted(heard: dict[str, Any]) -> None:
+    assert heard["stoppedAfter"] == 5

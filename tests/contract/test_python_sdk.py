@@ -1,0 +1,161 @@
+"""The official SDK for Python, unmodified, against the stack that ``make run`` brings up."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+
+import openai
+import pytest
+from openai.types import Completion
+from openai.types.chat import ChatCompletion, ChatCompletionMessageParam
+
+from tests.stacks import RunningStack
+
+QUESTION: list[ChatCompletionMessageParam] = [{"role": "user", "content": "What is the capital of France?"}]
+ANSWER = "The capital of France is Paris."
+
+
+@pytest.fixture(scope="module")
+def client(stack: RunningStack) -> Iterator[openai.OpenAI]:
+    """As a user makes it: address and key, nothing else."""
+    with openai.OpenAI(base_url=f"{stack.base_url}/v1", api_key=stack.key, max_retries=0) as made:
+        yield made
+
+
+@pytest.mark.criterion("1.1")
+@pytest.mark.criterion("1.4")
+def test_chat_gives_an_answer_of_the_sdks_own_type(client: openai.OpenAI, stack: RunningStack) -> None:
+    raw = client.chat.completions.with_raw_response.create(
+        model=stack.model, messages=QUESTION, temperature=0, max_tokens=16
+    )
+    answer = raw.parse()
+    ChatCompletion.model_validate_json(raw.text, strict=True)
+    assert raw.headers["x-request-id"].startswith("req_")
+    assert answer.choices[0].message.content == ANSWER
+    assert answer.choices[0].finish_reason == "stop"
+    assert answer.model == stack.model
+    assert answer.usage is not None
+    assert answer.usage.total_tokens == answer.usage.prompt_tokens + answer.usage.completion_tokens
+
+
+@pytest.mark.criterion("1.3")
+def test_a_chat_stream_is_the_plain_answer_with_its_usage_at_the_end(
+    client: openai.OpenAI, stack: RunningStack
+) -> None:
+    stream = client.chat.completions.create(
+        model=stack.model,
+        messages=QUESTION,
+        temperature=0,
+        max_tokens=16,
+        stream=True,
+        stream_options={"include_usage": True},
+    )
+    chunks = list(stream)
+    assert "".join(c.choices[0].delta.content or "" for c in chunks if c.choices) == ANSWER
+    assert chunks[0].choices[0].delta.role == "assistant"
+    assert chunks[-1].choices == []
+    assert chunks[-1].usage is not None
+    assert chunks[-1].usage.completion_tokens > 5
+    assert {chunk.id for chunk in chunks} == {chunks[0].id}
+
+
+@pytest.mark.criterion("1.2")
+@pytest.mark.criterion("1.4")
+def test_a_completion_and_its_stream_are_the_same_text(client: openai.OpenAI, stack: RunningStack) -> None:
+    raw = client.completions.with_raw_response.create(
+        model=stack.model, prompt="The sea is", temperature=0, max_tokens=16
+    )
+    Completion.model_validate_json(raw.text, strict=True)
+    plain = raw.parse().choices[0].text
+    stream = client.completions.create(
+        model=stack.model, prompt="The sea is", temperature=0, max_tokens=16, stream=True
+    )
+    assert "".join(chunk.choices[0].text for chunk in stream if chunk.choices) == plain
+    assert len(plain) > 10
+
+
+@pytest.mark.criterion("1.2")
+def test_a_completion_takes_a_list_of_prompts_and_token_ids(
+    client: openai.OpenAI, stack: RunningStack
+) -> None:
+    several = client.completions.create(
+        model=stack.model, prompt=["The sea is", "One, two,"], temperature=0, max_tokens=8
+    )
+    assert [choice.index for choice in several.choices] == [0, 1]
+    assert several.choices[0].text != several.choices[1].text
+    ids = client.completions.create(model=stack.model, prompt=[504, 4357, 314], temperature=0, max_tokens=8)
+    assert ids.usage is not None
+    assert ids.usage.prompt_tokens == 3
+
+
+@pytest.mark.criterion("1.10")
+def test_models_are_listed_and_found_by_id(client: openai.OpenAI, stack: RunningStack) -> None:
+    assert [model.id for model in client.models.list()] == [stack.model]
+    model = client.models.retrieve(stack.model)
+    assert (model.object, model.owned_by != "", model.created > 0) == ("model", True, True)
+
+
+@pytest.mark.criterion("1.8")
+@pytest.mark.parametrize("key", ["sk-wrong", "sk-cy-aaaaaaaaaaaa-" + "b" * 43])
+def test_a_wrong_key_is_an_authentication_error(stack: RunningStack, key: str) -> None:
+    with (
+        openai.OpenAI(base_url=f"{stack.base_url}/v1", api_key=key, max_retries=0) as client,
+        pytest.raises(openai.AuthenticationError) as caught,
+    ):
+        client.models.list()
+    assert caught.value.code == "invalid_api_key"
+    assert caught.value.request_id is not None
+
+
+@pytest.mark.criterion("1.5")
+def test_an_unknown_model_is_a_not_found_error(client: openai.OpenAI) -> None:
+    calls: list[Callable[[], object]] = [
+        lambda: client.chat.completions.create(model="no-such", messages=QUESTION),
+        lambda: client.completions.create(model="no-such", prompt="x"),
+        lambda: client.models.retrieve("no-such"),
+    ]
+    for call in calls:
+        with pytest.raises(openai.NotFoundError) as caught:
+            call()
+        assert caught.value.code == "model_not_found"
+
+
+@pytest.mark.criterion("1.7")
+def test_a_conversation_longer_than_the_context_is_refused_with_both_numbers(
+    client: openai.OpenAI, stack: RunningStack
+) -> None:
+    with pytest.raises(openai.BadRequestError) as caught:
+        client.chat.completions.create(
+            model=stack.model, messages=[{"role": "user", "content": "sea " * 9000}], max_tokens=8
+        )
+    assert caught.value.code == "context_length_exceeded"
+    assert "8192 tokens" in caught.value.message
+    assert "at least 8193 tokens" in caught.value.message
+
+
+@pytest.mark.criterion("1.8")
+def test_a_revoked_key_is_dead_within_a_second(stack: RunningStack) -> None:
+    made = json.loads(stack.manage("keys", "create", "--tenant", "demo", "--name", "short-lived", "--json"))
+    with openai.OpenAI(base_url=f"{stack.base_url}/v1", api_key=made["secret"], max_retries=0) as client:
+        assert client.models.list().data
+        stack.manage("keys", "revoke", made["prefix"])
+        revoked = time.monotonic()
+        error: openai.AuthenticationError | None = None
+        while error is None and time.monotonic() - revoked < 1:
+            try:
+                client.models.list()
+            except openai.AuthenticationError as refused:
+                error = refused
+    assert error is not None, "still alive a second after it was revoked"
+    assert error.code == "key_revoked"
+
+
+@pytest.mark.criterion("1.6")
+def test_a_stop_string_is_never_in_the_text(client: openai.OpenAI, stack: RunningStack) -> None:
+    answer = client.chat.completions.create(
+        model=stack.model, messages=QUESTION, temperature=0, max_tokens=16, stop=["ance is"]
+    )
+    assert answer.choices[0].message.content == "The capital of Fr"
+    assert answer.choices[0].finish_reason == "stop"
