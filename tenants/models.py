@@ -31,6 +31,7 @@ class Tenant(models.Model):
         _("short name"),
         max_length=63,
         unique=True,
+        help_text=_("What commands and logs call the tenant: lower-case letters, digits and hyphens."),
         validators=[RegexValidator(SLUG_PATTERN, _("Lower-case letters, digits and inner hyphens only."))],
     )
     name = models.CharField(_("name"), max_length=200)
@@ -55,8 +56,16 @@ class Tenant(models.Model):
 class Membership(models.Model):
     """A person's role in a tenant."""
 
-    tenant = models.ForeignKey(Tenant, db_index=False, on_delete=models.CASCADE, related_name="memberships")
-    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="memberships")
+    tenant = models.ForeignKey(
+        Tenant,
+        verbose_name=_("tenant"),
+        db_index=False,
+        on_delete=models.CASCADE,
+        related_name="memberships",
+    )
+    user = models.ForeignKey(
+        User, verbose_name=_("user"), on_delete=models.CASCADE, related_name="memberships"
+    )
     role = models.CharField(_("role"), max_length=16, choices=Role.choices, default=Role.MEMBER)
     created_at = models.DateTimeField(_("created"), default=timezone.now, editable=False)
 
@@ -77,22 +86,38 @@ class ApiKey(models.Model):
     """An API key: its public prefix and the hash of its secret, never the secret."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    tenant = models.ForeignKey(Tenant, db_index=False, on_delete=models.PROTECT, related_name="keys")
+    tenant = models.ForeignKey(
+        Tenant, verbose_name=_("tenant"), db_index=False, on_delete=models.PROTECT, related_name="keys"
+    )
     name = models.CharField(_("name"), max_length=200)
     prefix = models.CharField(_("prefix"), max_length=12, unique=True, editable=False)
-    secret_hash = models.CharField(max_length=64, editable=False)
+    secret_hash = models.CharField(_("hash of the secret"), max_length=64, editable=False)
     scopes = ArrayField(
         models.CharField(max_length=32, choices=Scope.choices), verbose_name=_("scopes"), default=list
     )
     created_by = models.ForeignKey(
-        User, null=True, blank=True, editable=False, on_delete=models.SET_NULL, related_name="+"
+        User,
+        verbose_name=_("created by"),
+        null=True,
+        blank=True,
+        editable=False,
+        on_delete=models.SET_NULL,
+        related_name="+",
     )
     # One successor at most: of two rotations at the same time the database lets one through.
     replaces = models.OneToOneField(
-        "self", null=True, blank=True, editable=False, on_delete=models.PROTECT, related_name="replaced_by"
+        "self",
+        verbose_name=_("successor of"),
+        null=True,
+        blank=True,
+        editable=False,
+        on_delete=models.PROTECT,
+        related_name="replaced_by",
     )
     created_at = models.DateTimeField(_("created"), default=timezone.now, editable=False)
-    expires_at = models.DateTimeField(_("valid until"), null=True, blank=True)
+    expires_at = models.DateTimeField(
+        _("valid until"), null=True, blank=True, help_text=_("In UTC; empty: for ever.")
+    )
     revoked_at = models.DateTimeField(_("revoked"), null=True, blank=True, editable=False)
     last_used_at = models.DateTimeField(_("last used"), null=True, blank=True, editable=False)
     version = models.PositiveIntegerField(_("version"), default=1, editable=False)
@@ -124,6 +149,7 @@ class UsageRecord(models.Model):
     # A ledger outlives what it names and one wrong id must not stop a batch: no foreign-key check.
     tenant = models.ForeignKey(
         Tenant,
+        verbose_name=_("tenant"),
         null=True,
         db_index=False,
         db_constraint=False,
@@ -132,6 +158,7 @@ class UsageRecord(models.Model):
     )
     key = models.ForeignKey(
         ApiKey,
+        verbose_name=_("API key"),
         null=True,
         db_index=False,
         db_constraint=False,
@@ -204,6 +231,7 @@ class AuditRecord(models.Model):
     correlation_id = models.CharField(_("correlation id"), max_length=200)
     tenant = models.ForeignKey(
         Tenant,
+        verbose_name=_("tenant"),
         null=True,
         db_index=False,
         db_constraint=False,
@@ -212,13 +240,14 @@ class AuditRecord(models.Model):
     )
     key = models.ForeignKey(
         ApiKey,
+        verbose_name=_("API key"),
         null=True,
         db_index=False,
         db_constraint=False,
         on_delete=models.DO_NOTHING,
         related_name="audit",
     )
-    key_prefix = models.CharField(_("key"), max_length=12)
+    key_prefix = models.CharField(_("key prefix"), max_length=12)
     client_ip = models.GenericIPAddressField(_("client address"), null=True)
     method = models.CharField(_("method"), max_length=16)
     endpoint = models.CharField(_("endpoint"), max_length=200)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from django.db import models
-from django.db.models import QuerySet
+from django.db.models import Count, OuterRef, Q, QuerySet, Subquery
+from django.db.models.functions import Coalesce
 from django.utils.translation import gettext_lazy as _
 
 from tenants.models import AdminAudit, ApiKey, AuditRecord, Membership, Tenant, UsageRecord
@@ -46,9 +49,16 @@ def key_principal(prefix: str) -> KeyPrincipal | None:
 
     Revoked and expired keys are found too: the caller tells these apart from unknown ones.
     """
-    key = ApiKey.objects.select_related("tenant").filter(prefix=prefix).first()
-    if key is None:
-        return None
+    return key_principals([prefix]).get(prefix)
+
+
+def key_principals(prefixes: Sequence[str]) -> dict[str, KeyPrincipal]:
+    """The principals of all these keys by prefix, in one query; unknown ones are left out."""
+    found = ApiKey.objects.select_related("tenant").filter(prefix__in=prefixes)
+    return {key.prefix: _principal(key) for key in found}
+
+
+def _principal(key: ApiKey) -> KeyPrincipal:
     return KeyPrincipal(
         key_id=key.id,
         key_prefix=key.prefix,
@@ -72,6 +82,18 @@ def key_state(key: ApiKey, now: dt.datetime) -> KeyState:
     return KeyState.VALID
 
 
+def key_state_is(state: KeyState, now: dt.datetime) -> Q:
+    """The condition that ``key_state`` is this one at ``now``."""
+    revoked, expired = Q(revoked_at__isnull=False), Q(expires_at__lte=now)
+    match state:
+        case KeyState.REVOKED:
+            return revoked
+        case KeyState.EXPIRED:
+            return ~revoked & expired
+        case KeyState.VALID:
+            return ~revoked & ~expired
+
+
 def tenant_by_slug(slug: str) -> Tenant | None:
     """The tenant with this short name."""
     return Tenant.objects.filter(slug=slug).first()
@@ -80,6 +102,24 @@ def tenant_by_slug(slug: str) -> Tenant | None:
 def tenant_slugs() -> list[str]:
     """The short names of all tenants, in order."""
     return list(Tenant.objects.order_by("slug").values_list("slug", flat=True))
+
+
+def tenant_names() -> dict[uuid.UUID, str]:
+    """The short names of all tenants by id, in order."""
+    return dict(Tenant.objects.order_by("slug").values_list("id", "slug"))
+
+
+def tenants_counted(now: dt.datetime) -> QuerySet[Tenant]:
+    """Tenants with ``key_count``, their keys valid at ``now``, and ``member_count``."""
+    valid = ApiKey.objects.filter(key_state_is(KeyState.VALID, now), tenant=OuterRef("pk"))
+    members = Membership.objects.filter(tenant=OuterRef("pk"))
+    return Tenant.objects.annotate(key_count=_counted(valid), member_count=_counted(members))
+
+
+def _counted(rows: QuerySet[Any]) -> Coalesce:
+    # By subqueries: joining two kinds of rows and counting each would multiply them.
+    grouped = rows.order_by().values("tenant").annotate(count=Count("pk")).values("count")
+    return Coalesce(Subquery(grouped), 0)
 
 
 def keys(*, tenant: Tenant | None = None) -> QuerySet[ApiKey]:
@@ -131,6 +171,12 @@ def audit_records(
     if correlation_id is not None:
         found = found.filter(correlation_id=correlation_id)
     return found
+
+
+def admin_changes_named() -> QuerySet[AdminAudit]:
+    """Administrative changes with ``tenant_slug``, where the tenant of the change still exists."""
+    slug = Tenant.objects.filter(id=OuterRef("tenant_id")).values("slug")
+    return AdminAudit.objects.annotate(tenant_slug=Subquery(slug))
 
 
 def admin_changes(*, tenant: Tenant | None = None, since: dt.datetime | None = None) -> QuerySet[AdminAudit]:

@@ -5,13 +5,17 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Generic, TypeVar
+
+from api.openai.errors import ApiError
 
 K = TypeVar("K")
 V = TypeVar("V")
 
 MOST_READS = 3
+WARM_S = 30.0
+MOST_WARM = 1000
 
 
 class FreshCache(Generic[K, V]):
@@ -24,12 +28,15 @@ class FreshCache(Generic[K, V]):
         self._generation = 0
         self._entries: OrderedDict[K, tuple[V, float]] = OrderedDict()
         self._reads: dict[K, asyncio.Task[V]] = {}
+        self._used_at: dict[K, float] = {}
 
     async def get(self, key: K) -> V:
         """The value, at most ``max_age_s`` old. Raises what ``load`` raises; faults are not kept."""
-        entry = self._entries.get(key)
-        if entry is not None and entry[1] > time.monotonic():
+        entry, now = self._entries.get(key), time.monotonic()
+        if entry is not None and entry[1] > now:
             self._entries.move_to_end(key)
+            if entry[0] is not None:
+                self._used_at[key] = now
             return entry[0]
         read = self._reads.get(key)
         if read is None:
@@ -47,6 +54,31 @@ class FreshCache(Generic[K, V]):
         """Drop all entries: any of them may have changed."""
         self._generation += 1
         self._entries.clear()
+
+    async def keep_warm(self, load_many: Callable[[Sequence[K]], Awaitable[Mapping[K, V]]]) -> None:
+        """Until cancelled, read again what was used lately, before it is too old and all in one read.
+
+        So a request of a caller in steady use waits for no read. Entries are no older for it, and faults
+        leave them to age.
+        """
+        while True:
+            await asyncio.sleep(self._max_age_s / 2)
+            if keys := self._used_lately():
+                generation, asked_at = self._generation, time.monotonic()
+                try:
+                    values = await load_many(keys)
+                except ApiError:
+                    continue
+                if generation == self._generation:
+                    for key, value in values.items():
+                        self._keep(key, value, asked_at + self._max_age_s)
+
+    def _used_lately(self) -> list[K]:
+        since = time.monotonic() - WARM_S
+        lately = [(at, key) for key, at in self._used_at.items() if at > since]
+        lately.sort(key=lambda use: use[0])
+        self._used_at = {key: at for at, key in lately[-MOST_WARM:]}
+        return list(self._used_at)
 
     async def _read(self, key: K) -> V:
         """A value read while a change was announced may be the old one: it is read again, never kept."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import logging
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from api.gateway import catalogue
@@ -21,7 +23,7 @@ from api.gateway.settle import Ledger
 from inference_worker.client.interface import EngineClient
 from inference_worker.client.relay import RelayClient
 from inference_worker.registry import selectors as registry
-from tenants.selectors import KeyPrincipal, key_principal
+from tenants.selectors import KeyPrincipal, key_principal, key_principals
 
 logger = logging.getLogger("cyllm.gateway")
 
@@ -41,8 +43,15 @@ async def gateway_process(
     async def find(prefix: str) -> KeyPrincipal | None:
         return await database.read(key_principal, prefix)
 
+    async def find_many(prefixes: Sequence[str]) -> Mapping[str, KeyPrincipal | None]:
+        found = await database.read(key_principals, prefixes)
+        return {prefix: found.get(prefix) for prefix in prefixes}
+
     async def read_models(_: None) -> Catalogue:
         return catalogue.build(await database.read(registry.catalogue))
+
+    async def read_models_again(_: Sequence[None]) -> Mapping[None, Catalogue]:
+        return {None: await read_models(None)}
 
     keys: FreshCache[str, KeyPrincipal | None] = FreshCache(find, limits.cache_s)
     models: FreshCache[None, Catalogue] = FreshCache(read_models, limits.cache_s)
@@ -64,6 +73,11 @@ async def gateway_process(
             relay = client = RelayClient(redis_url, gateway_id)
             stack.push_async_callback(relay.stop)
             await relay.start()
+        for work in (keys.keep_warm(find_many), models.keep_warm(read_models_again)):
+            stack.callback(asyncio.create_task(work).cancel)
+        # What is here now stays: the collector need not go through it again and again under load.
+        gc.collect()
+        gc.freeze()
         logger.info("gateway %s started", gateway_id)
         yield Gateway(
             Generation(

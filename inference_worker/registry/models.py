@@ -26,17 +26,24 @@ class ServedModel(models.Model):
 
     name = models.CharField(_("name"), max_length=200, unique=True, validators=[name_form])
     source = models.CharField(
-        _("source"), max_length=500, blank=True, help_text=_("Where workers find it: a folder, a hub's name.")
+        _("source"),
+        max_length=500,
+        blank=True,
+        help_text=_("Where it comes from, for people: a folder or a hub's name. Workers have their own setting."),
     )
     max_model_len = models.PositiveIntegerField(
         _("context length"),
         null=True,
         blank=True,
         validators=[MinValueValidator(1), MaxValueValidator(LONGEST_CONTEXT)],
-        help_text=_("In tokens; empty: as the workers say."),
+        help_text=_("In tokens; empty: what the workers report."),
     )
-    owned_by = models.CharField(_("owned by"), max_length=200, default="cy-llm")
-    enabled = models.BooleanField(_("enabled"), default=True)
+    owned_by = models.CharField(
+        _("owned by"), max_length=200, default="cy-llm", help_text=_("Shown in the API's list of models.")
+    )
+    enabled = models.BooleanField(
+        _("enabled"), default=True, help_text=_("A disabled model is unknown to every request.")
+    )
     visibility = models.CharField(
         _("visible to"), max_length=16, choices=Visibility.choices, default=Visibility.PUBLIC
     )
@@ -61,7 +68,9 @@ class ServedModel(models.Model):
 class ModelAlias(models.Model):
     """Another name of a model. That it is no model's own name is held by the services, under a lock."""
 
-    model = models.ForeignKey(ServedModel, on_delete=models.CASCADE, related_name="aliases")
+    model = models.ForeignKey(
+        ServedModel, verbose_name=_("model"), on_delete=models.CASCADE, related_name="aliases"
+    )
     alias = models.CharField(_("alias"), max_length=200, unique=True, validators=[name_form])
 
     class Meta:
@@ -79,7 +88,9 @@ class ModelAlias(models.Model):
 class ModelGrant(models.Model):
     """A tenant that may use a restricted model. Tenants live in another room: only the id is known."""
 
-    model = models.ForeignKey(ServedModel, on_delete=models.CASCADE, related_name="grants")
+    model = models.ForeignKey(
+        ServedModel, verbose_name=_("model"), on_delete=models.CASCADE, related_name="grants"
+    )
     tenant_id = models.UUIDField(_("tenant id"))
     created_at = models.DateTimeField(_("granted"), default=timezone.now, editable=False)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import secrets
@@ -124,6 +125,9 @@ class Worker:
                 break
             except LinkDown:
                 logger.warning("Redis can't be reached; trying again")
+        # The engine's library is a large heap that stays; a full collection of it stalls every stream.
+        gc.collect()
+        gc.freeze()
         self._status.enter_stage("ready")
         self._enter(WorkerState.READY)
         while True:

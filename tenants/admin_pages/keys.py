@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django import forms
 from django.contrib import messages
@@ -17,81 +17,88 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from typing_extensions import override
-from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget, UnfoldAdminIntegerFieldWidget
+from unfold.contrib.filters.admin import AutocompleteSelectFilter
 
-from inference_worker.admin_base import PageForm, ServiceAdmin, actor_of, page_action
+from inference_worker.admin_base import ServiceAdmin, actor_of, label_column, page_action
 from tenants import services
+from tenants.admin_pages.key_forms import KeyForm, RevokeForm, RotateForm, StateFilter
 from tenants.choices import Scope
 from tenants.models import ApiKey
-from tenants.selectors import key_state
+from tenants.selectors import KeyState, key_state
 
+if TYPE_CHECKING:
+    from django_stubs_ext import StrOrPromise
 
-class KeyForm(PageForm[ApiKey]):
-    """A key's name, scopes and expiry."""
-
-    scopes = forms.MultipleChoiceField(
-        label=gettext_lazy("Scopes"),
-        choices=Scope.choices,
-        initial=services.DEFAULT_SCOPES,
-        widget=UnfoldAdminCheckboxSelectMultipleWidget,
-    )
-
-    class Meta:
-        model = ApiKey
-        fields = ("tenant", "name", "scopes", "expires_at")
-
-
-class RevokeForm(forms.Form):
-    """Asks for nothing but the confirmation."""
-
-
-class RotateForm(forms.Form):
-    """How long the old key stays valid."""
-
-    grace_s = forms.IntegerField(
-        label=gettext_lazy("Grace time in seconds"),
-        min_value=0,
-        max_value=services.MAX_GRACE_S,
-        initial=24 * 3600,
-        widget=UnfoldAdminIntegerFieldWidget,
-        help_text=gettext_lazy("Until then the old key stays valid beside the new one."),
-    )
+ASKED = ("tenant", "name", "scopes", "expires_at")
+KNOWN = ("begins_with", "state", "created_at", "created_by", "last_used_at", "revoked_at", "replaces")
+COLOURS = {KeyState.VALID: "success", KeyState.EXPIRED: "warning", KeyState.REVOKED: "danger"}
 
 
 class KeyAdmin(ServiceAdmin[ApiKey]):
     """API keys: made, renamed, revoked, rotated; never deleted, because usage and audit refer to them."""
 
     form = KeyForm
-    list_display = ("prefix", "name", "tenant", "state", "expires_at", "last_used_at")
-    list_filter = ("tenant",)
+    audit_kind = "key"
+    list_display = ("name", "begins_with", "tenant", "state", "scope_names", "expires_at", "last_used_at")
+    list_filter = (StateFilter, ("tenant", AutocompleteSelectFilter))
+    list_filter_submit = True
     list_select_related = ("tenant",)
     search_fields = ("prefix", "name", "tenant__slug")
+    search_help_text = gettext_lazy("Name, prefix or tenant")
+    autocomplete_fields = ("tenant",)
     actions_detail = ("rotate", "revoke")
 
-    @display(description=gettext_lazy("state"))
-    def state(self, key: ApiKey) -> str:
+    @label_column(gettext_lazy("state"), COLOURS)
+    def state(self, key: ApiKey) -> tuple[str, StrOrPromise]:
         """Valid, expired or revoked, now."""
-        return str(key_state(key, timezone.now()).label)
+        state = key_state(key, timezone.now())
+        return state, state.label
+
+    @display(description=gettext_lazy("begins with"), ordering="prefix")
+    def begins_with(self, key: ApiKey) -> str:
+        """The public part of the key."""
+        return f"sk-cy-{key.prefix}-…"
+
+    @display(description=gettext_lazy("scopes"))
+    def scope_names(self, key: ApiKey) -> str:
+        """What the key may be used for, in words."""
+        return ", ".join(str(Scope(scope).label) for scope in key.scopes)
 
     @override
-    def get_fields(self, request: HttpRequest, obj: ApiKey | None = None) -> tuple[str, ...]:
+    def get_fieldsets(self, request: HttpRequest, obj: ApiKey | None = None) -> Any:
         """What is asked for, and for an existing key what is known beside."""
-        asked = ("tenant", "name", "scopes", "expires_at")
-        if obj is None:
-            return asked
-        return (*asked, "prefix", "state", "created_at", "created_by", "last_used_at", "replaces")
+        asked = (None, {"fields": ASKED if obj is None or self._open(obj) else self._shown()})
+        return [asked] if obj is None else [asked, (_("About this key"), {"fields": KNOWN})]
+
+    @staticmethod
+    def _open(key: ApiKey) -> bool:
+        return key.revoked_at is None
+
+    @staticmethod
+    def _shown() -> tuple[str, ...]:
+        return ("tenant", "name", "scope_names", "expires_at")
 
     @override
     def get_readonly_fields(self, request: HttpRequest, obj: ApiKey | None = None) -> tuple[str, ...]:
         """A key stays with its tenant."""
-        known = ("prefix", "state", "created_at", "created_by", "last_used_at", "replaces")
-        return () if obj is None else ("tenant", *known)
+        return () if obj is None else ("tenant", "scope_names", *KNOWN)
+
+    def add_view(
+        self, request: HttpRequest, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """One way to save: whatever the button, the secret comes next."""
+        one_button = {"show_save_and_add_another": False, "show_save_and_continue": False}
+        answer: HttpResponse = super().add_view(request, form_url, one_button | (extra_context or {}))
+        return answer
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """A revoked key stays as it is."""
-        if isinstance(obj, ApiKey) and obj.revoked_at is not None:
-            return False
-        return super().has_change_permission(request, obj)
+        """A revoked key stays as it is. Unfold asks with the id where Django asks with the key."""
+        revoked = (
+            obj.revoked_at is not None
+            if isinstance(obj, ApiKey)
+            else obj is not None and ApiKey.objects.filter(pk=obj, revoked_at__isnull=False).exists()
+        )
+        return not revoked and super().has_change_permission(request, obj)
 
     @override
     def save_model(self, request: HttpRequest, obj: ApiKey, form: ModelForm[ApiKey], change: bool) -> None:
@@ -135,7 +142,13 @@ class KeyAdmin(ServiceAdmin[ApiKey]):
         key = self._key(request, object_id)
         form = RotateForm(request.POST if request.method == "POST" else None)
         if not form.is_valid():
-            return self._confirm_page(request, key, form, _("Rotate this key"))
+            return self._confirm_page(
+                request,
+                key,
+                form,
+                title=_("Rotate this key"),
+                explanation=_("A new key with the same name, scopes and expiry takes its place."),
+            )
         created_by = request.user if request.user.is_authenticated else None
         try:
             new, secret = services.key_rotate(
@@ -154,7 +167,14 @@ class KeyAdmin(ServiceAdmin[ApiKey]):
         key = self._key(request, object_id)
         form = RevokeForm(request.POST if request.method == "POST" else None)
         if not form.is_valid():
-            return self._confirm_page(request, key, form, _("Revoke this key at once"))
+            return self._confirm_page(
+                request,
+                key,
+                form,
+                title=_("Revoke this key"),
+                explanation=_("Requests with it are refused within a second. This can't be undone."),
+                danger=True,
+            )
         services.key_revoke(key_id=key.pk, actor=actor_of(request.user))
         messages.success(request, _("Key %(prefix)s is revoked.") % {"prefix": key.prefix})
         return HttpResponseRedirect(reverse("admin:tenants_apikey_changelist"))
@@ -167,8 +187,18 @@ class KeyAdmin(ServiceAdmin[ApiKey]):
             raise PermissionDenied
         return key
 
-    def _confirm_page(self, request: HttpRequest, key: ApiKey, form: forms.Form, title: str) -> HttpResponse:
-        return self._page(request, "confirm", {"title": title, "key": key, "form": form})
+    def _confirm_page(
+        self,
+        request: HttpRequest,
+        key: ApiKey,
+        form: forms.Form,
+        *,
+        title: str,
+        explanation: str,
+        danger: bool = False,
+    ) -> HttpResponse:
+        said = {"title": title, "explanation": explanation, "danger": danger}
+        return self._page(request, "confirm", {"key": key, "form": form, **said})
 
     def _secret_page(self, request: HttpRequest, key: ApiKey, secret: str) -> HttpResponse:
         # Admin pages are sent with "no-store", so that no cache keeps this one either.

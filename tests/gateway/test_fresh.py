@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 import pytest
 
 from api.gateway.fresh import FreshCache
+from api.openai.errors import ApiError
 
 
 class Source:
@@ -87,3 +89,40 @@ async def test_a_fault_is_not_kept() -> None:
     with pytest.raises(RuntimeError):
         await cache.get("a")
     assert await cache.get("a") == "a"
+
+
+async def test_what_is_in_use_is_read_again_before_it_is_too_old_and_nobody_waits() -> None:
+    source = Source()
+    many: list[list[str]] = []
+
+    async def load_many(keys: Sequence[str]) -> dict[str, str]:
+        many.append(list(keys))
+        return {key: f"{key}:{source.value}" for key in keys}
+
+    cache = FreshCache(source.load, max_age_s=0.2)
+    warm = asyncio.create_task(cache.keep_warm(load_many))
+    for key in ("a", "b", "a", "b"):
+        await cache.get(key)
+    source.value = "new"
+    await asyncio.sleep(0.5)
+    assert [await cache.get("a"), await cache.get("b")] == ["a:new", "b:new"]
+    assert source.reads == 2, "the two first reads and no other"
+    assert all(sorted(keys) == ["a", "b"] for keys in many)
+    warm.cancel()
+
+
+async def test_keeping_warm_never_serves_what_the_source_can_no_longer_tell() -> None:
+    source = Source()
+
+    async def load_many(keys: Sequence[str]) -> dict[str, str]:
+        raise ApiError("database_unavailable")
+
+    cache = FreshCache(source.load, max_age_s=0.1)
+    warm = asyncio.create_task(cache.keep_warm(load_many))
+    await cache.get("a")
+    await cache.get("a")
+    source.value = "new"
+    await asyncio.sleep(0.15)
+    assert await cache.get("a") == "a:new"
+    assert not warm.done()
+    warm.cancel()
