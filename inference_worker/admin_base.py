@@ -74,6 +74,7 @@ class AuditedAdmin(PageAdmin[M]):
 
     audit_kind: ClassVar[str]
 
+    @override
     def history_view(
         self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:

@@ -26,7 +26,7 @@ def stored_in(field: str, choices: type[models.TextChoices], name: str) -> model
 class Tenant(models.Model):
     """An organisation or team: the owner of keys, usage and data."""
 
-    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    id = models.UUIDField(_("id"), primary_key=True, default=uuid.uuid4, editable=False)
     slug = models.CharField(
         _("short name"),
         max_length=63,
@@ -85,7 +85,7 @@ class Membership(models.Model):
 class ApiKey(models.Model):
     """An API key: its public prefix and the hash of its secret, never the secret."""
 
-    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    id = models.UUIDField(_("id"), primary_key=True, default=uuid.uuid4, editable=False)
     tenant = models.ForeignKey(
         Tenant, verbose_name=_("tenant"), db_index=False, on_delete=models.PROTECT, related_name="keys"
     )
@@ -144,7 +144,7 @@ class UsageRecord(models.Model):
     attempt by its number, the other columns that of ``metered_attempt``.
     """
 
-    request_id = models.CharField(_("request"), max_length=64, unique=True)
+    request_id = models.CharField(_("request id"), max_length=64, unique=True)
     correlation_id = models.CharField(_("correlation id"), max_length=200)
     # A ledger outlives what it names and one wrong id must not stop a batch: no foreign-key check.
     tenant = models.ForeignKey(
@@ -227,7 +227,7 @@ class UsageRecord(models.Model):
 class AuditRecord(models.Model):
     """One API request, refused ones included; never its content and never a secret."""
 
-    request_id = models.CharField(_("request"), max_length=64, unique=True)
+    request_id = models.CharField(_("request id"), max_length=64, unique=True)
     correlation_id = models.CharField(_("correlation id"), max_length=200)
     tenant = models.ForeignKey(
         Tenant,

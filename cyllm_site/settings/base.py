@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from django.templatetags.static import static
 from django.utils.translation import gettext_lazy as _
 
 from cyllm_site.database import database_settings
@@ -20,6 +21,7 @@ ALLOWED_HOSTS = [host.strip() for host in CYLLM.allowed_hosts.split(",") if host
 
 INSTALLED_APPS = [
     "unfold",
+    "unfold.contrib.filters",
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -67,8 +69,10 @@ TEMPLATES = [
 DATABASES = {"default": database_settings(CYLLM.database_url, CYLLM.database_timeout_s)}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
-# The registry may not import the room of the audit trail; it appends through this function.
+# The registry may not import the room of tenants and audit trail; it works with these names.
 ADMIN_AUDIT = "tenants.admin_audit.admin_audit_record"
+ADMIN_AUDIT_PAGE = "admin:tenants_adminaudit_changelist"
+TENANT_NAMES = "tenants.selectors.tenant_names"
 
 CHANNEL_LAYERS = {
     "default": {
@@ -85,7 +89,9 @@ AUTH_PASSWORD_VALIDATORS = [
 
 LANGUAGE_CODE = "en"
 LANGUAGES = [("en", _("English")), ("zh-hans", _("Simplified Chinese"))]
+# One catalogue for all rooms: it comes before those of packages, which translate some of our words too.
 LOCALE_PATHS = [BASE_DIR / "cyllm_site" / "locale"]
+FORMAT_MODULE_PATH = ["cyllm_site.formats"]
 USE_I18N = True
 USE_TZ = True
 TIME_ZONE = "UTC"
@@ -94,10 +100,15 @@ STATIC_URL = "static/"
 STATIC_ROOT = CYLLM.state_dir / "static"
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
-    "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
+    "staticfiles": {
+        # With a hash in their names files can be cached for ever; that needs manage.py collectstatic.
+        "BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"
+        if PRODUCTION
+        else "django.contrib.staticfiles.storage.StaticFilesStorage"
+    },
 }
-# Files of installed packages are served from where they lie; collecting them is for a server in front.
-WHITENOISE_USE_FINDERS = True
+# Otherwise the files of installed packages are served from where they lie.
+WHITENOISE_USE_FINDERS = not PRODUCTION
 WHITENOISE_AUTOREFRESH = False
 
 SECURE_SSL_REDIRECT = PRODUCTION
@@ -124,8 +135,12 @@ UNFOLD = {
     "SITE_HEADER": "CY-LLM",
     "SITE_SUBHEADER": _("Administration"),
     "SITE_SYMBOL": "hub",
+    "SITE_FAVICONS": [
+        {"rel": "icon", "type": "image/svg+xml", "href": lambda _request: static("cyllm_site/favicon.svg")}
+    ],
+    "SITE_URL": None,
     "SHOW_LANGUAGES": True,
-    "SHOW_HISTORY": True,
+    "SIDEBAR": {"navigation": "cyllm_site.navigation.sidebar"},
 }
 
 LOGGING = logging_settings(CYLLM.log_level, CYLLM.log_format)

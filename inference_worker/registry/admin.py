@@ -3,38 +3,39 @@
 from __future__ import annotations
 
 import uuid
-from typing import Any
+from typing import Any, cast
 
 from django import forms
 from django.contrib import admin
-from django.core.exceptions import ValidationError
+from django.contrib.admin import display
 from django.db.models import QuerySet
 from django.forms import ModelForm
 from django.http import HttpRequest
-from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from typing_extensions import override
-from unfold.widgets import UnfoldAdminTextareaWidget
+from unfold.widgets import UnfoldAdminSelect2MultipleWidget, UnfoldAdminTextareaWidget
 
 from inference_worker.admin_base import PageForm, ServiceAdmin, actor_of
 from inference_worker.registry import services
 from inference_worker.registry.models import ServedModel
+from inference_worker.registry.tenant_names import tenant_names
 
 
 class ServedModelForm(PageForm[ServedModel]):
-    """A model, its aliases and the tenants it is granted to, one a line."""
+    """A model, its aliases, one a line, and the tenants it is granted to."""
 
     alias_lines = forms.CharField(
         label=gettext_lazy("Aliases"),
         required=False,
-        widget=UnfoldAdminTextareaWidget,
-        help_text=gettext_lazy("One a line."),
+        widget=UnfoldAdminTextareaWidget(attrs={"rows": 3}),
+        help_text=gettext_lazy("Other names that requests may use, one a line."),
     )
-    grant_lines = forms.CharField(
+    granted_to = forms.TypedMultipleChoiceField(
         label=gettext_lazy("Granted to"),
         required=False,
-        widget=UnfoldAdminTextareaWidget,
-        help_text=gettext_lazy("Ids of tenants, one a line; they matter for restricted models."),
+        coerce=uuid.UUID,
+        widget=UnfoldAdminSelect2MultipleWidget,
+        help_text=gettext_lazy("Tenants that may use the model while it is restricted."),
     )
 
     class Meta:
@@ -43,22 +44,20 @@ class ServedModelForm(PageForm[ServedModel]):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        granted: list[uuid.UUID] = []
         if self.instance.pk:
-            grants = self.instance.grants.values_list("tenant_id", flat=True)
+            granted = list(self.instance.grants.values_list("tenant_id", flat=True))
             aliases = self.instance.aliases.values_list("alias", flat=True)
-            self.initial["grant_lines"] = "\n".join(map(str, grants))
+            self.initial["granted_to"] = [str(tenant_id) for tenant_id in granted]
             self.initial["alias_lines"] = "\n".join(aliases)
+        # A grant to a tenant that is not known stays, as its bare id, until somebody takes it away.
+        names = {**{tenant_id: str(tenant_id) for tenant_id in granted}, **tenant_names()}
+        choices = [(str(tenant_id), name) for tenant_id, name in names.items()]
+        cast("forms.TypedMultipleChoiceField", self.fields["granted_to"]).choices = choices
 
     def clean_alias_lines(self) -> list[str]:
         """The aliases."""
         return str(self.cleaned_data["alias_lines"]).split()
-
-    def clean_grant_lines(self) -> list[uuid.UUID]:
-        """The tenants' ids."""
-        try:
-            return [uuid.UUID(line) for line in str(self.cleaned_data["grant_lines"]).split()]
-        except ValueError as error:
-            raise ValidationError(_("A tenant's id is a UUID, as on the tenant's page.")) from error
 
 
 @admin.register(ServedModel)
@@ -66,19 +65,25 @@ class ServedModelAdmin(ServiceAdmin[ServedModel]):
     """Served models."""
 
     form = ServedModelForm
-    list_display = ("name", "enabled", "visibility", "max_model_len", "owned_by", "updated_at")
+    audit_kind = "model"
+    list_display = ("name", "alias_names", "enabled", "visibility", "max_model_len", "updated_at")
     list_filter = ("enabled", "visibility")
     search_fields = ("name", "aliases__alias")
-    fields = (
-        "name",
-        "source",
-        "max_model_len",
-        "owned_by",
-        "enabled",
-        "visibility",
-        "alias_lines",
-        "grant_lines",
+    search_help_text = gettext_lazy("Name or alias")
+    fieldsets = (
+        (None, {"fields": ("name", "alias_lines", "enabled", "visibility", "granted_to")}),
+        (gettext_lazy("Details"), {"fields": ("max_model_len", "source", "owned_by")}),
     )
+
+    @override
+    def get_queryset(self, request: HttpRequest) -> QuerySet[ServedModel]:
+        """Models with their aliases."""
+        return super().get_queryset(request).prefetch_related("aliases")
+
+    @display(description=gettext_lazy("aliases"), empty_value="-")
+    def alias_names(self, model: ServedModel) -> str | None:
+        """The other names, as requests write them."""
+        return ", ".join(alias.alias for alias in model.aliases.all()) or None
 
     @override
     def get_readonly_fields(self, request: HttpRequest, obj: ServedModel | None = None) -> tuple[str, ...]:
@@ -102,7 +107,7 @@ class ServedModelAdmin(ServiceAdmin[ServedModel]):
         )
         obj.pk = saved.pk
         services.alias_set(name=obj.name, aliases=form.cleaned_data["alias_lines"], actor=actor)
-        services.grant_set(name=obj.name, tenant_ids=form.cleaned_data["grant_lines"], actor=actor)
+        services.grant_set(name=obj.name, tenant_ids=form.cleaned_data["granted_to"], actor=actor)
 
     @override
     def has_delete_permission(self, request: HttpRequest, obj: ServedModel | None = None) -> bool:

@@ -9,5 +9,5 @@ class RegistryConfig(AppConfig):
 
     name = "inference_worker.registry"
     label = "registry"
-    verbose_name = _("Models")
+    verbose_name = _("Model registry")
     default_auto_field = "django.db.models.BigAutoField"

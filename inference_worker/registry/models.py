@@ -29,7 +29,7 @@ class ServedModel(models.Model):
         _("source"),
         max_length=500,
         blank=True,
-        help_text=_("Where it comes from, for people: a folder or a hub's name. Workers have their own setting."),
+        help_text=_("A folder or a hub's name, for people; what workers load is in their own settings."),
     )
     max_model_len = models.PositiveIntegerField(
         _("context length"),

@@ -29,9 +29,12 @@ from tenants.selectors import KeyState, key_state
 if TYPE_CHECKING:
     from django_stubs_ext import StrOrPromise
 
-ASKED = ("tenant", "name", "scopes", "expires_at")
-KNOWN = ("begins_with", "state", "created_at", "created_by", "last_used_at", "revoked_at", "replaces")
-COLOURS = {KeyState.VALID: "success", KeyState.EXPIRED: "warning", KeyState.REVOKED: "danger"}
+KNOWN = ("begins_with", "state_name", "created_at", "created_by", "last_used_at", "revoked_at", "replaces")
+COLOURS: dict[str, str] = {
+    KeyState.VALID: "success",
+    KeyState.EXPIRED: "warning",
+    KeyState.REVOKED: "danger",
+}
 
 
 class KeyAdmin(ServiceAdmin[ApiKey]):
@@ -39,7 +42,7 @@ class KeyAdmin(ServiceAdmin[ApiKey]):
 
     form = KeyForm
     audit_kind = "key"
-    list_display = ("name", "begins_with", "tenant", "state", "scope_names", "expires_at", "last_used_at")
+    list_display = ("name", "begins_with", "tenant", "state", "expires_at", "last_used_at")
     list_filter = (StateFilter, ("tenant", AutocompleteSelectFilter))
     list_filter_submit = True
     list_select_related = ("tenant",)
@@ -64,19 +67,18 @@ class KeyAdmin(ServiceAdmin[ApiKey]):
         """What the key may be used for, in words."""
         return ", ".join(str(Scope(scope).label) for scope in key.scopes)
 
+    @display(description=gettext_lazy("state"))
+    def state_name(self, key: ApiKey) -> str:
+        """The state in words alone."""
+        return str(key_state(key, timezone.now()).label)
+
     @override
     def get_fieldsets(self, request: HttpRequest, obj: ApiKey | None = None) -> Any:
         """What is asked for, and for an existing key what is known beside."""
-        asked = (None, {"fields": ASKED if obj is None or self._open(obj) else self._shown()})
-        return [asked] if obj is None else [asked, (_("About this key"), {"fields": KNOWN})]
-
-    @staticmethod
-    def _open(key: ApiKey) -> bool:
-        return key.revoked_at is None
-
-    @staticmethod
-    def _shown() -> tuple[str, ...]:
-        return ("tenant", "name", "scope_names", "expires_at")
+        asked = obj is None or self.has_change_permission(request, obj)
+        fields = ("tenant", "name", "scopes" if asked else "scope_names", "expires_at")
+        about = [] if obj is None else [(_("About this key"), {"fields": KNOWN})]
+        return [(None, {"fields": fields}), *about]
 
     @override
     def get_readonly_fields(self, request: HttpRequest, obj: ApiKey | None = None) -> tuple[str, ...]:

@@ -2,30 +2,72 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
+from django.contrib.admin import display
 from django.db.models import QuerySet
 from django.forms import ModelForm
 from django.http import HttpRequest
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext_lazy as _
 from typing_extensions import override
+from unfold.contrib.filters.admin import AutocompleteSelectFilter
 
 from inference_worker.admin_base import ServiceAdmin, actor_of
 from tenants import services
 from tenants.models import Membership, Tenant
+from tenants.selectors import KeyState, tenants_counted
+
+if TYPE_CHECKING:
+
+    class CountedTenant(Tenant):
+        """A tenant with what the list counts."""
+
+        key_count: int
+        member_count: int
 
 
 class TenantAdmin(ServiceAdmin[Tenant]):
     """Tenants; they are made inactive, never deleted, because usage and audit refer to them."""
 
-    list_display = ("slug", "name", "active", "created_at")
+    audit_kind = "tenant"
+    list_display = ("slug", "name", "active", "valid_keys", "members", "created_at")
     list_filter = ("active",)
     search_fields = ("slug", "name")
-    fields = ("slug", "name", "active")
+    search_help_text = _("Short name or name")
 
     @override
-    def get_fields(self, request: HttpRequest, obj: Tenant | None = None) -> Any:
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Tenant]:
+        """Tenants with their counts."""
+        return tenants_counted(timezone.now()).order_by("slug")
+
+    @display(description=_("valid keys"))
+    def valid_keys(self, tenant: CountedTenant) -> SafeString:
+        """Their number, and the way to them."""
+        page = reverse("admin:tenants_apikey_changelist")
+        address = f"{page}?tenant__id__exact={tenant.pk}&state={KeyState.VALID.value}"
+        return _link(address, tenant.key_count)
+
+    @display(description=_("members"))
+    def members(self, tenant: CountedTenant) -> SafeString:
+        """Their number, and the way to them."""
+        page = reverse("admin:tenants_membership_changelist")
+        return _link(f"{page}?tenant__id__exact={tenant.pk}", tenant.member_count)
+
+    @override
+    def get_fields(self, request: HttpRequest, obj: Tenant | None = None) -> tuple[str, ...]:
         """A new tenant is always active."""
-        return ("slug", "name") if obj is None else self.fields
+        if obj is None:
+            return ("slug", "name")
+        return ("slug", "name", "active", "valid_keys", "members", "id", "created_at")
+
+    @override
+    def get_readonly_fields(self, request: HttpRequest, obj: Tenant | None = None) -> tuple[str, ...]:
+        """What is known beside."""
+        return () if obj is None else ("valid_keys", "members", "id", "created_at")
 
     @override
     def save_model(self, request: HttpRequest, obj: Tenant, form: ModelForm[Tenant], change: bool) -> None:
@@ -37,13 +79,21 @@ class TenantAdmin(ServiceAdmin[Tenant]):
         services.tenant_update(tenant_id=obj.pk, actor=actor, slug=obj.slug, name=obj.name, active=obj.active)
 
 
+def _link(address: str, count: int) -> SafeString:
+    return format_html('<a class="text-primary-600 dark:text-primary-500" href="{}">{}</a>', address, count)
+
+
 class MembershipAdmin(ServiceAdmin[Membership]):
     """Who has which role in which tenant."""
 
-    list_display = ("tenant", "user", "role", "created_at")
-    list_filter = ("role", "tenant")
+    audit_kind = "membership"
+    list_display = ("user", "tenant", "role", "created_at")
+    list_filter = ("role", ("tenant", AutocompleteSelectFilter))
+    list_filter_submit = True
     list_select_related = ("tenant", "user")
     search_fields = ("tenant__slug", "user__username")
+    search_help_text = _("Tenant or person")
+    autocomplete_fields = ("tenant", "user")
     fields = ("tenant", "user", "role")
 
     @override

@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, Any
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.models import User
 from django.db import transaction
-from django.forms import ModelForm
+from django.db.models import ManyToManyField
+from django.forms import ModelForm, ModelMultipleChoiceField
 from django.http import HttpRequest, HttpResponse
 from django.utils.translation import gettext_lazy as _
 from typing_extensions import override
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
+from unfold.widgets import UnfoldAdminSelect2MultipleWidget
 
-from inference_worker.admin_base import PageAdmin, actor_of
+from inference_worker.admin_base import AuditedAdmin, actor_of
 from tenants.admin_audit import admin_audit_record
 
 # Only the type checker's version is generic.
@@ -35,20 +37,33 @@ def _facts(user: User) -> dict[str, object]:
     }
 
 
-class PersonAdmin(UserAdmin, PageAdmin[User]):
+class PersonAdmin(UserAdmin, AuditedAdmin[User]):
     """People; they are made inactive, never deleted, so that the trail keeps its names."""
 
+    audit_kind = "user"
+    list_display = ("username", "email", "is_active", "is_staff", "is_superuser", "last_login")
     form = UserChangeForm
     add_form = UserCreationForm
     change_password_form = AdminPasswordChangeForm
     list_filter = ("is_staff", "is_superuser", "is_active")
-    filter_horizontal = ("user_permissions",)
+    filter_horizontal = ()
     fieldsets = (
         (None, {"fields": ("username", "password")}),
         (_("Personal info"), {"fields": ("first_name", "last_name", "email")}),
         (_("Permissions"), {"fields": ("is_active", "is_staff", "is_superuser", "user_permissions")}),
         (_("Important dates"), {"fields": ("last_login", "date_joined")}),
     )
+
+    def formfield_for_manytomany(
+        self, db_field: ManyToManyField[Any, Any], request: HttpRequest, **kwargs: Any
+    ) -> ModelMultipleChoiceField[Any] | None:
+        """Permissions in a list that can be searched; two long lists side by side don't fit the page."""
+        field = super().formfield_for_manytomany(
+            db_field, request, widget=UnfoldAdminSelect2MultipleWidget, **kwargs
+        )
+        if field is not None:
+            field.help_text = _("What the person may do in this administration.")
+        return field
 
     def save_related(self, request: HttpRequest, form: ModelForm[User], formsets: Any, change: bool) -> None:
         """Save permissions too, then record what has changed: all in the form's transaction."""

@@ -76,15 +76,15 @@ def admin(cast: Cast) -> Client:
 
 
 @pytest.mark.criterion("6.10")
-def test_models_are_made_changed_and_removed_in_the_admin(admin: Client) -> None:
-    tenant_id = uuid.uuid4()
+def test_models_are_made_changed_and_removed_in_the_admin(admin: Client, cast: Cast) -> None:
+    tenant_id = cast.acme.id
     form = {
         "name": "m",
         "owned_by": "acme",
         "enabled": "on",
         "visibility": "restricted",
         "alias_lines": "x\ny",
-        "grant_lines": str(tenant_id),
+        "granted_to": [str(tenant_id)],
     }
     assert admin.post("/admin/registry/servedmodel/add/", form).status_code == 302
     (entry,) = catalogue()
@@ -92,7 +92,8 @@ def test_models_are_made_changed_and_removed_in_the_admin(admin: Client) -> None
     page = f"/admin/registry/servedmodel/{ServedModel.objects.get().pk}"
     shown = admin.get(f"{page}/change/").content.decode()
     assert "x\ny" in shown
-    assert str(tenant_id) in shown
+    assert f'<option value="{tenant_id}" selected>acme</option>' in shown
+    assert f'<option value="{cast.globex.id}">globex</option>' in shown
     changed = form | {"max_model_len": "64", "alias_lines": "x"}
     assert admin.post(f"{page}/change/", changed).status_code == 302
     (entry,) = catalogue()
@@ -112,6 +113,17 @@ def test_models_are_made_changed_and_removed_in_the_admin(admin: Client) -> None
     assert {row.actor for row in rows} == {"user:owner"}
 
 
+def test_a_grant_to_a_tenant_that_is_not_known_stays_until_it_is_taken_away(admin: Client) -> None:
+    run("models", "add", "m", "--grant", str(stranger := uuid.uuid4()))
+    page = f"/admin/registry/servedmodel/{ServedModel.objects.get().pk}/change/"
+    form = {"owned_by": "acme", "visibility": "public", "alias_lines": ""}
+    assert f'<option value="{stranger}" selected>{stranger}</option>' in admin.get(page).content.decode()
+    assert admin.post(page, form | {"granted_to": [str(stranger)]}).status_code == 302
+    assert list(ServedModel.objects.get().grants.values_list("tenant_id", flat=True)) == [stranger]
+    assert admin.post(page, form).status_code == 302
+    assert not ServedModel.objects.get().grants.exists()
+
+
 def test_what_a_service_refuses_is_shown_and_undone(admin: Client) -> None:
     run("models", "add", "taken")
     form = {
@@ -119,10 +131,9 @@ def test_what_a_service_refuses_is_shown_and_undone(admin: Client) -> None:
         "owned_by": "acme",
         "visibility": "public",
         "alias_lines": "taken",
-        "grant_lines": "",
     }
     answered = admin.post("/admin/registry/servedmodel/add/", form, follow=True)
     assert "taken is the name of a model" in "".join(map(str, answered.context["messages"]))
     assert list(ServedModel.objects.values_list("name", flat=True)) == ["taken"]
-    wrong = admin.post("/admin/registry/servedmodel/add/", form | {"grant_lines": "acme"})
-    assert wrong.context["adminform"].errors.keys() == {"grant_lines"}
+    wrong = admin.post("/admin/registry/servedmodel/add/", form | {"granted_to": ["acme"]})
+    assert wrong.context["adminform"].errors.keys() == {"granted_to"}

@@ -84,21 +84,22 @@ def test_a_key_is_rotated_on_its_page(admin: Client, cast: Cast) -> None:
     asked = admin.get(page)
     assert 'name="grace_s"' in asked.content.decode()
     assert ApiKey.objects.filter(tenant=cast.acme).count() == 1
-    answer = admin.post(page, {"grace_s": 60})
+    answer = admin.post(page, {"grace_s": 3600})
     (secret,) = SECRET.findall(answer.content.decode())
     assert "no-store" in answer["Cache-Control"]
     new = ApiKey.objects.get(prefix=split_key(secret) or "")
     old.refresh_from_db()
     assert (new.replaces, new.created_by) == (old, cast.owner)
     assert old.expires_at is not None
-    again = admin.post(page, {"grace_s": 60}, follow=True)
+    again = admin.post(page, {"grace_s": 3600}, follow=True)
     assert new.prefix in "".join(str(message) for message in again.context["messages"])
     assert ApiKey.objects.filter(tenant=cast.acme).count() == 2
 
 
-def test_an_impossible_grace_time_is_asked_for_again(admin: Client, cast: Cast) -> None:
+@pytest.mark.parametrize("grace_s", ["-1", "59", "", "for ever"])
+def test_an_impossible_grace_time_is_asked_for_again(admin: Client, cast: Cast, grace_s: str) -> None:
     old = ApiKey.objects.get(tenant=cast.acme)
-    answer = admin.post(f"/admin/tenants/apikey/{old.pk}/rotate/", {"grace_s": -1})
+    answer = admin.post(f"/admin/tenants/apikey/{old.pk}/rotate/", {"grace_s": grace_s})
     assert answer.context["form"].errors.keys() == {"grace_s"}
     assert ApiKey.objects.filter(tenant=cast.acme).count() == 1
 

@@ -39,7 +39,7 @@ class Migration(migrations.Migration):
                     "source",
                     models.CharField(
                         blank=True,
-                        help_text="Where workers find it: a folder, a hub's name.",
+                        help_text="A folder or a hub's name, for people; what workers load is in their own settings.",
                         max_length=500,
                         verbose_name="source",
                     ),
@@ -48,7 +48,7 @@ class Migration(migrations.Migration):
                     "max_model_len",
                     models.PositiveIntegerField(
                         blank=True,
-                        help_text="In tokens; empty: as the workers say.",
+                        help_text="In tokens; empty: what the workers report.",
                         null=True,
                         validators=[
                             django.core.validators.MinValueValidator(1),
@@ -57,8 +57,23 @@ class Migration(migrations.Migration):
                         verbose_name="context length",
                     ),
                 ),
-                ("owned_by", models.CharField(default="cy-llm", max_length=200, verbose_name="owned by")),
-                ("enabled", models.BooleanField(default=True, verbose_name="enabled")),
+                (
+                    "owned_by",
+                    models.CharField(
+                        default="cy-llm",
+                        help_text="Shown in the API's list of models.",
+                        max_length=200,
+                        verbose_name="owned by",
+                    ),
+                ),
+                (
+                    "enabled",
+                    models.BooleanField(
+                        default=True,
+                        help_text="A disabled model is unknown to every request.",
+                        verbose_name="enabled",
+                    ),
+                ),
                 (
                     "visibility",
                     models.CharField(
@@ -114,6 +129,7 @@ class Migration(migrations.Migration):
                         on_delete=django.db.models.deletion.CASCADE,
                         related_name="grants",
                         to="registry.servedmodel",
+                        verbose_name="model",
                     ),
                 ),
             ],
@@ -155,6 +171,7 @@ class Migration(migrations.Migration):
                         on_delete=django.db.models.deletion.CASCADE,
                         related_name="aliases",
                         to="registry.servedmodel",
+                        verbose_name="model",
                     ),
                 ),
             ],

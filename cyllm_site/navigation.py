@@ -1,0 +1,72 @@
+"""The sidebar of the admin: pages grouped by what one comes for."""
+
+from __future__ import annotations
+
+from typing import TypedDict
+
+from django.apps import apps
+from django.http import HttpRequest
+from django.urls import reverse
+from django.utils.functional import Promise
+from django.utils.text import capfirst
+from django.utils.translation import gettext_lazy as _
+
+# Title of a group, and its models with their icons (names of Material Symbols).
+GROUPS: tuple[tuple[Promise, dict[str, str]], ...] = (
+    (
+        _("Access"),
+        {
+            "tenants.Tenant": "apartment",
+            "tenants.Membership": "group",
+            "tenants.ApiKey": "key",
+            "auth.User": "person",
+        },
+    ),
+    (_("Serving"), {"registry.ServedModel": "deployed_code"}),
+    (
+        _("Records"),
+        {
+            "tenants.UsageRecord": "bar_chart",
+            "tenants.AuditRecord": "receipt_long",
+            "tenants.AdminAudit": "history",
+        },
+    ),
+)
+
+
+class Entry(TypedDict):
+    """A line of the sidebar, as Unfold wants it."""
+
+    title: str
+    icon: str
+    link: str
+
+
+class Group(TypedDict):
+    """A part of the sidebar."""
+
+    title: Promise
+    items: list[Entry]
+
+
+def sidebar(request: HttpRequest) -> list[Group]:
+    """The groups, with the pages that this person may see."""
+    groups: list[Group] = [
+        {
+            "title": title,
+            "items": [_entry(name, icon) for name, icon in models.items() if _may(request, name)],
+        }
+        for title, models in GROUPS
+    ]
+    return [group for group in groups if group["items"]]
+
+
+def _may(request: HttpRequest, name: str) -> bool:
+    label, model = name.lower().split(".")
+    return any(request.user.has_perm(f"{label}.{right}_{model}") for right in ("view", "change"))
+
+
+def _entry(name: str, icon: str) -> Entry:
+    options = apps.get_model(name)._meta
+    link = reverse(f"admin:{options.app_label}_{options.model_name}_changelist")
+    return {"title": capfirst(str(options.verbose_name_plural)), "icon": icon, "link": link}
