@@ -138,6 +138,7 @@ UNFOLD = {
     "SITE_FAVICONS": [
         {"rel": "icon", "type": "image/svg+xml", "href": lambda _request: static("cyllm_site/favicon.svg")}
     ],
+    "STYLES": [lambda _request: static("cyllm_site/admin.css")],
     "SITE_URL": None,
     "SHOW_LANGUAGES": True,
     "SIDEBAR": {"navigation": "cyllm_site.navigation.sidebar"},

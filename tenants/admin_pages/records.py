@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from django.contrib.admin import display
+from django.contrib.admin import ShowFacets, display
 from django.db.models import Field, Model, QuerySet
 from django.http import HttpRequest
 from django.utils.html import format_html_join
@@ -56,7 +56,9 @@ class RecordAdmin(ReadOnlyAdmin[R]):
 
     list_filter_submit = True
     list_select_related = ("tenant",)
+    # Records are many: nothing is counted that has not been asked for.
     show_full_result_count = False
+    show_facets = ShowFacets.NEVER
 
     @label_column(_("outcome"), COLOURS, ordering="outcome")
     def outcome_label(self, record: R) -> tuple[str, StrOrPromise]:
@@ -82,7 +84,6 @@ class UsageAdmin(RecordAdmin[UsageRecord]):
         "completion_tokens",
         "first_token",
         "total",
-        "state",
     )
     list_filter = ("outcome", "state", ("tenant", AutocompleteSelectFilter))
     search_fields = ("request_id__exact", "correlation_id__exact")

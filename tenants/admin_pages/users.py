@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.models import User
 from django.db import transaction
-from django.db.models import ManyToManyField
-from django.forms import ModelForm, ModelMultipleChoiceField
+from django.forms import ModelForm
 from django.http import HttpRequest, HttpResponse
 from django.utils.translation import gettext_lazy as _
 from typing_extensions import override
@@ -37,12 +36,23 @@ def _facts(user: User) -> dict[str, object]:
     }
 
 
+class PersonForm(UserChangeForm):  # type: ignore[misc]  # the package is untyped
+    """A person, with permissions in a list that can be searched."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        permissions = self.fields.get("user_permissions")
+        if permissions is not None:
+            permissions.widget = UnfoldAdminSelect2MultipleWidget(choices=permissions.choices)
+            permissions.help_text = _("What the person may do in this administration.")
+
+
 class PersonAdmin(UserAdmin, AuditedAdmin[User]):
     """People; they are made inactive, never deleted, so that the trail keeps its names."""
 
     audit_kind = "user"
     list_display = ("username", "email", "is_active", "is_staff", "is_superuser", "last_login")
-    form = UserChangeForm
+    form = PersonForm
     add_form = UserCreationForm
     change_password_form = AdminPasswordChangeForm
     list_filter = ("is_staff", "is_superuser", "is_active")
@@ -53,17 +63,6 @@ class PersonAdmin(UserAdmin, AuditedAdmin[User]):
         (_("Permissions"), {"fields": ("is_active", "is_staff", "is_superuser", "user_permissions")}),
         (_("Important dates"), {"fields": ("last_login", "date_joined")}),
     )
-
-    def formfield_for_manytomany(
-        self, db_field: ManyToManyField[Any, Any], request: HttpRequest, **kwargs: Any
-    ) -> ModelMultipleChoiceField[Any] | None:
-        """Permissions in a list that can be searched; two long lists side by side don't fit the page."""
-        field = super().formfield_for_manytomany(
-            db_field, request, widget=UnfoldAdminSelect2MultipleWidget, **kwargs
-        )
-        if field is not None:
-            field.help_text = _("What the person may do in this administration.")
-        return field
 
     def save_related(self, request: HttpRequest, form: ModelForm[User], formsets: Any, change: bool) -> None:
         """Save permissions too, then record what has changed: all in the form's transaction."""
