@@ -1,0 +1,126 @@
+"""The Chinese catalogue: complete, and what administrators see."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from babel.messages.catalog import Catalog
+from django.apps import apps
+from django.contrib.auth.models import User
+from django.test import Client
+from django.utils import translation
+
+from scripts import translations
+from tenants.services import key_revoke
+
+if TYPE_CHECKING:
+    from tests.people import Cast
+
+CHINESE = re.compile(r"[\u4e00-\u9fff]")
+OURS = ("tenants", "registry")
+# The same in both languages.
+UNTRANSLATED = {"ID"}
+
+
+def page(client: Client, address: str, language: str) -> str:
+    """The page in the language that the browser asks for."""
+    with translation.override("en"):  # the client leaves its language in this thread
+        answer = client.get(address, headers={"accept-language": language})
+    assert answer.status_code == 200
+    return answer.content.decode()
+
+
+@pytest.mark.django_db
+def test_the_list_of_keys_is_chinese_for_chinese_browsers_and_english_for_all_others(cast: Cast) -> None:
+    User.objects.filter(pk=cast.owner.pk).update(is_staff=True, is_superuser=True)
+    client = Client()
+    client.force_login(User.objects.get(pk=cast.owner.pk))
+    key_revoke(key_id=cast.acme.keys.get().pk, actor="tests")
+    chinese = (
+        "API 密钥",
+        "名称、前缀或租户",
+        "有效期至",
+        "最后使用",
+        "已撤销",
+        "有效",
+        "访问管理",
+        "管理变更",
+    )
+    english = ("API keys", "Name, prefix or tenant", "Valid until", "Last used", "revoked", "valid", "Access")
+    for language in ("zh-CN,zh;q=0.9,en;q=0.8", "zh-hans"):
+        shown = page(client, "/admin/tenants/apikey/", language)
+        assert [word for word in chinese if word not in shown] == []
+        assert [word for word in ("Valid until", "Last used", "Name, prefix") if word in shown] == []
+    for language in ("en", "de-DE,de", "fr;q=0.8"):
+        shown = page(client, "/admin/tenants/apikey/", language)
+        assert [word for word in english if word not in shown] == []
+        # the name of the language itself is in the menu of languages
+        assert CHINESE.search(shown.replace("简体中文", "")) is None
+
+
+def test_every_field_and_model_of_ours_has_a_chinese_name() -> None:
+    names: dict[str, str] = {}
+    with translation.override("zh-hans"):
+        for model in (model for label in OURS for model in apps.get_app_config(label).get_models()):
+            options = model._meta
+            names |= {
+                options.label: str(options.verbose_name),
+                f"{options.label}s": str(options.verbose_name_plural),
+            }
+            for field in (field for field in options.fields if not field.auto_created):
+                names[f"{options.label}.{field.name}"] = str(field.verbose_name)
+                for value, label in field.flatchoices:
+                    names[f"{options.label}.{field.name}={value}"] = str(label)
+    assert len(names) > 80
+    bare = [place for place, name in names.items() if not CHINESE.search(name) and name not in UNTRANSLATED]
+    assert bare == []
+
+
+def test_the_catalogue_in_the_repository_is_complete_and_compiled() -> None:
+    assert translations.main(["--check"]) == 0
+
+
+def catalogue(**strings: str) -> Catalog:
+    """A catalogue of these texts and translations."""
+    made = Catalog(locale=translations.LOCALE)
+    for text, string in strings.items():
+        made.add(text.replace("_", " "), string)
+    return made
+
+
+def test_the_check_names_what_is_missing_doubtful_superfluous_or_misfitting() -> None:
+    needed = catalogue(tenant="", key="", model="")
+    assert translations.faults(needed, catalogue(tenant="租户", key="密钥", model="模型")) == []
+    current = catalogue(tenant="租户", key="", old_text="旧")
+    assert translations.faults(needed, current) == [
+        "no translation: 'key'",
+        "no translation: 'model'",
+        "no page shows this any more: 'old text'",
+    ]
+    doubtful = Catalog(locale=translations.LOCALE)
+    doubtful.add("tenant", "租户", flags=["fuzzy"])
+    assert translations.faults(catalogue(tenant=""), doubtful) == ["no translation: 'tenant'"]
+    misfitting = Catalog(locale=translations.LOCALE)
+    misfitting.add("Key %(prefix)s is revoked.", "密钥 %(praefix)s 已撤销。")
+    (fault,) = translations.faults(misfitting, misfitting)
+    assert "praefix" in fault
+
+
+def test_texts_are_found_in_python_and_in_templates(tmp_path: Path) -> None:
+    module = tmp_path / "page.py"
+    module.write_text(
+        "from django.utils.translation import gettext_lazy as _, npgettext\n"
+        'TITLE = _("API keys")\nOTHER = print("no")\n'
+        'COUNT = npgettext("list", "%(n)d key", "%(n)d keys", 2)\n'
+    )
+    assert list(translations.texts(module)) == [("API keys", None), (("%(n)d key", "%(n)d keys"), "list")]
+    template = tmp_path / "page.html"
+    template.write_text(
+        '{% load i18n %}<p>it\'s (not}\n   {% translate "Copy" %}</p>\n'
+        "  {% blocktranslate count n=n %}{{ n }} key{% plural %}{{ n }} keys{% endblocktranslate %}"
+        '{{ _("Done") }}'
+    )
+    assert [text for text, _ in translations.texts(template)] == ["Copy", ("%(n)s key", "%(n)s keys"), "Done"]
