@@ -15,6 +15,7 @@ TAG = "cyllm"
 LEAST_KEY_LENGTH = 50
 LEAST_KEY_CHARACTERS = 10
 TLS_MODES = ("require", "verify-ca", "verify-full")
+MANIFEST = "staticfiles.json"
 LOCAL_HOSTS = ("", "localhost", "127.0.0.1", "::1")
 
 
@@ -26,9 +27,24 @@ def check_production(**_: Any) -> list[CheckMessage]:
     return [*_secrets(), *_transport(), *_backends()]
 
 
+@register(TAG, deploy=True)
+def check_static_files(**_: Any) -> list[CheckMessage]:
+    """What only servers need, and ``manage.py check --deploy`` tells beforehand."""
+    if settings.CYLLM.mode != "production" or (settings.STATIC_ROOT / MANIFEST).is_file():
+        return []
+    return [
+        Error(
+            f"The static files of the pages are not in {settings.STATIC_ROOT}.",
+            hint="Run manage.py collectstatic --noinput, now and after each upgrade.",
+            id="cyllm.E007",
+        )
+    ]
+
+
 def refuse_unsafe_settings() -> None:
     """End the process with all errors; servers call this, because only commands run checks by themselves."""
-    errors = [message for message in run_checks(tags=[TAG]) if message.is_serious()]
+    found = run_checks(tags=[TAG], include_deployment_checks=True)
+    errors = [message for message in found if message.is_serious()]
     if errors:
         raise SystemExit("CY-LLM can't start with these settings:\n  " + "\n  ".join(map(str, errors)))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
         tenant_slug: str | None
 
 
+# As the facts of the trail write times; people read them to the second.
+UTC_TIME = re.compile(r"^(\d{4}-\d\d-\d\d)T(\d\d:\d\d:\d\d)(?:\.\d+)?\+00:00$")
 R = TypeVar("R", UsageRecord, AuditRecord)
 COLOURS: dict[str, str] = {
     RecordOutcome.PENDING: "info",
@@ -176,7 +179,7 @@ def change_lines(change: AdminAudit) -> list[str]:
 
 def _written(value: object) -> str:
     if isinstance(value, str) and value:
-        return value
+        return UTC_TIME.sub(r"\1 \2", value)
     if isinstance(value, list) and value:
         return ", ".join(map(_written, value))
     return "-" if value in (None, "", []) else json.dumps(value, ensure_ascii=False)

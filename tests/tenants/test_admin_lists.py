@@ -98,6 +98,8 @@ def test_a_change_is_told_as_what_was_and_what_is() -> None:
     changed = AdminAudit(before={"limit": None, "tags": ["x"]}, after={"limit": 5, "tags": []})
     assert change_lines(changed) == ["limit: - → 5", "tags: x → -"]
     assert change_lines(AdminAudit(before={"role": "viewer"})) == ["role: viewer"]
+    ended = AdminAudit(before={"expires_at": None}, after={"expires_at": "2026-01-02T03:04:05.678901+00:00"})
+    assert change_lines(ended) == ["expires_at: - → 2026-01-02 03:04:05"]
     assert change_lines(AdminAudit()) == []
 
 
