@@ -44,22 +44,28 @@ class Service:
 
     program: Program
     answers: Callable[[], bool]
+    log: Path
     process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Start, and wait until it answers."""
         user, group = self.program.user or (None, None)
-        self.process = subprocess.Popen(
-            list(self.program.argv),
-            cwd=self.program.cwd,
-            env=dict(self.program.env) or None,
-            user=user,
-            group=group,
-            extra_groups=[] if user is not None else None,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        wait_until(self.answers, 60, f"{self.program.name} answers")
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                list(self.program.argv),
+                cwd=self.program.cwd,
+                env=dict(self.program.env) or None,
+                user=user,
+                group=group,
+                extra_groups=[] if user is not None else None,
+                stdout=log,
+                stderr=log,
+            )
+        wait_until(self.answers, 60, f"{self.program.name} answers; {self.log}")
+
+    def running(self) -> bool:
+        """Whether the process lives."""
+        return self.process is not None and self.process.poll() is None
 
     def stop(self) -> None:
         """Stop as an administrator would."""
@@ -181,7 +187,10 @@ def own_services(folder: Path) -> Iterator[tuple[Service, Service, dict[str, str
         data_dir=folder / "valkey", port=free_port(), password=secrets.token_urlsafe(16), fsync="always"
     )
     postgres.initialise()
-    services = (Service(postgres.program(), postgres.answers), Service(valkey.program(), valkey.answers))
+    services = (
+        Service(postgres.program(), postgres.answers, folder / "postgres.log"),
+        Service(valkey.program(), valkey.answers, folder / "valkey.log"),
+    )
     for service in services:
         service.start()
     postgres.ensure_database()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import random
 import socket
 
 import psutil
 
 LOOPBACK = "127.0.0.1"
+SERVER_PORTS = (20_000, 32_000)
 
 
 class PortBusyError(Exception):
@@ -14,10 +16,19 @@ class PortBusyError(Exception):
 
 
 def free_port() -> int:
-    """A port that nobody listens on at this moment."""
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.bind((LOOPBACK, 0))
-        return int(probe.getsockname()[1])
+    """A port that nobody listens on at this moment.
+
+    Below the range from which systems take ports for outgoing connections: a server that is stopped must
+    find its port free when it starts again.
+    """
+    while True:
+        port = random.randrange(*SERVER_PORTS)
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+            try:
+                probe.bind((LOOPBACK, port))
+            except OSError:
+                continue
+        return port
 
 
 def listening(port: int) -> bool:

@@ -46,6 +46,9 @@ def stack(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 @pytest.fixture
 def ready_stack(stack: OwnedStack) -> OwnedStack:
     """The stack, ready again after whatever an earlier test did to it."""
+    for service in (stack.postgres, stack.valkey):
+        if service is not None and not service.running():
+            service.start()
     wait_until(stack.ready, 120, "the stack is ready")
     return stack
 
