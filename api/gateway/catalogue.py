@@ -6,7 +6,8 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from api.openai.errors import ApiError, shown
-from inference_worker.protocol.messages import Heartbeat, WorkerState
+from inference_worker.client.directory import is_usable
+from inference_worker.protocol.messages import Heartbeat
 from inference_worker.registry.selectors import CatalogueEntry
 
 ReadCatalogue = Callable[[], Awaitable["Catalogue"]]
@@ -28,7 +29,7 @@ class Catalogue:
 
     def servable(self, tenant_id: str, workers: Iterable[Heartbeat]) -> list[CatalogueEntry]:
         """What a tenant may use and a ready worker serves now, by name."""
-        served = {name for worker in workers if worker.state is WorkerState.READY for name in worker.models}
+        served = {name for worker in workers if is_usable(worker) for name in worker.models}
         return [entry for entry in self.entries if entry.name in served and visible(entry, tenant_id)]
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from api.gateway.database import Database, answers
 from api.gateway.settle import Ledger
 from api.openai.errors import ApiError
+from inference_worker.client.directory import is_usable
 from inference_worker.client.interface import EngineClient
 from inference_worker.protocol.messages import WorkerState
 
@@ -48,7 +49,7 @@ class Health:
         database, redis = await asyncio.gather(_within(self._database_answers), _within(self._ledger.answers))
         relay = self._client.healthy()
         states = [worker.state for worker in self._client.workers()]
-        workers = relay and WorkerState.READY in states
+        workers = relay and any(map(is_usable, self._client.workers()))
         components = {
             "database": _status(database),
             "redis": _status(redis),

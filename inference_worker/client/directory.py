@@ -16,7 +16,11 @@ logger = logging.getLogger("cyllm.directory")
 
 REFRESH_INTERVAL_S = 0.5
 HUNG_LOOP_S = 10.0
-FORGET_INDEX_AFTER_S = 3600.0
+
+
+def is_usable(worker: Heartbeat) -> bool:
+    """Whether requests may go there: ready, and its event loop turns."""
+    return worker.state is WorkerState.READY and worker.loop_lag_s < HUNG_LOOP_S
 
 
 class WorkerDirectory:
@@ -31,15 +35,20 @@ class WorkerDirectory:
         """All live workers, in whatever state."""
         return tuple(self._workers.values())
 
-    def best(self, model: str, excluded: Collection[str]) -> Heartbeat | None:
-        """The worker with the fewest outstanding tokens of ours, then the fewest requests of all."""
+    def best(
+        self, model: str, excluded: Collection[str], silent_channels: Collection[str]
+    ) -> Heartbeat | None:
+        """The worker with the fewest outstanding tokens of ours, then the fewest requests of all.
+
+        ``excluded`` are worker ids; ``silent_channels`` those on which nobody was found to listen.
+        """
         candidates = [
             worker
             for worker in self._workers.values()
-            if worker.state is WorkerState.READY
+            if is_usable(worker)
             and model in worker.models
             and worker.worker_id not in excluded
-            and worker.loop_lag_s < HUNG_LOOP_S
+            and worker.channel not in silent_channels
         ]
         if not candidates:
             return None
@@ -56,9 +65,13 @@ class WorkerDirectory:
         else:
             self._outstanding.pop(worker_id, None)
 
-    def forget(self, worker_id: str) -> None:
-        """Leave a worker out until its next heartbeat is read."""
-        self._workers.pop(worker_id, None)
+    def find(self, worker_id: str) -> Heartbeat | None:
+        """A live worker by its id."""
+        return self._workers.get(worker_id)
+
+    def serves(self, channel: str) -> bool:
+        """Whether a live worker with a turning event loop has this channel."""
+        return any(w.channel == channel and w.loop_lag_s < HUNG_LOOP_S for w in self._workers.values())
 
     async def refresh(self) -> None:
         """Read all heartbeats. Raises LinkDown."""

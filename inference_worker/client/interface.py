@@ -46,7 +46,7 @@ class Call:
 class Lost:
     """The attempt's worker or the way to it is gone; made by the client, never sent by a worker.
 
-    ``cause``: ``worker_died``, ``refused``, ``events_lost`` or ``transport_lost``.
+    ``cause``: ``worker_died``, ``events_lost`` or ``transport_lost``.
     """
 
     cause: str

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Sequence
+from collections import OrderedDict
+from collections.abc import Coroutine, Sequence
 from typing import Any
 
 from inference_worker.client.directory import REFRESH_INTERVAL_S, WorkerDirectory
@@ -31,6 +32,9 @@ from inference_worker.transport.layer import NoReceiver, PubSubChannelLayer
 from inference_worker.transport.link import LinkDown
 
 logger = logging.getLogger("cyllm.relay")
+
+UNSEEN_LIMIT_S = 2.0  # on top of the heartbeat's expiry: a restarted Redis has no heartbeats for a moment
+MOST_DISOWNED = 10_000
 
 
 class RelayStream:
@@ -112,7 +116,9 @@ class RelayClient:
         self._directory = WorkerDirectory(self._layer)
         self._streams: dict[str, RelayStream] = {}
         self._sequences: dict[tuple[str, str], int] = {}
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._disowned: OrderedDict[str, None] = OrderedDict()
+        self._unseen_since: dict[str, float] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
         """Connect and begin to listen; without Redis it returns all the same and connects later."""
@@ -142,20 +148,19 @@ class RelayClient:
 
     async def submit(self, call: Call, *, attempt: int, excluded: Sequence[str] = ()) -> RelayStream:
         """See ``interface.EngineClient``. Workers found to be gone are passed over at once."""
-        passed_over = set(excluded)
-        while worker := await self._best(call.model, passed_over):
+        silent: set[str] = set()
+        while worker := await self._best(call.model, excluded, silent):
             stream = RelayStream(self, call, attempt, worker)
             self._streams[call.request_id] = stream
             self._directory.charge(worker.worker_id, call.cost_tokens)
             try:
                 await self._send(worker.channel, self._submit_message(call, attempt))
             except NoReceiver:
-                self._directory.forget(worker.worker_id)
-                passed_over.add(worker.worker_id)
+                silent.add(worker.channel)
                 stream.ended = True
                 stream.close()
             except LinkDown as error:
-                stream.ended = True
+                # It may have arrived all the same: events for nobody are answered with a Cancel.
                 stream.close()
                 raise TransportError(str(error)) from error
             except BaseException:
@@ -165,15 +170,15 @@ class RelayClient:
                 return stream
         raise NoWorkerError(call.model)
 
-    async def _best(self, model: str, passed_over: set[str]) -> Heartbeat | None:
+    async def _best(self, model: str, excluded: Sequence[str], silent: set[str]) -> Heartbeat | None:
         """The best worker; where none is known, as Redis has it now: one may just have become ready."""
-        if worker := self._directory.best(model, passed_over):
+        if worker := self._directory.best(model, excluded, silent):
             return worker
         try:
             await self._directory.refresh()
         except LinkDown as error:
             raise TransportError(str(error)) from error
-        return self._directory.best(model, passed_over)
+        return self._directory.best(model, excluded, silent)
 
     def _submit_message(self, call: Call, attempt: int) -> Submit:
         return Submit(
@@ -208,10 +213,15 @@ class RelayClient:
         if self._streams.get(stream.request_id) is stream:
             del self._streams[stream.request_id]
 
-    def _spawn(self, work: Any) -> None:
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.error("the relay's task %s ended", task.get_name(), exc_info=error)
 
     async def _receive(self) -> None:
         while True:
@@ -230,7 +240,7 @@ class RelayClient:
                 logger.error("frame left out: %s", error)
 
     def _take(self, frame: Frame) -> None:
-        source = (frame.worker_id, frame.boot)
+        source = (frame.worker_id, frame.lane)
         expected = self._sequences.get(source, frame.sequence)
         if frame.sequence < expected:
             return  # sent again after a broken connection, and already here
@@ -242,6 +252,18 @@ class RelayClient:
         for event in frame.events:
             if stream := streams.get(event.request_id):
                 stream.accept(event)
+            elif not isinstance(event, Finished | Failed):
+                self._disown(event.request_id, frame.worker_id)
+
+    def _disown(self, request_id: str, worker_id: str) -> None:
+        """Stop work that nobody here waits for: its Cancel, or the answer to its Submit, got lost."""
+        worker = self._directory.find(worker_id)
+        if worker is None or request_id in self._disowned:
+            return
+        self._disowned[request_id] = None
+        while len(self._disowned) > MOST_DISOWNED:
+            self._disowned.popitem(last=False)
+        self.send_soon(worker.channel, Cancel(request_id=request_id, reason="nobody waits"))
 
     def _lose_all(self, cause: str, worker_id: str | None = None) -> None:
         for stream in list(self._streams.values()):
@@ -249,20 +271,25 @@ class RelayClient:
                 stream.lose(cause)
 
     async def _watch_workers(self) -> None:
-        """End the streams of workers whose connection or heartbeat is gone."""
+        """End the streams of workers that have gone, or that give no sign of life although connected."""
         while True:
             await asyncio.sleep(REFRESH_INTERVAL_S)
             channels = sorted({stream.channel for stream in self._streams.values() if not stream.ended})
             with contextlib.suppress(LinkDown):
-                silent = await self._directory.silent(channels)
+                gone = await self._directory.silent(channels) | self._unseen(channels)
                 for stream in list(self._streams.values()):
-                    if stream.channel in silent:
-                        self._directory.forget(stream.worker_id)
+                    if stream.channel in gone:
                         stream.lose("worker_died")
             self._drop_old_sequences()
 
+    def _unseen(self, channels: Sequence[str]) -> set[str]:
+        """Channels whose worker's heartbeat has been missing, or has told of a hung loop, for too long."""
+        now = asyncio.get_running_loop().time()
+        known = self._unseen_since
+        self._unseen_since = {c: known.get(c, now) for c in channels if not self._directory.serves(c)}
+        return {channel for channel, since in self._unseen_since.items() if now - since > UNSEEN_LIMIT_S}
+
     def _drop_old_sequences(self) -> None:
-        live = {(worker.worker_id, worker.boot) for worker in self._directory.workers()}
         busy = {stream.worker_id for stream in self._streams.values()}
-        for source in [s for s in self._sequences if s not in live and s[0] not in busy]:
+        for source in [source for source in self._sequences if source[0] not in busy]:
             del self._sequences[source]

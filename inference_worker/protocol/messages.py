@@ -137,14 +137,14 @@ Event: TypeAlias = Accepted | Delta | Finished | Failed
 class Frame(_Message, frozen=True, kw_only=True, tag="frame"):
     """All events of one engine step for one gateway.
 
-    ``boot`` names one life of the worker process; ``sequence`` counts its frames to this gateway from
-    0. ``index`` in the events counts the events of one attempt from 0. A gap in either means that
-    something was lost: the streams concerned fail, text is never left out silently. A frame without
+    ``lane`` names one opening of the way from this worker to this gateway; ``sequence`` counts its
+    frames from 0. ``index`` in the events counts the events of one attempt from 0. A gap in either means
+    that something was lost: the streams concerned fail, text is never left out silently. A frame without
     events is a sign of life.
     """
 
     worker_id: str
-    boot: str
+    lane: str
     sequence: int
     events: tuple[Event, ...]
 
@@ -165,6 +165,7 @@ class WorkerState(enum.StrEnum):
 class Heartbeat(_Message, frozen=True, kw_only=True, tag="heartbeat"):
     """What a worker says of itself; kept in Redis under a key that expires.
 
+    ``boot`` names one life of the worker's channel: what was sent to an older one is lost.
     ``stage`` and ``stage_s`` tell what a loading worker is doing and for how long; ``loop_lag_s`` is the
     age of the event loop's last turn when this was written, so a hung worker is visible as such.
     """

@@ -13,6 +13,7 @@ from inference_worker.protocol.messages import (
     Failed,
     FailureKind,
     Finished,
+    Meter,
     Operation,
     Outcome,
     Submit,
@@ -28,6 +29,7 @@ ROUTES = {
     Operation.COMPLETIONS: "/v1/completions",
 }
 ABORT_GRACE_S = 2.0
+WORKER_STOPS = "worker stops"
 ERROR_EVENT = b'data: {"error"'
 MAX_DETAIL = 16_384
 
@@ -42,6 +44,7 @@ class EngineCall:
         self._engine = engine
         self._emit = emit
         self._index = 0
+        self._has_sent = False
         self._status = 0
         self._body = bytearray()
         self._error: bytes | None = None
@@ -68,7 +71,7 @@ class EngineCall:
             await self._engine.app(self._scope(), self._receive, self._send)
         except asyncio.CancelledError:
             if self._cancel_reason is None:
-                self.cancel("worker stops")
+                self.cancel(WORKER_STOPS)
         except Exception as error:
             # The engine's application answers its own errors; what comes through is a broken engine.
             logger.exception("engine failed on %s", self.submit.correlation_id)
@@ -144,6 +147,7 @@ class EngineCall:
 
     def _emit_delta(self, data: bytes) -> None:
         if self._cancel_reason is None:
+            self._has_sent = True
             submit = self.submit
             self._emit(
                 Delta(
@@ -152,7 +156,11 @@ class EngineCall:
             )
 
     def _conclude(self, detail: str) -> None:
-        if self._cancel_reason is not None:
+        stopped = self._cancel_reason == WORKER_STOPS or (self._engine.is_dead and self._status != 200)
+        if stopped and not self._has_sent:
+            # Nothing has reached the client: another worker can do it all.
+            self._fail(FailureKind.REFUSED, 0, self._cancel_reason or "the engine has ended")
+        elif self._cancel_reason is not None:
             self.outcome = Outcome.CANCELLED
             self._fail(FailureKind.CANCELLED, 0, self._cancel_reason)
         elif detail or self._error is not None:
@@ -192,14 +200,14 @@ class EngineCall:
         )
 
 
-def refusal(submit: Submit, why: str) -> Failed:
+def refusal(submit: Submit, kind: FailureKind, why: str) -> Failed:
     """The answer to a Submit that is not taken."""
     return Failed(
         request_id=submit.request_id,
         attempt=submit.attempt,
         index=0,
-        kind=FailureKind.REFUSED,
+        kind=kind,
         status=0,
         detail=why,
-        meter=CallMeter(lambda: None).reading(),
+        meter=Meter(),
     )

@@ -23,12 +23,16 @@ class Engine(Protocol):
     """vLLM in the process, or a remote OpenAI-speaking server: the same call."""
 
     max_model_len: int
-    description: str
     short_way: bool  # streams of plain text may be taken by a sink.TextSink
 
     @property
     def app(self) -> AsgiApplication:
         """The application that takes the requests."""
+        ...
+
+    @property
+    def is_dead(self) -> bool:
+        """Whether the engine has ended, so that no request on it can succeed."""
         ...
 
     def running(self) -> int:

@@ -23,11 +23,11 @@ class WorkerStatus:
     """What the heartbeat tells; written by the event loop, read by the thread."""
 
     worker_id: str
-    boot: str
-    channel: str
     models: tuple[str, ...]
     engine: str
     hardware: str
+    boot: str = ""
+    channel: str = ""
     state: WorkerState = WorkerState.STARTING
     max_model_len: int = 0
     running: int = 0
@@ -74,14 +74,16 @@ class HeartbeatThread(threading.Thread):
         self._status = status
         self._changed = threading.Event()
         self._ended = threading.Event()
+        self._remove_at_end = True
         self._reachable = True
 
     def write_now(self) -> None:
         """Don't wait for the next turn: the state has changed."""
         self._changed.set()
 
-    def end(self) -> None:
-        """Stop, and take the entry out of Redis so that nothing more is routed here."""
+    def end(self, *, remove: bool) -> None:
+        """Stop; ``remove`` takes the entry out of Redis, otherwise it is written once more and expires."""
+        self._remove_at_end = remove
         self._ended.set()
         self._changed.set()
         self.join(timeout=2 * REDIS_TIMEOUT_S)
@@ -91,7 +93,7 @@ class HeartbeatThread(threading.Thread):
             self._attempt(self._write)
             self._changed.wait(names.HEARTBEAT_INTERVAL_S)
             self._changed.clear()
-        self._attempt(self._remove)
+        self._attempt(self._remove if self._remove_at_end else self._write)
         self._redis.close()
 
     def _attempt(self, action: Callable[[], None]) -> None:

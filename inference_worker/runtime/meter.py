@@ -37,19 +37,21 @@ class CallMeter:
         """
         part = output.request_id
         new = sum(len(choice.token_ids) for choice in output.outputs)
-        if new and self._first_token_s is None:
-            self._first_token_s = time.monotonic() - self._started
         if part not in self._prompt:
             self._prompt[part] = len(output.prompt_token_ids or ())
             self._cached[part] = output.num_cached_tokens or 0
             self._observe_times(output.metrics)
+        if new and self._first_token_s is None:
+            self._first_token_s = time.monotonic() - self._started
         self._completion[part] = self._completion.get(part, 0) + new
 
     def _observe_times(self, times: Any) -> None:
+        """vLLM's own times: a plain call yields its only output at the end, but knows of its beginning."""
         if times is None or not times.scheduled_ts:
             return
-        waited = times.scheduled_ts - times.queued_ts
-        self._queue_s = max(self._queue_s or 0.0, waited)
+        self._queue_s = max(self._queue_s or 0.0, times.scheduled_ts - times.queued_ts)
+        if times.first_token_latency:
+            self._first_token_s = max(self._first_token_s or 0.0, times.first_token_latency)
 
     def observe_usage(self, usage: dict[str, Any]) -> None:
         """Take the ``usage`` object of a remote engine; it counts the whole call so far."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import secrets
 from collections.abc import Callable
 
 from inference_worker.protocol import codec
@@ -21,9 +22,10 @@ TURNS_PER_STEP = 3  # loop turns in which the streams of one engine step pass th
 
 
 class _Lane:
-    """The way to one gateway: what waits for the next frame, and the frames' numbers."""
+    """The way to one gateway, while it has open calls: what waits for the next frame, and its number."""
 
     def __init__(self) -> None:
+        self.name = secrets.token_hex(6)
         self.events: list[Event] = []
         self.wake = asyncio.Event()
         self.sequence = 0
@@ -31,13 +33,20 @@ class _Lane:
 
 
 class Outbox:
-    """``put`` never waits. A gateway that no longer listens is reported once through ``on_gone``."""
+    """``put`` never waits. ``has_calls(gateway)`` tells whether a quiet lane is still needed;
+    ``on_gone(gateway)`` is called when a gateway that has calls does not listen any more.
+    """
 
     def __init__(
-        self, layer: PubSubChannelLayer, worker_id: str, boot: str, on_gone: Callable[[str], None]
+        self,
+        layer: PubSubChannelLayer,
+        worker_id: str,
+        *,
+        has_calls: Callable[[str], bool],
+        on_gone: Callable[[str], None],
     ) -> None:
-        self._layer, self._worker_id, self._boot = layer, worker_id, boot
-        self._on_gone = on_gone
+        self._layer, self._worker_id = layer, worker_id
+        self._has_calls, self._on_gone = has_calls, on_gone
         self._lanes: dict[str, _Lane] = {}
 
     def put(self, reply_to: str, event: Event) -> None:
@@ -70,20 +79,27 @@ class Outbox:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _run(self, reply_to: str, lane: _Lane) -> None:
-        while await self._send_next(reply_to, lane):
-            pass
-        self._lanes.pop(reply_to, None)
-        self._on_gone(reply_to)
+        """Send frames until the gateway has no calls here, or is gone."""
+        reached = True
+        while reached and await self._needed(reply_to, lane):
+            reached = await self._send_next(reply_to, lane)
+        del self._lanes[reply_to]
+        if not reached:
+            self._on_gone(reply_to)
 
-    async def _send_next(self, reply_to: str, lane: _Lane) -> bool:
-        """Send one frame, empty if nothing came for a while; false if the gateway is gone."""
+    async def _needed(self, reply_to: str, lane: _Lane) -> bool:
+        """Wait for events, or for the time of a sign of life. False: all is sent and no call is open."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(SIGN_OF_LIFE_S):
                 await lane.wake.wait()
+        return bool(lane.events) or self._has_calls(reply_to)
+
+    async def _send_next(self, reply_to: str, lane: _Lane) -> bool:
+        """Send one frame, empty if nothing came for a while; false if the gateway is gone."""
         for _ in range(TURNS_PER_STEP if lane.events else 0):
             await asyncio.sleep(0)
         events, lane.events = tuple(lane.events), []
-        frame = Frame(worker_id=self._worker_id, boot=self._boot, sequence=lane.sequence, events=events)
+        frame = Frame(worker_id=self._worker_id, lane=lane.name, sequence=lane.sequence, events=events)
         lane.sequence += 1
         sent = await self._deliver(reply_to, codec.encode(frame))
         if not lane.events:

@@ -44,8 +44,8 @@ async def remote_engine(settings: WorkerSettings, report: ReportStage) -> AsyncI
 class RemoteEngine:
     """See ``engine.Engine``."""
 
-    description = "remote"
     short_way = False
+    is_dead = False  # it may answer the next request; ``failed`` tells when it doesn't for long
 
     def __init__(self, client: httpx.AsyncClient, settings: WorkerSettings) -> None:
         self.max_model_len = settings.max_model_len or DEFAULT_MAX_MODEL_LEN
@@ -140,8 +140,7 @@ class RemoteEngine:
     ) -> None:
         rest, complete = b"", False
         async for data in answer.aiter_bytes():
-            rest += data.replace(b"\r\n", b"\n")
-            *events, rest = rest.split(EVENT_END)
+            *events, rest = (rest + data).replace(b"\r\n", b"\n").split(EVENT_END)
             for event in events:
                 complete = complete or event.endswith(b"[DONE]")
                 if shown := self._rewritten(event, wants_usage, meter):
@@ -156,7 +155,8 @@ class RemoteEngine:
             return event if text == b"[DONE]" else None
         chunk: dict[str, Any] = json.loads(text)
         if "error" in chunk:
-            return b"data: " + text
+            # First and alone, as vLLM has it: that is how the call tells it from a piece.
+            return b"data: " + json.dumps({"error": chunk["error"]}, separators=(",", ":")).encode()
         usage = chunk.get("usage")
         if meter is not None:
             _observe(meter, chunk, usage)

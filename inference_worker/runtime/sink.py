@@ -59,11 +59,15 @@ PLAIN_FIELDS = frozenset(
 
 def is_plain(submit: Submit) -> bool:
     """Whether the stream is one choice of text with nothing beside it."""
-    request: dict[str, Any] = msgspec.json.decode(submit.body)
+    if not submit.streamed:
+        return False
+    try:
+        request: dict[str, Any] = msgspec.json.decode(submit.body)
+    except msgspec.MsgspecError:
+        return False  # the engine's application says what is wrong with it
     options = request.get("stream_options") or {}
     return (
-        submit.streamed
-        and all(value is None or name in PLAIN_FIELDS for name, value in request.items())
+        all(value is None or name in PLAIN_FIELDS for name, value in request.items())
         and request.get("n") in (None, 1)
         and set(options) <= {"include_usage"}
         and (submit.operation is not Operation.COMPLETIONS or isinstance(request.get("prompt"), str))

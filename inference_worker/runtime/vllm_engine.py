@@ -7,7 +7,7 @@ import json
 import os
 import shlex
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -47,8 +47,9 @@ async def vllm_engine(
     arguments = engine_arguments(settings, hardware, choice)
     args = make_arg_parser(FlexibleArgumentParser()).parse_args(arguments)
     report(f"loading weights ({_weights_mib(model_path)} MiB) and reserving the key-value cache")
-    try:
-        async with build_async_engine_client(args) as client:
+    async with AsyncExitStack() as stack:
+        try:
+            client = await stack.enter_async_context(build_async_engine_client(args))
             tasks = await client.get_supported_tasks()
             app = build_app(args, tasks, client.model_config)
             client.generate = _metered(client.generate)
@@ -57,9 +58,9 @@ async def vllm_engine(
             engine = VllmEngine(client, app, settings)
             report("first token as a self-test")
             await engine.check()
-            yield engine
-    except (RuntimeError, ValueError, OSError) as error:
-        raise EngineStartError(f"vLLM can't serve {settings.model} from {model_path}: {error}") from error
+        except (RuntimeError, ValueError, OSError) as error:
+            raise EngineStartError(f"vLLM can't serve {settings.model} from {model_path}: {error}") from error
+        yield engine
 
 
 def _checked_model_path(settings: WorkerSettings) -> Path:
@@ -150,11 +151,15 @@ class VllmEngine:
     def __init__(self, client: Any, app: Any, settings: WorkerSettings) -> None:
         self.app = app
         self.max_model_len: int = client.model_config.max_model_len
-        self.description = "vllm"
         self._client = client
         self._model = settings.model
         # With a tool or reasoning parser the pieces of a stream are the parser's.
         self.short_way = settings.text_sink and app.state.openai_serving_chat.parser_cls is None
+
+    @property
+    def is_dead(self) -> bool:
+        """See ``engine.Engine``."""
+        return bool(self._client.errored)
 
     def running(self) -> int:
         """Requests in the engine's output processor: it holds one state for each unfinished request."""
@@ -163,11 +168,15 @@ class VllmEngine:
     def count_partial(self, request_id: str, meter: CallMeter) -> None:
         """See ``engine.Engine``: vLLM keeps the number of generated tokens in each request's statistics."""
         ours = tuple(prefix + request_id for prefix in ID_PREFIXES)
+        generated: dict[str, int] = {}
+        prompts: dict[str, int] = {}
         for state in self._client.output_processor.request_states.values():
-            if state.external_req_id.startswith(ours) and state.stats is not None:
-                meter.observe_generated(
-                    state.external_req_id, state.stats.num_generation_tokens, state.prompt_len
-                )
+            part = state.external_req_id  # shared by the choices of one prompt
+            if part.startswith(ours) and state.stats is not None:
+                generated[part] = generated.get(part, 0) + state.stats.num_generation_tokens
+                prompts[part] = state.prompt_len
+        for part, tokens in generated.items():
+            meter.observe_generated(part, tokens, prompts[part])
 
     async def failed(self) -> str:
         """See ``engine.Engine``."""

@@ -79,6 +79,13 @@ class PubSubChannelLayer:
         except TimeoutError:
             raise LinkDown("Redis can't be reached") from None
 
+    def close(self, channel: str) -> None:
+        """Unsubscribe: whoever sends there from now on is told that nobody listens."""
+        self._queues.pop(channel, None)
+        self._subscribed.pop(channel, None)
+        if self._listener.is_up:
+            self._listener.call_push("UNSUBSCRIBE", channel)
+
     async def send(self, channel: str, message: dict[str, Any]) -> int:
         """Publish; returns the number of receivers. Raises NoReceiver, LinkDown."""
         await self.start()
@@ -116,7 +123,7 @@ class PubSubChannelLayer:
         elif kind == b"subscribe":
             if event := self._subscribed.get(reply[1].decode()):
                 event.set()
-        else:
+        elif kind != b"unsubscribe":
             return False  # the reply to a PING, which in this mode is a list as well
         return True
 

@@ -31,6 +31,10 @@ class LinkDown(ConnectionError):
     """The connection to Redis is not there, or broke before the reply came."""
 
 
+class CommandRefused(LinkDown):
+    """Redis answered with an error: busy, loading, no permission. For callers it is away all the same."""
+
+
 class _RespProtocol(asyncio.Protocol):
     """Bytes to replies, nothing else."""
 
@@ -127,7 +131,7 @@ class Link:
         if future.done():
             return
         if isinstance(reply, hiredis.ReplyError):
-            future.set_exception(reply)
+            future.set_exception(CommandRefused(str(reply)))
         else:
             future.set_result(reply)
 

@@ -29,7 +29,7 @@ from tests.stacks import Service
 def own_valkey(tmp_path: Path) -> Iterator[tuple[Service, str]]:
     """A server that a test may stop, with its address."""
     embedded = EmbeddedValkey(data_dir=tmp_path, port=free_port(), password="own", fsync="no")
-    service = Service(embedded.program(), embedded.answers)
+    service = Service(embedded.program(), embedded.answers, tmp_path / "valkey.log")
     service.start()
     yield service, embedded.url
     service.stop()

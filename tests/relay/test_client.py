@@ -71,7 +71,7 @@ class HandWorker:
 
     async def send(self, reply_to: str, *events: Event, skip: int = 0, repeat: int = 1) -> None:
         self.sequence += skip
-        frame = Frame(worker_id=self.worker_id, boot=self.boot, sequence=self.sequence, events=events)
+        frame = Frame(worker_id=self.worker_id, lane=self.boot, sequence=self.sequence, events=events)
         for _ in range(repeat):
             await self.layer.send(reply_to, {"type": "relay.frame", "data": codec.encode(frame)})
         self.sequence += 1

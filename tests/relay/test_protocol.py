@@ -47,7 +47,7 @@ SUBMIT = Submit(
 )
 FRAME = Frame(
     worker_id="w",
-    boot="b",
+    lane="b",
     sequence=7,
     events=(
         Accepted(request_id="req_1", attempt=1, index=0),

@@ -85,6 +85,12 @@ class Bench:
         facts = [codec.decode_fact(fields[names.FACTS_FIELD]) for _, fields in entries]
         return [f for f in facts if isinstance(f, AttemptMetered) and f.request_id == request_id]
 
+    def break_worker_listener(self) -> None:
+        """Cut the connection on which the worker hears, and no other."""
+        transport = self.worker._layer._listener._transport
+        assert transport is not None
+        transport.abort()
+
     async def engine_state(self) -> dict[str, Any]:
         async with httpx.AsyncClient() as http:
             return dict((await http.get(self.engine_url + "/state")).json())

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from dataclasses import replace
 
 import pytest
 
-from inference_worker.client.interface import NoWorkerError
+from inference_worker.client.interface import Lost, NoWorkerError, StreamEvent
 from inference_worker.protocol.messages import (
     Accepted,
     Delta,
@@ -116,7 +117,7 @@ async def test_what_the_engine_does_wrong_arrives_as_one_failure(
 async def test_an_engine_that_outlives_the_budget_is_stopped_by_the_worker_alone(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("inference_worker.runtime.worker.OVERTIME_S", 0.1)
+    monkeypatch.setattr("inference_worker.runtime.calls.OVERTIME_S", 0.1)
     events = await bench.run(bench.call("req_g", "hang_first", budget_s=0.2))
     assert isinstance(events[-1], Failed)
     assert events[-1].detail == "out of time"
@@ -155,3 +156,65 @@ async def test_facts_made_while_redis_hangs_up_are_written_afterwards(bench: Ben
     call.cancel()
     await asyncio.sleep(1)
     assert len(await bench.facts("req_k")) >= 1
+
+
+async def test_a_body_that_cannot_be_read_harms_no_other_request(bench: Bench) -> None:
+    call = bench.call("req_l", "pieces=2")
+    broken = replace(call, body=b'{"stream": true, "x": -' + b"9" * 5000 + b"}")
+    running = asyncio.create_task(bench.run(bench.call("req_m", "pieces=20 gap=0.02")))
+    await asyncio.sleep(0.1)
+    assert isinstance((await bench.run(broken))[-1], Failed)
+    assert isinstance((await running)[-1], Finished)
+    assert isinstance((await bench.run(bench.call("req_n", "pieces=1")))[-1], Finished)
+
+
+async def test_a_worker_that_lost_its_connection_gives_its_calls_up_and_takes_new_ones(
+    bench: Bench,
+) -> None:
+    stream = await bench.client.submit(bench.call("req_o", "hang_first"), attempt=1)
+    await asyncio.sleep(0.3)
+    began = time.monotonic()
+    bench.break_worker_listener()
+    events: list[StreamEvent] = []
+    while not events or not isinstance(events[-1], Lost | Failed):
+        events += await stream.next_events(5)
+    assert time.monotonic() - began < 3
+    stream.close()
+    await asyncio.sleep(0.2)
+    events = await bench.run(bench.call("req_p", "pieces=2"))
+    assert isinstance(events[-1], Finished)
+    assert (await bench.engine_state())["open"] == 0
+
+
+async def test_an_orphaned_answer_is_cancelled_by_the_gateway_that_does_not_know_it(bench: Bench) -> None:
+    stream = await bench.client.submit(bench.call("req_q", "pieces=1000 gap=0.02"), attempt=1)
+    await stream.next_events(2)
+    bench.client.forget(stream)  # as after a broken connection: no Cancel was sent
+    began = time.monotonic()
+    while (await bench.engine_state())["open"]:
+        assert time.monotonic() - began < 2
+        await asyncio.sleep(0.02)
+
+
+async def test_a_lane_closes_when_its_gateway_has_no_calls_and_opens_again(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("inference_worker.runtime.outbox.SIGN_OF_LIFE_S", 0.05)
+    for number in range(3):
+        assert isinstance((await bench.run(bench.call(f"req_r{number}", "pieces=2")))[-1], Finished)
+        await asyncio.sleep(0.3)
+
+
+async def test_what_has_sent_nothing_when_the_worker_stops_may_go_elsewhere(bench: Bench) -> None:
+    silent = await bench.client.submit(bench.call("req_s", "hang_first", streamed=False), attempt=1)
+    speaking = await bench.client.submit(bench.call("req_t", "pieces=9999 gap=0.05"), attempt=1)
+    await asyncio.sleep(0.3)
+    bench.worker.request_stop()
+    kinds = []
+    for stream in (silent, speaking):
+        events: list[StreamEvent] = []
+        while not events or not isinstance(events[-1], Failed):
+            events += await stream.next_events(10)
+        kinds.append(events[-1].kind)
+        stream.close()
+    assert kinds == [FailureKind.REFUSED, FailureKind.CANCELLED]

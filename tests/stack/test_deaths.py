@@ -83,6 +83,34 @@ def test_a_request_that_had_sent_nothing_is_answered_by_the_second_worker(
     assert audit_row(ready_stack, heard.request_id)["outcome"] == "completed"
 
 
+@pytest.mark.parametrize("streamed", [True, False])
+def test_a_worker_that_hangs_with_its_connection_open_is_left_for_the_second_one(
+    start_worker: StartWorker, ready_stack: OwnedStack, faulty_model: str, streamed: bool
+) -> None:
+    first = start_worker("frozen", "hang_first")
+    listener = Listener(ready_stack, chat(faulty_model, "pieces=3", stream=streamed))
+    wait_until(lambda: running(ready_stack, first.worker_id) == 1, 10, "the first worker has it")
+    start_worker("second")
+    first.process.send_signal(signal.SIGSTOP)
+    heard = listener.ended(15)
+    assert (heard.status, heard.error, heard.text) == (200, None, "w0 w1 w2 ")
+
+
+@pytest.mark.parametrize("streamed", [True, False])
+def test_a_worker_out_of_drain_time_hands_what_has_sent_nothing_to_the_second_one(
+    start_worker: StartWorker, ready_stack: OwnedStack, faulty_model: str, streamed: bool
+) -> None:
+    first = start_worker("leaves", "hang_first", CYLLM_WORKER_DRAIN_TIMEOUT_S="0.5")
+    listener = Listener(ready_stack, chat(faulty_model, "pieces=3", stream=streamed))
+    wait_until(lambda: running(ready_stack, first.worker_id) == 1, 10, "the first worker has it")
+    start_worker("second")
+    first.process.terminate()
+    heard = listener.ended(10)
+    assert (heard.status, heard.error, heard.text) == (200, None, "w0 w1 w2 ")
+    usage = settled_usage(ready_stack, heard.request_id)
+    assert (usage["outcome"], usage["attempt"], usage["completion_tokens"]) == ("completed", 2, 3)
+
+
 def test_a_request_with_no_second_worker_is_answered_with_503(
     start_worker: StartWorker, ready_stack: OwnedStack, faulty_model: str
 ) -> None:

@@ -1,0 +1,94 @@
+"""A remote engine's events, cut anywhere and with either line end, come out the same."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from inference_worker.runtime.engine import Message
+from inference_worker.runtime.meter import CallMeter, current_meter
+from inference_worker.runtime.remote_engine import RemoteEngine
+from inference_worker.runtime.settings import WorkerSettings
+
+SETTINGS = WorkerSettings(CYLLM_REDIS_URL="redis://unused", model="m", engine="remote", engine_url="http://e")
+
+
+def _events(end: str, *, done: bool = True, error: bool = False) -> bytes:
+    chunks = [
+        {"object": "chunk", "model": "up", "choices": [{"index": 0, "delta": {"content": text}}]}
+        for text in ("été ", "海", "😀")
+    ]
+    if error:
+        chunks.append({"object": "error", "error": {"message": "broken", "code": 500}})
+    chunks.append({"object": "chunk", "choices": [], "usage": {"prompt_tokens": 4, "completion_tokens": 3}})
+    text = "".join(f"data: {json.dumps(chunk, ensure_ascii=False)}{end}{end}" for chunk in chunks)
+    return (f": a comment{end}{end}" + text + (f"data: [DONE]{end}{end}" if done else "")).encode()
+
+
+class Pieces(httpx.AsyncByteStream):
+    """A body in given pieces."""
+
+    def __init__(self, pieces: list[bytes]) -> None:
+        self._pieces = pieces
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for piece in self._pieces:
+            yield piece
+
+
+def _through(pieces: list[bytes]) -> tuple[bytes, CallMeter]:
+    sent: list[Message] = []
+    meter = CallMeter(lambda: None)
+
+    async def run() -> None:
+        def answer(_: httpx.Request) -> httpx.Response:
+            return httpx.Response(200, stream=Pieces(pieces))
+
+        async def receive() -> Message:
+            if not sent_body:
+                sent_body.append(True)
+                return {"type": "http.request", "body": b'{"model": "m", "stream": true}'}
+            await asyncio.Event().wait()
+            raise AssertionError
+
+        async def send(message: Message) -> None:
+            sent.append(message)
+
+        sent_body: list[bool] = []
+        current_meter.set(meter)
+        async with httpx.AsyncClient(transport=httpx.MockTransport(answer), base_url="http://e") as client:
+            await RemoteEngine(client, SETTINGS).app({"path": "/v1/chat/completions"}, receive, send)
+
+    asyncio.run(run())
+    return b"".join(message.get("body", b"") for message in sent), meter
+
+
+WHOLE, _ = _through([_events("\n")])
+
+
+@given(st.sampled_from(["\n", "\r\n"]), st.lists(st.integers(0, 600), max_size=12))
+def test_any_split_and_either_line_end_give_the_same_events(end: str, cuts: list[int]) -> None:
+    data = _events(end)
+    borders = [0, *sorted(min(cut, len(data)) for cut in cuts), len(data)]
+    out, meter = _through([data[a:b] for a, b in itertools.pairwise(borders)])
+    assert out == WHOLE
+    assert meter.reading().completion_tokens == 3
+    assert "海".encode() in out
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_an_error_event_is_recognised_wherever_its_error_stands(end: str) -> None:
+    out, _ = _through([_events(end, error=True)])
+    assert b'data: {"error":{"message":"broken","code":500}}\n\n' in out
+
+
+def test_a_stream_without_done_is_broken_off_not_finished() -> None:
+    out, _ = _through([_events("\n", done=False)])
+    assert b'data: {"error"' in out
