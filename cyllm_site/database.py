@@ -14,17 +14,26 @@ KEEP_CONNECTION_S = 60
 UNLIMITED_COMMANDS = frozenset({"migrate", "dbshell"})
 
 
-def database_settings(url: str, timeout_s: float) -> dict[str, Any]:
-    """The entry for ``DATABASES``. libpq reads the address, so ``?host=/run/postgresql``, ``sslmode`` and
-    all its other parameters work. Raises SystemExit for what is no such address.
+def database_parts(url: str) -> dict[str, Any]:
+    """The address as libpq reads it, so ``?host=/run/postgresql``, ``sslmode`` and all its other parameters
+    work. Raises ValueError that repeats nothing of it.
     """
     try:
         parts: dict[str, Any] = dict(conninfo_to_dict(url))
     except ProgrammingError:
         # libpq's message repeats the address, password included.
-        raise SystemExit("CYLLM_DATABASE_URL: not a postgresql:// address") from None
+        raise ValueError("not a postgresql:// address") from None
     if not parts.get("dbname"):
-        raise SystemExit("CYLLM_DATABASE_URL: names no database")
+        raise ValueError("names no database")
+    return parts
+
+
+def database_settings(url: str, timeout_s: float) -> dict[str, Any]:
+    """The entry for ``DATABASES``. Raises SystemExit for what is no such address."""
+    try:
+        parts = database_parts(url)
+    except ValueError as error:
+        raise SystemExit(f"CYLLM_DATABASE_URL: {error}") from None
     return {
         "ENGINE": "django.db.backends.postgresql",
         "NAME": parts.pop("dbname"),

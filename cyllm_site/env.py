@@ -7,35 +7,40 @@ Inference workers run on machines without Django and have a tree of their own,
 
 from __future__ import annotations
 
-import difflib
-import os
-from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import AfterValidator, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from inference_worker.runtime.settings import WorkerSettings
+from cyllm_site.database import database_parts
+from inference_worker.runtime.settings import RedisUrl, WorkerSettings, load
 
 PREFIX = "CYLLM_"
 # Read or written by the local launcher (deploy/local): not settings of the platform, and no typing errors.
 LAUNCHER_NAMES = frozenset({"CYLLM_PORT", "CYLLM_ADMIN_URL", "CYLLM_ADMIN_USER", "CYLLM_ADMIN_PASSWORD"})
 
 
+def _database_url(url: str) -> str:
+    database_parts(url)
+    return url
+
+
 class Settings(BaseSettings):
     """Every setting of gateway, Celery and commands. Times in seconds, sizes in bytes."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, frozen=True, extra="ignore", hide_input_in_errors=True
+    )
 
     mode: Literal["development", "production"] = Field(
         "development", description="production refuses weak secrets, debug and open hosts"
     )
-    database_url: str = Field(
+    database_url: Annotated[str, AfterValidator(_database_url)] = Field(
         description="postgresql://user:password@host:port/name?sslmode=… of the platform's database"
     )
-    redis_url: str = Field(
+    redis_url: RedisUrl = Field(
         description="redis://, rediss:// or unix:// address of Redis or Valkey, database number included"
     )
     secret_key: SecretStr = Field(
@@ -81,34 +86,8 @@ class Settings(BaseSettings):
     audit_retention_days: int = Field(90, ge=1, description="age at which audit rows are purged")
 
 
-class SettingsError(SystemExit):
-    """Wrong settings, all of them, as one readable text."""
-
-
-def _unknown(environ: Mapping[str, str]) -> list[str]:
-    known = {PREFIX + name.upper() for name in Settings.model_fields}
-    known |= WorkerSettings.environment_names() | LAUNCHER_NAMES
-    found = []
-    for name in sorted(environ):
-        if name.startswith(PREFIX) and name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            found.append(f"{name}: no such setting" + (f"; did you mean {near[0]}?" if near else ""))
-    return found
-
-
 @cache
 def settings() -> Settings:
     """The settings of this process. Raises SettingsError that lists every fault by name."""
-    faults = _unknown(os.environ)
-    try:
-        loaded = Settings()
-    except ValidationError as error:
-        for fault in error.errors():
-            name = PREFIX + "_".join(str(part) for part in fault["loc"]).upper()
-            field = Settings.model_fields.get(str(fault["loc"][0])) if fault["loc"] else None
-            accepted = f" ({field.description})" if field and field.description else ""
-            faults.append(f"{name}: {fault['msg']}{accepted}")
-        loaded = None
-    if faults or loaded is None:
-        raise SettingsError("CY-LLM can't start with these settings:\n  " + "\n  ".join(faults))
-    return loaded
+    known = {PREFIX + name.upper() for name in Settings.model_fields}
+    return load(Settings, PREFIX, known | WorkerSettings.environment_names() | LAUNCHER_NAMES)

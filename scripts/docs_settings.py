@@ -18,7 +18,9 @@ PAGE = ROOT / "docs" / "settings.md"
 HEAD = """# Settings
 
 Written by `scripts/docs_settings.py` from the code; don't edit. Every setting is an environment variable.
-Wrong values are all named at the start; an unknown `CYLLM_` name is refused with its nearest match.
+A process names everything that is wrong at its start, and then ends: wrong values with what is accepted,
+unknown names with the nearest known one. The platform looks at all names that begin with `CYLLM_`, a worker
+at those that begin with `CYLLM_WORKER_`.
 Times are in seconds, sizes in bytes where the name does not say otherwise.
 """
 TREES: tuple[tuple[str, str, str, type[BaseSettings]], ...] = (

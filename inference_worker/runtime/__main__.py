@@ -6,12 +6,11 @@ import logging
 import sys
 
 import uvloop
-from pydantic import ValidationError
 
 from inference_worker.runtime.engine import EngineStartError
 from inference_worker.runtime.logs import configure_logging
 from inference_worker.runtime.orphans import end_with_parent
-from inference_worker.runtime.settings import WorkerSettings
+from inference_worker.runtime.settings import SettingsError, worker_settings
 from inference_worker.runtime.worker import serve
 
 if __name__ == "__mp_main__":
@@ -22,15 +21,9 @@ if __name__ == "__mp_main__":
 def main() -> int:
     """Run until told to stop; the exit status is 0 after a drain, 1 on a failed engine, 2 on settings."""
     try:
-        settings = WorkerSettings()
-    except ValidationError as error:
-        print("The worker can't start with these settings:", file=sys.stderr)
-        for fault in error.errors():
-            name = str(fault["loc"][0])
-            print(
-                f"  {name if name.isupper() else 'CYLLM_WORKER_' + name.upper()}: {fault['msg']}",
-                file=sys.stderr,
-            )
+        settings = worker_settings()
+    except SettingsError as error:
+        print(error, file=sys.stderr)
         return 2
     configure_logging(settings)
     try:

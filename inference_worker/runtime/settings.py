@@ -2,21 +2,56 @@
 
 from __future__ import annotations
 
+import difflib
+import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal, TypeVar
+from urllib.parse import urlsplit
 
-from pydantic import Field
+from pydantic import AfterValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from inference_worker.transport.address import Address
+
 PREFIX = "CYLLM_WORKER_"
+Tree = TypeVar("Tree", bound=BaseSettings)
+
+
+def _redis_url(url: str) -> str:
+    try:
+        Address.from_url(url)
+    except OSError:
+        raise ValueError("a certificate or key file that it names can't be read") from None
+    except ValueError:
+        # parsers repeat parts of what they can't read, and that may be the password
+        raise ValueError("can't be read; characters like / # ? @ in a password are written %2F …") from None
+    return url
+
+
+def _engine_url(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        good = not url or (parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0)
+    except ValueError:
+        good = False
+    if not good:
+        raise ValueError("not an http:// or https:// address")
+    return url
+
+
+RedisUrl = Annotated[str, AfterValidator(_redis_url)]
+EngineUrl = Annotated[str, AfterValidator(_engine_url)]
 
 
 class WorkerSettings(BaseSettings):
     """Every setting of one inference worker. Times in seconds."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore", populate_by_name=True)
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, frozen=True, extra="ignore", populate_by_name=True, hide_input_in_errors=True
+    )
 
-    redis_url: str = Field(
+    redis_url: RedisUrl = Field(
         alias="CYLLM_REDIS_URL", description="redis://, rediss:// or unix:// address of Redis or Valkey"
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
@@ -36,7 +71,7 @@ class WorkerSettings(BaseSettings):
     engine: Literal["vllm", "remote"] = Field(
         "vllm", description="vllm: vLLM in this process; remote: an OpenAI-speaking server"
     )
-    engine_url: str = Field("", description="address of the remote engine, up to and without /v1")
+    engine_url: EngineUrl = Field("", description="address of the remote engine, up to and without /v1")
     engine_key: str = Field("", description="bearer key for the remote engine", repr=False)
     engine_model: str = Field(
         "", description="the model's name at the remote engine; default: the served name"
@@ -61,3 +96,45 @@ class WorkerSettings(BaseSettings):
     def environment_names(cls) -> set[str]:
         """All names that this tree reads from the environment."""
         return {field.alias or PREFIX + name.upper() for name, field in cls.model_fields.items()}
+
+
+class SettingsError(SystemExit):
+    """Wrong settings, all of them, as one readable text that repeats no value."""
+
+
+def unknown_names(environ: Mapping[str, str], prefix: str, known: set[str]) -> list[str]:
+    """A line for each name with this prefix that no setting has, with the name that may have been meant."""
+    found = []
+    full = {name.removeprefix(prefix): name for name in sorted(known)}  # the prefix would make all alike
+    for name in sorted(environ):
+        if name.startswith(prefix) and name not in known:
+            near = difflib.get_close_matches(name.removeprefix(prefix), full, n=1)
+            found.append(f"{name}: no such setting" + (f"; did you mean {full[near[0]]}?" if near else ""))
+    return found
+
+
+def load(tree: type[Tree], prefix: str, known: set[str]) -> Tree:
+    """The settings from the environment. Raises SettingsError that lists every fault by name."""
+    faults = unknown_names(os.environ, prefix, known)
+    try:
+        loaded = tree()
+    except ValidationError as error:
+        for fault in error.errors(include_input=False):
+            faults.append(_fault_line(tree, prefix, str(fault["loc"][0]), fault["msg"]))
+        loaded = None
+    if faults or loaded is None:
+        raise SettingsError("CY-LLM can't start with these settings:\n  " + "\n  ".join(faults))
+    return loaded
+
+
+def _fault_line(tree: type[BaseSettings], prefix: str, key: str, message: str) -> str:
+    fields = {field.alias or name: field for name, field in tree.model_fields.items()}
+    field = fields.get(key)
+    name = key if field and field.alias else prefix + key.upper()
+    accepted = f" ({field.description})" if field and field.description else ""
+    return f"{name}: {message.removeprefix('Value error, ')}{accepted}"
+
+
+def worker_settings() -> WorkerSettings:
+    """The settings of this worker. Raises SettingsError."""
+    return load(WorkerSettings, PREFIX, WorkerSettings.environment_names())
