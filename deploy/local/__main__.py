@@ -12,9 +12,12 @@ from types import FrameType
 from pydantic import ValidationError
 
 from deploy.local import environment
+from deploy.local.accounts import AccountError
 from deploy.local.database import MigrationError
 from deploy.local.front_door import FrontDoorError
+from deploy.local.given import GivenServerError
 from deploy.local.launch import STAGES, Stack, shown
+from deploy.local.listener import RedisSilentError
 from deploy.local.lock import AlreadyRunningError, Lock
 from deploy.local.model import ModelError
 from deploy.local.ports import PortBusyError
@@ -23,7 +26,10 @@ from deploy.local.processes import ProgramFailedError
 from deploy.local.settings import ROOT, LocalSettings
 from deploy.local.stages import Stages
 
-EXPECTED = (FrontDoorError, MigrationError, ModelError, PortBusyError, PostgresError, ProgramFailedError)
+EXPECTED = (
+    *(AccountError, FrontDoorError, GivenServerError, MigrationError, ModelError),
+    *(PortBusyError, PostgresError, ProgramFailedError, RedisSilentError),
+)
 INTERRUPTED = 130
 
 NEXT = """Everything runs. Ctrl-C stops it. In another terminal, in this folder:

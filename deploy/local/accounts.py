@@ -13,10 +13,15 @@ READ = stat.S_IRGRP | stat.S_IROTH
 TRAVERSE = stat.S_IXGRP | stat.S_IXOTH
 
 
+class AccountError(Exception):
+    """There is no account to run Postgres as; the text names the remedy."""
+
+
 def database_account(data_dir: Path) -> tuple[int, int] | None:
     """User and group for the server, None to run it as oneself.
 
     An existing data folder keeps its owner, so that an account that appears later changes nothing.
+    Raises AccountError.
     """
     if os.geteuid() != 0:
         return None
@@ -29,7 +34,10 @@ def database_account(data_dir: Path) -> tuple[int, int] | None:
         except KeyError:
             continue
         return entry.pw_uid, entry.pw_gid
-    raise LookupError(f"no account to run Postgres as: create one of {', '.join(CANDIDATES)}")
+    raise AccountError(
+        "Postgres does not run as root, and there is no account to run it as: add one (useradd --system "
+        f"{CANDIDATES[0]}), start this as another user, or set CYLLM_DATABASE_URL"
+    )
 
 
 def let_pass(path: Path) -> list[Path]:

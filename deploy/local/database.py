@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping
 
 import django
-from django.db import connection
+from django.db import DatabaseError, connection
 from django.db.migrations.executor import MigrationExecutor
 
 from deploy.local.processes import leashed
@@ -27,8 +27,11 @@ def django_setup(environment: Mapping[str, str]) -> None:
 
 def migrate(environment: Mapping[str, str]) -> int:
     """Bring the schema up to date; returns the number of migrations applied. Raises MigrationError."""
-    executor = MigrationExecutor(connection)
-    pending = executor.migration_plan(executor.loader.graph.leaf_nodes())
+    try:
+        executor = MigrationExecutor(connection)
+        pending = executor.migration_plan(executor.loader.graph.leaf_nodes())
+    except DatabaseError as error:
+        raise MigrationError(f"the state of the schema can't be read: {error}") from error
     if pending:
         # a process of its own: the platform lifts its limit on statements for this command only
         done = subprocess.run(

@@ -36,10 +36,15 @@ def platform_environment(local: LocalSettings, *, database_url: str, redis_url: 
 def worker_environment(local: LocalSettings, platform: Mapping[str, str]) -> dict[str, str]:
     """For the inference worker, which has no business with the database."""
     inherited = {name: value for name, value in platform.items() if name not in DATABASE_NAMES}
-    defaults = {"CYLLM_WORKER_ID": WORKER_ID, "CYLLM_WORKER_MODEL": served_model(local)}
+    decided = {"CYLLM_WORKER_ID": worker_id(local), "CYLLM_WORKER_MODEL": served_model(local)}
     if local.bundled_model:
-        defaults["CYLLM_WORKER_MODEL_PATH"] = str(model_folder(local))
-    return {**defaults, **inherited}
+        decided["CYLLM_WORKER_MODEL_PATH"] = str(model_folder(local))
+    return {**inherited, **decided}
+
+
+def worker_id(local: LocalSettings) -> str:
+    """The name under which the worker says how it is."""
+    return local.worker_id or WORKER_ID
 
 
 def served_model(local: LocalSettings) -> str:

@@ -11,6 +11,8 @@ import redis
 
 from deploy.local import environment, front_door
 from deploy.local.files import secret
+from deploy.local.given import database_probe, redis_probe
+from deploy.local.listener import Listener
 from deploy.local.model import model_prepare
 from deploy.local.ports import free_port, port_check
 from deploy.local.postgres import START_TIMEOUT_S, EmbeddedPostgres
@@ -18,8 +20,7 @@ from deploy.local.processes import Program, ProgramFailedError, Supervisor, end_
 from deploy.local.settings import ROOT, LocalSettings
 from deploy.local.stages import Stage, Stages
 from deploy.local.valkey import EmbeddedValkey
-from inference_worker.protocol import codec, names
-from inference_worker.protocol.messages import Heartbeat, WorkerState
+from inference_worker.protocol.messages import WorkerState
 
 STAGES = 10
 GATEWAY_TIMEOUT_S = 60.0
@@ -108,8 +109,15 @@ class Stack:
                 left += ["server"] if server and server.end_orphan() else []
             port_check(self.local.port, setting="CYLLM_PORT")
             django_setup(self.platform)
+            self._probe_given()
             ended = f", ended what a killed run had left ({', '.join(left)})" if left else ""
             stage.result = f"checked{ended}"
+
+    def _probe_given(self) -> None:
+        if self.local.redis_url:
+            redis_probe(self.local.redis_url)
+        if self.local.database_url:
+            database_probe(self.local.database_url)
 
     def _start_embedded(self, server: Embedded | None, setting: str) -> str:
         if server is None:
@@ -170,13 +178,12 @@ class Stack:
         )
 
     def _await_worker(self, stage: Stage) -> str:
-        with redis.Redis.from_url(self.redis_url, socket_timeout=5) as client:
-            while True:
+        server = "the embedded Valkey" if self.valkey else "the server in CYLLM_REDIS_URL"
+        with redis.Redis.from_url(self.redis_url, socket_timeout=5, socket_connect_timeout=5) as client:
+            listener = Listener(client, environment.worker_id(self.local), server=server)
+            while (heartbeat := listener.heartbeat()) is None or heartbeat.state is not WorkerState.READY:
                 if self.supervisor.pid("worker") is None:
                     raise ProgramFailedError(self.supervisor.failure("worker"))
-                heartbeat = _heartbeat(client)
-                if heartbeat is not None and heartbeat.state is WorkerState.READY:
-                    break
                 stage.note(heartbeat.stage if heartbeat else "starting")
                 self.supervisor.poll()
                 time.sleep(WATCH_S)
@@ -243,14 +250,6 @@ class Stack:
             cwd=ROOT,
             stop_timeout_s=DRAIN_S + 5,
         )
-
-
-def _heartbeat(client: redis.Redis) -> Heartbeat | None:
-    try:
-        data = client.get(names.worker_key(environment.WORKER_ID))
-    except redis.RedisError:
-        return None
-    return codec.decode_heartbeat(data) if isinstance(data, bytes) else None
 
 
 def shown(path: Path) -> str:

@@ -18,6 +18,7 @@ from deploy.local.environment import (
     stack_publish,
     stack_withdraw,
     worker_environment,
+    worker_id,
 )
 from deploy.local.files import read_env, secret, write_env
 from deploy.local.lock import Lock
@@ -70,6 +71,17 @@ def test_another_model_takes_the_place_of_the_bundled_one(
     assert own.bundled_model is False
     assert served_model(own) == "other-model"
     assert worker_environment(own, _platform(own))["CYLLM_WORKER_MODEL_PATH"] == str(tmp_path / "other-model")
+
+
+@pytest.mark.parametrize(("given", "used"), [(None, "local-1"), ("", "local-1"), ("rack-7", "rack-7")])
+def test_the_launcher_listens_for_the_worker_under_the_name_that_the_worker_has(
+    local: LocalSettings, monkeypatch: pytest.MonkeyPatch, given: str | None, used: str
+) -> None:
+    if given is not None:
+        monkeypatch.setenv("CYLLM_WORKER_ID", given)
+    own = LocalSettings()
+    assert worker_id(own) == used
+    assert worker_environment(own, _platform(own))["CYLLM_WORKER_ID"] == used
 
 
 def test_a_command_joins_a_running_stack_and_keeps_what_is_set(local: LocalSettings) -> None:

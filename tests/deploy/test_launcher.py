@@ -244,6 +244,27 @@ def test_given_servers_are_used_and_none_is_embedded(
     assert launcher.end() == 0
 
 
+@pytest.mark.criterion("4.4")
+@pytest.mark.parametrize(
+    ("setting", "address"),
+    [
+        ("CYLLM_REDIS_URL", "redis://:hunter2@127.0.0.1:{port}/0"),
+        ("CYLLM_DATABASE_URL", "postgresql://someone:hunter2@127.0.0.1:{port}/name"),
+    ],
+)
+def test_a_given_server_that_is_down_is_said_by_its_setting_before_anything_is_started(
+    launcher: Launcher, setting: str, address: str
+) -> None:
+    launcher.environment[setting] = address.format(port=free_port())
+    launcher.start()
+    assert launcher.process.wait(timeout=30) == 1
+    assert f"{setting} names a server that can't be used" in launcher.output
+    assert "refused" in launcher.output
+    assert "Traceback" not in launcher.output
+    assert "hunter2" not in launcher.output
+    assert not (launcher.state / "postgres").exists()
+
+
 def test_a_second_signal_ends_everything_at_once(launcher: Launcher) -> None:
     launcher.up()
     family = launcher.family()
