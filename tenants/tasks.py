@@ -15,6 +15,7 @@ from django.utils import timezone
 
 from tenants.audit_purge import audit_purge
 from tenants.ledger.drain import consumers_prune, ledger_drain
+from tenants.ledger.presence import workers_forget
 from tenants.ledger.sweep import ledger_sweep
 
 logger = logging.getLogger("cyllm.ledger")
@@ -25,7 +26,8 @@ AWAY = (redis.RedisError, OperationalError, InterfaceError)
 
 @cache
 def _client(url: str) -> redis.Redis:
-    return redis.Redis.from_url(url)
+    # No command here waits on purpose: a Redis that is silent for so long is away.
+    return redis.Redis.from_url(url, socket_timeout=5.0, socket_connect_timeout=2.0)
 
 
 @shared_task(ignore_result=True)
@@ -49,6 +51,7 @@ def ledger_sweep_task() -> int:
     client = _client(settings.CYLLM.redis_url)
     try:
         consumers_prune(client)
+        workers_forget(client)
         return ledger_sweep(client, now=timezone.now())
     except AWAY as error:
         logger.warning("sweep put off to the next tick: %s", type(error).__name__)

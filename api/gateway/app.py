@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from api.gateway.admit import INFERENCE, MODELS_READ, require_scope
 from api.gateway.answer import Answer
 from api.gateway.asgi import ClientGone, Receive, Scope, Send
-from api.gateway.correlation import correlation_id
 from api.gateway.exchange import Exchange, begin
 from api.gateway.generate import Generation
 from api.gateway.health import LIVE, Health
@@ -19,6 +18,8 @@ from api.gateway.models import model_detail, model_list
 from api.openai.errors import ApiError, shown
 from api.openai.requests import check_chat_body, check_completion_body
 from inference_worker.protocol.messages import Operation
+from inference_worker.telemetry.correlation import correlation_id
+from inference_worker.telemetry.lines import trace_without_texts
 
 logger = logging.getLogger("cyllm.gateway")
 
@@ -29,23 +30,6 @@ MODEL = "/v1/models/{id}"
 ERROR_WRITE_TIMEOUT_S = 5.0  # for clients that have stopped reading
 LIVE_PATH = "/health/live"
 READY_PATH = "/health/ready"
-METHODS: Mapping[str, str] = {
-    CHAT: "POST",
-    COMPLETIONS: "POST",
-    MODELS: "GET",
-    MODEL: "GET",
-    LIVE_PATH: "GET",
-    READY_PATH: "GET",
-}
-
-Handler = Callable[[Exchange, Receive, Answer], Awaitable[None]]
-
-
-def route_of(path: str) -> str | None:
-    """The route of a path; model ids may contain slashes."""
-    if path in METHODS and path != MODEL:
-        return path
-    return MODEL if path.startswith(MODELS + "/") and len(path) > len(MODELS) + 1 else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +64,9 @@ class Gateway:
         except asyncio.CancelledError:
             exchange.failed(ApiError("gateway_stopping"))
             raise
-        except Exception:
-            logger.exception("request failed")
+        except Exception as error:
+            # Its text can quote the request.
+            logger.error("request failed", extra={"trace": trace_without_texts(error)})
             await self._refuse(exchange, answer, ApiError("internal_error"))
 
     async def _refuse(self, exchange: Exchange, answer: Answer, error: ApiError) -> None:
@@ -97,23 +82,16 @@ class Gateway:
         if route is None:
             raise ApiError("unknown_url", method=shown(exchange.method), path=shown(exchange.path))
         exchange.endpoint = route
-        if exchange.method != METHODS[route]:
+        method, handler = ROUTES[route]
+        if exchange.method != method:
             raise ApiError(
                 "method_not_allowed",
                 method=shown(exchange.method),
                 path=shown(exchange.path),
-                allowed=METHODS[route],
-                headers={"allow": METHODS[route]},
+                allowed=method,
+                headers={"allow": method},
             )
-        handlers: Mapping[str, Handler] = {
-            CHAT: self._chat,
-            COMPLETIONS: self._completions,
-            MODELS: self._models,
-            MODEL: self._model,
-            LIVE_PATH: self._live,
-            READY_PATH: self._ready,
-        }
-        await handlers[route](exchange, receive, answer)
+        await handler(self, exchange, receive, answer)
 
     async def _chat(self, exchange: Exchange, receive: Receive, answer: Answer) -> None:
         await self.generation.serve(exchange, receive, answer, Operation.CHAT_COMPLETIONS, check_chat_body)
@@ -144,3 +122,22 @@ class Gateway:
         report = await self.health.ready()
         headers = {} if report.ready else {"retry-after": "1"}
         await answer.json(report.body, 200 if report.ready else 503, headers)
+
+
+Handler = Callable[[Gateway, Exchange, Receive, Answer], Awaitable[None]]
+
+ROUTES: Mapping[str, tuple[str, Handler]] = {
+    CHAT: ("POST", Gateway._chat),
+    COMPLETIONS: ("POST", Gateway._completions),
+    MODELS: ("GET", Gateway._models),
+    MODEL: ("GET", Gateway._model),
+    LIVE_PATH: ("GET", Gateway._live),
+    READY_PATH: ("GET", Gateway._ready),
+}
+
+
+def route_of(path: str) -> str | None:
+    """The route of a path; model ids may contain slashes."""
+    if path in ROUTES and path != MODEL:
+        return path
+    return MODEL if path.startswith(MODELS + "/") and len(path) > len(MODELS) + 1 else None

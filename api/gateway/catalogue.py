@@ -41,6 +41,12 @@ def build(entries: Iterable[CatalogueEntry]) -> Catalogue:
     return Catalogue(listed, by_name)
 
 
+def context_length(entry: CatalogueEntry, workers: Iterable[Heartbeat]) -> int:
+    """The longest context of a model in tokens: the registry's word, else the workers'; 0 if nobody knows."""
+    reported = (worker.max_model_len for worker in workers if entry.name in worker.models)
+    return entry.max_model_len or max(reported, default=0)
+
+
 def visible(entry: CatalogueEntry, tenant_id: str) -> bool:
     """Whether a tenant may use a model."""
     return entry.public or tenant_id in entry.tenant_ids

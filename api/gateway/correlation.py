@@ -1,12 +1,11 @@
-"""The id that links log lines, records and messages of one request."""
+"""Ids of requests: ours, and those that clients bring."""
 
 from __future__ import annotations
 
 import re
 import uuid
-from contextvars import ContextVar
 
-correlation_id: ContextVar[str] = ContextVar("correlation_id", default="-")
+from inference_worker.telemetry.lines import masked
 
 _ACCEPTED = re.compile(r"[A-Za-z0-9._-]{1,128}", re.ASCII)
 
@@ -17,5 +16,8 @@ def new_request_id() -> str:
 
 
 def accepted_id(text: str | None) -> str | None:
-    """A client's own id, if it can't do harm in logs and headers; otherwise None."""
-    return text if text is not None and _ACCEPTED.fullmatch(text) else None
+    """A client's own id, if it can't do harm in logs, records and headers; otherwise None."""
+    if text is None or not _ACCEPTED.fullmatch(text):
+        return None
+    # A key in the wrong header would be stored, and logged, as an id.
+    return text if masked(text) == text else None

@@ -12,14 +12,37 @@ from api.gateway.correlation import accepted_id, new_request_id
 from api.openai.errors import ApiError
 from inference_worker.protocol.messages import Meter, Outcome, RequestEnded, RequestStarted
 
-MAX_ENDPOINT = 200
+UNKNOWN_ENDPOINT = "unknown"
 CLIENT_CLOSED = 499
 LOST_CODES = frozenset({"worker_lost", "events_lost"})
 
 
 @dataclass(slots=True)
+class Dispatch:
+    """The last attempt that may have reached a worker; ``attempt`` is 0 where none has.
+
+    ``relayed`` is the meter that came with its last event. ``pieces`` are the parts with text that the client
+    was given: each is a token or more, so their number is the least that the attempt can have made.
+    """
+
+    attempt: int = 0
+    worker_id: str | None = None
+    relayed: Meter | None = None
+    pieces: int = 0
+
+    def meter(self) -> Meter | None:
+        """What the gateway itself knows of the attempt's use."""
+        if self.relayed is None and self.pieces:
+            return Meter(completion_tokens=self.pieces)
+        return self.relayed
+
+
+@dataclass(slots=True)
 class Exchange:
-    """Filled in stage by stage. ``status`` is what the client was sent, 0 before that."""
+    """Filled in stage by stage. ``status`` is what the client was sent, 0 before that.
+
+    ``endpoint`` is a route, never a path as it came: people paste keys into addresses.
+    """
 
     method: str
     path: str
@@ -29,18 +52,16 @@ class Exchange:
     request_id: str = field(default_factory=new_request_id)
     started_at: float = field(default_factory=time.time)
     begun: float = field(default_factory=time.monotonic)
-    endpoint: str = ""
+    endpoint: str = UNKNOWN_ENDPOINT
     tenant_id: str | None = None
     tenant_slug: str | None = None
     key_id: str | None = None
     key_prefix: str | None = None
     model: str | None = None
     streamed: bool = False
-    attempt: int = 0
-    worker_id: str | None = None
+    dispatch: Dispatch = field(default_factory=Dispatch)
     status: int = 0
     first_token_s: float | None = None
-    relayed: Meter | None = None
     error_code: str | None = None
     outcome: Outcome = Outcome.FAILED
 
@@ -64,7 +85,7 @@ class Exchange:
             self.outcome = Outcome.CANCELLED
         elif error.code in LOST_CODES:
             self.outcome = Outcome.LOST
-        elif error.code == "internal_error" or (self.attempt and error.status >= 500):
+        elif error.code == "internal_error" or (self.dispatch.attempt and error.status >= 500):
             self.outcome = Outcome.FAILED
         else:
             self.outcome = Outcome.REFUSED
@@ -102,9 +123,9 @@ class Exchange:
             status=self.status,
             outcome=self.outcome,
             error_code=self.error_code,
-            attempt=self.attempt,
-            worker_id=self.worker_id,
-            relayed=self.relayed,
+            attempt=self.dispatch.attempt,
+            worker_id=self.dispatch.worker_id,
+            relayed=self.dispatch.meter(),
             started_at=self.started_at,
             duration_s=self.elapsed_s(),
             first_token_s=self.first_token_s,
@@ -120,15 +141,10 @@ def begin(scope: Scope, trusted_proxies: int) -> Exchange:
         client_ip="",
         correlation_id="",
     )
-    exchange.endpoint = _printable(exchange.path)
     exchange.correlation_id = accepted_id(exchange.header(b"x-request-id")) or exchange.request_id
     peer = scope.get("client")
     exchange.client_ip = _client_ip(peer[0] if peer else "", exchange, trusted_proxies)
     return exchange
-
-
-def _printable(path: str) -> str:
-    return "".join(char for char in path if char.isprintable())[:MAX_ENDPOINT]
 
 
 def _client_ip(peer: str, exchange: Exchange, trusted_proxies: int) -> str:

@@ -55,23 +55,28 @@ class FreshCache(Generic[K, V]):
         self._generation += 1
         self._entries.clear()
 
-    async def keep_warm(self, load_many: Callable[[Sequence[K]], Awaitable[Mapping[K, V]]]) -> None:
-        """Until cancelled, read again what was used lately, before it is too old and all in one read.
+    @property
+    def warming_s(self) -> float:
+        """How often ``warm`` has to be called for nothing in use to age out."""
+        return self._max_age_s / 2
+
+    async def warm(self, load_many: Callable[[Sequence[K]], Awaitable[Mapping[K, V]]]) -> None:
+        """Read again what was used lately, before it is too old and all in one read.
 
         So a request of a caller in steady use waits for no read. Entries are no older for it, and faults
         leave them to age.
         """
-        while True:
-            await asyncio.sleep(self._max_age_s / 2)
-            if keys := self._used_lately():
-                generation, asked_at = self._generation, time.monotonic()
-                try:
-                    values = await load_many(keys)
-                except ApiError:
-                    continue
-                if generation == self._generation:
-                    for key, value in values.items():
-                        self._keep(key, value, asked_at + self._max_age_s)
+        keys = self._used_lately()
+        if not keys:
+            return
+        generation, asked_at = self._generation, time.monotonic()
+        try:
+            values = await load_many(keys)
+        except ApiError:
+            return
+        if generation == self._generation:
+            for key, value in values.items():
+                self._keep(key, value, asked_at + self._max_age_s)
 
     def _used_lately(self) -> list[K]:
         since = time.monotonic() - WARM_S

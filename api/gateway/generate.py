@@ -10,7 +10,7 @@ from typing import Any
 from api.gateway.admit import INFERENCE, Places, require_scope, tenant_salt
 from api.gateway.answer import Answer
 from api.gateway.asgi import ClientGone, Receive
-from api.gateway.catalogue import ReadCatalogue
+from api.gateway.catalogue import ReadCatalogue, context_length
 from api.gateway.exchange import Exchange
 from api.gateway.identify import FindPrincipal, identify
 from api.gateway.limits import Limits
@@ -25,7 +25,6 @@ from inference_worker.protocol.messages import Operation
 from inference_worker.registry.selectors import CatalogueEntry
 
 STUCK_CLIENT_GRACE_S = 1.0
-DEFAULT_MODEL_LEN = 4096  # for routing only, where neither registry nor worker knows better
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +85,7 @@ class Generation:
             streamed=checked.streamed,
             body=checked.engine_body(model=entry.name, cache_salt=salt),
             budget_s=self.limits.total_timeout_s,
-            cost_tokens=checked.cost_tokens(body_bytes, entry.max_model_len or DEFAULT_MODEL_LEN),
+            cost_tokens=checked.cost_tokens(body_bytes, context_length(entry, self.client.workers())),
         )
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import gc
 import logging
 import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 
 from api.gateway import catalogue
 from api.gateway.admit import Places
@@ -19,6 +19,7 @@ from api.gateway.fresh import FreshCache
 from api.gateway.generate import Generation
 from api.gateway.health import Health
 from api.gateway.limits import Limits
+from api.gateway.repeated import Repeated
 from api.gateway.settle import Ledger
 from inference_worker.client.interface import EngineClient
 from inference_worker.client.relay import RelayClient
@@ -73,8 +74,12 @@ async def gateway_process(
             relay = client = RelayClient(redis_url, gateway_id)
             stack.push_async_callback(relay.stop)
             await relay.start()
-        for work in (keys.keep_warm(find_many), models.keep_warm(read_models_again)):
-            stack.callback(asyncio.create_task(work).cancel)
+        for warming in (
+            Repeated("keys-warm", partial(keys.warm, find_many), keys.warming_s),
+            Repeated("models-warm", partial(models.warm, read_models_again), models.warming_s),
+        ):
+            warming.start()
+            stack.push_async_callback(warming.stop)
         # What is here now stays: the collector need not go through it again and again under load.
         gc.collect()
         gc.freeze()

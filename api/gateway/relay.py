@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
+import re
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -10,7 +12,7 @@ from dataclasses import replace
 from api.gateway.answer import Answer
 from api.gateway.deadlines import Deadlines
 from api.gateway.engine_errors import error_of, may_move
-from api.gateway.exchange import Exchange
+from api.gateway.exchange import Dispatch, Exchange
 from api.gateway.limits import Limits
 from api.openai.errors import ApiError
 from inference_worker.client.interface import (
@@ -27,6 +29,8 @@ from inference_worker.protocol.messages import Accepted, Delta, Failed, Finished
 logger = logging.getLogger("cyllm.gateway.relay")
 
 NO_WORKER_RETRY_S = 5
+# Quotes inside a JSON string are escaped: what a model writes can't look like this.
+_TEXT = re.compile(rb'"(?:content|text|reasoning|reasoning_content|arguments|name)": ?"[^"]')
 
 
 async def relay(client: EngineClient, call: Call, answer: Answer, exchange: Exchange, limits: Limits) -> None:
@@ -34,10 +38,9 @@ async def relay(client: EngineClient, call: Call, answer: Answer, exchange: Exch
     deadlines = Deadlines(limits, exchange.begun, streamed=call.streamed)
     excluded: list[str] = []
     failure: ApiError | None = None
-    for attempt in range(1, limits.submit_attempts + 1):
-        stream = await _submit(client, call, deadlines, attempt, excluded, failure)
-        exchange.attempt, exchange.worker_id = attempt, stream.worker_id
+    for attempt in itertools.count(1):
         submitted_at = time.monotonic()
+        stream = await _submit(client, call, exchange, deadlines, attempt, excluded, failure)
         try:
             ended = await _follow(stream, answer, exchange, deadlines)
         finally:
@@ -46,18 +49,17 @@ async def relay(client: EngineClient, call: Call, answer: Answer, exchange: Exch
             await _finish(ended, answer, streamed=call.streamed)
             return
         failure = error_of(ended, call.operation, time.monotonic() - submitted_at)
-        if answer.has_data or not may_move(ended):
-            break
+        if answer.has_data or not may_move(ended) or attempt >= limits.submit_attempts:
+            raise failure
         logger.warning("attempt %d on %s ended: %s", attempt, stream.worker_id, failure.code)
         excluded.append(stream.worker_id)
         deadlines.attempted_again()
-    assert failure is not None  # noqa: S101 - an invariant: there is at least one attempt
-    raise failure
 
 
 async def _submit(
     client: EngineClient,
     call: Call,
+    exchange: Exchange,
     deadlines: Deadlines,
     attempt: int,
     excluded: Sequence[str],
@@ -65,14 +67,19 @@ async def _submit(
 ) -> Stream:
     """Raises ApiError; where no other worker is left, the error of the one that failed."""
     timed = replace(call, budget_s=deadlines.remaining_s())
+    # Noted before: a worker may have it, and count it, where the way back to us is cut off at this moment.
+    before, exchange.dispatch = exchange.dispatch, Dispatch(attempt)
     try:
-        return await client.submit(timed, attempt=attempt, excluded=excluded)
+        stream = await client.submit(timed, attempt=attempt, excluded=excluded)
     except NoWorkerError:
+        exchange.dispatch = before
         if failure is not None:
             raise failure from None
         raise ApiError("no_worker_available", headers={"retry-after": str(NO_WORKER_RETRY_S)}) from None
     except TransportError:
         raise ApiError("redis_unavailable") from None
+    exchange.dispatch.worker_id = stream.worker_id
+    return stream
 
 
 async def _follow(
@@ -98,8 +105,9 @@ async def _follow(
                 exchange.first_token_s = now - exchange.begun
             deadlines.token(now)
             await answer.data(pieces[0] if len(pieces) == 1 else b"".join(pieces))
+            exchange.dispatch.pieces += sum(map(_has_text, pieces))
         if last is not None:
-            exchange.relayed = None if isinstance(last, Lost) else last.meter
+            exchange.dispatch.relayed = None if isinstance(last, Lost) else last.meter
             return last
 
 
@@ -115,6 +123,11 @@ def _sorted_out(
         else:
             return pieces, event
     return pieces, None
+
+
+def _has_text(piece: bytes) -> bool:
+    """Whether a piece holds something generated: not only a role, an end, a usage count."""
+    return _TEXT.search(piece) is not None
 
 
 async def _finish(ended: Finished, answer: Answer, *, streamed: bool) -> None:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
-import time
 
 import hiredis
 
 from api.gateway.exchange import Exchange
+from api.gateway.repeated import Repeated
 from api.openai.errors import ApiError
 from inference_worker.protocol import names
 from inference_worker.transport.facts import FactWriter
@@ -18,6 +17,7 @@ from inference_worker.transport.link import LinkDown
 logger = logging.getLogger("cyllm.request")
 
 PRESENCE_INTERVAL_S = 1.0
+COMMAND_TIMEOUT_S = 1.0
 WRITE_TIMEOUT_S = 2.0
 
 
@@ -27,7 +27,7 @@ class Ledger:
     def __init__(self, redis_url: str, gateway_id: str) -> None:
         self.gateway_id = gateway_id
         self._facts = FactWriter(redis_url)
-        self._presence: asyncio.Task[None] | None = None
+        self._presence = Repeated("gateway-presence", self._show_presence, PRESENCE_INTERVAL_S)
 
     @property
     def backlog(self) -> int:
@@ -37,16 +37,13 @@ class Ledger:
     async def start(self) -> None:
         """Connect in the background and begin to give signs of life."""
         await self._facts.start()
-        self._presence = asyncio.create_task(self._stay_present(), name="gateway-presence")
+        self._presence.start()
 
     async def stop(self) -> None:
         """Write what is held back, sign off and close."""
-        if self._presence is not None:
-            self._presence.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._presence
+        await self._presence.stop()
         if not self._facts.backlog:
-            await self._command("ZREM", names.GATEWAY_INDEX, self.gateway_id)
+            await self._command("DEL", names.gateway_key(self.gateway_id))
         await self._facts.stop()
 
     async def started(self, exchange: Exchange) -> None:
@@ -70,7 +67,7 @@ class Ledger:
             exchange.tenant_slug or "-",
             exchange.key_prefix or "-",
             exchange.model or "-",
-            exchange.attempt,
+            exchange.dispatch.attempt,
             exchange.elapsed_s(),
         )
 
@@ -78,14 +75,13 @@ class Ledger:
         """Whether Redis does, for health checks."""
         return await self._command("PING")
 
-    async def _stay_present(self) -> None:
-        while True:
-            await self._command("ZADD", names.GATEWAY_INDEX, time.time(), self.gateway_id)
-            await asyncio.sleep(PRESENCE_INTERVAL_S)
+    async def _show_presence(self) -> None:
+        expiry_ms = int(names.GATEWAY_EXPIRY_S * 1000)
+        await self._command("SET", names.gateway_key(self.gateway_id), "1", "PX", expiry_ms)
 
-    async def _command(self, *command: str | float) -> bool:
+    async def _command(self, *command: str | int) -> bool:
         try:
-            async with asyncio.timeout(PRESENCE_INTERVAL_S):
+            async with asyncio.timeout(COMMAND_TIMEOUT_S):
                 await self._facts.call(*command)
         except (LinkDown, TimeoutError, hiredis.ReplyError):
             return False

@@ -218,7 +218,8 @@ class RequestEnded(_Message, frozen=True, kw_only=True, tag="ended"):
     """A gateway is done with a request, admitted or not. Never holds content or secrets.
 
     ``attempt`` is the last attempt dispatched, 0 if none was. ``relayed`` is the meter that came back
-    with the last event, if one did; it stands in where the worker died before writing its own fact.
+    with the last event; where none came, a lower bound: the pieces of text that the client was given. It
+    stands in where the worker died before writing its own fact.
     """
 
     request_id: str

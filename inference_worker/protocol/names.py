@@ -9,12 +9,13 @@ FACTS_FIELD = b"fact"
 FACTS_GROUP = "ledger"
 
 WORKER_INDEX = "cyllm:workers"  # sorted set: worker id -> Unix time of the last heartbeat
-GATEWAY_INDEX = "cyllm:gateways"  # sorted set: gateway id -> Unix time of the last sign of life
+GATEWAYS_MISSING = "cyllm:gateways:missing"  # hash: gateway id -> Redis's time when it was first missed
 
 CHANGES_CHANNEL = "cyllm:changes"  # pub/sub: "key <prefix>", "tenant <uuid>", "models"
 
 HEARTBEAT_INTERVAL_S = 0.5
 HEARTBEAT_EXPIRY_S = 5.0
+GATEWAY_EXPIRY_S = 5.0
 
 
 def worker_channel(worker_id: str, boot: str) -> str:
@@ -30,3 +31,8 @@ def gateway_channel(gateway_id: str) -> str:
 def worker_key(worker_id: str) -> str:
     """The expiring key that holds a worker's heartbeat."""
     return f"cyllm:worker:{worker_id}"
+
+
+def gateway_key(gateway_id: str) -> str:
+    """The expiring key by which a gateway process shows that it lives."""
+    return f"cyllm:gateway:{gateway_id}"

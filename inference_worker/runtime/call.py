@@ -21,6 +21,7 @@ from inference_worker.protocol.messages import (
 from inference_worker.runtime.engine import Engine, Message
 from inference_worker.runtime.meter import CallMeter, current_meter
 from inference_worker.runtime.sink import TextSink, current_sink, is_plain
+from inference_worker.telemetry.correlation import correlation_id
 
 logger = logging.getLogger("cyllm.worker.call")
 
@@ -64,6 +65,7 @@ class EngineCall:
     async def run(self) -> None:
         """Run to the end, whatever it is; the last event is Finished or Failed."""
         self._task = asyncio.current_task()
+        correlation_id.set(self.submit.correlation_id)
         current_meter.set(self.meter)
         current_sink.set(self._sink)
         detail = ""

@@ -86,7 +86,7 @@ def usage_columns(known: Known) -> dict[str, object]:
         "queue_s": charge.meter.queue_s,
         "first_token_s": known.first_token_s,
         "engine_first_token_s": charge.meter.first_token_s,
-        "engine_total_s": charge.meter.total_s if charge.attempt else None,
+        "engine_total_s": (charge.meter.total_s or None) if charge.attempt else None,
         "total_s": known.duration_s,
         "attempts": {str(n): msgspec.to_builtins(known.counted[n]) for n in sorted(known.counted)},
         "started_at": _started_at(known),

@@ -125,10 +125,16 @@ class ScriptedClient:
         self.unreachable = False
         self.serves: tuple[str, ...] = ("tiny",)
         self.state = WorkerState.READY
+        self.max_model_len = 4096
+        self.submit_s = 0.0
+        self.broken: Exception | None = None
 
     async def submit(self, call: Call, *, attempt: int, excluded: Sequence[str] = ()) -> ScriptedStream:
         self.calls.append(call)
         self.excluded.append(tuple(excluded))
+        await asyncio.sleep(self.submit_s)
+        if self.broken is not None:
+            raise self.broken
         if self.unreachable:
             raise TransportError("Redis can't be reached")
         if not self.scripts:
@@ -145,7 +151,7 @@ class ScriptedClient:
             channel="c",
             state=self.state,
             models=self.serves,
-            max_model_len=4096,
+            max_model_len=self.max_model_len,
             running=0,
             waiting=0,
             stage="",

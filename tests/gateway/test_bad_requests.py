@@ -144,7 +144,6 @@ async def test_wrong_urls_methods_and_media_types_have_their_codes(
         assert reply.headers["allow"] in reply.error["message"]
 
 
-@pytest.mark.criterion("1.5")
 async def test_unknown_and_invisible_models_are_one_and_the_same_error(gateway: Gateway, keys: Keys) -> None:
     unknown = await chat(gateway, keys.globex, model="org/nothing")
     invisible = await chat(gateway, keys.globex, model="org/private")

@@ -18,7 +18,6 @@ def detail(message: str, param: str | None = None) -> str:
     return json.dumps({"error": {"message": message, "type": "BadRequestError", "param": param, "code": 400}})
 
 
-@pytest.mark.criterion("1.7")
 @pytest.mark.parametrize(
     ("message", "param", "code", "shown_param", "parts"),
     [
@@ -91,7 +90,6 @@ def test_a_refusal_without_words_is_still_a_400(text: str) -> None:
     assert error_of(failed(FailureKind.REQUEST, 400, text), CHAT, 1.0).code == "invalid_request"
 
 
-@pytest.mark.criterion("4.6")
 def test_silence_of_a_remote_engine_is_the_upstream_stage() -> None:
     body = json.dumps({"error": {"message": "x", "limit_s": 120}})
     error = error_of(failed(FailureKind.UPSTREAM, 504, body), CHAT, 121.3)

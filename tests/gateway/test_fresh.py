@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 
 import pytest
 
 from api.gateway.fresh import FreshCache
+from api.gateway.repeated import Repeated
 from api.openai.errors import ApiError
 
 
@@ -37,7 +39,6 @@ async def test_a_value_is_read_once_until_it_is_too_old() -> None:
     assert await cache.get("a") == "a:new"
 
 
-@pytest.mark.criterion("6.1")
 async def test_a_read_that_a_change_overtook_is_not_kept_nor_used() -> None:
     source = Source()
     cache = FreshCache(source.load, max_age_s=10)
@@ -100,7 +101,8 @@ async def test_what_is_in_use_is_read_again_before_it_is_too_old_and_nobody_wait
         return {key: f"{key}:{source.value}" for key in keys}
 
     cache = FreshCache(source.load, max_age_s=0.2)
-    warm = asyncio.create_task(cache.keep_warm(load_many))
+    warm = Repeated("warm", partial(cache.warm, load_many), cache.warming_s)
+    warm.start()
     for key in ("a", "b", "a", "b"):
         await cache.get(key)
     source.value = "new"
@@ -108,7 +110,7 @@ async def test_what_is_in_use_is_read_again_before_it_is_too_old_and_nobody_wait
     assert [await cache.get("a"), await cache.get("b")] == ["a:new", "b:new"]
     assert source.reads == 2, "the two first reads and no other"
     assert all(sorted(keys) == ["a", "b"] for keys in many)
-    warm.cancel()
+    await warm.stop()
 
 
 async def test_keeping_warm_never_serves_what_the_source_can_no_longer_tell() -> None:
@@ -118,11 +120,34 @@ async def test_keeping_warm_never_serves_what_the_source_can_no_longer_tell() ->
         raise ApiError("database_unavailable")
 
     cache = FreshCache(source.load, max_age_s=0.1)
-    warm = asyncio.create_task(cache.keep_warm(load_many))
+    warm = Repeated("warm", partial(cache.warm, load_many), cache.warming_s)
+    warm.start()
     await cache.get("a")
     await cache.get("a")
     source.value = "new"
     await asyncio.sleep(0.15)
     assert await cache.get("a") == "a:new"
-    assert not warm.done()
-    warm.cancel()
+    await warm.stop()
+
+
+async def test_repeated_work_goes_on_after_a_fault_and_ends_when_told(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    turns = 0
+
+    async def turn() -> None:
+        nonlocal turns
+        turns += 1
+        if turns == 1:
+            raise KeyError("unexpected")
+
+    work = Repeated("the work", turn, 0.001)
+    work.start()
+    async with asyncio.timeout(5):
+        while turns < 3:
+            await asyncio.sleep(0.001)
+    await work.stop()
+    ended_at = turns
+    await asyncio.sleep(0.01)
+    assert turns == ended_at
+    assert [entry.getMessage() for entry in caplog.records] == ["the work failed; it is tried again"]

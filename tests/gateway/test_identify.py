@@ -54,7 +54,6 @@ async def test_the_scheme_is_read_in_any_case(gateway: Gateway, keys: Keys) -> N
     assert reply.status == 200
 
 
-@pytest.mark.criterion("6.4")
 async def test_a_refused_key_leaves_a_record_without_the_secret(
     gateway: Gateway, keys: Keys, ended: Callable[[], Any], redis_client: redis.Redis
 ) -> None:

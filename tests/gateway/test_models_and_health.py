@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 
-import pytest
-
 from api.gateway.app import Gateway
 from inference_worker.protocol.messages import WorkerState
 from tests.gateway.conftest import Keys
@@ -13,7 +11,6 @@ from tests.gateway.driver import call
 from tests.gateway.scripted import ScriptedClient
 
 
-@pytest.mark.criterion("1.10")
 async def test_a_model_is_listed_for_those_who_may_use_it_while_a_worker_serves_it(
     gateway: Gateway, keys: Keys, client: ScriptedClient
 ) -> None:
@@ -32,7 +29,6 @@ async def test_a_model_is_listed_for_those_who_may_use_it_while_a_worker_serves_
     assert await listed(keys.acme) == []
 
 
-@pytest.mark.criterion("1.10")
 async def test_one_model_is_found_by_name_with_slashes_and_by_alias(
     gateway: Gateway, keys: Keys, client: ScriptedClient
 ) -> None:
@@ -49,7 +45,6 @@ async def test_one_model_is_found_by_name_with_slashes_and_by_alias(
     assert unserved.status == 404
 
 
-@pytest.mark.criterion("4.5")
 async def test_a_model_registered_now_is_known_at_once(gateway: Gateway, keys: Keys) -> None:
     from inference_worker.registry.services import model_register
     from tests.gateway.threads import in_thread
@@ -61,7 +56,6 @@ async def test_a_model_registered_now_is_known_at_once(gateway: Gateway, keys: K
     assert (await call(gateway, "GET", "/v1/models/late", key=keys.acme)).status == 200
 
 
-@pytest.mark.criterion("4.3")
 async def test_ready_needs_every_component_and_names_the_one_that_is_down(
     gateway: Gateway, client: ScriptedClient
 ) -> None:

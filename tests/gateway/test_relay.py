@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable
 from typing import Any
@@ -9,10 +10,12 @@ from typing import Any
 import pytest
 
 from api.gateway.app import Gateway
-from inference_worker.protocol.messages import FailureKind, Operation, Outcome
+from inference_worker.protocol.messages import FailureKind, Meter, Operation, Outcome
+from inference_worker.telemetry.lines import TextFormatter
 from tests.gateway.conftest import Keys
-from tests.gateway.driver import Reply, call, chat
+from tests.gateway.driver import CHAT, Reply, call, chat, visit
 from tests.gateway.scripted import (
+    HANG,
     METER,
     ScriptedClient,
     accepted,
@@ -50,7 +53,6 @@ async def test_a_whole_answer_is_passed_on_unchanged(
     assert (record.relayed, record.tenant_id) == (METER, keys.acme_id)
 
 
-@pytest.mark.criterion("1.3")
 async def test_events_that_arrive_together_are_one_chunk_and_end_with_done(
     gateway: Gateway, keys: Keys, client: ScriptedClient, ended: Callable[[], Any]
 ) -> None:
@@ -66,7 +68,6 @@ async def test_events_that_arrive_together_are_one_chunk_and_end_with_done(
     assert 0 < record.first_token_s <= record.duration_s
 
 
-@pytest.mark.criterion("1.3")
 async def test_the_engines_own_done_is_not_repeated(
     gateway: Gateway, keys: Keys, client: ScriptedClient
 ) -> None:
@@ -76,7 +77,6 @@ async def test_the_engines_own_done_is_not_repeated(
     assert events_of(reply).count("[DONE]") == 1
 
 
-@pytest.mark.criterion("3.2")
 async def test_tenants_have_different_cache_salts_and_a_tenant_always_the_same(
     gateway: Gateway, keys: Keys, client: ScriptedClient
 ) -> None:
@@ -211,7 +211,6 @@ async def test_completions_take_the_same_way(gateway: Gateway, keys: Keys, clien
     assert json.loads(client.calls[0].body)["prompt"] == [[1, 2], [3]]
 
 
-@pytest.mark.criterion("4.7")
 async def test_a_request_id_goes_in_and_out_and_a_harmful_one_is_replaced(
     gateway: Gateway, keys: Keys, client: ScriptedClient, ended: Callable[[], Any]
 ) -> None:
@@ -238,3 +237,98 @@ async def test_a_stream_that_only_ends_is_well_formed(
     client.scripts = [[accepted(), finished()]]
     reply = await chat(gateway, keys.acme, stream=True)
     assert (reply.status, reply.body, reply.complete) == (200, b"data: [DONE]\n\n", True)
+
+
+async def test_text_that_was_relayed_is_counted_where_no_worker_counts_it(
+    gateway: Gateway, keys: Keys, client: ScriptedClient, ended: Callable[[], Any]
+) -> None:
+    role, quoted = delta(""), delta('"content": "x" \\')
+    client.scripts = [[accepted(), role, [delta("a"), quoted], delta("b"), done(), lost()]]
+    await chat(gateway, keys.acme, stream=True)
+    record = await ended()
+    assert (record.attempt, record.relayed) == (1, Meter(completion_tokens=3))
+
+
+async def test_the_meter_of_a_failed_attempt_is_not_that_of_the_next(
+    gateway: Gateway, keys: Keys, client: ScriptedClient, ended: Callable[[], Any]
+) -> None:
+    client.scripts = [[failed(FailureKind.REFUSED)], [accepted(), HANG]]
+    reply = await chat(gateway, keys.acme, stream=True)
+    assert reply.status == 200
+    assert '"first_token_timeout"' in reply.body.decode()
+    record = await ended()
+    assert (record.attempt, record.worker_id, record.relayed) == (2, "worker-2", None)
+
+
+async def test_an_attempt_is_noted_before_it_is_sent_because_a_worker_may_count_it(
+    gateway: Gateway, keys: Keys, client: ScriptedClient, ended: Callable[[], Any]
+) -> None:
+    client.unreachable = True
+    await chat(gateway, keys.acme)
+    assert (await ended()).attempt == 1
+
+
+async def test_a_client_that_leaves_during_the_sending_leaves_the_attempt_noted(
+    gateway: Gateway, keys: Keys, client: ScriptedClient, ended: Callable[[], Any]
+) -> None:
+    client.submit_s = 10.0
+    begun = visit(gateway, "POST", "/v1/chat/completions", key=keys.acme, body=CHAT)
+    async with asyncio.timeout(5):
+        while not client.calls:
+            await asyncio.sleep(0.01)
+    begun.leave()
+    await begun.task
+    record = await ended()
+    assert (record.outcome, record.attempt, record.worker_id) == (Outcome.CANCELLED, 1, None)
+
+
+async def test_without_a_worker_the_record_keeps_the_attempt_that_was_made(
+    gateway: Gateway, keys: Keys, client: ScriptedClient, ended: Callable[[], Any]
+) -> None:
+    client.scripts = [[lost()]]
+    await chat(gateway, keys.acme)
+    record = await ended()
+    assert (record.attempt, record.worker_id, record.outcome) == (1, "worker-1", Outcome.LOST)
+
+
+async def test_a_request_that_no_worker_could_take_was_not_attempted(
+    gateway: Gateway, keys: Keys, client: ScriptedClient, ended: Callable[[], Any]
+) -> None:
+    await chat(gateway, keys.acme)
+    record = await ended()
+    assert (record.attempt, record.worker_id, record.outcome) == (0, None, Outcome.REFUSED)
+
+
+async def test_the_length_that_workers_report_bounds_the_cost_where_the_registry_has_none(
+    gateway: Gateway, keys: Keys, client: ScriptedClient
+) -> None:
+    client.max_model_len = 777
+    client.scripts = [[finished(ANSWER)], [finished(ANSWER)]]
+    await chat(gateway, keys.acme)
+    await chat(gateway, keys.acme, max_tokens=5)
+    assert client.calls[0].cost_tokens == 777
+    assert 5 < client.calls[1].cost_tokens < 100
+
+
+async def test_a_key_pasted_into_an_address_or_an_id_is_stored_nowhere(
+    gateway: Gateway, keys: Keys, ended: Callable[[], Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", logger="cyllm")
+    reply = await call(gateway, "GET", f"/v1/{keys.acme}", headers={"x-request-id": keys.acme})
+    assert reply.status == 404
+    record = await ended()
+    assert (record.endpoint, record.correlation_id) == ("unknown", record.request_id)
+    assert keys.acme not in repr(record) + caplog.text + str(reply.headers)
+
+
+async def test_what_an_unexpected_error_says_is_not_logged(
+    gateway: Gateway, keys: Keys, client: ScriptedClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    client.broken = ValueError("the prompt was: canary-7")
+    reply = await chat(gateway, keys.acme)
+    assert (reply.status, reply.error["code"]) == (500, "internal_error")
+    (found,) = [entry for entry in caplog.records if entry.getMessage() == "request failed"]
+    line = TextFormatter().format(found)
+    assert "builtins.ValueError" in line
+    assert "scripted.py" in line
+    assert "canary-7" not in line + reply.body.decode()

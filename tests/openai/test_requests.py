@@ -82,7 +82,6 @@ def test_null_is_the_default_for_every_optional_parameter() -> None:
     check_completion_body({"model": "m", "prompt": "x", **dict.fromkeys([*names, "suffix"])})
 
 
-@pytest.mark.criterion("1.9")
 def test_answers_can_be_sent_back_as_history() -> None:
     answer = {
         "role": "assistant",
@@ -102,7 +101,6 @@ def test_answers_can_be_sent_back_as_history() -> None:
     assert sent({**CHAT, "messages": [USER, empty]})["messages"][1]["content"] == ""
 
 
-@pytest.mark.criterion("1.9")
 @pytest.mark.parametrize(
     "message",
     [
@@ -145,7 +143,6 @@ def test_an_echo_without_generation_is_a_request() -> None:
     assert checked.completion_limit == 0
 
 
-@pytest.mark.criterion("6.6")
 @pytest.mark.parametrize("key", ["chat_template", "tokenize", "messages", "tools", "__class__", "a b", "_x"])
 def test_template_variables_can_not_replace_the_renderers_own(key: str) -> None:
     with pytest.raises(ApiError, match="unsupported_parameter") as caught:

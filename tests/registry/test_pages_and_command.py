@@ -33,7 +33,6 @@ def answer(*words: str) -> Any:
     return json.loads(run(*words, "--json"))
 
 
-@pytest.mark.criterion("4.9")
 def test_a_model_is_added_changed_listed_and_removed(cast: Cast) -> None:
     made = answer("models", "add", "org/m", "--source", "/m", "--max-model-len", "512", "--alias", "a", "b")
     assert (made["name"], made["aliases"], made["max_model_len"]) == ("org/m", ["a", "b"], 512)
@@ -51,7 +50,6 @@ def test_a_model_is_added_changed_listed_and_removed(cast: Cast) -> None:
     )
 
 
-@pytest.mark.criterion("4.9")
 def test_a_fault_is_named_and_nothing_half_done() -> None:
     run("models", "add", "smollm2")
     for words, fault in [
@@ -75,7 +73,6 @@ def admin(cast: Cast) -> Client:
     return client
 
 
-@pytest.mark.criterion("6.10")
 def test_models_are_made_changed_and_removed_in_the_admin(admin: Client, cast: Cast) -> None:
     tenant_id = cast.acme.id
     form = {

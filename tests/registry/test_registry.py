@@ -24,7 +24,6 @@ pytestmark = pytest.mark.django_db
 TENANT, OTHER = uuid.uuid4(), uuid.uuid4()
 
 
-@pytest.mark.criterion("1.5")
 def test_the_catalogue_has_what_gateways_need_in_one_query(
     django_assert_num_queries: Callable[[int], AbstractContextManager[object]],
 ) -> None:
@@ -41,7 +40,6 @@ def test_the_catalogue_has_what_gateways_need_in_one_query(
     assert (private.public, private.tenant_ids) == (False, frozenset({str(TENANT), str(OTHER)}))
 
 
-@pytest.mark.criterion("6.10")
 def test_registering_again_changes_only_what_differs() -> None:
     services.model_register(name="m", actor="t", source="/models/m")
     services.model_register(name="m", actor="t", source="/models/m")
@@ -63,7 +61,6 @@ def test_a_bad_name_is_refused(name: str) -> None:
     assert not ModelAlias.objects.exists()
 
 
-@pytest.mark.criterion("1.5")
 def test_names_and_aliases_share_one_space() -> None:
     services.model_register(name="a", actor="t")
     services.model_register(name="b", actor="t")
@@ -126,7 +123,6 @@ def test_without_an_audit_trail_nothing_can_be_changed() -> None:
     assert not ServedModel.objects.exists()
 
 
-@pytest.mark.criterion("4.5")
 @pytest.mark.django_db(transaction=True)
 def test_changes_are_pushed_on_commit(redis_client: Any) -> None:
     with redis_client.pubsub(ignore_subscribe_messages=True) as listener:

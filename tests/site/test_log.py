@@ -7,8 +7,9 @@ import logging
 
 import pytest
 
-from api.gateway.correlation import correlation_id
-from cyllm_site.log import JsonFormatter, TextFormatter, logging_settings
+from cyllm_site.log import logging_settings
+from inference_worker.telemetry.correlation import correlation_id
+from inference_worker.telemetry.lines import JsonFormatter, TextFormatter, masked, trace_without_texts
 
 KEY = "sk-cy-abcdefghijkl-" + "x" * 43
 
@@ -18,7 +19,6 @@ def record(message: str, *arguments: object, error: BaseException | None = None)
     return logging.LogRecord("cyllm.test", logging.INFO, "f.py", 1, message, arguments, info)
 
 
-@pytest.mark.criterion("6.7")
 @pytest.mark.parametrize("formatter", [TextFormatter(), JsonFormatter()])
 def test_keys_tokens_and_passwords_are_masked_in_exceptions_too(formatter: logging.Formatter) -> None:
     try:
@@ -33,7 +33,6 @@ def test_keys_tokens_and_passwords_are_masked_in_exceptions_too(formatter: loggi
     assert text.count("[masked]") == 3
 
 
-@pytest.mark.criterion("4.7")
 def test_both_forms_have_the_correlation_id() -> None:
     token = correlation_id.set("req_1")
     try:
@@ -51,14 +50,61 @@ def test_both_forms_have_the_correlation_id() -> None:
     }
 
 
-@pytest.mark.criterion("6.6")
 @pytest.mark.parametrize("formatter", [TextFormatter(), JsonFormatter()])
 def test_a_message_can_not_pass_for_a_second_line(formatter: logging.Formatter) -> None:
     assert "\n" not in formatter.format(record("a\nINFO forged\r\n"))
 
 
-@pytest.mark.criterion("4.10")
 def test_levels_are_per_logger() -> None:
     loggers = logging_settings("DEBUG", "json")["loggers"]
     assert loggers["cyllm"]["level"] == "DEBUG"
     assert loggers["celery.beat"]["level"] == "WARNING"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("redis://u:se/cr@et@host:1/0 and x", "redis://[masked]@host:1/0 and x"),
+        ("http://token-only@host/v1", "http://[masked]@host/v1"),
+        ("http://host:80/v1/models", "http://host:80/v1/models"),
+        ("host=h password=hunter2 dbname=d", "host=h password=[masked] dbname=d"),
+        ("sk-proj-0123456789abcdef0123", "[masked]"),
+        ("the task-0123456789abcdef0123 ends", "the task-0123456789abcdef0123 ends"),
+        ("Authorization: Basic dXNlcjpwdw==", "Authorization: [masked]"),
+    ],
+)
+def test_what_is_secret_is_masked_and_the_rest_is_not(text: str, shown: str) -> None:
+    assert masked(text) == shown
+
+
+def test_the_text_of_an_exception_can_not_pass_for_a_log_line() -> None:
+    try:
+        raise ValueError("a\n2026-01-01T00:00:00 INFO forged")
+    except ValueError as error:
+        first, *rest = TextFormatter().format(record("failed", error=error)).splitlines()
+    assert first.endswith("failed")
+    assert any("forged" in line for line in rest)
+    assert all(line.startswith("  ") for line in rest)
+
+
+def test_a_trace_without_texts_tells_where_and_what_but_not_what_was_said() -> None:
+    secret = "the prompt"
+    try:
+        try:
+            int(secret)
+        except ValueError as error:
+            raise TypeError(secret) from error
+    except TypeError as error:
+        trace = trace_without_texts(error)
+    assert secret not in trace
+    assert [line for line in trace.splitlines() if line.startswith("builtins.")] == [
+        "builtins.ValueError",
+        "builtins.TypeError",
+    ]
+    assert trace.count("test_log.py") == 2
+    shown = TextFormatter().format(logging.makeLogRecord({"msg": "failed", "trace": trace}))
+    assert "builtins.ValueError" in shown
+
+
+def test_the_lines_of_a_worker_have_its_name() -> None:
+    assert json.loads(JsonFormatter(worker="w-1").format(record("hello")))["worker"] == "w-1"

@@ -32,7 +32,6 @@ def found() -> set[str]:
     return {str(message.id) for message in run_checks(tags=["cyllm"])}
 
 
-@pytest.mark.criterion("6.5")
 @pytest.mark.parametrize(
     ("name", "value", "code"),
     [
@@ -52,7 +51,6 @@ def test_production_refuses(production: Any, name: str, value: Any, code: str) -
     assert found() == {code}
 
 
-@pytest.mark.criterion("6.5")
 def test_production_warns_of_unencrypted_connections_to_other_hosts(production: Any) -> None:
     plain = {
         "database_url": "postgresql://u:p@db.example.org/x",
@@ -78,7 +76,6 @@ def test_a_database_address_is_read_as_libpq_reads_it() -> None:
     assert made["CONN_HEALTH_CHECKS"]
 
 
-@pytest.mark.criterion("4.4")
 @pytest.mark.parametrize("url", ["mysql://u:hunter2@h/x", "postgresql://u:hunter2@h/", "hunter2"])
 def test_a_wrong_database_address_is_named_and_its_password_is_not(url: str) -> None:
     with pytest.raises(SystemExit, match="CYLLM_DATABASE_URL") as caught:
@@ -86,7 +83,6 @@ def test_a_wrong_database_address_is_named_and_its_password_is_not(url: str) -> 
     assert "hunter2" not in str(caught.value)
 
 
-@pytest.mark.criterion("6.5")
 def test_a_server_does_not_start_with_unsafe_settings() -> None:
     environment = {
         **os.environ,

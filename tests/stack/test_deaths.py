@@ -59,6 +59,8 @@ def test_a_worker_killed_in_mid_stream_ends_the_stream_with_an_error_event_withi
     assert heard.done
     usage = settled_usage(ready_stack, heard.request_id)
     assert (usage["outcome"], usage["error_code"]) == ("lost", "worker_lost")
+    assert usage["meter_source"] == "gateway", "the worker was killed before it could count"
+    assert usage["completion_tokens"] > 0, "text that the client has is never free"
     time.sleep(1)
     assert len(usage_rows(ready_stack, heard.request_id)) == 1
 

@@ -157,7 +157,6 @@ def test_a_keys_name_scopes_and_expiry_are_changed_through_the_service(admin: Cl
     }
 
 
-@pytest.mark.criterion("6.10")
 def test_tenants_are_made_and_changed_through_the_services(admin: Client) -> None:
     assert admin.post("/admin/tenants/tenant/add/", {"slug": "initech", "name": "Initech"}).status_code == 302
     tenant = Tenant.objects.get(slug="initech")
@@ -179,7 +178,6 @@ def test_a_bad_or_taken_short_name_is_shown_at_its_field(admin: Client) -> None:
     assert Tenant.objects.count() == 2
 
 
-@pytest.mark.criterion("6.10")
 def test_memberships_are_set_and_ended_through_the_services(admin: Client, cast: Cast) -> None:
     form = {"tenant": str(cast.globex.id), "user": cast.member.pk, "role": "viewer"}
     assert admin.post("/admin/tenants/membership/add/", form).status_code == 302
@@ -192,7 +190,6 @@ def test_memberships_are_set_and_ended_through_the_services(admin: Client, cast:
     assert rows[1].before == {"role": "viewer"}
 
 
-@pytest.mark.criterion("6.10")
 def test_changes_of_people_are_audited_without_their_passwords(admin: Client, cast: Cast) -> None:
     password = "a long enough passphrase 1"
     form = {"username": "new", "password1": password, "password2": password, "usable_password": "true"}

@@ -77,7 +77,6 @@ def test_the_list_of_tenants_counts_valid_keys_and_members_and_leads_to_them(
     assert {membership.user for membership in members.queryset} == {cast.owner, cast.member}
 
 
-@pytest.mark.criterion("6.10")
 def test_the_history_of_an_object_is_its_part_of_the_audit_trail(admin: Client, cast: Cast) -> None:
     tenant_update(tenant_id=cast.acme.id, actor="tests", name="Acme Corporation")
     page = admin.get(f"/admin/tenants/tenant/{cast.acme.id}/history/", follow=True)

@@ -22,7 +22,7 @@ from tests.tenants.facts import ended, metered, started, write
 if TYPE_CHECKING:
     from tests.people import Cast
 
-pytestmark = [pytest.mark.django_db, pytest.mark.criterion("4.9")]
+pytestmark = pytest.mark.django_db
 
 
 def run(*words: str) -> str:
@@ -124,7 +124,6 @@ def test_a_fault_is_named_with_its_remedy(cast: Cast, words: tuple[str, ...], fa
         run(*words)
 
 
-@pytest.mark.criterion("6.7")
 def test_a_key_typed_whole_is_never_repeated(cast: Cast) -> None:
     unknown = "sk-cy-abcdefghijkl-" + "s" * 43
     with pytest.raises(CommandError) as fault:
@@ -169,7 +168,6 @@ def test_what_a_client_sent_can_not_steer_the_terminal(redis_client: redis.Redis
     assert len(text.strip().splitlines()) == 2
 
 
-@pytest.mark.criterion("6.10")
 def test_administrative_changes_are_listed(cast: Cast) -> None:
     run("tenants", "update", "acme", "--name", "Acme Ltd")
     change = answer("audit", "changes", "--tenant", "acme", "--limit", "1")[0]

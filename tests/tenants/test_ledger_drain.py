@@ -38,7 +38,6 @@ def pending(client: redis.Redis) -> int:
     return int(client.xpending(names.FACTS_STREAM, names.FACTS_GROUP)["pending"])
 
 
-@pytest.mark.criterion("5.2")
 def test_a_completed_request_has_one_usage_and_one_audit_record(
     redis_client: redis.Redis, cast: Cast
 ) -> None:
@@ -63,7 +62,6 @@ def test_a_completed_request_has_one_usage_and_one_audit_record(
     assert pending(redis_client) == 0
 
 
-@pytest.mark.criterion("6.4")
 def test_a_refused_request_is_audited_and_not_charged(redis_client: redis.Redis) -> None:
     refusal = ended(
         attempt=0,
@@ -157,7 +155,6 @@ def test_what_the_database_refuses_is_put_aside_alone(
     assert redis_client.xlen(DEAD_STREAM) == 1
 
 
-@pytest.mark.criterion("6.6")
 def test_what_clients_put_into_names_can_be_stored(redis_client: redis.Redis) -> None:
     write(redis_client, ended(attempt=0, model="m\x00\n" + "x" * 500, correlation_id="\x00" * 300))
     drain(redis_client)
@@ -207,7 +204,6 @@ def test_a_key_knows_to_the_minute_when_it_was_last_used(redis_client: redis.Red
     assert key.version == 1
 
 
-@pytest.mark.criterion("5.2")
 @pytest.mark.django_db(transaction=True)
 def test_drains_in_parallel_with_repeated_facts_record_each_request_once(redis_client: redis.Redis) -> None:
     requests = [f"r{number}" for number in range(150)]

@@ -134,7 +134,6 @@ def columns(*facts: Fact) -> dict[str, object]:
     return usage_columns(known)
 
 
-@pytest.mark.criterion("5.2")
 def test_the_worker_of_the_named_attempt_is_the_meter() -> None:
     row = columns(started(), metered(attempt=1, tokens=5), metered(attempt=2, tokens=9), ended(attempt=1))
     assert (row["meter_source"], row["metered_attempt"], row["worker_id"]) == ("worker", 1, "w-1")
@@ -159,7 +158,6 @@ def test_a_request_that_was_never_dispatched_used_nothing() -> None:
     assert (row["status"], row["error_code"]) == (503, "no_worker")
 
 
-@pytest.mark.criterion("3.5")
 def test_a_record_has_the_times_of_client_and_engine() -> None:
     row = columns(started(), metered(), ended())
     times = {name: row[name] for name in ("queue_s", "engine_first_token_s", "engine_total_s")}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
+import socket
+import time
 
 import pytest
 import redis
@@ -12,6 +14,7 @@ from inference_worker.protocol import names
 from inference_worker.protocol.messages import Fact, Meter, Outcome
 from tenants import tasks
 from tenants.ledger.drain import ledger_drain
+from tenants.ledger.presence import MISSING_S
 from tenants.ledger.sweep import ledger_sweep
 from tenants.models import AuditRecord, UsageRecord
 from tests.tenants.facts import ended, metered, started, write
@@ -26,12 +29,24 @@ def record(client: redis.Redis, *facts: Fact) -> UsageRecord:
     return UsageRecord.objects.get()
 
 
+def show_life(client: redis.Redis) -> None:
+    client.set(names.gateway_key("gw-1"), "1", px=int(names.GATEWAY_EXPIRY_S * 1000))
+
+
+def missed_before(client: redis.Redis, *, seconds: float) -> None:
+    """An earlier look, so long ago by Redis's clock, has found no sign of the gateway."""
+    now_s, _ = client.time()
+    client.hset(names.GATEWAYS_MISSING, "gw-1", str(now_s - seconds))
+
+
 def sweep(client: redis.Redis, *, later_s: float, alive: bool) -> int:
-    """Sweep as it would be in ``later_s``, with the gateway then alive or not."""
-    now = timezone.now() + dt.timedelta(seconds=later_s)
+    """Sweep as it would be in ``later_s``, with the gateway then alive or gone for long."""
     if alive:
-        client.zadd(names.GATEWAY_INDEX, {"gw-1": now.timestamp()})
-    return ledger_sweep(client, now=now)
+        show_life(client)
+    else:
+        client.delete(names.gateway_key("gw-1"))
+        missed_before(client, seconds=60)
+    return ledger_sweep(client, now=timezone.now() + dt.timedelta(seconds=later_s))
 
 
 def test_a_count_that_never_came_is_replaced_by_what_was_relayed(redis_client: redis.Redis) -> None:
@@ -65,12 +80,10 @@ def test_a_request_of_a_living_gateway_stays_open(redis_client: redis.Redis, fac
     assert (row.state, row.outcome) == ("open", "pending")
 
 
-@pytest.mark.criterion("5.2")
 def test_a_request_of_a_dead_gateway_is_lost_and_charged_by_the_workers_count(
     redis_client: redis.Redis,
 ) -> None:
     row = record(redis_client, started(), metered(outcome=Outcome.CANCELLED))
-    redis_client.zadd(names.GATEWAY_INDEX, {"gw-1": timezone.now().timestamp()})
     assert sweep(redis_client, later_s=4, alive=False) == 0
     assert sweep(redis_client, later_s=6, alive=False) == 1
     row.refresh_from_db()
@@ -146,7 +159,42 @@ def test_the_sweep_task_works_before_the_first_drain_and_forgets_old_consumers(
     row = record(redis_client, started())
     UsageRecord.objects.update(updated_at=timezone.now() - dt.timedelta(seconds=11))
     monkeypatch.setattr("tenants.ledger.drain.CONSUMER_IDLE_MS", -1)
+    missed_before(redis_client, seconds=60)
     assert tasks.ledger_sweep_task() == 1
     row.refresh_from_db()
     assert row.outcome == "lost"
     assert redis_client.xinfo_consumers(names.FACTS_STREAM, names.FACTS_GROUP) == []
+
+
+def test_a_gateway_is_gone_only_when_two_looks_apart_have_missed_it(redis_client: redis.Redis) -> None:
+    record(redis_client, started())
+    later = timezone.now() + dt.timedelta(hours=1)
+    assert ledger_sweep(redis_client, now=later) == 0, "a Redis just back holds no sign of anyone"
+    assert ledger_sweep(redis_client, now=later) == 0, "the second look came too soon"
+    show_life(redis_client)
+    assert ledger_sweep(redis_client, now=later) == 0
+    assert redis_client.hgetall(names.GATEWAYS_MISSING) == {}, "seen again: the count begins anew"
+    redis_client.delete(names.gateway_key("gw-1"))
+    assert ledger_sweep(redis_client, now=later) == 0
+    missed_before(redis_client, seconds=MISSING_S + 1)
+    assert ledger_sweep(redis_client, now=later) == 1
+
+
+def test_workers_silent_for_an_hour_are_forgotten(redis_client: redis.Redis) -> None:
+    now_s, _ = redis_client.time()
+    redis_client.zadd(names.WORKER_INDEX, {"lives": now_s, "rests": now_s - 3500, "dead": now_s - 3700})
+    assert tasks.ledger_sweep_task() == 0
+    assert redis_client.zrange(names.WORKER_INDEX, 0, -1) == [b"rests", b"lives"]
+
+
+def test_a_silent_redis_puts_the_sweep_off_instead_of_hanging(
+    redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent_url = f"redis://127.0.0.1:{silent.getsockname()[1]}/0"
+        client = tasks._client.__wrapped__(silent_url)
+        client.connection_pool.connection_kwargs["socket_timeout"] /= 50
+        monkeypatch.setattr(tasks, "_client", lambda _url: client)
+        begun = time.monotonic()
+        assert (tasks.ledger_sweep_task(), tasks.ledger_drain_task()) == (0, 0)
+        assert time.monotonic() - begun < 5

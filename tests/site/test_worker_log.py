@@ -1,0 +1,77 @@
+"""A worker's log lines have the platform's form: masked, on one line, under the id of their request."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from inference_worker.protocol.messages import Operation, Submit
+from inference_worker.runtime.call import EngineCall
+from inference_worker.telemetry.correlation import correlation_id
+
+ROOT = Path(__file__).resolve().parents[2]
+SCRIPT = """
+import logging
+from inference_worker.runtime.logs import configure_logging
+from inference_worker.runtime.settings import WorkerSettings
+configure_logging(WorkerSettings())
+logging.getLogger("cyllm.worker").info("no engine at http://u:hunter2@engine:1/\\nforged")
+logging.getLogger("library").info("not of interest")
+logging.getLogger("library").warning("Bearer abc")
+"""
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_lines_are_masked_and_libraries_are_heard_from_warnings_on(form: str) -> None:
+    environment = {
+        **os.environ,
+        "CYLLM_WORKER_MODEL": "m",
+        "CYLLM_WORKER_ID": "w-7",
+        "CYLLM_LOG_FORMAT": form,
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT], cwd=ROOT, env=environment, capture_output=True, text=True, check=True
+    )
+    ours, library = done.stderr.splitlines()
+    assert "http://[masked]@engine:1/" in ours
+    assert "[masked]" in library
+    assert "hunter2" not in done.stderr
+    if form == "json":
+        assert [json.loads(line)["worker"] for line in (ours, library)] == ["w-7", "w-7"]
+
+
+async def test_what_an_engine_does_for_a_request_is_logged_under_its_id() -> None:
+    seen: list[str] = []
+
+    class Engine:
+        """Answers at once and notes under which id."""
+
+        short_way = False
+        is_dead = False
+        max_model_len = 16
+        description = "test"
+
+        async def app(self, _scope: Any, _receive: Any, send: Any) -> None:
+            seen.append(correlation_id.get())
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            await send({"type": "http.response.body", "body": b"{}", "more_body": False})
+
+    submit = Submit(
+        request_id="req_1",
+        attempt=1,
+        reply_to="g",
+        operation=Operation.COMPLETIONS,
+        model="m",
+        streamed=False,
+        body=b"{}",
+        correlation_id="trace-7",
+        budget_s=5.0,
+    )
+    await EngineCall(submit, Engine(), lambda _event: None).run()  # type: ignore[arg-type]  # the part it uses
+    assert seen == ["trace-7"]
