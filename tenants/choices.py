@@ -18,7 +18,6 @@ class Scope(models.TextChoices):
 
     INFERENCE = "inference", _("run models")
     MODELS_READ = "models.read", _("list models")
-    ADMIN = "admin", _("administer the tenant")
 
 
 class RecordState(models.TextChoices):

@@ -38,7 +38,6 @@ class Tenant(models.Model):
     active = models.BooleanField(
         _("active"), default=True, help_text=_("Keys of an inactive tenant are refused.")
     )
-    version = models.PositiveIntegerField(_("version"), default=1, editable=False)
     created_at = models.DateTimeField(_("created"), default=timezone.now, editable=False)
 
     class Meta:
@@ -120,7 +119,6 @@ class ApiKey(models.Model):
     )
     revoked_at = models.DateTimeField(_("revoked"), null=True, blank=True, editable=False)
     last_used_at = models.DateTimeField(_("last used"), null=True, blank=True, editable=False)
-    version = models.PositiveIntegerField(_("version"), default=1, editable=False)
 
     class Meta:
         verbose_name = _("API key")

@@ -6,14 +6,24 @@ import datetime as dt
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict
 
+from django.contrib.auth.models import User
 from django.db import models
 from django.db.models import Count, OuterRef, Q, QuerySet, Subquery
 from django.db.models.functions import Coalesce
 from django.utils.translation import gettext_lazy as _
 
 from tenants.models import AdminAudit, ApiKey, AuditRecord, Membership, Tenant, UsageRecord
+
+if TYPE_CHECKING:
+    from django_stubs_ext import WithAnnotations
+
+    class _Counts(TypedDict):
+        key_count: int
+        member_count: int
+
+    CountedTenant: TypeAlias = WithAnnotations[Tenant, _Counts]
 
 
 class KeyState(models.TextChoices):
@@ -26,11 +36,7 @@ class KeyState(models.TextChoices):
 
 @dataclass(frozen=True, slots=True)
 class KeyPrincipal:
-    """Whom a key stands for, as far as requests need it; gateways cache this.
-
-    ``version`` grows with every change of the key or its tenant: of two principals of one key the
-    one with the higher version is the newer, whatever order they were read in.
-    """
+    """Whom a key stands for, as far as requests need it; gateways cache this."""
 
     key_id: uuid.UUID
     key_prefix: str
@@ -41,7 +47,6 @@ class KeyPrincipal:
     expires_at: dt.datetime | None
     revoked_at: dt.datetime | None
     tenant_active: bool
-    version: int
 
 
 def key_principal(prefix: str) -> KeyPrincipal | None:
@@ -69,7 +74,6 @@ def _principal(key: ApiKey) -> KeyPrincipal:
         expires_at=key.expires_at,
         revoked_at=key.revoked_at,
         tenant_active=key.tenant.active,
-        version=key.version + key.tenant.version,
     )
 
 
@@ -109,7 +113,7 @@ def tenant_names() -> dict[uuid.UUID, str]:
     return dict(Tenant.objects.order_by("slug").values_list("id", "slug"))
 
 
-def tenants_counted(now: dt.datetime) -> QuerySet[Tenant]:
+def tenants_counted(now: dt.datetime) -> QuerySet[CountedTenant]:
     """Tenants with ``key_count``, their keys valid at ``now``, and ``member_count``."""
     valid = ApiKey.objects.filter(key_state_is(KeyState.VALID, now), tenant=OuterRef("pk"))
     members = Membership.objects.filter(tenant=OuterRef("pk"))
@@ -126,6 +130,21 @@ def keys(*, tenant: Tenant | None = None) -> QuerySet[ApiKey]:
     """Keys with their tenants, one tenant's or all."""
     found = ApiKey.objects.select_related("tenant", "replaced_by")
     return found if tenant is None else found.filter(tenant=tenant)
+
+
+def key_prefixes() -> list[str]:
+    """The public parts of all keys."""
+    return list(ApiKey.objects.values_list("prefix", flat=True))
+
+
+def user_by_name(username: str) -> User | None:
+    """The person with this name."""
+    return User.objects.filter(username=username).first()
+
+
+def usernames() -> list[str]:
+    """The names of all people."""
+    return list(User.objects.values_list("username", flat=True))
 
 
 def memberships(*, tenant: Tenant) -> QuerySet[Membership]:

@@ -85,7 +85,6 @@ def tenant_update(*, tenant_id: uuid.UUID, actor: str, **changes: Unpack[TenantC
     after = _tenant_facts(tenant)
     if after == before:
         return tenant
-    tenant.version += 1
     tenant.full_clean()
     tenant.save()
     admin_audit_record(
@@ -212,7 +211,6 @@ def key_update(*, key_id: uuid.UUID, actor: str, **changes: Unpack[KeyChanges]) 
     if not key.scopes:
         raise ValidationError({"scopes": _("A key needs at least one scope.")})
     if _key_facts(key) != before:
-        key.version += 1
         _key_save(key, action="key.update", actor=actor, before=before)
     return key
 
@@ -224,7 +222,6 @@ def key_revoke(*, key_id: uuid.UUID, actor: str) -> ApiKey:
     if key.revoked_at is None:
         before = _key_facts(key)
         key.revoked_at = timezone.now()
-        key.version += 1
         _key_save(key, action="key.revoke", actor=actor, before=before)
     return key
 
@@ -259,6 +256,5 @@ def key_rotate(
     before = _key_facts(old)
     end = now + dt.timedelta(seconds=grace_s)
     old.expires_at = end if old.expires_at is None else min(old.expires_at, end)
-    old.version += 1
     _key_save(old, action="key.rotate", actor=actor, before=before)
     return new, drawn.secret

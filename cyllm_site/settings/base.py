@@ -29,8 +29,6 @@ INSTALLED_APPS = [
     "django.contrib.messages",
     "django.contrib.staticfiles",
     "django.contrib.postgres",
-    "rest_framework",
-    "channels",
     "cyllm_site",
     "tenants",
     "inference_worker.registry",
@@ -74,13 +72,6 @@ ADMIN_AUDIT = "tenants.admin_audit.admin_audit_record"
 ADMIN_AUDIT_PAGE = "admin:tenants_adminaudit_changelist"
 TENANT_NAMES = "tenants.selectors.tenant_names"
 
-CHANNEL_LAYERS = {
-    "default": {
-        "BACKEND": "inference_worker.transport.layer.PubSubChannelLayer",
-        "CONFIG": {"url": CYLLM.redis_url},
-    }
-}
-
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
     {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator"},
@@ -121,14 +112,6 @@ SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
 # Only a proxy of ours may say that the connection to the client was encrypted.
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if CYLLM.trusted_proxies else None
-
-REST_FRAMEWORK = {
-    "DEFAULT_AUTHENTICATION_CLASSES": ["rest_framework.authentication.SessionAuthentication"],
-    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAdminUser"],
-    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
-    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
-    "UNAUTHENTICATED_USER": None,
-}
 
 UNFOLD = {
     "SITE_TITLE": "CY-LLM",

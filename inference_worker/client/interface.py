@@ -25,7 +25,7 @@ class NoWorkerError(ClientError):
 
 
 class TransportError(ClientError):
-    """Redis can't be reached: nothing was submitted."""
+    """Redis can't be reached; whether the call has got through to a worker is not known."""
 
 
 @dataclass(frozen=True, slots=True)

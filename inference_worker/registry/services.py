@@ -114,6 +114,27 @@ def _aliases(model: ServedModel) -> list[str]:
     return list(model.aliases.order_by("alias").values_list("alias", flat=True))
 
 
+class _Change:
+    """What a list of a model's is to lose and gain."""
+
+    def __init__(self, before: Collection[str], after: Collection[str]) -> None:
+        self.before, self.after = sorted(set(before)), sorted(set(after))
+        self.added = sorted(set(after) - set(before))
+        self.removed = sorted(set(before) - set(after))
+
+    def record(self, model: ServedModel, *, action: str, shown: str, actor: str) -> None:
+        """Append the change to the trail, if it is one; ``shown`` is what the list is called there."""
+        if self.added or self.removed:
+            change_record(
+                actor=actor,
+                action=action,
+                model_id=model.pk,
+                model_name=model.name,
+                before={shown: self.before},
+                after={shown: self.after},
+            )
+
+
 @transaction.atomic
 def alias_set(*, name: str, aliases: Collection[str], actor: str) -> None:
     """Make ``aliases`` the model's only other names.
@@ -122,23 +143,13 @@ def alias_set(*, name: str, aliases: Collection[str], actor: str) -> None:
     """
     _lock()
     model = ServedModel.objects.get(name=name)
-    before = _aliases(model)
-    wanted = sorted(set(aliases))
-    if wanted == before:
-        return
-    for alias in set(wanted) - set(before):
+    change = _Change(_aliases(model), aliases)
+    for alias in change.added:
         name_form(alias)
         _check_free(alias)
         ModelAlias.objects.create(model=model, alias=alias)
-    model.aliases.exclude(alias__in=wanted).delete()
-    change_record(
-        actor=actor,
-        action="model.aliases",
-        model_id=model.pk,
-        model_name=name,
-        before={"aliases": before},
-        after={"aliases": wanted},
-    )
+    model.aliases.filter(alias__in=change.removed).delete()
+    change.record(model, action="model.aliases", shown="aliases", actor=actor)
 
 
 def _check_free(alias: str) -> None:
@@ -163,18 +174,8 @@ def grant_set(*, name: str, tenant_ids: Collection[uuid.UUID], actor: str) -> No
     """
     _lock()
     model = ServedModel.objects.get(name=name)
-    before = _tenant_ids(model)
-    wanted = sorted({str(tenant_id) for tenant_id in tenant_ids})
-    if wanted == before:
-        return
-    for tenant_id in set(wanted) - set(before):
+    change = _Change(_tenant_ids(model), [str(tenant_id) for tenant_id in tenant_ids])
+    for tenant_id in change.added:
         ModelGrant.objects.create(model=model, tenant_id=uuid.UUID(tenant_id))
-    model.grants.exclude(tenant_id__in=wanted).delete()
-    change_record(
-        actor=actor,
-        action="model.grants",
-        model_id=model.pk,
-        model_name=name,
-        before={"tenants": before},
-        after={"tenants": wanted},
-    )
+    model.grants.filter(tenant_id__in=change.removed).delete()
+    change.record(model, action="model.grants", shown="tenants", actor=actor)

@@ -28,20 +28,19 @@ def tenant_filter(slug: str | None) -> Tenant | None:
 
 def user_named(username: str) -> User:
     """The person with this name. Raises CommandError."""
-    user = User.objects.filter(username=username).first()
+    user = selectors.user_by_name(username)
     if user is None:
-        names = User.objects.values_list("username", flat=True)
-        raise unknown("user", username, names, "`manage.py createsuperuser` or the admin makes one.")
+        remedy = "`manage.py createsuperuser` or the admin makes one."
+        raise unknown("user", username, selectors.usernames(), remedy)
     return user
 
 
 def key_named(text: str) -> ApiKey:
     """The key with this prefix, or whose whole text this is. Raises CommandError, never with a secret."""
     prefix = split_key(text) or text.removeprefix("sk-cy-").partition("-")[0]
-    key = ApiKey.objects.select_related("tenant").filter(prefix=prefix).first()
+    key = selectors.keys().filter(prefix=prefix).first()
     if key is None:
-        prefixes = ApiKey.objects.values_list("prefix", flat=True)
-        raise unknown("key", prefix[:12], prefixes, "`manage.py keys list` shows all.")
+        raise unknown("key", prefix[:12], selectors.key_prefixes(), "`manage.py keys list` shows all.")
     return key
 
 

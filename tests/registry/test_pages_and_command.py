@@ -37,9 +37,19 @@ def test_a_model_is_added_changed_listed_and_removed(cast: Cast) -> None:
     made = answer("models", "add", "org/m", "--source", "/m", "--max-model-len", "512", "--alias", "a", "b")
     assert (made["name"], made["aliases"], made["max_model_len"]) == ("org/m", ["a", "b"], 512)
     changed = answer(
-        "models", "update", "org/m", "--visibility", "restricted", "--grant", str(cast.acme.id), "--alias"
+        "models",
+        "update",
+        "org/m",
+        "--visibility",
+        "restricted",
+        "--grant",
+        "globex",
+        str(cast.acme.id),
+        "--alias",
     )
-    assert (changed["aliases"], changed["tenant_ids"]) == ([], [str(cast.acme.id)])
+    assert (changed["aliases"], changed["granted_to"]) == ([], ["acme", "globex"])
+    (entry,) = catalogue()
+    assert entry.tenant_ids == {str(cast.acme.id), str(cast.globex.id)}
     assert "Model org/m is updated." in run("models", "update", "org/m", "--disable", "--max-model-len", "0")
     (row,) = answer("models", "list")
     assert (row["enabled"], row["max_model_len"]) == (False, None)
@@ -56,7 +66,7 @@ def test_a_fault_is_named_and_nothing_half_done() -> None:
         (("update", "smolm2"), r"no model smolm2\. Did you mean smollm2\? `manage.py models list` shows all"),
         (("remove", "other"), r"no model other\."),
         (("add", "a b"), "1 to 200 letters"),
-        (("add", "new", "--grant", "acme"), "acme is no tenant id"),
+        (("add", "new", "--grant", "acme"), r"no tenant acme\. `manage.py tenants list` shows all"),
         (("add", "new", "--alias", "smollm2"), "smollm2 is the name of a model"),
     ]:
         with pytest.raises(CommandError, match=fault):

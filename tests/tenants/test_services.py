@@ -99,7 +99,6 @@ def test_nothing_is_recorded_where_nothing_changes(cast: Cast) -> None:
     services.tenant_update(tenant_id=cast.acme.id, actor="user:owner", name="Acme")
     services.membership_set(tenant=cast.acme, user=cast.member, role="member", actor="user:owner")
     assert AdminAudit.objects.count() == before
-    assert Tenant.objects.get(id=cast.acme.id).version == cast.acme.version
 
 
 @pytest.mark.parametrize("slug", ["", "Acme", "-acme", "acme-", "ac me", "acme\n", "a" * 64, "acmé"])
@@ -191,17 +190,10 @@ def test_a_revoked_key_stays_as_it_was_revoked(cast: Cast) -> None:
     assert principal_of(cast.acme_key).revoked_at == first
 
 
-def test_every_change_of_key_or_tenant_makes_a_newer_principal(cast: Cast) -> None:
-    key = ApiKey.objects.get(tenant=cast.acme)
-    versions = [principal_of(cast.acme_key).version]
-    services.key_update(key_id=key.id, actor="tests", name="renamed")
-    versions.append(principal_of(cast.acme_key).version)
+def test_an_inactive_tenant_shows_in_its_keys_principals(cast: Cast) -> None:
+    assert principal_of(cast.acme_key).tenant_active
     services.tenant_update(tenant_id=cast.acme.id, actor="tests", active=False)
-    versions.append(principal_of(cast.acme_key).version)
     assert not principal_of(cast.acme_key).tenant_active
-    services.key_revoke(key_id=key.id, actor="tests")
-    versions.append(principal_of(cast.acme_key).version)
-    assert versions == sorted(set(versions))
 
 
 def test_a_principal_is_one_query(
@@ -295,13 +287,12 @@ def test_concurrent_changes_of_a_key_are_all_counted(redis_client: redis.Redis) 
     rows = trail(key.id)
     key.refresh_from_db()
     assert key.revoked_at is not None
-    assert key.version == len(rows)
     # Whatever order they came in, each row starts where the one before ended.
     state: dict[str, object] = dict(rows[0].after or {})
     for row in rows[1:]:
         assert {name: state[name] for name in row.before or {}} == row.before
         state |= row.after or {}
-    assert state["name"] == key.name
+    assert (state["name"], state["scopes"]) == (key.name, key.scopes)
 
 
 @pytest.mark.django_db(transaction=True)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from django.core.management.base import CommandError, CommandParser
-from django.db.models import Count, Q
+from django.utils import timezone
 
 from inference_worker.terminal import Options, Run, SubcommandsCommand, operator
 from tenants import selectors, services
@@ -57,10 +57,8 @@ class Command(SubcommandsCommand):
         change.add_argument("--remove", metavar="USER")
 
     def _list(self, options: Options) -> None:
-        live = Count("keys", filter=Q(keys__revoked_at=None))
-        # Counting groups the rows, and grouping drops the model's own order.
-        found = Tenant.objects.annotate(live=live).order_by("slug")
-        rows = [_row(tenant) | {"keys": tenant.live} for tenant in found]
+        found = selectors.tenants_counted(timezone.now()).order_by("slug")
+        rows = [_row(tenant) | {"keys": tenant.key_count} for tenant in found]
         self.show(rows, options, nothing="No tenants yet; `manage.py tenants create` makes one.")
 
     def _create(self, options: Options) -> None:

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from django.core.management.base import CommandError, CommandParser
+from django.core.management.base import CommandParser
 from django.db import transaction
 
 from inference_worker.registry import selectors, services
-from inference_worker.registry.models import ServedModel, Visibility
+from inference_worker.registry.models import Visibility
+from inference_worker.registry.tenant_names import tenant_names
 from inference_worker.terminal import Options, Run, SubcommandsCommand, operator, unknown
 
 if TYPE_CHECKING:
     from inference_worker.registry.services import ModelChanges
 
 
-def _row(model: selectors.RegisteredModel) -> dict[str, object]:
+def _row(model: selectors.RegisteredModel, slugs: Mapping[uuid.UUID, str]) -> dict[str, object]:
     return {
         "name": model.name,
         "aliases": model.alias_names,
@@ -26,15 +27,21 @@ def _row(model: selectors.RegisteredModel) -> dict[str, object]:
         "max_model_len": model.max_model_len,
         "owned_by": model.owned_by,
         "source": model.source,
-        "tenant_ids": [str(tenant_id) for tenant_id in model.granted_ids],
+        "granted_to": sorted(slugs.get(tenant_id, str(tenant_id)) for tenant_id in model.granted_ids),
     }
 
 
-def _uuid(text: str) -> uuid.UUID:
+def _tenant_ids(texts: Sequence[str]) -> list[uuid.UUID]:
+    """The ids of tenants by short name; an id itself does for one that is not known here."""
+    known = {slug: tenant_id for tenant_id, slug in tenant_names().items()}
+    return [known[text] if text in known else _uuid(text, known) for text in texts]
+
+
+def _uuid(text: str, known: Iterable[str]) -> uuid.UUID:
     try:
         return uuid.UUID(text)
-    except ValueError as error:
-        raise CommandError(f"{text} is no tenant id; `manage.py tenants list` shows them.") from error
+    except ValueError:
+        raise unknown("tenant", text, known, "`manage.py tenants list` shows all.") from None
 
 
 def _changes(options: Options) -> ModelChanges:
@@ -77,13 +84,14 @@ class Command(SubcommandsCommand):
                 "--alias", nargs="*", dest="aliases", help="all its other names; none: remove them"
             )
             parser.add_argument(
-                "--grant", nargs="*", dest="grants", metavar="TENANT_ID", help="all tenants that may use it"
+                "--grant", nargs="*", dest="grants", metavar="TENANT", help="all tenants that may use it"
             )
         remove = add("remove", self._remove, "take a model out of the registry")
         remove.add_argument("name")
 
     def _list(self, options: Options) -> None:
-        rows = [_row(model) for model in selectors.registered_models()]
+        slugs = tenant_names()
+        rows = [_row(model, slugs) for model in selectors.registered_models()]
         self.show(rows, options, nothing="No models yet; `manage.py models add` adds one.")
 
     @transaction.atomic
@@ -107,8 +115,9 @@ class Command(SubcommandsCommand):
         )
 
     def _require(self, name: str) -> None:
-        if not ServedModel.objects.filter(name=name).exists():
-            raise unknown("model", name, selectors.model_names(), "`manage.py models list` shows all.")
+        known = selectors.model_names()
+        if name not in known:
+            raise unknown("model", name, known, "`manage.py models list` shows all.")
 
     def _set_lists(self, options: Options) -> None:
         aliases: Sequence[str] | None = options["aliases"]
@@ -116,9 +125,8 @@ class Command(SubcommandsCommand):
         if aliases is not None:
             services.alias_set(name=options["name"], aliases=aliases, actor=operator())
         if grants is not None:
-            tenant_ids = [_uuid(text) for text in grants]
-            services.grant_set(name=options["name"], tenant_ids=tenant_ids, actor=operator())
+            services.grant_set(name=options["name"], tenant_ids=_tenant_ids(grants), actor=operator())
 
     def _show(self, options: Options, done: str) -> None:
         model = selectors.registered_models().get(name=options["name"])
-        self.show_one(_row(model), options, f"Model {model.name} {done}.")
+        self.show_one(_row(model, tenant_names()), options, f"Model {model.name} {done}.")

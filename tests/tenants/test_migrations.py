@@ -1,0 +1,29 @@
+"""Steps of migrations that change what is stored."""
+
+from __future__ import annotations
+
+import uuid
+
+import pytest
+from django.db import connection
+from django.db.migrations.executor import MigrationExecutor
+
+from tenants.models import ApiKey
+
+BEFORE = "0002_admin_audit_append_only"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_key_loses_the_scope_that_no_longer_exists_and_keeps_the_others() -> None:
+    executor = MigrationExecutor(connection)
+    latest = executor.loader.graph.leaf_nodes("tenants")
+    executor.migrate([("tenants", BEFORE)])
+    old = executor.loader.project_state([("tenants", BEFORE)]).apps
+    tenant = old.get_model("tenants", "Tenant").objects.create(slug="acme", name="Acme")
+    for prefix, scopes in (("aaaaaaaaaaaa", ["inference", "admin"]), ("bbbbbbbbbbbb", ["admin"])):
+        old.get_model("tenants", "ApiKey").objects.create(
+            id=uuid.uuid4(), tenant=tenant, name="k", prefix=prefix, secret_hash="0" * 64, scopes=scopes
+        )
+    MigrationExecutor(connection).migrate(latest)
+    kept = dict(ApiKey.objects.values_list("prefix", "scopes"))
+    assert kept == {"aaaaaaaaaaaa": ["inference"], "bbbbbbbbbbbb": []}
