@@ -9,6 +9,8 @@ from urllib.parse import urlsplit
 from django.conf import settings
 from django.core import checks
 from django.core.checks import CheckMessage, Error, register, run_checks
+from django.urls import NoReverseMatch, reverse
+from django.utils.module_loading import import_string
 from psycopg.conninfo import conninfo_to_dict
 
 TAG = "cyllm"
@@ -16,7 +18,32 @@ LEAST_KEY_LENGTH = 50
 LEAST_KEY_CHARACTERS = 10
 TLS_MODES = ("require", "verify-ca", "verify-full")
 MANIFEST = "staticfiles.json"
+FUNCTIONS = ("ADMIN_AUDIT", "TENANT_NAMES")
 LOCAL_HOSTS = ("", "localhost", "127.0.0.1", "::1")
+
+
+@register(TAG)
+def check_wiring(**_: Any) -> list[CheckMessage]:
+    """The functions that one room needs of another, and gets by name, are there."""
+    return [*_functions(), *_pages()]
+
+
+def _functions() -> Iterator[CheckMessage]:
+    for name in FUNCTIONS:
+        try:
+            found = import_string(getattr(settings, name))
+        except ImportError as error:
+            yield Error(f"{name} leads nowhere: {error}.", id="cyllm.E008")
+        else:
+            if not callable(found):
+                yield Error(f"{name} names no function.", id="cyllm.E008")
+
+
+def _pages() -> Iterator[CheckMessage]:
+    try:
+        reverse(settings.ADMIN_AUDIT_PAGE)
+    except NoReverseMatch:
+        yield Error("ADMIN_AUDIT_PAGE names no page.", id="cyllm.E008")
 
 
 @register(TAG)

@@ -16,7 +16,7 @@ from django.utils.translation import gettext_lazy as _
 from typing_extensions import override
 from unfold.contrib.filters.admin import AutocompleteSelectFilter
 
-from inference_worker.admin_base import ReadOnlyAdmin, label_column
+from operators.admin_base import ReadOnlyAdmin, label_column
 from tenants.choices import RecordOutcome
 from tenants.models import AdminAudit, AuditRecord, UsageRecord
 from tenants.selectors import admin_changes_named

@@ -51,6 +51,22 @@ def test_production_refuses(production: Any, name: str, value: Any, code: str) -
     assert found() == {code}
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("ADMIN_AUDIT", "tenants.nowhere.record"),
+        ("TENANT_NAMES", "tenants.selectors.dt"),
+        ("ADMIN_AUDIT_PAGE", "admin:nothing"),
+    ],
+)
+def test_a_seam_between_rooms_that_leads_nowhere_is_found_at_the_start(
+    settings: Any, name: str, value: str
+) -> None:
+    assert found() == set()
+    setattr(settings, name, value)
+    assert found() == {"cyllm.E008"}
+
+
 def test_production_warns_of_unencrypted_connections_to_other_hosts(production: Any) -> None:
     plain = {
         "database_url": "postgresql://u:p@db.example.org/x",

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from django.core.management.base import CommandParser
 
-from inference_worker.terminal import Options, Run, SubcommandsCommand
+from operators.terminal import Options, Run, SubcommandsCommand
 from tenants import selectors
 from tenants.choices import RecordOutcome
 from tenants.management.lookup import since, tenant_filter

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from django.core.management.base import CommandParser
 from django.utils import timezone
 
-from inference_worker.terminal import Options, Run, SubcommandsCommand, operator
+from operators.terminal import Options, Run, SubcommandsCommand, operator
 from tenants import selectors, services
 from tenants.choices import Scope
 from tenants.management.lookup import key_named, tenant_filter, tenant_named

@@ -12,7 +12,7 @@ from django.db import transaction
 from inference_worker.registry import selectors, services
 from inference_worker.registry.models import Visibility
 from inference_worker.registry.tenant_names import tenant_names
-from inference_worker.terminal import Options, Run, SubcommandsCommand, operator, unknown
+from operators.terminal import Options, Run, SubcommandsCommand, operator, unknown
 
 if TYPE_CHECKING:
     from inference_worker.registry.services import ModelChanges
