@@ -6,6 +6,7 @@ import os
 import secrets
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -28,10 +29,14 @@ class OwnedStack(RunningStack):
 
 
 @pytest.fixture(scope="package")
-def stack(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnedStack]:
+def stack(tiny_model: Path) -> Iterator[OwnedStack]:
     """One for all tests of this folder; each leaves it as it found it."""
-    folder = tmp_path_factory.mktemp("stack")
-    with own_services(folder) as (postgres, valkey, addresses):
+    # Not below pytest's own folder: that is closed to other users, as Postgres is one, by every session.
+    with (
+        tempfile.TemporaryDirectory(prefix="cyllm-stack-", ignore_cleanup_errors=True) as name,
+        own_services(Path(name)) as (postgres, valkey, addresses),
+    ):
+        folder = Path(name)
         settings = {
             **addresses,
             "CYLLM_WORKER_MODEL": "tiny",
