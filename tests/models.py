@@ -1,4 +1,7 @@
-"""The models that tests use, made once and kept under ``.cyllm/test-models``."""
+"""The models that tests use, made once and kept under ``.cyllm/test-models``.
+
+``python -m tests.models`` makes the tiny one if it is missing, and prints its folder.
+"""
 
 from __future__ import annotations
 
@@ -27,18 +30,30 @@ def _alone() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def smollm2() -> Path:
     """SmolLM2-135M-Instruct as a model folder."""
+    return smollm2_folder()
+
+
+@pytest.fixture(scope="session")
+def tiny_model() -> Path:
+    """A Llama of two layers with random weights and SmolLM2's tokenizer: quick, and says nothing of sense."""
+    return tiny_folder()
+
+
+def smollm2_folder() -> Path:
+    """See the fixture."""
     with _alone():
         model_prepare(CACHE / "smollm2")
     return CACHE / "smollm2"
 
 
-@pytest.fixture(scope="session")
-def tiny_model(smollm2: Path) -> Path:
-    """A Llama of two layers with random weights and SmolLM2's tokenizer: quick, and says nothing of sense."""
+def tiny_folder() -> Path:
+    """See the fixture."""
     folder = CACHE / "tiny"
-    with _alone():
-        if not model_ready(folder):
-            _make_tiny(smollm2, folder)
+    if not model_ready(folder):
+        source = smollm2_folder()
+        with _alone():
+            if not model_ready(folder):
+                _make_tiny(source, folder)
     return folder
 
 
@@ -64,3 +79,7 @@ def _make_tiny(smollm2: Path, folder: Path) -> None:
     LlamaForCausalLM(config).save_pretrained(partial)
     tokenizer.save_pretrained(partial)
     folder_publish(partial, folder)
+
+
+if __name__ == "__main__":
+    print(tiny_folder())
