@@ -22,6 +22,7 @@ from inference_worker.runtime.engine import Engine, Message
 from inference_worker.runtime.meter import CallMeter, current_meter
 from inference_worker.runtime.sink import TextSink, current_sink, is_plain
 from inference_worker.telemetry.correlation import correlation_id
+from inference_worker.telemetry.lines import trace_without_texts
 
 logger = logging.getLogger("cyllm.worker.call")
 
@@ -76,8 +77,9 @@ class EngineCall:
                 self.cancel(WORKER_STOPS)
         except Exception as error:
             # The engine's application answers its own errors; what comes through is a broken engine.
-            logger.exception("engine failed on %s", self.submit.correlation_id)
-            detail = f"{type(error).__name__}: {error}"
+            # A traceback's texts may quote the prompt; its places don't.
+            logger.error("the engine failed", extra={"trace": trace_without_texts(error)})
+            detail = type(error).__name__
         self._conclude(detail)
 
     def cancel(self, reason: str) -> None:

@@ -19,6 +19,7 @@ from inference_worker.runtime.call import WORKER_STOPS, EngineCall, refusal
 from inference_worker.runtime.engine import Engine
 from inference_worker.runtime.heartbeat import WorkerStatus
 from inference_worker.runtime.outbox import Outbox
+from inference_worker.telemetry.lines import trace_without_texts
 from inference_worker.transport.facts import FactWriter
 from inference_worker.transport.layer import PubSubChannelLayer
 
@@ -59,7 +60,8 @@ class CallTable:
             try:
                 self._begin(command)
             except Exception as error:
-                logger.exception("%s can't be begun", command.request_id)
+                trace = trace_without_texts(error)
+                logger.error("%s can't be begun", command.request_id, extra={"trace": trace})
                 why = type(error).__name__
                 self._outbox.put(command.reply_to, refusal(command, FailureKind.ENGINE, why))
 

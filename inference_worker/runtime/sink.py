@@ -74,6 +74,10 @@ def is_plain(submit: Submit) -> bool:
     )
 
 
+def _nowhere(_: Any) -> None:
+    raise RuntimeError("a sink takes outputs only after attach")
+
+
 class TextSink:
     """Takes the place of ``RequestOutputCollector.put`` for one request.
 
@@ -85,7 +89,7 @@ class TextSink:
         self._piece = PIECES[operation]
         self._meter = meter
         self._emit = emit
-        self._pass_on: Callable[[Any], None] | None = None
+        self._pass_on: Callable[[Any], None] = _nowhere
         self._collector: Any = None
         self._form: tuple[bytes, bytes] | None = None
         self._on_their_way = 0
@@ -98,7 +102,6 @@ class TextSink:
 
     def put(self, output: Any) -> None:
         """Take one RequestOutput, or an exception, from the engine's output processor."""
-        assert self._pass_on is not None  # noqa: S101 - only called through the collector
         if isinstance(output, Exception):
             self._pass_on(output)
             return

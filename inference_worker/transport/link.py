@@ -72,7 +72,6 @@ class Link:
         self._on_up, self._on_down, self._on_push = on_up, on_down, on_push
         self._pending: deque[asyncio.Future[Any]] = deque()
         self._transport: asyncio.WriteTransport | None = None
-        self._protocol: _RespProtocol | None = None
         self._task: asyncio.Task[None] | None = None
         self._up = asyncio.Event()
 
@@ -139,11 +138,11 @@ class Link:
         failures = 0
         while True:
             try:
-                await self._connect()
+                transport, protocol = await self._connect()
                 failures = 0
                 self._up.set()
                 self._on_up()
-                await self._watch()
+                await self._watch(transport, protocol)
             except (OSError, TimeoutError, hiredis.HiredisError) as error:
                 level = logging.WARNING if failures == 0 else logging.DEBUG
                 logger.log(level, "no connection to Redis: %s", str(error) or type(error).__name__)
@@ -152,7 +151,7 @@ class Link:
             await asyncio.sleep(BACKOFF_S[min(failures, len(BACKOFF_S) - 1)])
             failures += 1
 
-    async def _connect(self) -> None:
+    async def _connect(self) -> tuple[asyncio.Transport, _RespProtocol]:
         loop, address = asyncio.get_running_loop(), self._address
 
         def factory() -> _RespProtocol:
@@ -163,7 +162,7 @@ class Link:
                 made = await loop.create_unix_connection(factory, address.path)
             else:
                 made = await loop.create_connection(factory, address.host, address.port, ssl=address.tls)
-            self._transport, self._protocol = made
+            self._transport, _ = made
             if address.password:
                 login = (address.username, address.password) if address.username else (address.password,)
                 await self._send(("AUTH", *login))
@@ -171,11 +170,10 @@ class Link:
                 await self._send(("SELECT", str(address.database)))
             # Answered with an error while a server loads its data: not up yet, tried again.
             await self._send(("PING",))
+            return made
 
-    async def _watch(self) -> None:
+    async def _watch(self, transport: asyncio.Transport, protocol: _RespProtocol) -> None:
         """Return when the connection is lost; end it when Redis has been silent for too long."""
-        protocol, transport = self._protocol, self._transport
-        assert protocol is not None and transport is not None  # noqa: S101, PT018 - just connected
         loop = asyncio.get_running_loop()
         while not protocol.lost.done():
             await asyncio.wait([protocol.lost], timeout=PING_INTERVAL_S)
@@ -189,7 +187,7 @@ class Link:
         self._up.clear()
         if self._transport is not None:
             self._transport.abort()
-        self._transport = self._protocol = None
+        self._transport = None
         pending, self._pending = self._pending, deque()
         for future in pending:
             if not future.done():

@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import json
 from collections.abc import AsyncIterator
+from typing import Any
 
 import httpx
 import pytest
@@ -21,7 +22,7 @@ SETTINGS = WorkerSettings(CYLLM_REDIS_URL="redis://unused", model="m", engine="r
 
 
 def _events(end: str, *, done: bool = True, error: bool = False) -> bytes:
-    chunks = [
+    chunks: list[dict[str, Any]] = [
         {"object": "chunk", "model": "up", "choices": [{"index": 0, "delta": {"content": text}}]}
         for text in ("été ", "海", "😀")
     ]

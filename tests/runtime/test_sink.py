@@ -72,7 +72,8 @@ def _texts(pieces: list[bytes]) -> list[str]:
 def test_whatever_the_reader_does_the_text_is_whole_in_order_and_every_token_counted(
     texts: list[str], reads: list[bool]
 ) -> None:
-    application, pieces = Application(), []
+    application = Application()
+    pieces: list[bytes] = []
     meter = CallMeter(lambda: None)
     sink = TextSink(Operation.CHAT_COMPLETIONS, meter, pieces.append)
     sink.attach(application)
@@ -94,7 +95,8 @@ def test_whatever_the_reader_does_the_text_is_whole_in_order_and_every_token_cou
 
 
 def test_after_the_first_piece_all_but_the_last_go_the_short_way() -> None:
-    application, short = Application(), []
+    application = Application()
+    short: list[bytes] = []
     sink = TextSink(Operation.CHAT_COMPLETIONS, CallMeter(lambda: None), short.append)
     sink.attach(application)
     put: Any = application.put
@@ -129,13 +131,14 @@ def test_only_one_choice_of_plain_text_takes_the_short_way() -> None:
     plain = {"model": "m", "messages": [], "stream": True, "temperature": 0.5, "logprobs": None}
     assert is_plain(_submit(json.dumps(plain).encode()))
     assert not is_plain(_submit(json.dumps(plain).encode(), streamed=False))
-    for extra in (
+    others: list[dict[str, Any]] = [
         {"n": 2},
         {"logprobs": True},
         {"tools": []},
         {"response_format": {"type": "json_object"}},
         {"stream_options": {"include_usage": True, "continuous_usage_stats": True}},
         {"return_token_ids": True},
-    ):
+    ]
+    for extra in others:
         assert not is_plain(_submit(json.dumps({**plain, **extra}).encode()))
     assert not is_plain(_submit(b'{"x": -' + b"9" * 5000 + b"}")), "left to the engine's own application"
