@@ -81,6 +81,8 @@ class EngineCall:
             logger.error("the engine failed", extra={"trace": trace_without_texts(error)})
             detail = type(error).__name__
         self._conclude(detail)
+        if self._sink is not None:
+            logger.debug("%d pieces took the short way", self._sink.short_pieces)
 
     def cancel(self, reason: str) -> None:
         """Tell the engine that the client is gone; cut the call off if it doesn't listen."""

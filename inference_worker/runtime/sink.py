@@ -94,6 +94,7 @@ class TextSink:
         self._form: tuple[bytes, bytes] | None = None
         self._on_their_way = 0
         self._skipped: list[int] = []
+        self.short_pieces = 0
 
     def attach(self, collector: Any) -> None:
         """Stand before this collector from now on."""
@@ -116,6 +117,7 @@ class TextSink:
             return
         self._skipped.extend(choice.token_ids)
         before, after = self._form
+        self.short_pieces += 1
         self._emit(before + to_json(choice.text) + after)
 
     def seen(self, data: bytes) -> None:

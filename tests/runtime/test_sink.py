@@ -108,6 +108,7 @@ def test_after_the_first_piece_all_but_the_last_go_the_short_way() -> None:
         put(Output([Choice(text, [2])]))
         assert application.output is None
     put(Output([Choice("e", [5])], finished=True))
+    assert sink.short_pieces == 3
     assert _texts(short) == ["b", '"\\ 😀', "d"]
     assert short[0] == first.replace(b'"a"', b'"b"')
     assert application.turn() is not None

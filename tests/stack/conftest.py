@@ -43,6 +43,7 @@ def stack(tiny_model: Path) -> Iterator[OwnedStack]:
             "CYLLM_WORKER_MODEL_PATH": str(tiny_model),
             "CYLLM_WORKER_MAX_NUM_SEQS": "256",
             "CYLLM_WORKER_MAX_MODEL_LEN": "1024",
+            "CYLLM_LOG_LEVEL": "DEBUG",
         }
         with running_stack(folder / "state", settings) as running:
             yield OwnedStack(**running.__dict__, postgres=postgres, valkey=valkey)

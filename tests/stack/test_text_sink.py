@@ -4,21 +4,39 @@ from __future__ import annotations
 
 import json
 import re
+import secrets
 from typing import Any
 
 import pytest
 
 from tests.stack.conftest import OwnedStack
+from tests.stacks import wait_until
 
 # A field at its default that is not on the sink's list: the same answer by vLLM's own way.
 LONG_WAY = {"skip_special_tokens": True}
 
 
-def _stream(stack: OwnedStack, route: str, body: dict[str, Any]) -> list[bytes]:
-    with stack.client() as client, client.stream("POST", route, json={**body, "stream": True}) as response:
+def _stream(stack: OwnedStack, route: str, body: dict[str, Any], request_id: str = "") -> list[bytes]:
+    headers = {"X-Request-ID": request_id} if request_id else {}
+    with (
+        stack.client() as client,
+        client.stream("POST", route, json={**body, "stream": True}, headers=headers) as response,
+    ):
         assert response.status_code == 200, response.read()
         data = b"".join(response.iter_raw())
     return [part for part in data.split(b"\n\n") if part]
+
+
+def _short_pieces(stack: OwnedStack, request_id: str) -> int:
+    """How many pieces the worker's log says took the short way."""
+    found: list[str] = []
+
+    def logged() -> bool:
+        found[:] = re.findall(rf"\[{request_id}\] (\d+) pieces took the short way", stack.log("worker"))
+        return bool(found)
+
+    wait_until(logged, 5, "the worker has logged it")
+    return int(found[0])
 
 
 def _form(event: bytes) -> bytes:
@@ -52,7 +70,10 @@ def test_both_ways_give_the_same_text_and_pieces_of_the_same_form(
         body["messages"] = [{"role": "user", "content": "说点什么 😀"}]
     else:
         body["prompt"] = "说点什么 😀"
-    short, long = _stream(ready_stack, route, body), _stream(ready_stack, route, {**body, **LONG_WAY})
+    request_id = f"short-{secrets.token_hex(4)}"
+    short = _stream(ready_stack, route, body, request_id)
+    long = _stream(ready_stack, route, {**body, **LONG_WAY})
+    assert _short_pieces(ready_stack, request_id) > 50
     assert _text(short) == _text(long)
     assert {_form(event) for event in short} == {_form(event) for event in long}
     assert _form(short[-2]) == _form(long[-2])
