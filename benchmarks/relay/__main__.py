@@ -111,17 +111,20 @@ async def _answers(measure: Measure, timeout_s: float = 180) -> None:
 class Processes:
     """The processes whose CPU time is told, by name: ours, and vLLM's server with its engine."""
 
-    def __init__(self, stack: RunningStack, server: subprocess.Popen[str]) -> None:
+    def __init__(
+        self, stack: RunningStack, server: subprocess.Popen[str], bare: subprocess.Popen[str]
+    ) -> None:
         ours = ("gateway", "worker", "valkey", "celery", "postgres")
         self._roots = {name: psutil.Process(stack.pid(name)) for name in ours}
         self._roots |= {"load": psutil.Process(), "vllm server": psutil.Process(server.pid)}
+        self._roots |= {"bare": psutil.Process(bare.pid)}
 
     def times(self) -> dict[tuple[str, int], float]:
         """CPU seconds so far by (name, process id); children of engines have a name of their own."""
         found: dict[tuple[str, int], float] = {}
         for name, root in self._roots.items():
             children = [] if name == "load" else root.children(recursive=True)
-            inner = f"{name}'s engine" if name in ("worker", "vllm server") else name
+            inner = f"{name}'s engine" if name in ("worker", "vllm server", "bare") else name
             for label, process in [(name, root), *((inner, child) for child in children)]:
                 with suppress(psutil.NoSuchProcess):  # Postgres ends sessions as it likes
                     times = process.cpu_times()
@@ -145,7 +148,9 @@ async def _rounds(sides: dict[str, Measure], processes: Processes, rounds: int) 
         for name in SIDES[shift:] + SIDES[:shift]:
             for streams, tokens in TOKENS.items():
                 before = processes.times()
-                result = await sides[name](streams, tokens, number + 1)
+                # Prompts of its own for each side: none finds another's in a prefix cache.
+                salt = number * len(SIDES) + SIDES.index(name)
+                result = await sides[name](streams, tokens, salt)
                 used = _used(before, processes.times())
                 figures.add(name, streams, result, used, streams * tokens)
         print(f"round {number + 1} of {rounds}", file=sys.stderr)
@@ -176,7 +181,7 @@ def main() -> None:
 
         async def run() -> Figures:
             await _answers(vllm)
-            return await _rounds(sides, Processes(stack, server), options.rounds)
+            return await _rounds(sides, Processes(stack, server, bare), options.rounds)
 
         figures = asyncio.run(run())
     print(f"{platform.machine()}, {os.cpu_count()} cores, medians of {options.rounds} rounds\n")

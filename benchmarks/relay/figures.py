@@ -64,15 +64,21 @@ def table(figures: Figures) -> str:
             f"| {_shown(ratio(again, vllm))} | {_shown(ratio(ours, bare))} |"
         )
     lines += ["", "Time to first token, median over streams, as a ratio (below 1 is faster):", ""]
-    lines += ["| streams | ours ms | vLLM server ms | ours/vLLM | A/A |", "|---|---|---|---|---|"]
+    lines += [
+        "| streams | ours ms | vLLM server ms | bare engine ms | ours/vLLM | A/A | ours/bare |",
+        "|---|---|---|---|---|---|---|",
+    ]
     for n in streams:
-        ours, vllm, again = (figures.first_tokens(side, n) for side in ("ours", "vllm", "vllm again"))
+        ours, vllm, again, bare = (
+            figures.first_tokens(side, n) for side in ("ours", "vllm", "vllm again", "bare")
+        )
         lines.append(
             f"| {n} | {statistics.median(ours) * 1e3:.1f} | {statistics.median(vllm) * 1e3:.1f} "
-            f"| {_shown(ratio(ours, vllm))} | {_shown(ratio(again, vllm))} |"
+            f"| {statistics.median(bare) * 1e3:.1f} | {_shown(ratio(ours, vllm))} "
+            f"| {_shown(ratio(again, vllm))} | {_shown(ratio(ours, bare))} |"
         )
     lines += ["", "CPU time per token, microseconds (mean):", ""]
-    for side in ("ours", "vllm"):
+    for side in ("ours", "vllm", "bare"):
         for n in streams:
             used = {name: sum(values) / figures.rounds for name, values in figures.cpu_us[side][n].items()}
             parts = ", ".join(f"{name} {value:.0f}" for name, value in used.items() if value >= 0.5)

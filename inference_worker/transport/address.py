@@ -23,7 +23,10 @@ class Address:
 
     @classmethod
     def from_url(cls, url: str) -> Address:
-        """Parse with redis-py's own rules. Raises ValueError that doesn't repeat the URL."""
+        """Parse with redis-py's own rules.
+
+        Raises ValueError, whose text may repeat parts of the URL, a password among them: don't show it.
+        """
         options: dict[str, Any] = dict(parse_url(url))
         return cls(
             host=options.get("host", "localhost"),
