@@ -61,7 +61,6 @@ def test_completion_answers_and_its_stream_is_the_same_text(heard: dict[str, Any
     assert heard["completionStream"]["text"] == heard["completion"]["text"]
 
 
-@pytest.mark.criterion("1.10")
 def test_models_are_listed_and_found_by_id(heard: dict[str, Any], stack: RunningStack) -> None:
     assert heard["models"] == [stack.model]
     assert heard["retrieved"] == stack.model
@@ -74,7 +73,6 @@ def test_a_wrong_key_is_the_sdks_authentication_error(heard: dict[str, Any]) -> 
     assert error["requestId"].startswith("req_")
 
 
-@pytest.mark.criterion("1.5")
 def test_an_unknown_model_is_the_sdks_not_found_error(heard: dict[str, Any]) -> None:
     error = heard["unknownModel"]
     assert (error["name"], error["status"], error["code"]) == ("NotFoundError", 404, "model_not_found")

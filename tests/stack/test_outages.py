@@ -67,7 +67,6 @@ def _good(seen: Seen) -> bool:
     return seen.heard.status == 200 and seen.heard.error is None and bool(seen.heard.text)
 
 
-@pytest.mark.criterion("4.3")
 @pytest.mark.parametrize("name", ["valkey", "postgres"])
 def test_an_outage_gives_503_in_openai_format_and_five_seconds_after_it_all_works(
     ready_stack: OwnedStack, name: str

@@ -83,7 +83,6 @@ def test_both_ways_give_the_same_text_and_pieces_of_the_same_form(
         assert json.loads(short[-2][6:])["usage"]["completion_tokens"] == 200
 
 
-@pytest.mark.criterion("1.6")
 def test_a_stop_string_ends_the_short_way_where_it_ends_the_long_one(ready_stack: OwnedStack) -> None:
     body = {"model": "tiny", "prompt": "sea", "max_tokens": 60, "temperature": 0, "ignore_eos": True}
     whole = _text(_stream(ready_stack, "/v1/completions", body))
