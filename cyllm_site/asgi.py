@@ -25,7 +25,7 @@ from cyllm_site.checks import refuse_unsafe_settings  # noqa: E402
 from cyllm_site.env import Settings  # noqa: E402
 
 logger = logging.getLogger("cyllm.site")
-API_PREFIXES = ("/v1/", "/health/")
+API_ROOTS = ("v1", "health")
 
 
 def limits_of(tree: Settings) -> Limits:
@@ -54,7 +54,7 @@ class Site:
 
     async def http(self, scope: Scope, receive: Receive, send: Send) -> None:
         """An HTTP request, to the gateway or to Django."""
-        if not scope["path"].startswith(API_PREFIXES):
+        if scope["path"].lstrip("/").partition("/")[0] not in API_ROOTS:
             await pages(scope, receive, send)
             return
         if self._gateway is None:

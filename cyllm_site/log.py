@@ -12,6 +12,8 @@ def logging_settings(level: str, form: str) -> dict[str, Any]:
         "cyllm": level,
         "django": "INFO",
         "django.request": "ERROR",
+        # A traceback for every request with a made-up Host; it is answered with 400 all the same.
+        "django.security.DisallowedHost": "CRITICAL",
         "uvicorn": "INFO",
         "uvicorn.error": "INFO",
         # Requests have a line of their own, with ids and outcome: cyllm.request.

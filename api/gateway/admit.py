@@ -40,6 +40,25 @@ class Places:
             self.taken -= 1
 
 
+class TenantPlaces:
+    """The bodies that are being read, counted by tenant: one can't take all memory, nor all places."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._places: dict[str, Places] = {}
+
+    @contextmanager
+    def take(self, tenant_id: str) -> Iterator[None]:
+        """Hold one of the tenant's places. Raises ApiError when the tenant has taken all of its own."""
+        places = self._places.setdefault(tenant_id, Places(self._limit))
+        try:
+            with places.take():
+                yield
+        finally:
+            if places.taken == 0:
+                self._places.pop(tenant_id, None)
+
+
 def tenant_salt(secret: bytes, tenant_id: str) -> str:
     """The salt of a tenant's prefix cache at the engine: one tenant can't probe what another has cached.
 

@@ -7,7 +7,7 @@ from collections.abc import Coroutine
 from dataclasses import dataclass
 from typing import Any
 
-from api.gateway.admit import INFERENCE, Places, require_scope, tenant_salt
+from api.gateway.admit import INFERENCE, Places, TenantPlaces, require_scope, tenant_salt
 from api.gateway.answer import Answer
 from api.gateway.asgi import ClientGone, Receive
 from api.gateway.catalogue import ReadCatalogue, context_length
@@ -36,6 +36,7 @@ class Generation:
     client: EngineClient
     ledger: Ledger
     places: Places
+    readers: TenantPlaces
     find_principal: FindPrincipal
     catalogue: ReadCatalogue
 
@@ -48,8 +49,10 @@ class Generation:
         principal = await identify(exchange, self.find_principal)
         require_scope(principal, INFERENCE)
         tenant_id = str(principal.tenant_id)
-        with self.places.take():
+        with self.readers.take(tenant_id):
             body = await read_body(receive, self.limits)
+        # Only now: bodies that never come hold no place.
+        with self.places.take():
             checked = check(parse_body(body))
             exchange.streamed = checked.streamed
             entry = (await self.catalogue()).resolve(checked.model, tenant_id)

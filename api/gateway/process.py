@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 
 from api.gateway import catalogue
-from api.gateway.admit import Places
+from api.gateway.admit import Places, TenantPlaces
 from api.gateway.app import Gateway
 from api.gateway.catalogue import Catalogue
 from api.gateway.changes import Changes
@@ -91,6 +91,7 @@ async def gateway_process(
                 client=client,
                 ledger=ledger,
                 places=Places(limits.max_requests),
+                readers=TenantPlaces(limits.max_requests),
                 find_principal=keys.get,
                 catalogue=lambda: models.get(None),
             ),

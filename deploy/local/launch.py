@@ -20,6 +20,7 @@ from deploy.local.processes import Program, ProgramFailedError, Supervisor, end_
 from deploy.local.settings import ROOT, LocalSettings
 from deploy.local.stages import Stage, Stages
 from deploy.local.valkey import EmbeddedValkey
+from deploy.local.worker_check import worker_check
 from inference_worker.protocol.messages import WorkerState
 
 STAGES = 10
@@ -109,6 +110,8 @@ class Stack:
                 left += ["server"] if server and server.end_orphan() else []
             port_check(self.local.port, setting="CYLLM_PORT")
             django_setup(self.platform)
+            told = environment.worker_environment(self.local, self.platform)
+            worker_check(told, bundled_model=self.local.bundled_model)
             self._probe_given()
             ended = f", ended what a killed run had left ({', '.join(left)})" if left else ""
             stage.result = f"checked{ended}"
@@ -241,10 +244,8 @@ class Stack:
         return Program(
             name="gateway",
             argv=[
-                *(sys.executable, "-m", "uvicorn", "cyllm_site.asgi:application"),
-                *("--host", "127.0.0.1", "--port", str(self.local.port)),
-                *("--loop", "uvloop", "--http", "httptools", "--no-access-log", "--no-server-header"),
-                *("--timeout-keep-alive", "75", "--timeout-graceful-shutdown", str(DRAIN_S)),
+                *(sys.executable, "-m", "cyllm_site.serve"),
+                *("--port", str(self.local.port), "--graceful-s", str(DRAIN_S)),
             ],
             env=self.platform,
             cwd=ROOT,

@@ -88,6 +88,8 @@ class CallTable:
     def _reason_to_refuse(self, submit: Submit) -> str:
         if self._status.state is not WorkerState.READY:
             return f"worker is {self._status.state}"
+        if self._engine.is_dead:
+            return "the engine has ended"
         if submit.model not in self._status.models:
             return f"{submit.model} is not served here"
         if len(self._calls) >= self._max_requests:

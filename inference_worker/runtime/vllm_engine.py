@@ -185,8 +185,9 @@ class VllmEngine:
         return "the engine process has ended"
 
     async def check(self) -> None:
-        """Generate one token through the same application that requests use. Raises EngineStartError."""
-        body = {"model": self._model, "prompt": "1", "max_tokens": 1, "temperature": 0}
+        """Generate two tokens through the same application that requests use. Raises EngineStartError."""
+        # With log-probs: what they need is made ready now, not while others wait.
+        body = {"model": self._model, "prompt": "1", "max_tokens": 2, "temperature": 0, "logprobs": 1}
         status = 0
         answer = bytearray()
         pending = [{"type": "http.request", "body": json.dumps(body).encode(), "more_body": False}]

@@ -61,8 +61,7 @@ def site(transactional_db: None, redis_url: str, test_servers: Supervisor) -> It
     program = Program(
         name="site",
         argv=[
-            *(sys.executable, "-m", "uvicorn", "cyllm_site.asgi:application", "--lifespan", "on"),
-            *("--host", "127.0.0.1", "--port", str(port), "--loop", "uvloop", "--no-access-log"),
+            *(sys.executable, "-m", "cyllm_site.serve", "--port", str(port)),
         ],
         env={**os.environ, "CYLLM_DATABASE_URL": urlunsplit(database)},
         cwd=ROOT,

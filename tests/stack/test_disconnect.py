@@ -68,6 +68,18 @@ def test_the_engine_is_idle_within_a_second_after_the_client_left(
     assert (audit["outcome"], audit["correlation_id"]) == ("cancelled", correlation_id)
 
 
+def test_a_pipelined_request_does_not_hide_that_its_client_has_left(ready_stack: OwnedStack) -> None:
+    correlation_id = f"pipelined-{time.time_ns()}"
+    connection = _open_request(ready_stack, chat("tiny", "hello", 900, stream=False), correlation_id)
+    wait_until(lambda: running(ready_stack) == 1, 5, "the request runs")
+    connection.sendall(b"GET /v1/models HTTP/1.1\r\nHost: x\r\n\r\n")
+    time.sleep(0.2)
+    connection.close()
+    usage = settled_usage(ready_stack, _request_id(ready_stack, correlation_id))
+    assert usage["outcome"] == "cancelled"
+    assert usage["completion_tokens"] < 900
+
+
 def test_a_hundred_clients_that_leave_at_once_leave_nothing_running(ready_stack: OwnedStack) -> None:
     connections = [
         _open_request(ready_stack, chat("tiny", f"bye {n}", max_tokens=900), f"crowd-{n}") for n in range(100)

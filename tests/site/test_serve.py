@@ -1,0 +1,122 @@
+"""What a client may send before it is known, against the server that operators run."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from deploy.local.ports import free_port
+from deploy.local.processes import Program, Supervisor
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def port(test_servers: Supervisor, postgres_url: str, redis_url: str) -> Iterator[int]:
+    """The port of a running gateway."""
+    number = free_port()
+    test_servers.start(
+        Program(
+            name="served",
+            argv=[sys.executable, "-m", "cyllm_site.serve", "--port", str(number)],
+            env=dict(os.environ),
+            cwd=ROOT,
+        )
+    )
+    test_servers.wait_until("served", lambda: _alive(number), timeout_s=60)
+    yield number
+    test_servers.stop("served")
+
+
+def _alive(port: int) -> bool:
+    try:
+        return httpx.get(f"http://127.0.0.1:{port}/health/live", timeout=5).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def _answer(connection: socket.socket) -> bytes:
+    received = b""
+    connection.settimeout(10)
+    try:
+        while data := connection.recv(65536):
+            received += data
+    except (ConnectionResetError, TimeoutError):
+        pass
+    return received
+
+
+def test_headers_without_end_are_refused_and_take_no_memory(port: int, test_servers: Supervisor) -> None:
+    pid = test_servers.pid("served")
+    assert pid is not None
+    before = psutil.Process(pid).memory_info().rss
+    for line in (b"a:b\r\n" * 4000, b"x" * 20000):
+        with socket.create_connection(("127.0.0.1", port)) as connection:
+            connection.sendall(b"GET /v1/models HTTP/1.1\r\nx-long: 1")
+            sent = 0
+            try:
+                while sent < 20_000_000:
+                    connection.sendall(line)
+                    sent += len(line)
+            except (BrokenPipeError, ConnectionResetError):
+                pass
+            assert sent < 20_000_000
+    assert psutil.Process(pid).memory_info().rss - before < 20 * 2**20
+    assert _alive(port)
+
+
+def test_an_ordinary_large_header_is_taken(port: int) -> None:
+    answer = httpx.get(f"http://127.0.0.1:{port}/v1/models", headers={"x-large": "x" * 30_000})
+    assert answer.status_code == 401
+
+
+def test_a_pipelined_request_is_left_out_and_the_connection_closed(port: int) -> None:
+    with socket.create_connection(("127.0.0.1", port)) as connection:
+        one = b"GET /v1/models HTTP/1.1\r\nHost: x\r\n\r\n"
+        connection.sendall(one * 3)
+        answer = _answer(connection)
+    assert answer.count(b"HTTP/1.1 401") == 1
+    assert b"connection: close" in answer.lower()
+
+
+def test_requests_one_after_the_other_share_a_connection(port: int) -> None:
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}") as client:
+        assert [client.get("/v1/models").status_code for _ in range(3)] == [401, 401, 401]
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/admin/"])
+def test_a_websocket_upgrade_is_answered_as_plain_http(port: int, path: str) -> None:
+    headers = {
+        "Connection": "Upgrade",
+        "Upgrade": "websocket",
+        "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA==",
+        "Sec-WebSocket-Version": "13",
+    }
+    assert httpx.get(f"http://127.0.0.1:{port}{path}", headers=headers).status_code < 500
+
+
+@pytest.mark.parametrize("path", ["/v1", "//v1/completions", "/v1/", "/health"])
+def test_paths_near_the_api_are_answered_in_its_own_format(port: int, path: str) -> None:
+    answer = httpx.get(f"http://127.0.0.1:{port}{path}", headers={"Host": "made.up"})
+    assert answer.status_code in (401, 404, 405)
+    assert set(answer.json()["error"]) == {"message", "type", "param", "code"}
+
+
+def test_a_head_that_is_never_finished_is_ended(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    from cyllm_site import serve
+
+    assert serve.HEAD_TIMEOUT_S <= 30
+    with socket.create_connection(("127.0.0.1", port)) as connection:
+        connection.sendall(b"GET /v1/models HT")
+        began = time.monotonic()
+        connection.settimeout(serve.HEAD_TIMEOUT_S + 5)
+        assert connection.recv(100) == b""
+        assert time.monotonic() - began < serve.HEAD_TIMEOUT_S + 3
