@@ -7,6 +7,7 @@ import difflib
 import getpass
 import json
 import os
+import sys
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
@@ -109,14 +110,23 @@ class SubcommandsCommand(BaseCommand):
         if options["json"]:
             self._print_json(list(rows))
         else:
-            self.stdout.write(table(rows) or nothing)
+            self._write(table(rows) or nothing)
 
     def show_one(self, row: Row, options: Options, text: str) -> None:
         """Print what was done: a sentence, or a JSON object."""
         if options["json"]:
             self._print_json(row)
         else:
-            self.stdout.write(text)
+            self._write(text)
 
     def _print_json(self, value: object) -> None:
-        self.stdout.write(json.dumps(value, cls=DjangoJSONEncoder, ensure_ascii=False, indent=2))
+        self._write(json.dumps(value, cls=DjangoJSONEncoder, ensure_ascii=False, indent=2))
+
+    def _write(self, text: str) -> None:
+        try:
+            self.stdout.write(text)
+            self.stdout.flush()
+        except BrokenPipeError:
+            # The reader has had enough; the interpreter would complain once more when it flushes at its end.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise SystemExit(1) from None

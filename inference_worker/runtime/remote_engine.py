@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -18,6 +19,8 @@ from inference_worker.runtime.settings import WorkerSettings
 logger = logging.getLogger("cyllm.worker.remote")
 
 CHECK_INTERVAL_S = 1.0
+CHECK_TIMEOUT_S = 5.0
+TELL_INTERVAL_S = 10.0
 FAILED_CHECKS = 5
 START_TIMEOUT_S = 600.0
 DEFAULT_MAX_MODEL_LEN = 4096
@@ -37,7 +40,7 @@ async def remote_engine(settings: WorkerSettings, report: ReportStage) -> AsyncI
     ) as client:
         engine = RemoteEngine(client, settings)
         report("waiting for the remote engine")
-        await engine.wait_ready(START_TIMEOUT_S)
+        await engine.wait_ready(START_TIMEOUT_S, report)
         yield engine
 
 
@@ -61,30 +64,46 @@ class RemoteEngine:
     def count_partial(self, request_id: str, meter: CallMeter) -> None:
         """See ``engine.Engine``: all that a remote engine tells is already on the meter."""
 
-    async def wait_ready(self, timeout_s: float) -> None:
-        """Return when the engine lists its models. Raises EngineStartError."""
+    async def wait_ready(self, timeout_s: float, report: ReportStage) -> None:
+        """Return when the engine lists its models; until then say why not. Raises EngineStartError."""
+        said, said_at = "", 0.0
         try:
             async with asyncio.timeout(timeout_s):
-                while not await self._answers():
+                while fault := await self._fault():
+                    now = time.monotonic()
+                    if fault != said:
+                        report(f"waiting for the remote engine at {self._address}: {fault}")
+                    if fault != said or now - said_at >= TELL_INTERVAL_S:
+                        logger.warning("waiting for the remote engine at %s: %s", self._address, fault)
+                        said, said_at = fault, now
                     await asyncio.sleep(CHECK_INTERVAL_S)
         except TimeoutError:
-            raise EngineStartError(f"no engine answered at {self._client.base_url}") from None
+            reason = said or "no answer"
+            raise EngineStartError(f"no engine answered at {self._address}: {reason}") from None
 
     async def failed(self) -> str:
         """See ``engine.Engine``."""
         misses = 0
         while misses < FAILED_CHECKS:
             await asyncio.sleep(CHECK_INTERVAL_S)
-            misses = 0 if await self._answers() else misses + 1
+            misses = misses + 1 if await self._fault() else 0
         return "the remote engine does not answer"
 
-    async def _answers(self) -> bool:
-        """Cheap and unbilled: the model list, never a completion."""
+    @property
+    def _address(self) -> str:
+        """The engine's address to be shown: without name, password and query."""
+        url = self._client.base_url
+        return f"{url.scheme}://{url.netloc.decode()}{url.path.rstrip('/')}"
+
+    async def _fault(self) -> str:
+        """Why the engine does not answer, empty if it does. Cheap and unbilled: the model list."""
         try:
-            answer = await self._client.get("/v1/models", timeout=5.0)
-        except httpx.HTTPError:
-            return False
-        return answer.status_code == 200
+            answer = await self._client.get("/v1/models", timeout=CHECK_TIMEOUT_S)
+        except httpx.TimeoutException:
+            return f"no answer within {CHECK_TIMEOUT_S:.0f} s"
+        except httpx.HTTPError as error:
+            return _reason(error)
+        return "" if answer.status_code == 200 else f"answered {answer.status_code} to /v1/models"
 
     async def app(self, scope: Message, receive: Receive, send: Send) -> None:
         """Forward one request and its answer; ends at once when the caller disconnects."""
@@ -180,6 +199,21 @@ def _observe(meter: CallMeter, chunk: dict[str, Any], usage: Any) -> None:
 def _has_content(choice: dict[str, Any]) -> bool:
     delta = choice.get("delta") or {}
     return bool(choice.get("text") or delta.get("content") or delta.get("tool_calls"))
+
+
+def _reason(error: BaseException) -> str:
+    """What the system said, which HTTP clients wrap in errors of their own."""
+    inner: BaseException | None = error
+    while inner is not None:
+        if isinstance(inner, BaseExceptionGroup):
+            inner = inner.exceptions[0]
+            continue
+        if isinstance(inner, OSError) and inner.strerror:
+            # asyncio words a refusal as "Connect call failed" with the address, which is said already
+            refused = isinstance(inner, ConnectionRefusedError)
+            return "connection refused" if refused else inner.strerror
+        inner = inner.__cause__ or inner.__context__
+    return type(error).__name__
 
 
 async def _disconnected(receive: Receive) -> None:

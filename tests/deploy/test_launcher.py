@@ -287,11 +287,34 @@ def test_wrong_settings_are_all_named_and_nothing_is_left(launcher: Launcher) ->
     assert "Traceback" not in launcher.output
 
 
+def test_wrong_settings_of_the_worker_are_named_before_anything_is_started(launcher: Launcher) -> None:
+    launcher.environment["CYLLM_WORKER_MAX_NUM_SEQS"] = "0"
+    launcher.start()
+    assert launcher.process.wait(timeout=30) == 1
+    assert "CYLLM_WORKER_MAX_NUM_SEQS: " in launcher.output
+    assert "[ 2/10]" not in launcher.output
+    assert "Traceback" not in launcher.output
+
+
+def test_a_remote_engine_that_is_not_there_is_told_while_it_is_waited_for(launcher: Launcher) -> None:
+    address = f"http://127.0.0.1:{free_port()}"
+    launcher.environment["CYLLM_WORKER_ENGINE_URL"] = address
+    launcher.start()
+    expected = f"waiting for the remote engine at {address}: connection refused"
+    _until(lambda: expected in launcher.output, START_TIMEOUT_S)
+    assert launcher.end() == 0
+
+
 def test_an_engine_that_cannot_start_is_said_with_its_own_words(launcher: Launcher, tmp_path: Path) -> None:
     for name in ("CYLLM_WORKER_ENGINE", "CYLLM_WORKER_ENGINE_URL"):
         del launcher.environment[name]
-    launcher.environment["CYLLM_WORKER_MODEL_PATH"] = str(tmp_path / "nothing")
+    config = tmp_path / "model" / "config.json"
+    config.parent.mkdir()
+    config.write_text("{}")
+    launcher.environment["CYLLM_WORKER_MODEL_PATH"] = str(config.parent)
     launcher.start()
+    _until(lambda: "settings, ports, leftovers … checked" in launcher.output)
+    config.unlink()  # it was there when the settings were checked
     assert launcher.process.wait(timeout=START_TIMEOUT_S) == 1
     assert "worker exited with 1" in launcher.output
     assert "is no model folder" in launcher.output

@@ -5,6 +5,9 @@ from __future__ import annotations
 import io
 import json
 import re
+import subprocess
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -102,6 +105,15 @@ def test_people_see_the_secret_and_until_when_the_old_key_lives(cast: Cast) -> N
     assert re.search(r"stays valid until \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC", text)
 
 
+def test_people_are_told_until_when_a_new_key_is_valid(cast: Cast) -> None:
+    assert "It never expires." in run("keys", "create", "--tenant", "acme", "--name", "a")
+    text = run("keys", "create", "--tenant", "acme", "--name", "b", "--days", "0.5")
+    stored = ApiKey.objects.get(name="b").expires_at
+    assert stored is not None
+    assert f"It is valid until {stored:%Y-%m-%d %H:%M:%S} UTC." in text
+    assert "It never expires." in run("keys", "rotate", prefix_of(cast.acme_key))
+
+
 @pytest.mark.parametrize(
     ("words", "fault"),
     [
@@ -115,6 +127,17 @@ def test_people_see_the_secret_and_until_when_the_old_key_lives(cast: Cast) -> N
         (("keys", "create", "--tenant", "acme", "--name", "x", "--scope", "all"), "invalid choice: 'all'"),
         (("keys", "revoke", "nothing"), r"no key nothing\. `manage.py keys list` shows all"),
         (("keys", "rotate", "x", "--grace-s", "soon"), "invalid float value"),
+        *(
+            (("keys", "create", "--tenant", "acme", "--name", "x", f"--days={days}"), "--days: must be more")
+            for days in ("0", "-1", "nan", "inf", "36501")
+        ),
+        (
+            ("keys", "create", "--tenant", "acme", "--name", "x", "--days", "soon"),
+            "invalid days value: 'soon'",
+        ),
+        (("usage", "list", "--limit", "0"), "--limit: must be 1 or more"),
+        (("audit", "changes", "--limit=-3"), "--limit: must be 1 or more"),
+        (("audit", "list", "--hours", "nan"), "--hours: must be more than 0"),
         (("usage", "list", "--tenant", "\x1b[31m"), r"no tenant \\x1b\[31m\."),
         (("keys",), "SUBCOMMAND"),
     ],
@@ -157,6 +180,34 @@ def test_usage_and_audit_are_listed_by_tenant(redis_client: redis.Redis, cast: C
     assert len(answer("audit", "list", "--limit", "2")) == 2
     assert answer("audit", "list", "--hours", "1") == []
     assert "smollm2" in run("usage", "list")
+
+
+def test_a_list_that_is_cut_says_so_beside_its_output(redis_client: redis.Redis) -> None:
+    for number in range(52):
+        write(redis_client, ended(f"r{number}", attempt=0, outcome=Outcome.REFUSED, status=404))
+    ledger_drain(redis_client)
+    err = io.StringIO()
+    call_command("audit", "list", stdout=io.StringIO(), stderr=err)
+    assert err.getvalue() == "50 of 52 shown; --limit N shows more.\n"
+    assert len(answer("audit", "list")) == 52
+    err = io.StringIO()
+    call_command("audit", "list", "--limit", "52", stdout=io.StringIO(), stderr=err)
+    assert err.getvalue() == ""
+
+
+def test_a_reader_that_has_had_enough_ends_the_output_silently() -> None:
+    script = (
+        "from operators.terminal import SubcommandsCommand as C\n"
+        "C().show([{'n': number} for number in range(100_000)], {'json': True})\n"
+    )
+    done = subprocess.run(
+        ["sh", "-c", '"$0" -c "$1" | head -n 1', sys.executable, script],
+        cwd=Path(__file__).resolve().parents[2],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.stdout, done.stderr) == ("[\n", "")
 
 
 def test_what_a_client_sent_can_not_steer_the_terminal(redis_client: redis.Redis) -> None:

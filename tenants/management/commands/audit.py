@@ -10,6 +10,7 @@ from django.core.management.base import CommandParser
 from operators.terminal import Options, Run, SubcommandsCommand
 from tenants import selectors
 from tenants.choices import RecordOutcome
+from tenants.management.amounts import hours, limit_argument, newest
 from tenants.management.lookup import since, tenant_filter
 from tenants.models import AdminAudit, AuditRecord
 
@@ -56,8 +57,8 @@ class Command(SubcommandsCommand):
         changes = add("changes", self._changes, "show administrative changes, newest first")
         for parser in (listing, changes):
             parser.add_argument("--tenant", metavar="SLUG")
-            parser.add_argument("--hours", type=float, help="only the last so many hours")
-            parser.add_argument("--limit", type=int, default=50, help="at most so many; default: %(default)s")
+            parser.add_argument("--hours", type=hours, help="only the last so many hours")
+            limit_argument(parser)
 
     def _list(self, options: Options) -> None:
         found = selectors.audit_records(
@@ -66,13 +67,13 @@ class Command(SubcommandsCommand):
             correlation_id=options["correlation_id"],
             since=since(options["hours"]),
         )
-        self.show([_row(record) for record in found[: options["limit"]]], options)
+        self.show([_row(record) for record in newest(found, options, self.stderr)], options)
 
     def _changes(self, options: Options) -> None:
         found = selectors.admin_changes(
             tenant=tenant_filter(options["tenant"]), since=since(options["hours"])
         )
-        rows = [_change(change) for change in found[: options["limit"]]]
+        rows = [_change(change) for change in newest(found, options, self.stderr)]
         if not options["json"]:
             rows = [
                 row | {name: json.dumps(row[name], ensure_ascii=False) for name in ("before", "after")}

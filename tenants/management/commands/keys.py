@@ -11,6 +11,7 @@ from django.utils import timezone
 from operators.terminal import Options, Run, SubcommandsCommand, operator
 from tenants import selectors, services
 from tenants.choices import Scope
+from tenants.management.amounts import days
 from tenants.management.lookup import key_named, tenant_filter, tenant_named
 from tenants.models import ApiKey
 
@@ -27,6 +28,10 @@ def _row(key: ApiKey) -> dict[str, object]:
         "expires_at": key.expires_at,
         "last_used_at": key.last_used_at,
     }
+
+
+def _moment(at: dt.datetime) -> str:
+    return f"{at:%Y-%m-%d %H:%M:%S %Z}"
 
 
 class Command(SubcommandsCommand):
@@ -47,7 +52,7 @@ class Command(SubcommandsCommand):
             choices=Scope.values,
             help="may be repeated; default: " + ", ".join(services.DEFAULT_SCOPES),
         )
-        create.add_argument("--days", type=float, help="valid for so many days; default: for ever")
+        create.add_argument("--days", type=days, help="valid for so many days; default: for ever")
         revoke = add("revoke", self._revoke, "end a key at once")
         revoke.add_argument("prefix", help="the part after sk-cy-")
         rotate = add("rotate", self._rotate, "make a successor; the old key lives on for the grace time")
@@ -61,12 +66,12 @@ class Command(SubcommandsCommand):
         self.show([_row(key) for key in found], options, nothing="No keys.")
 
     def _create(self, options: Options) -> None:
-        days = options["days"]
+        span = options["days"]
         key, secret = services.key_create(
             tenant=tenant_named(options["tenant"]),
             name=options["name"],
             scopes=options["scope"] or services.DEFAULT_SCOPES,
-            expires_at=None if days is None else timezone.now() + dt.timedelta(days=days),
+            expires_at=None if span is None else timezone.now() + dt.timedelta(days=span),
             actor=operator(),
         )
         self._show_secret(key, secret, options)
@@ -86,7 +91,8 @@ class Command(SubcommandsCommand):
     ) -> None:
         row = _row(key) | {"secret": secret}
         text = f"Key {key.prefix} for {key.tenant.slug}. Its secret is shown this once:\n\n  {secret}\n"
+        text += f"\nIt is valid until {_moment(key.expires_at)}." if key.expires_at else "\nIt never expires."
         if replaced is not None and replaced.expires_at is not None:
             row["replaces"] = {"prefix": replaced.prefix, "expires_at": replaced.expires_at}
-            text += f"\nKey {replaced.prefix} stays valid until {replaced.expires_at:%Y-%m-%d %H:%M:%S %Z}."
+            text += f"\nKey {replaced.prefix} stays valid until {_moment(replaced.expires_at)}."
         self.show_one(row, options, text)

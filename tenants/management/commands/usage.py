@@ -8,6 +8,7 @@ from django.core.management.base import CommandParser
 
 from operators.terminal import Options, Run, SubcommandsCommand
 from tenants import selectors
+from tenants.management.amounts import hours, limit_argument, newest
 from tenants.management.lookup import since, tenant_filter
 from tenants.models import UsageRecord
 
@@ -61,8 +62,8 @@ class Command(SubcommandsCommand):
         listing.add_argument("--tenant", metavar="SLUG")
         listing.add_argument("--model", help="only this model's")
         listing.add_argument("--request", metavar="ID", help="only this request's")
-        listing.add_argument("--hours", type=float, help="only the last so many hours")
-        listing.add_argument("--limit", type=int, default=50, help="at most so many; default: %(default)s")
+        listing.add_argument("--hours", type=hours, help="only the last so many hours")
+        limit_argument(listing)
 
     def _list(self, options: Options) -> None:
         found = selectors.usage_records(
@@ -72,4 +73,4 @@ class Command(SubcommandsCommand):
             since=since(options["hours"]),
         )
         shape = _details if options["json"] else _row
-        self.show([shape(record) for record in found[: options["limit"]]], options)
+        self.show([shape(record) for record in newest(found, options, self.stderr)], options)
