@@ -18,26 +18,39 @@ _NEXT_BRACKET = re.compile(
     rb'(?:[^"\[\]{}]++|"[^"\\]*+(?:\\(?:.|\Z)[^"\\]*+)*+(?:"|\Z))*+([\[\]{}])', re.DOTALL
 )
 
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+
 
 def parse_body(data: bytes) -> Any:
     """The value of a JSON text. Raises ApiError before anything deep or huge is built."""
     if data.count(b"[") + data.count(b"{") > MAX_DEPTH:
-        _check_shape(data)
+        check_shape(data)
     try:
         text = data.decode()
     except UnicodeDecodeError as error:
         raise ApiError("invalid_json", reason=f"byte {error.start} is not valid UTF-8") from None
     try:
-        return _decoder.decode(text)
+        value = _decoder.decode(text)
     except json.JSONDecodeError as error:
         reason = f"{error.msg[:1].lower()}{error.msg[1:]} at line {error.lineno} column {error.colno}"
         raise ApiError("invalid_json", reason=reason) from None
     except ValueError:
         # int() refuses more than 4,300 digits, as a protection against quadratic time.
         raise ApiError("invalid_json", reason="a number is too long") from None
+    if _SURROGATE.search(data):
+        _check_unicode(value)
+    return value
 
 
-def _check_shape(data: bytes) -> None:
+def _check_unicode(value: Any) -> None:
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise ApiError("invalid_json", reason="a string holds half of a surrogate pair") from None
+
+
+def check_shape(data: bytes) -> None:
+    """Raise ApiError for JSON that is nested too deep or has too many objects and arrays."""
     depth = containers = position = 0
     # match(), never search(): that would begin again at every byte after the last bracket.
     while match := _NEXT_BRACKET.match(data, position):

@@ -12,7 +12,7 @@ from api.openai.sampling import Sampling
 MAX_PROMPTS = 1024
 DEFAULT_LIMIT = 16
 PromptText: TypeAlias = Annotated[str, Field(min_length=1)]
-Tokens: TypeAlias = Annotated[list[TokenId], Field(min_length=1)]
+Tokens: TypeAlias = Annotated[list[TokenId], Field(fail_fast=True, min_length=1)]
 
 
 def _prompt_kind(value: Any) -> str:
@@ -26,9 +26,11 @@ def _prompt_kind(value: Any) -> str:
 
 Prompt: TypeAlias = Annotated[
     Annotated[PromptText, Tag(TEXT)]
-    | Annotated[list[PromptText], Field(min_length=1, max_length=MAX_PROMPTS), Tag(LIST)]
+    | Annotated[list[PromptText], Field(fail_fast=True, min_length=1, max_length=MAX_PROMPTS), Tag(LIST)]
     | Annotated[Tokens, Tag("<tokens>")]
-    | Annotated[list[Tokens], Field(min_length=1, max_length=MAX_PROMPTS), Tag("<token lists>")],
+    | Annotated[
+        list[Tokens], Field(fail_fast=True, min_length=1, max_length=MAX_PROMPTS), Tag("<token lists>")
+    ],
     Discriminator(_prompt_kind),
 ]
 

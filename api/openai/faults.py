@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,7 +11,7 @@ from pydantic import ValidationError
 
 from api.openai.errors import ApiError, shown
 from api.openai.fields import LIST, TEXT
-from api.openai.parameters import REFUSED_MESSAGE, REFUSED_PART
+from api.openai.parameters import REFUSED_CONSTRAINT, REFUSED_MESSAGE, REFUSED_PART
 
 _EXPECTED = {
     "string_type": "a string",
@@ -41,6 +43,8 @@ def first_fault(error: ValidationError, refused: Mapping[str, str]) -> ApiError:
         return ApiError("missing_required_parameter", param=param)
     if kind == "extra_forbidden":
         return _unwanted(loc, param, refused)
+    if kind == "float_type" and isinstance(given, int) and not isinstance(given, bool):
+        return _beyond_floats(param, given)
     if kind in _EXPECTED:
         expected = "a string or an array" if loc[-1] == LIST else _EXPECTED[kind]
         return ApiError("invalid_type", param=param, expected=expected, found=_kind_of(given))
@@ -73,7 +77,9 @@ def path_of(loc: Sequence[int | str]) -> str:
 def _unwanted(loc: Sequence[int | str], param: str, refused: Mapping[str, str]) -> ApiError:
     name = str(loc[-1])
     table = refused
-    if len(loc) > 1:
+    if len(loc) > 1 and loc[0] == "structured_outputs":
+        table = REFUSED_CONSTRAINT
+    elif len(loc) > 1:
         table = REFUSED_PART if "content" in loc[:-1] else REFUSED_MESSAGE if loc[0] == "messages" else {}
     if name in table:
         return ApiError("unsupported_parameter", param=param, reason=table[name])
@@ -90,6 +96,15 @@ def _out_of_bounds(kind: str, param: str, given: Any, context: Mapping[str, Any]
         sign=sign,
         bound=f"{bound:g}" if number == "decimal" else bound,
         value=shown(str(given)),
+    )
+
+
+def _beyond_floats(param: str, given: int) -> ApiError:
+    """An integer with more digits than a decimal number can have: no bound was looked at yet."""
+    side, sign = ("above_max", "<=") if given > 0 else ("below_min", ">=")
+    bound = math.copysign(sys.float_info.max, given > 0 or -1)
+    return ApiError(
+        f"decimal_{side}_value", param=param, sign=sign, bound=f"{bound:g}", value=shown(str(given))
     )
 
 

@@ -25,7 +25,8 @@ def text_or_list(value: Any) -> str:
 
 
 Stop: TypeAlias = Annotated[
-    Annotated[StopText, Tag(TEXT)] | Annotated[list[StopText], Field(min_length=1, max_length=4), Tag(LIST)],
+    Annotated[StopText, Tag(TEXT)]
+    | Annotated[list[StopText], Field(fail_fast=True, min_length=1, max_length=4), Tag(LIST)],
     Discriminator(text_or_list),
 ]
 
@@ -57,7 +58,6 @@ class StructuredOutputs(Wire):
     """vLLM's ``structured_outputs``: exactly one constraint."""
 
     json_: Json | str | None = Field(None, alias="json")
-    regex: Annotated[str, Field(min_length=1, max_length=16_384)] | None = None
-    choice: Annotated[list[StopText], Field(min_length=1, max_length=1024)] | None = None
-    grammar: Annotated[str, Field(min_length=1, max_length=65_536)] | None = None
+    regex: Annotated[str, Field(min_length=1)] | None = None
+    choice: Annotated[list[StopText], Field(fail_fast=True, min_length=1)] | None = None
     json_object: bool | None = None

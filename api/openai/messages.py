@@ -40,11 +40,12 @@ AssistantPart: TypeAlias = Annotated[
 ]
 
 Content: TypeAlias = Annotated[
-    Annotated[str, Tag(TEXT)] | Annotated[list[TextPart], Field(min_length=1), Tag(LIST)],
+    Annotated[str, Tag(TEXT)] | Annotated[list[TextPart], Field(fail_fast=True, min_length=1), Tag(LIST)],
     Discriminator(text_or_list),
 ]
 AssistantContent: TypeAlias = Annotated[
-    Annotated[str, Tag(TEXT)] | Annotated[list[AssistantPart], Field(min_length=1), Tag(LIST)],
+    Annotated[str, Tag(TEXT)]
+    | Annotated[list[AssistantPart], Field(fail_fast=True, min_length=1), Tag(LIST)],
     Discriminator(text_or_list),
 ]
 Speaker: TypeAlias = Annotated[str, Field(min_length=1, max_length=64)]
@@ -88,10 +89,10 @@ class AssistantMessage(Wire):
     content: AssistantContent | None = None
     name: Speaker | None = None
     refusal: str | None = None
-    tool_calls: Annotated[list[ToolCall], Field(min_length=1, max_length=128)] | None = None
+    tool_calls: Annotated[list[ToolCall], Field(fail_fast=True, min_length=1, max_length=128)] | None = None
     reasoning: str | None = None
     reasoning_content: str | None = None
-    annotations: list[Json] | None = None
+    annotations: Annotated[list[Json], Field(fail_fast=True)] | None = None
 
 
 class ToolMessage(Wire):

@@ -45,7 +45,7 @@ _REFUSED_EVERYWHERE: Mapping[str, str] = {
     "guided_json": "use 'response_format' or 'structured_outputs'",
     "guided_regex": "use 'structured_outputs'",
     "guided_choice": "use 'structured_outputs'",
-    "guided_grammar": "use 'structured_outputs'",
+    "guided_grammar": "grammars are not compiled, use 'response_format'",
     "guided_decoding_backend": _PLATFORM,
     "documents": "put documents into the messages",
 }
@@ -76,6 +76,12 @@ REFUSED_MESSAGE: Mapping[str, str] = {
 REFUSED_PART: Mapping[str, str] = {
     "prompt_cache_breakpoint": "prefixes are cached without being marked",
     "cache_control": "prefixes are cached without being marked",
+}
+
+_COMPILES_UNBOUNDED = "compiling it can't be bounded; use 'json', 'regex' or 'choice'"
+REFUSED_CONSTRAINT: Mapping[str, str] = {
+    "grammar": _COMPILES_UNBOUNDED,
+    "structural_tag": _COMPILES_UNBOUNDED,
 }
 
 STREAM_OPTIONS_WITHOUT_EFFECT = ("include_obfuscation",)

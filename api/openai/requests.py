@@ -22,6 +22,7 @@ from api.openai.parameters import (
     WITHOUT_EFFECT,
 )
 from api.openai.rules import check_chat, check_completion
+from api.openai.sizes import check_sizes
 
 T = TypeVar("T", ChatRequest, CompletionRequest)
 
@@ -48,19 +49,13 @@ class Checked:
     fields: Mapping[str, Any]
 
     def engine_body(self, *, model: str, cache_salt: str) -> bytes:
-        """The JSON body for the engine: canonical model name, the tenant's salt, else as it came.
-
-        Raises ApiError for text that is no Unicode (a lone surrogate).
-        """
+        """The JSON body for the engine: canonical model name, the tenant's salt, else as it came."""
         body = {name: value for name, value in self.fields.items() if name not in WITHOUT_EFFECT}
         if body.get("top_p") == 0:
             body["top_p"] = LEAST_TOP_P
         body["model"] = model
         body["cache_salt"] = cache_salt
-        try:
-            return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
-        except UnicodeEncodeError:
-            raise ApiError("invalid_json", reason="a string holds half of a surrogate pair") from None
+        return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
 
     def cost_tokens(self, body_bytes: int, max_model_len: int) -> int:
         """The most tokens the request can take, roughly: for routing, not for money."""
@@ -101,6 +96,7 @@ def _without_nulls(body: Any, nullable: frozenset[str]) -> dict[str, Any]:
     """Null stands for the default in the OpenAI API, for parameters that exist."""
     if not isinstance(body, dict):
         raise ApiError("invalid_json", reason="expected an object at the top")
+    check_sizes(body)
     return {name: value for name, value in body.items() if value is not None or name not in nullable}
 
 

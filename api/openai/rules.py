@@ -4,13 +4,22 @@ from __future__ import annotations
 
 from typing import Any
 
+from api.openai.body import MAX_DEPTH, check_shape
 from api.openai.chat import ChatRequest
 from api.openai.completions import CompletionRequest
 from api.openai.errors import ApiError, shown
+from api.openai.fields import StructuredOutputs
+from api.openai.grammars import (
+    MAX_SCHEMAS_BYTES,
+    check_choices,
+    check_pattern,
+    check_schema,
+    check_schema_text,
+)
 from api.openai.messages import AssistantMessage
 from api.openai.parameters import WITHOUT_EFFECT
 from api.openai.sampling import Sampling
-from api.openai.tools import NamedToolChoice
+from api.openai.tools import NamedToolChoice, SchemaFormat
 
 # Arguments of the renderer itself: a tenant could swap the template or the conversation with them.
 RESERVED_TEMPLATE_KWARGS = frozenset(
@@ -18,9 +27,14 @@ RESERVED_TEMPLATE_KWARGS = frozenset(
         *("add_generation_prompt", "chat_template", "continue_final_message", "conversation", "documents"),
         *("max_length", "messages", "padding", "return_assistant_tokens_mask", "return_dict"),
         *("return_tensors", "tokenize", "tokenizer", "tokenizer_kwargs", "tools", "truncation"),
+        # Names of the arguments of those functions, and of what templates call.
+        *("chat_template_kwargs", "cls", "conversations", "kwargs", "mm_processor_kwargs", "model_config"),
+        *("params", "prompt", "renderer", "request", "self", "template"),
+        *("cycler", "dict", "joiner", "lipsum", "namespace", "raise_exception", "range", "strftime_now"),
     }
 )
-MAX_TEMPLATE_KWARGS = 32
+
+MAX_ARGUMENT_BRACKETS = 100_000  # in all arguments of a request, those in strings included
 
 
 def check_chat(request: ChatRequest) -> None:
@@ -30,9 +44,10 @@ def check_chat(request: ChatRequest) -> None:
     _check_tools(request)
     _check_fixed(request)
     _check_template_kwargs(request.chat_template_kwargs or {})
+    brackets = 0
     for position, message in enumerate(request.messages):
         if isinstance(message, AssistantMessage):
-            _check_assistant(message, f"messages[{position}]")
+            brackets = _check_assistant(message, f"messages[{position}]", brackets)
 
 
 def check_completion(request: CompletionRequest) -> None:
@@ -66,12 +81,28 @@ def _check_sampling(request: Sampling) -> None:
     for token in request.logit_bias or ():
         if not (token.isascii() and token.isdigit() and len(token) <= 7):
             raise _invalid("logit_bias", f"keys must be token ids, '{shown(token)}' is none")
+    _check_constraints(request)
+
+
+def _check_constraints(request: Sampling) -> None:
+    if isinstance(request.response_format, SchemaFormat):
+        check_schema(request.response_format.json_schema.schema_, "response_format.json_schema.schema")
     if request.structured_outputs is not None:
         constraints = request.structured_outputs.model_dump(exclude_none=True)
         if len(constraints) != 1:
             raise _invalid("structured_outputs", f"expected exactly one constraint, found {len(constraints)}")
         if request.response_format is not None and request.response_format.type != "text":
             raise _invalid("structured_outputs", "it can't be combined with 'response_format'")
+        _check_constraint(request.structured_outputs)
+
+
+def _check_constraint(asked: StructuredOutputs) -> None:
+    if asked.json_ is not None:
+        check_schema_text(asked.json_, "structured_outputs.json")
+    if asked.regex is not None:
+        check_pattern(asked.regex, "structured_outputs.regex")
+    if asked.choice is not None:
+        check_choices(asked.choice, "structured_outputs.choice")
 
 
 def _check_limits(request: ChatRequest) -> None:
@@ -96,6 +127,12 @@ def _check_tools(request: ChatRequest) -> None:
     names = [tool.function.name for tool in request.tools]
     if len(set(names)) != len(names):
         raise _invalid("tools", "two tools have the same name")
+    total = 0
+    for position, tool in enumerate(request.tools):
+        if tool.function.parameters is not None:
+            total += check_schema(tool.function.parameters, f"tools[{position}].function.parameters")
+    if total > MAX_SCHEMAS_BYTES:
+        raise _invalid("tools", f"their parameters have {total} bytes, {MAX_SCHEMAS_BYTES} are allowed")
     if isinstance(choice, NamedToolChoice) and choice.function.name not in names:
         raise _invalid("tool_choice.function.name", f"no tool is named '{choice.function.name}'")
 
@@ -116,13 +153,6 @@ def _check_fixed(request: ChatRequest) -> None:
 
 
 def _check_template_kwargs(kwargs: dict[str, Any]) -> None:
-    if len(kwargs) > MAX_TEMPLATE_KWARGS:
-        raise ApiError(
-            "object_above_max_properties",
-            param="chat_template_kwargs",
-            bound=MAX_TEMPLATE_KWARGS,
-            length=len(kwargs),
-        )
     for key, value in kwargs.items():
         param = f"chat_template_kwargs.{key}"
         if key in RESERVED_TEMPLATE_KWARGS or not key.isidentifier() or key.startswith("_"):
@@ -131,6 +161,19 @@ def _check_template_kwargs(kwargs: dict[str, Any]) -> None:
             raise _invalid(param, "expected a string, number, boolean or null")
 
 
-def _check_assistant(message: AssistantMessage, path: str) -> None:
+def _check_assistant(message: AssistantMessage, path: str, brackets: int) -> int:
+    """The brackets in arguments so far, those of earlier messages included."""
     if message.content is None and message.tool_calls is None and message.refusal is None:
         raise ApiError("missing_required_parameter", param=f"{path}.content")
+    for position, call in enumerate(message.tool_calls or ()):
+        param = f"{path}.tool_calls[{position}].function.arguments"
+        arguments = call.function.arguments
+        brackets += arguments.count("[") + arguments.count("{")
+        if brackets > MAX_ARGUMENT_BRACKETS:
+            raise _invalid(param, f"there are more than {MAX_ARGUMENT_BRACKETS} brackets up to here")
+        # Templates are given arguments parsed, and a parser that goes down too far fails.
+        try:
+            check_shape(arguments.encode("utf-8", "surrogatepass"))
+        except ApiError:
+            raise _invalid(param, f"it is nested deeper than {MAX_DEPTH} levels") from None
+    return brackets

@@ -184,7 +184,47 @@ CHAT = [
     Bad({"guided_json": {}}, "unsupported_parameter", "guided_json", "response_format"),
     Bad({"structured_outputs": {}}, "invalid_value", "structured_outputs", "exactly one"),
     Bad({"top_k": -2}, "integer_below_min_value", "top_k", ">= -1"),
-    Bad({"repetition_penalty": 0.0}, "decimal_below_min_value", "repetition_penalty", "> 0"),
+    Bad({"repetition_penalty": 0.0}, "decimal_below_min_value", "repetition_penalty", ">= 0.01"),
+    Bad(
+        {"structured_outputs": {"grammar": "x"}},
+        "unsupported_parameter",
+        "structured_outputs.grammar",
+        "regex",
+    ),
+    Bad(
+        {"structured_outputs": {"structural_tag": "x"}},
+        "unsupported_parameter",
+        "structured_outputs.structural_tag",
+        "regex",
+    ),
+    Bad(
+        {"structured_outputs": {"regex": "(a{9}b{300})"}},
+        "invalid_value",
+        "structured_outputs.regex",
+        "above 256",
+    ),
+    Bad(
+        {"structured_outputs": {"json": {"$ref": "#"}}},
+        "invalid_value",
+        "structured_outputs.json.$ref",
+        "only to itself",
+    ),
+    Bad({"temperature": 10**400}, "decimal_above_max_value", "temperature", "<="),
+    Bad({"temperature": -(10**400)}, "decimal_below_min_value", "temperature", ">="),
+    Bad(
+        {"chat_template_kwargs": {"self": 1}},
+        "unsupported_parameter",
+        "chat_template_kwargs.self",
+        "platform",
+    ),
+    Bad({"allowed_token_ids": [1] * 1025}, "array_above_max_length", "allowed_token_ids", "1024"),
+    Bad(
+        {"logit_bias": {str(token): 1 for token in range(301)}},
+        "object_above_max_properties",
+        "logit_bias",
+        "300",
+    ),
+    Bad({f"x{number}": 1 for number in range(300)}, "invalid_request", None, "256 parameters"),
     Bad({"<script>": 1}, "unknown_parameter", "<script>", "<script>"),
 ]
 

@@ -71,8 +71,15 @@ async def test_a_broken_body_is_refused_before_it_is_built(
 
 
 @pytest.mark.criterion("1.7")
-async def test_half_a_surrogate_pair_is_no_text(gateway: Gateway, keys: Keys) -> None:
-    raw = b'{"model": "tiny", "messages": [{"role": "user", "content": "\\ud800"}]}'
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b'{"model": "tiny", "messages": [{"role": "user", "content": "\\ud800"}]}',
+        b'{"model": "\\uDFFF", "messages": [{"role": "user", "content": "x"}]}',
+        b'{"model": "tiny", "messages": [], "user": {"a\\ud83d": 1}}',
+    ],
+)
+async def test_half_a_surrogate_pair_is_no_text(gateway: Gateway, keys: Keys, raw: bytes) -> None:
     reply = await call(gateway, "POST", "/v1/chat/completions", key=keys.acme, raw=raw)
     assert (reply.status, reply.error["code"]) == (400, "invalid_json")
 

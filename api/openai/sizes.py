@@ -1,0 +1,79 @@
+"""Bounds of a body's arrays and objects, held before a schema looks at a single element.
+
+A schema reports every fault and visits every element; both take seconds for millions of them, and the
+process answers nobody meanwhile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from api.openai.errors import ApiError, shown
+
+MAX_PARAMETERS = 256
+MAX_KEYS = 1024
+MAX_KEY_LENGTH = 1024
+# What one parameter may hold in all its arrays together; a prompt of as many token ids fits.
+MAX_ELEMENTS = 131_072
+# Parts and tool calls cost far more to check than token ids.
+MAX_MESSAGE_ELEMENTS = 16_384
+
+# OpenAI's numbers where they exist: logit_bias, metadata, stop, tools.
+_ARRAYS: Mapping[str, int] = {
+    "messages": 2048,
+    "stop": 4,
+    "tools": 128,
+    "allowed_token_ids": 1024,
+    "stop_token_ids": 128,
+    "bad_words": 128,
+    "modalities": 2,
+}
+_OBJECTS: Mapping[str, int] = {"logit_bias": 300, "metadata": 16, "chat_template_kwargs": 32}
+
+
+def check_sizes(body: Mapping[str, Any]) -> None:
+    """Raise ApiError for the first array or object of a body that is too large."""
+    if len(body) > MAX_PARAMETERS:
+        raise ApiError("invalid_request", reason=f"it has more than {MAX_PARAMETERS} parameters")
+    for name, value in body.items():
+        _check_key(name, name)
+        if isinstance(value, list) and len(value) > _ARRAYS.get(name, MAX_ELEMENTS):
+            raise _too_long(name, _ARRAYS.get(name, MAX_ELEMENTS), len(value))
+        if isinstance(value, dict) and len(value) > _OBJECTS.get(name, MAX_KEYS):
+            raise _too_many(name, _OBJECTS.get(name, MAX_KEYS), len(value))
+        if isinstance(value, list | dict):
+            _check_inside(name, value)
+
+
+def _check_inside(name: str, value: list[Any] | dict[str, Any]) -> None:
+    elements = 0
+    most = MAX_MESSAGE_ELEMENTS if name == "messages" else MAX_ELEMENTS
+    pending: list[list[Any] | dict[str, Any]] = [value]
+    while pending:
+        found = pending.pop()
+        if isinstance(found, list):
+            elements += len(found)
+            if elements > most:
+                raise _too_long(name, most, elements)
+            pending.extend(inner for inner in found if isinstance(inner, list | dict))
+            continue
+        if len(found) > MAX_KEYS:
+            raise _too_many(name, MAX_KEYS, len(found))
+        for key, inner in found.items():
+            _check_key(key, name)
+            if isinstance(inner, list | dict):
+                pending.append(inner)
+
+
+def _check_key(key: str, param: str) -> None:
+    if len(key) > MAX_KEY_LENGTH:
+        raise ApiError("string_above_max_length", param=shown(param), bound=MAX_KEY_LENGTH, length=len(key))
+
+
+def _too_long(param: str, bound: int, length: int) -> ApiError:
+    return ApiError("array_above_max_length", param=param, bound=bound, length=length)
+
+
+def _too_many(param: str, bound: int, length: int) -> ApiError:
+    return ApiError("object_above_max_properties", param=param, bound=bound, length=length)

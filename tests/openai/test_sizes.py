@@ -1,0 +1,77 @@
+"""Bodies that are made to keep the gateway busy are refused before they do."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+
+from api.openai.errors import ApiError
+from api.openai.requests import check_chat_body, check_completion_body
+from api.openai.sizes import MAX_ELEMENTS
+
+USER = {"role": "user", "content": "hi"}
+CHAT: dict[str, Any] = {"model": "m", "messages": [USER]}
+LONG = {"role": "user", "content": [{"type": "text", "text": "x"}] * 200_000}
+KEYS = {f"k{number}": 1 for number in range(600_000)}
+CALL = {"id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+CALLS = {"role": "assistant", "content": ""}
+HOSTILE: list[tuple[dict[str, Any], str, str | None]] = [
+    ({"prompt": [1, *[""] * 1_300_000]}, "array_above_max_length", "prompt"),
+    ({"prompt": [1, *[""] * 100_000]}, "invalid_type", "prompt[1]"),
+    ({"prompt": [""] * 100_000}, "string_below_min_length", "prompt[0]"),
+    ({"prompt": [1] * 3_900_000}, "array_above_max_length", "prompt"),
+    ({"prompt": [[1] * 1000] * 1000}, "array_above_max_length", "prompt"),
+    ({"prompt": [[""] * 1000] * 100}, "invalid_type", "prompt[0][0]"),
+    ({**KEYS, "prompt": "x"}, "invalid_request", None),
+    ({"prompt": "x", "stream_options": KEYS}, "object_above_max_properties", "stream_options"),
+    ({"prompt": "x", "allowed_token_ids": [1] * 1_300_000}, "array_above_max_length", "allowed_token_ids"),
+    ({"prompt": "x", "logit_bias": KEYS}, "object_above_max_properties", "logit_bias"),
+    ({"prompt": "x", "stop": [1] * 1_300_000}, "array_above_max_length", "stop"),
+    ({"prompt": "x", "k" * 2000: 1}, "string_above_max_length", "k" * 200 + "…"),
+    ({"messages": [7] * 99_000}, "array_above_max_length", "messages"),
+    ({"messages": [{"role": "user", "x": 1, "y": 2}] * 2048}, "missing_required_parameter", None),
+    ({"messages": [LONG]}, "array_above_max_length", "messages"),
+    ({"messages": [{"role": "user", "content": [""] * 16_000}]}, "invalid_type", "messages[0].content[0]"),
+    ({"messages": [{**CALLS, "tool_calls": [CALL] * 128}] * 300}, "array_above_max_length", "messages"),
+    ({"messages": [USER], "tools": [{}] * 90_000}, "array_above_max_length", "tools"),
+    ({"messages": [USER], "modalities": ["x"] * 1_300_000}, "array_above_max_length", "modalities"),
+]
+
+
+@pytest.mark.criterion("6.8")
+@pytest.mark.parametrize("case", range(len(HOSTILE)))
+def test_no_body_keeps_the_gateway_busy(case: int) -> None:
+    body, code, param = HOSTILE[case]
+    check = check_chat_body if "messages" in body else check_completion_body
+    begun = time.process_time()
+    with pytest.raises(ApiError) as caught:
+        check({"model": "m", **body})
+    assert time.process_time() - begun < 1.0
+    assert caught.value.code == code
+    assert param is None or caught.value.param == param
+
+
+def test_the_longest_prompt_of_token_ids_is_taken() -> None:
+    prompt = [1] * MAX_ELEMENTS
+    assert check_completion_body({"model": "m", "prompt": prompt}).fields["prompt"] == prompt
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    ["[" * 65, '{"a":' * 100_000, "[" * 65 + "]" * 65, "[]," * 100_001],
+    ids=["open", "long", "closed", "many"],
+)
+def test_arguments_of_earlier_tool_calls_have_a_depth(arguments: str) -> None:
+    call = {"id": "1", "type": "function", "function": {"name": "f", "arguments": arguments}}
+    with pytest.raises(ApiError, match="invalid_value") as caught:
+        check_chat_body({**CHAT, "messages": [USER, {"role": "assistant", "tool_calls": [call]}]})
+    assert caught.value.param == "messages[1].tool_calls[0].function.arguments"
+
+
+@pytest.mark.parametrize("arguments", ["{}", "[" * 64 + "]" * 64, '{"a": "' + "[" * 500 + '"}', "no JSON"])
+def test_other_arguments_are_taken(arguments: str) -> None:
+    call = {"id": "1", "type": "function", "function": {"name": "f", "arguments": arguments}}
+    messages = [USER, {"role": "assistant", "tool_calls": [call]}]
+    assert check_chat_body({**CHAT, "messages": messages}).fields["messages"] == messages
