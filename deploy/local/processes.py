@@ -153,10 +153,11 @@ class Supervisor:
 
     def stop(self, name: str) -> None:
         """End the program and its group, in its own way first."""
-        running = self._running.pop(name, None)
+        running = self._running.get(name)
         if running is None:
             return
         program = running.program
+        # It stays on the list until it has ended: kill_all may have to end it meanwhile.
         end_process(
             running.popen.pid,
             first=program.stop_signal,
@@ -164,6 +165,7 @@ class Supervisor:
             timeout_s=program.stop_timeout_s,
         )
         running.popen.wait()
+        del self._running[name]
         self._record_path(name).unlink(missing_ok=True)
 
     def names(self) -> list[str]:
