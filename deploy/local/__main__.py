@@ -38,7 +38,8 @@ NEXT = """Everything runs. Ctrl-C stops it. In another terminal, in this folder:
 
   curl -N "$OPENAI_BASE_URL/chat/completions" -H "Authorization: Bearer $OPENAI_API_KEY" \\
     -H 'Content-Type: application/json' \\
-    -d '{{"model": "{model}", "stream": true, "temperature": 0, "messages": [{{"role": "user", "content": "Hello"}}]}}'
+    -d '{{"model": "{model}", "stream": true, "temperature": 0,
+         "messages": [{{"role": "user", "content": "Hello"}}]}}'
 
   {python} -c 'import openai; print(openai.OpenAI().models.list().data)'
 
