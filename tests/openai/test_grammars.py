@@ -59,6 +59,8 @@ SCHEMAS: list[tuple[dict[str, Any], str, str, str]] = [
     (deep(32), "invalid_value", "", "32 levels"),
     ({"items": {"pattern": "(a{99}){999}"}}, "invalid_value", ".items.pattern", "above 256"),
     ({"patternProperties": {"(a{200}){200}": {}}}, "invalid_value", ".patternProperties", "40000"),
+    ({"pattern": "^(.{1,10}){1,10}$"}, "invalid_value", ".pattern", "wildcards"),
+    ({"pattern": "^([a-z]{1,40}-){1,40}$"}, "invalid_value", ".pattern", "1600"),
     ({"$ref": "#"}, "invalid_value", ".$ref", "itself"),
     (chain("#/$defs/a"), "invalid_value", ".$ref.$ref.$ref", "itself"),
     ({"allOf": [{"oneOf": [{"$ref": "#"}, {"type": "null"}]}]}, "invalid_value", ".$ref", "itself"),
@@ -91,7 +93,17 @@ def test_schemas_that_take_long_to_compile_are_refused_wherever_they_are(
 
 
 @pytest.mark.parametrize("place", PLACES)
-@pytest.mark.parametrize("schema", [{}, TREE, chain("#/$defs/c") | {"$defs": {"a": {}, "c": {}}}, deep(31)])
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {},
+        TREE,
+        {"items": {"pattern": UUID}},
+        {"pattern": "^([a-z]{2}-){3}$"},
+        chain("#/$defs/c") | {"$defs": {"a": {}, "c": {}}},
+        deep(31),
+    ],
+)
 def test_everyday_schemas_are_taken(place: str, schema: dict[str, Any]) -> None:
     check(**PLACES[place](schema))
 
