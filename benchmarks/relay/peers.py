@@ -15,9 +15,13 @@ from typing import Any
 import uvloop
 
 from inference_worker.runtime.hardware import checkpoint_dtype, choose_engine, detect_hardware
-from inference_worker.runtime.orphans import end_children_with_us
+from inference_worker.runtime.orphans import end_children_with_us, end_with_parent
 from inference_worker.runtime.settings import WorkerSettings
 from inference_worker.runtime.vllm_engine import engine_arguments, prepare_environment
+
+if __name__ == "__mp_main__":
+    # Imported again by an engine process that is spawned rather than forked.
+    end_with_parent()
 
 
 def _engine_arguments() -> tuple[WorkerSettings, list[str]]:
