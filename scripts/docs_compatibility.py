@@ -34,9 +34,11 @@ PAGE = ROOT / "docs" / "compatibility.md"
 HEAD = """# Compatibility
 
 Each parameter of each endpoint: honoured or refused, and the test that shows it. Made by
-`scripts/docs_compatibility.py` from the schemas, from the parameters of the official SDK, and from the marks of
-the tests. `null` stands for the default everywhere; whatever is not in a table is refused as `unknown_parameter`.
+`scripts/docs_compatibility.py` from the schemas, from the parameters of the official SDK, and from the
+marks of the tests. `null` stands for the default everywhere; whatever is not in a table is refused as
+`unknown_parameter`.
 """
+COLUMNS = "| parameter | OpenAI's | here | shown by |\n|---|---|---|---|\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +121,7 @@ def _marks_of_nothing(tests: Tests) -> Iterable[str]:
 
 def _section(endpoint: Endpoint, tests: Tests, faults: list[str]) -> str:
     rows = [_row(endpoint, parameter, tests, faults) for parameter in endpoint.parameters()]
-    return f"\n## {endpoint.path}\n\n| parameter | OpenAI's | here | shown by |\n|---|---|---|---|\n{''.join(rows)}"
+    return f"\n## {endpoint.path}\n\n{COLUMNS}{''.join(rows)}"
 
 
 def _row(endpoint: Endpoint, parameter: str, tests: Tests, faults: list[str]) -> str:
