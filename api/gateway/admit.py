@@ -7,6 +7,8 @@ import hmac
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from api.gateway.exchange import Exchange
+from api.gateway.identify import FindPrincipal, identify
 from api.openai.errors import ApiError
 from tenants.selectors import KeyPrincipal
 
@@ -15,10 +17,16 @@ MODELS_READ = "models.read"
 RETRY_AFTER_S = 1
 
 
-def require_scope(principal: KeyPrincipal, *accepted: str) -> None:
-    """Raise ApiError unless the key has one of the scopes; the first is named in the error."""
+async def authorize(exchange: Exchange, find: FindPrincipal) -> KeyPrincipal:
+    """The principal of the presented key, if it has one of the scopes of the request's route.
+
+    Raises ApiError: what ``identify`` raises, or ``insufficient_scope`` with the first of them.
+    """
+    principal = await identify(exchange, find)
+    accepted = exchange.route.scopes if exchange.route is not None else ()
     if principal.scopes.isdisjoint(accepted):
-        raise ApiError("insufficient_scope", scope=accepted[0])
+        raise ApiError("insufficient_scope", scope=next(iter(accepted), "-"))
+    return principal
 
 
 class Places:

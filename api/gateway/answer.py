@@ -35,6 +35,11 @@ class Answer:
         await self._start(status, [JSON, (b"content-length", str(len(body)).encode()), *more])
         await self._body(body, last=True)
 
+    async def nothing(self, headers: Mapping[str, str]) -> None:
+        """An answer that is its head alone."""
+        await self._start(204, [(name.encode(), value.encode("latin-1")) for name, value in headers.items()])
+        await self._body(b"", last=True)
+
     async def error(self, error: ApiError) -> None:
         """The error with its status if that is still possible, otherwise as the stream's last event."""
         if not self._started:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
-from api.gateway.admit import INFERENCE, MODELS_READ, require_scope
+from api.gateway.admit import INFERENCE, MODELS_READ, authorize
 from api.gateway.answer import Answer
 from api.gateway.asgi import ClientGone, Receive, Scope, Send
 from api.gateway.exchange import Exchange, begin
 from api.gateway.generate import Generation
 from api.gateway.health import LIVE, Health
-from api.gateway.identify import identify
 from api.gateway.models import model_detail, model_list
+from api.gateway.routes import Route, RouteTable
+from api.openai.chat import ChatRequest
+from api.openai.completions import CompletionRequest
 from api.openai.errors import ApiError, shown
 from api.openai.requests import check_chat_body, check_completion_body
 from inference_worker.protocol.messages import Operation
@@ -23,13 +24,7 @@ from inference_worker.telemetry.lines import trace_without_texts
 
 logger = logging.getLogger("cyllm.gateway")
 
-CHAT = "/v1/chat/completions"
-COMPLETIONS = "/v1/completions"
-MODELS = "/v1/models"
-MODEL = "/v1/models/{id}"
 ERROR_WRITE_TIMEOUT_S = 5.0  # for clients that have stopped reading
-LIVE_PATH = "/health/live"
-READY_PATH = "/health/ready"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,20 +73,24 @@ class Gateway:
             logger.debug("the client did not take its error")
 
     async def _handle(self, exchange: Exchange, receive: Receive, answer: Answer) -> None:
-        route = route_of(exchange.path)
-        if route is None:
+        place = ROUTES.find(exchange.path)
+        if place is None:
             raise ApiError("unknown_url", method=shown(exchange.method), path=shown(exchange.path))
-        exchange.endpoint = route
-        method, handler = ROUTES[route]
-        if exchange.method != method:
+        exchange.endpoint, exchange.values = place.endpoint, place.values
+        route = place.route(exchange.method)
+        if route is not None:
+            exchange.route = route
+            await route.handler(self, exchange, receive, answer)
+        elif exchange.method == "OPTIONS":
+            await answer.nothing({"allow": place.allowed})
+        else:
             raise ApiError(
                 "method_not_allowed",
                 method=shown(exchange.method),
                 path=shown(exchange.path),
-                allowed=method,
-                headers={"allow": method},
+                allowed=place.allowed,
+                headers={"allow": place.allowed},
             )
-        await handler(self, exchange, receive, answer)
 
     async def _chat(self, exchange: Exchange, receive: Receive, answer: Answer) -> None:
         await self.generation.serve(exchange, receive, answer, Operation.CHAT_COMPLETIONS, check_chat_body)
@@ -100,20 +99,17 @@ class Gateway:
         await self.generation.serve(exchange, receive, answer, Operation.COMPLETIONS, check_completion_body)
 
     async def _models(self, exchange: Exchange, _: Receive, answer: Answer) -> None:
-        tenant_id = await self._reader(exchange)
+        principal = await authorize(exchange, self.generation.find_principal)
         catalogue = await self.generation.catalogue()
-        await answer.json(model_list(catalogue, tenant_id, self.generation.client.workers()))
+        workers = self.generation.client.workers()
+        await answer.json(model_list(catalogue, str(principal.tenant_id), workers))
 
     async def _model(self, exchange: Exchange, _: Receive, answer: Answer) -> None:
-        tenant_id = await self._reader(exchange)
-        name = exchange.path.removeprefix(MODELS + "/")
+        principal = await authorize(exchange, self.generation.find_principal)
         catalogue = await self.generation.catalogue()
-        await answer.json(model_detail(catalogue, name, tenant_id, self.generation.client.workers()))
-
-    async def _reader(self, exchange: Exchange) -> str:
-        principal = await identify(exchange, self.generation.find_principal)
-        require_scope(principal, MODELS_READ, INFERENCE)
-        return str(principal.tenant_id)
+        workers = self.generation.client.workers()
+        name = exchange.values["model"]
+        await answer.json(model_detail(catalogue, name, str(principal.tenant_id), workers))
 
     async def _live(self, _: Exchange, __: Receive, answer: Answer) -> None:
         await answer.json(LIVE)
@@ -124,20 +120,16 @@ class Gateway:
         await answer.json(report.body, 200 if report.ready else 503, headers)
 
 
-Handler = Callable[[Gateway, Exchange, Receive, Answer], Awaitable[None]]
+_GENERATE = (INFERENCE,)
+_READ_MODELS = (MODELS_READ, INFERENCE)
 
-ROUTES: Mapping[str, tuple[str, Handler]] = {
-    CHAT: ("POST", Gateway._chat),
-    COMPLETIONS: ("POST", Gateway._completions),
-    MODELS: ("GET", Gateway._models),
-    MODEL: ("GET", Gateway._model),
-    LIVE_PATH: ("GET", Gateway._live),
-    READY_PATH: ("GET", Gateway._ready),
-}
-
-
-def route_of(path: str) -> str | None:
-    """The route of a path; model ids may contain slashes."""
-    if path in ROUTES and path != MODEL:
-        return path
-    return MODEL if path.startswith(MODELS + "/") and len(path) > len(MODELS) + 1 else None
+ROUTES = RouteTable(
+    (
+        Route("POST", "/v1/chat/completions", Gateway._chat, _GENERATE, ChatRequest),
+        Route("POST", "/v1/completions", Gateway._completions, _GENERATE, CompletionRequest),
+        Route("GET", "/v1/models", Gateway._models, _READ_MODELS),
+        Route("GET", "/v1/models/{model:path}", Gateway._model, _READ_MODELS),
+        Route("GET", "/health/live", Gateway._live),
+        Route("GET", "/health/ready", Gateway._ready),
+    )
+)

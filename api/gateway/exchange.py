@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import ipaddress
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from api.gateway.asgi import Scope
 from api.gateway.correlation import accepted_id, new_request_id
+from api.gateway.routes import Route
 from api.openai.errors import ApiError
 from inference_worker.protocol.messages import Meter, Outcome, RequestEnded, RequestStarted
 
@@ -41,7 +42,8 @@ class Dispatch:
 class Exchange:
     """Filled in stage by stage. ``status`` is what the client was sent, 0 before that.
 
-    ``endpoint`` is a route, never a path as it came: people paste keys into addresses.
+    ``endpoint`` is a route, never a path as it came: people paste keys into addresses. ``values`` are those
+    of the route's parameters, ``query`` is the address behind the question mark.
     """
 
     method: str
@@ -52,7 +54,10 @@ class Exchange:
     request_id: str = field(default_factory=new_request_id)
     started_at: float = field(default_factory=time.time)
     begun: float = field(default_factory=time.monotonic)
+    query: bytes = b""
     endpoint: str = UNKNOWN_ENDPOINT
+    route: Route | None = None
+    values: Mapping[str, str] = field(default_factory=dict)
     tenant_id: str | None = None
     tenant_slug: str | None = None
     key_id: str | None = None
@@ -140,6 +145,7 @@ def begin(scope: Scope, trusted_proxies: int) -> Exchange:
         headers=tuple(scope["headers"]),
         client_ip="",
         correlation_id="",
+        query=scope.get("query_string", b""),
     )
     exchange.correlation_id = accepted_id(exchange.header(b"x-request-id")) or exchange.request_id
     peer = scope.get("client")

@@ -7,12 +7,12 @@ from collections.abc import Coroutine
 from dataclasses import dataclass
 from typing import Any
 
-from api.gateway.admit import INFERENCE, Places, TenantPlaces, require_scope, tenant_salt
+from api.gateway.admit import Places, TenantPlaces, authorize, tenant_salt
 from api.gateway.answer import Answer
 from api.gateway.asgi import ClientGone, Receive
 from api.gateway.catalogue import ReadCatalogue, context_length
 from api.gateway.exchange import Exchange
-from api.gateway.identify import FindPrincipal, identify
+from api.gateway.identify import FindPrincipal
 from api.gateway.limits import Limits
 from api.gateway.receive import check_headers, read_body
 from api.gateway.relay import relay
@@ -46,8 +46,7 @@ class Generation:
         """Answer one request. Raises ApiError, ClientGone."""
         check_headers(exchange, self.limits)
         # Before the body is read: who has no key makes us hold nothing.
-        principal = await identify(exchange, self.find_principal)
-        require_scope(principal, INFERENCE)
+        principal = await authorize(exchange, self.find_principal)
         tenant_id = str(principal.tenant_id)
         with self.readers.take(tenant_id):
             body = await read_body(receive, self.limits)

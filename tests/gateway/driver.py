@@ -99,7 +99,8 @@ def visit(
     scope = {
         "type": "http",
         "method": method,
-        "path": path,
+        "path": path.partition("?")[0],
+        "query_string": path.partition("?")[2].encode(),
         "headers": [(k.encode(), v.encode("latin-1")) for k, v in named.items() if v],
         "client": ("192.0.2.7", 50000),
     }
