@@ -1,9 +1,13 @@
-"""``pytest --criteria``: which tests show which requirement criterion, and whether they pass."""
+"""``pytest --criteria`` and ``--cases``: which tests show what, and whether they pass.
+
+Criteria are the sixty of the requirements; cases are faults that users of comparable systems met.
+"""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import pytest
 
@@ -13,46 +17,68 @@ CRITERIA = tuple(
     for requirement in range(1, REQUIREMENTS + 1)
     for number in range(1, PER_REQUIREMENT + 1)
 )
+SERVING_CASES, TRAINING_CASES = 38, 29
+CASES = (
+    *(f"serving.{number}" for number in range(1, SERVING_CASES + 1)),
+    *(f"training.{number}" for number in range(1, TRAINING_CASES + 1)),
+)
 NOT_SHOWN = "no test"
 
 
+@dataclass(frozen=True)
+class Measure:
+    """What tests are marked with: ``@pytest.mark.<mark>(number)``, one or several of the numbers."""
+
+    mark: str
+    plural: str
+    numbers: tuple[str, ...]
+
+    def of(self, item: pytest.Item) -> Iterator[str]:
+        """The numbers of a test. Raises UsageError for one that doesn't exist."""
+        for found in item.iter_markers(self.mark):
+            for number in found.args:
+                if number not in self.numbers:
+                    raise pytest.UsageError(f"{item.nodeid}: there is no {self.mark} {number!r}")
+                yield number
+
+
+MEASURES = (Measure("criterion", "criteria", CRITERIA), Measure("case", "cases", CASES))
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add the flag."""
-    parser.addoption("--criteria", action="store_true", help="print the table of requirement criteria")
+    """Add the flags."""
+    for measure in MEASURES:
+        text = f"print the table of {measure.plural}"
+        parser.addoption(f"--{measure.plural}", action="store_true", help=text)
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Collect only when asked to."""
-    if config.getoption("criteria"):
-        config.pluginmanager.register(CriteriaTable(), "criteria-table")
-
-
-def _numbers(item: pytest.Item) -> Iterator[str]:
-    for mark in item.iter_markers("criterion"):
-        for number in mark.args:
-            if number not in CRITERIA:
-                raise pytest.UsageError(f"{item.nodeid}: there is no criterion {number!r}")
-            yield number
+    for measure in MEASURES:
+        if config.getoption(measure.plural):
+            config.pluginmanager.register(MarkTable(measure), f"table-of-{measure.plural}")
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """A mark with a wrong number is an error, with or without the flag."""
     for item in items:
-        list(_numbers(item))
+        for measure in MEASURES:
+            list(measure.of(item))
 
 
-class CriteriaTable:
-    """Remembers each marked test's outcome and prints one line per criterion."""
+class MarkTable:
+    """Remembers each marked test's outcome and prints one line per number."""
 
-    def __init__(self) -> None:
+    def __init__(self, measure: Measure) -> None:
+        self._measure = measure
         self._tests: dict[str, list[str]] = defaultdict(list)
         self._outcomes: dict[str, str] = {}
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
-        """Note which tests were selected for which criterion."""
+        """Note which tests were selected for which number."""
         for item in session.items:
-            for number in sorted(set(_numbers(item))):
+            for number in sorted(set(self._measure.of(item))):
                 self._tests[number].append(item.nodeid)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -66,15 +92,17 @@ class CriteriaTable:
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Print the table and what it comes to."""
-        results = {number: self._result(number) for number in CRITERIA}
-        terminalreporter.section("criteria")
-        terminalreporter.write_line("criterion | tests | result")
+        measure = self._measure
+        results = {number: self._result(number) for number in measure.numbers}
+        width = max(len(measure.mark), *map(len, measure.numbers))
+        terminalreporter.section(measure.plural)
+        terminalreporter.write_line(f"{measure.mark:>{width}} | tests | result")
         for number, result in results.items():
-            terminalreporter.write_line(f"{number:>9} | {len(self._tests[number]):>5} | {result}")
+            terminalreporter.write_line(f"{number:>{width}} | {len(self._tests[number]):>5} | {result}")
         shown = sum(result == "passed" for result in results.values())
         failed = [number for number, result in results.items() if result == "failed"]
         terminalreporter.write_line(
-            f"{shown} of {len(CRITERIA)} criteria shown"
+            f"{shown} of {len(measure.numbers)} {measure.plural} shown"
             + (f", failed: {', '.join(failed)}" if failed else "")
         )
 

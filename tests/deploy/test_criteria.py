@@ -1,10 +1,10 @@
-"""The table of criteria that ``pytest --criteria`` prints."""
+"""The tables that ``pytest --criteria`` and ``pytest --cases`` print."""
 
 from __future__ import annotations
 
 import pytest
 
-from tests.criteria import CRITERIA
+from tests.criteria import CASES, CRITERIA
 
 TESTS = """
 import pytest
@@ -33,7 +33,9 @@ def test_set_up_breaks(broken): pass
 
 def _run(pytester: pytest.Pytester, tests: str, *flags: str) -> pytest.RunResult:
     pytester.makepyfile(tests)
-    pytester.makeini("[pytest]\nmarkers = criterion(number): shown by this test\n")
+    pytester.makeini(
+        "[pytest]\nmarkers =\n  criterion(number): shown by this test\n  case(number): shown by this test\n"
+    )
     plugins = ("-p", "tests.criteria", "-p", "no:django", "-p", "no:cacheprovider", "-p", "no:asyncio")
     return pytester.runpytest_inprocess(*plugins, *flags)
 
@@ -65,3 +67,12 @@ def test_a_criterion_that_does_not_exist_is_refused(pytester: pytest.Pytester) -
     result = _run(pytester, wrong)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     assert "there is no criterion '7.1'" in result.stderr.str()
+
+
+def test_cases_have_a_table_of_their_own(pytester: pytest.Pytester) -> None:
+    tests = "import pytest\n@pytest.mark.case('serving.28')\ndef test_it(): pass\n"
+    lines = [line.strip() for line in _run(pytester, tests, "--cases").outlines]
+    assert "serving.28 |     1 | passed" in lines
+    assert f"1 of {len(CASES)} cases shown" in lines
+    refused = _run(pytester, tests.replace("28", "39"))
+    assert "there is no case 'serving.39'" in refused.stderr.str()
