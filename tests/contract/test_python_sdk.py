@@ -121,6 +121,7 @@ def test_an_unknown_model_is_a_not_found_error(client: openai.OpenAI) -> None:
 
 
 @pytest.mark.criterion("1.7")
+@pytest.mark.case("serving.32")
 def test_a_conversation_longer_than_the_context_is_refused_with_both_numbers(
     client: openai.OpenAI, stack: RunningStack
 ) -> None:
@@ -134,6 +135,7 @@ def test_a_conversation_longer_than_the_context_is_refused_with_both_numbers(
 
 
 @pytest.mark.criterion("1.8")
+@pytest.mark.case("serving.16")
 def test_a_revoked_key_is_dead_within_a_second(stack: RunningStack) -> None:
     made = json.loads(stack.manage("keys", "create", "--tenant", "demo", "--name", "short-lived", "--json"))
     with openai.OpenAI(base_url=f"{stack.base_url}/v1", api_key=made["secret"], max_retries=0) as client:

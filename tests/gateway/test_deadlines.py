@@ -61,6 +61,7 @@ async def test_a_silent_start_without_comments_keeps_its_status(
     assert (await chat(gateway, keys.acme)).status == 200
 
 
+@pytest.mark.case("serving.27")
 async def test_comment_lines_keep_a_waiting_stream_open(
     gateway: Gateway, keys: Keys, client: ScriptedClient
 ) -> None:
@@ -85,6 +86,7 @@ async def test_after_a_comment_another_worker_can_still_take_over(
     assert b"error" not in reply.body
 
 
+@pytest.mark.case("serving.27")
 async def test_no_comment_is_put_into_a_whole_answer(
     gateway: Gateway, keys: Keys, client: ScriptedClient
 ) -> None:
@@ -93,6 +95,7 @@ async def test_no_comment_is_put_into_a_whole_answer(
 
 
 @pytest.mark.parametrize("streamed", [True, False])
+@pytest.mark.case("serving.19", "serving.20")
 async def test_a_client_that_leaves_stops_the_work_at_once(
     gateway: Gateway, keys: Keys, client: ScriptedClient, ended: Callable[[], Any], streamed: bool
 ) -> None:
@@ -115,6 +118,7 @@ async def test_a_client_that_leaves_stops_the_work_at_once(
     assert not begun.reply.complete
 
 
+@pytest.mark.case("serving.20")
 async def test_a_client_that_leaves_before_a_worker_was_found_has_a_record(
     gateway: Gateway, keys: Keys, client: ScriptedClient, ended: Callable[[], Any]
 ) -> None:

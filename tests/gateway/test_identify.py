@@ -68,6 +68,7 @@ async def test_a_refused_key_leaves_a_record_without_the_secret(
 
 
 @pytest.mark.criterion("6.1")
+@pytest.mark.case("serving.16")
 async def test_a_revoked_key_is_dead_within_a_second(
     gateway: Gateway, keys: Keys, client: ScriptedClient
 ) -> None:

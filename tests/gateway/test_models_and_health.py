@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from api.gateway.app import Gateway
 from inference_worker.protocol.messages import WorkerState
 from tests.gateway.conftest import Keys
@@ -80,6 +82,7 @@ async def test_ready_needs_every_component_and_names_the_one_that_is_down(
     assert (await call(gateway, "GET", "/health/ready")).status == 200
 
 
+@pytest.mark.case("serving.35")
 async def test_probes_are_nobodys_usage_and_need_no_key(gateway: Gateway) -> None:
     assert (await call(gateway, "GET", "/health/live")).document == {"status": "live"}
     assert (await call(gateway, "GET", "/health/nothing")).status == 404

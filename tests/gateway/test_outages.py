@@ -158,6 +158,7 @@ def door(keys: Keys) -> Iterator[DatabaseDoor]:
 
 
 @pytest.mark.criterion("6.9")
+@pytest.mark.case("serving.9")
 async def test_without_the_database_a_key_is_not_wrong_but_the_service_unavailable(
     gateway: Gateway, keys: Keys, client: ScriptedClient, door: DatabaseDoor
 ) -> None:

@@ -10,6 +10,7 @@ from api.gateway.admit import Places, TenantPlaces
 from api.openai.errors import ApiError
 
 
+@pytest.mark.case("serving.21")
 def test_a_place_is_given_back_however_the_request_ends() -> None:
     places = Places(1)
     with pytest.raises(ZeroDivisionError), places.take():

@@ -140,6 +140,7 @@ async def test_a_broken_engine_is_not_tried_on_every_worker(
     assert len(client.calls) == 1
 
 
+@pytest.mark.case("serving.24")
 async def test_after_the_first_token_a_lost_worker_ends_the_stream_with_an_error_event(
     gateway: Gateway, keys: Keys, client: ScriptedClient, ended: Callable[[], Any]
 ) -> None:
@@ -154,6 +155,7 @@ async def test_after_the_first_token_a_lost_worker_ends_the_stream_with_an_error
     assert (record.outcome, record.error_code, record.status) == (Outcome.LOST, "worker_lost", 200)
 
 
+@pytest.mark.case("serving.24")
 async def test_what_arrives_with_the_failure_is_still_delivered(
     gateway: Gateway, keys: Keys, client: ScriptedClient
 ) -> None:
@@ -166,6 +168,7 @@ async def test_what_arrives_with_the_failure_is_still_delivered(
     )
 
 
+@pytest.mark.case("serving.25")
 async def test_the_engines_refusal_of_a_stream_keeps_its_status(
     gateway: Gateway, keys: Keys, client: ScriptedClient, ended: Callable[[], Any]
 ) -> None:

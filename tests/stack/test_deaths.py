@@ -42,6 +42,7 @@ class Listener(threading.Thread):
         return self.heard
 
 
+@pytest.mark.case("serving.24")
 def test_a_worker_killed_in_mid_stream_ends_the_stream_with_an_error_event_within_three_seconds(
     start_worker: StartWorker, ready_stack: OwnedStack, faulty_model: str
 ) -> None:
@@ -182,6 +183,7 @@ def _wait_for_new_worker(stack: OwnedStack, old_boot: str) -> None:
     wait_until(stack.ready, 5, "the gateway knows it")
 
 
+@pytest.mark.case("serving.24")
 def test_an_engine_process_that_dies_ends_its_worker_and_both_are_started_again(
     ready_stack: OwnedStack,
 ) -> None:

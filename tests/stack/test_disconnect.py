@@ -46,6 +46,7 @@ def _request_id(stack: OwnedStack, correlation_id: str) -> str:
 
 @pytest.mark.criterion("5.2")
 @pytest.mark.parametrize("streamed", [True, False])
+@pytest.mark.case("serving.19", "serving.20")
 def test_the_engine_is_idle_within_a_second_after_the_client_left(
     ready_stack: OwnedStack, streamed: bool
 ) -> None:
@@ -68,6 +69,7 @@ def test_the_engine_is_idle_within_a_second_after_the_client_left(
     assert (audit["outcome"], audit["correlation_id"]) == ("cancelled", correlation_id)
 
 
+@pytest.mark.case("serving.19")
 def test_a_pipelined_request_does_not_hide_that_its_client_has_left(ready_stack: OwnedStack) -> None:
     correlation_id = f"pipelined-{time.time_ns()}"
     connection = _open_request(ready_stack, chat("tiny", "hello", 900, stream=False), correlation_id)
@@ -80,6 +82,7 @@ def test_a_pipelined_request_does_not_hide_that_its_client_has_left(ready_stack:
     assert usage["completion_tokens"] < 900
 
 
+@pytest.mark.case("serving.19", "serving.21")
 def test_a_hundred_clients_that_leave_at_once_leave_nothing_running(ready_stack: OwnedStack) -> None:
     connections = [
         _open_request(ready_stack, chat("tiny", f"bye {n}", max_tokens=900), f"crowd-{n}") for n in range(100)

@@ -136,6 +136,7 @@ def test_a_member_can_be_removed(cast: Cast) -> None:
 
 
 @pytest.mark.criterion("6.1")
+@pytest.mark.case("serving.18")
 def test_both_keys_are_valid_during_the_grace_time_of_a_rotation(cast: Cast) -> None:
     old = ApiKey.objects.get(tenant=cast.acme)
     before = timezone.now()
