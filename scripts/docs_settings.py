@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
 
+from annotated_types import Ge, Gt, Le, Lt, MaxLen, MinLen
+from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 from pydantic_settings import BaseSettings
 
@@ -42,15 +46,43 @@ def _default(value: object) -> str:
     return "" if value in (None, "") else f"`{value}`"
 
 
-def _row(name: str, default: object, description: str) -> str:
-    return f"| `{name}` | {_default(default)} | {description.replace('|', '/')} |"
+def _bounds(field: FieldInfo) -> Iterator[str]:
+    for bound in field.metadata:
+        match bound:
+            case Ge(ge=least):
+                yield f"≥ {least}"
+            case Gt(gt=least):
+                yield f"> {least}"
+            case Le(le=most):
+                yield f"≤ {most}"
+            case Lt(lt=most):
+                yield f"< {most}"
+            case MinLen(min_length=least):
+                yield f"{least} characters or more"
+            case MaxLen(max_length=most):
+                yield f"{most} characters at most"
+
+
+def _accepted(field: FieldInfo) -> str:
+    annotation: Any = field.annotation
+    if get_origin(annotation) is Literal:
+        return ", ".join(f"`{value}`" for value in get_args(annotation))
+    if annotation is bool:
+        return "`true`, `false`"
+    return ", ".join(_bounds(field))
+
+
+def _row(name: str, field: FieldInfo) -> str:
+    description = (field.description or "").replace("|", "/")
+    return f"| `{name}` | {_default(field.default)} | {_accepted(field)} | {description} |"
+
+
+HEADER = ["| name | default | accepted | meaning |", "|---|---|---|---|"]
 
 
 def _table(prefix: str, tree: type[BaseSettings]) -> list[str]:
-    rows = ["| name | default | meaning |", "|---|---|---|"]
-    for name, field in tree.model_fields.items():
-        rows.append(_row(field.alias or prefix + name.upper(), field.default, field.description or ""))
-    return rows
+    fields = tree.model_fields.items()
+    return [*HEADER, *(_row(field.alias or prefix + name.upper(), field) for name, field in fields)]
 
 
 def page() -> str:
@@ -60,8 +92,7 @@ def page() -> str:
         lines += [f"## {title}", "", text, "", *_table(prefix, tree), ""]
     port = LocalSettings.model_fields["port"]
     lines += ["## The local launcher", "", "`make run` alone reads this one:", ""]
-    lines += ["| name | default | meaning |", "|---|---|---|"]
-    lines += [_row("CYLLM_PORT", port.default, port.description or ""), ""]
+    lines += [*HEADER, _row("CYLLM_PORT", port), ""]
     return "\n".join(lines)
 
 

@@ -228,9 +228,14 @@ def key_revoke(*, key_id: uuid.UUID, actor: str) -> ApiKey:
 
 @transaction.atomic
 def key_rotate(
-    *, key_id: uuid.UUID, grace_s: float, actor: str, created_by: User | None = None
+    *,
+    key_id: uuid.UUID,
+    grace_s: float,
+    actor: str,
+    created_by: User | None = None,
+    expires_at: dt.datetime | None = None,
 ) -> tuple[ApiKey, str]:
-    """A successor with the same name, scopes and expiry, and its secret.
+    """A successor with the same name and scopes, and its secret; its expiry is the old one unless given.
 
     The old key stays valid for ``grace_s`` seconds more, or until its own expiry where that is
     sooner. Raises ValidationError (revoked, expired, rotated before), ApiKey.DoesNotExist.
@@ -251,7 +256,7 @@ def key_rotate(
     new = _key_of(old.tenant, drawn, name=old.name, scopes=old.scopes)
     new.created_by = created_by
     new.replaces = old
-    new.expires_at = old.expires_at
+    new.expires_at = old.expires_at if expires_at is None else expires_at
     _key_save(new, action="key.create", actor=actor, before=None)
     before = _key_facts(old)
     end = now + dt.timedelta(seconds=grace_s)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import io
 import json
 import re
@@ -14,6 +15,7 @@ import pytest
 import redis
 from django.core.management import call_command
 from django.core.management.base import CommandError
+from django.utils import timezone
 
 from inference_worker.protocol.messages import Outcome
 from tenants import selectors
@@ -85,6 +87,12 @@ def test_a_created_keys_secret_is_printed_once(cast: Cast) -> None:
     for words in (("keys", "list"), ("keys", "list", "--json"), ("audit", "changes", "--json")):
         assert made["prefix"] in run(*words)
         assert made["secret"] not in run(*words)
+
+
+def test_a_successor_can_be_given_another_expiry(cast: Cast) -> None:
+    made = answer("keys", "rotate", prefix_of(cast.acme_key), "--days", "30", "--grace-s", "60")
+    until = dt.datetime.fromisoformat(made["expires_at"]) - timezone.now()
+    assert dt.timedelta(days=29, hours=23) < until <= dt.timedelta(days=30)
 
 
 def test_a_key_is_rotated_and_revoked(cast: Cast) -> None:

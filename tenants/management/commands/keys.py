@@ -34,6 +34,11 @@ def _moment(at: dt.datetime) -> str:
     return f"{at:%Y-%m-%d %H:%M:%S %Z}"
 
 
+def _expiry(options: Options) -> dt.datetime | None:
+    span = options["days"]
+    return None if span is None else timezone.now() + dt.timedelta(days=span)
+
+
 class Command(SubcommandsCommand):
     """List, create, revoke and rotate API keys."""
 
@@ -60,18 +65,20 @@ class Command(SubcommandsCommand):
         rotate.add_argument(
             "--grace-s", type=float, default=DEFAULT_GRACE_S, help="seconds; default: %(default)s (a day)"
         )
+        rotate.add_argument(
+            "--days", type=days, help="the new key is valid for so many days; default: as long as the old one"
+        )
 
     def _list(self, options: Options) -> None:
         found = selectors.keys(tenant=tenant_filter(options["tenant"]))
         self.show([_row(key) for key in found], options, nothing="No keys.")
 
     def _create(self, options: Options) -> None:
-        span = options["days"]
         key, secret = services.key_create(
             tenant=tenant_named(options["tenant"]),
             name=options["name"],
             scopes=options["scope"] or services.DEFAULT_SCOPES,
-            expires_at=None if span is None else timezone.now() + dt.timedelta(days=span),
+            expires_at=_expiry(options),
             actor=operator(),
         )
         self._show_secret(key, secret, options)
@@ -82,7 +89,9 @@ class Command(SubcommandsCommand):
 
     def _rotate(self, options: Options) -> None:
         old = key_named(options["prefix"])
-        key, secret = services.key_rotate(key_id=old.id, grace_s=options["grace_s"], actor=operator())
+        key, secret = services.key_rotate(
+            key_id=old.id, grace_s=options["grace_s"], actor=operator(), expires_at=_expiry(options)
+        )
         old.refresh_from_db(fields=["expires_at"])
         self._show_secret(key, secret, options, replaced=old)
 
