@@ -30,6 +30,11 @@ EVENT_END = b"\n\n"
 @asynccontextmanager
 async def remote_engine(settings: WorkerSettings, report: ReportStage) -> AsyncIterator[Engine]:
     """Wait until the remote engine answers, and serve through it. Raises EngineStartError."""
+    if settings.adapters:
+        raise EngineStartError(
+            "CYLLM_WORKER_ADAPTERS works with the engine vllm only: load adapters at the remote engine, "
+            "and serve each by a worker with its name as CYLLM_WORKER_ENGINE_MODEL"
+        )
     if not settings.engine_url:
         raise EngineStartError("CYLLM_WORKER_ENGINE_URL is not set: the engine remote needs an address")
     headers = {"authorization": f"Bearer {settings.engine_key}"} if settings.engine_key else {}

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from inference_worker.runtime.adapters import adapter_sources
 from inference_worker.transport.address import Address
 
 PREFIX = "CYLLM_WORKER_"
@@ -38,6 +39,11 @@ def _engine_url(url: str) -> str:
     if not good:
         raise ValueError("not an http:// or https:// address")
     return url
+
+
+def _adapters(text: str) -> str:
+    adapter_sources(text)
+    return text
 
 
 RedisUrl = Annotated[str, AfterValidator(_redis_url)]
@@ -68,6 +74,9 @@ class WorkerSettings(BaseSettings):
     )
     model: str = Field(description="name under which the model is served, as in the registry")
     model_path: Path | None = Field(None, description="model folder; needed for the engine vllm")
+    adapters: Annotated[str, AfterValidator(_adapters)] = Field(
+        "", description="LoRA adapters served beside the model: name=folder, separated by commas; vllm only"
+    )
     engine: Literal["vllm", "remote"] = Field(
         "vllm", description="vllm: vLLM in this process; remote: an OpenAI-speaking server"
     )

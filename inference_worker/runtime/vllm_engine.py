@@ -11,6 +11,7 @@ from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from inference_worker.runtime.adapters import AdapterError, adapter_arguments, adapter_sources
 from inference_worker.runtime.engine import (
     Engine,
     EngineStartError,
@@ -44,7 +45,7 @@ async def vllm_engine(
     from vllm.entrypoints.launchers.cli_args import make_arg_parser
     from vllm.utils.argparse_utils import FlexibleArgumentParser
 
-    arguments = engine_arguments(settings, hardware, choice)
+    arguments = _checked_arguments(settings, hardware, choice)
     args = make_arg_parser(FlexibleArgumentParser()).parse_args(arguments)
     report(f"loading weights ({_weights_mib(model_path)} MiB) and reserving the key-value cache")
     async with AsyncExitStack() as stack:
@@ -74,6 +75,13 @@ def _checked_model_path(settings: WorkerSettings) -> Path:
     return path
 
 
+def _checked_arguments(settings: WorkerSettings, hardware: Hardware, choice: EngineChoice) -> list[str]:
+    try:
+        return engine_arguments(settings, hardware, choice)
+    except AdapterError as error:
+        raise EngineStartError(str(error)) from None
+
+
 def _weights_mib(model_path: Path) -> int:
     return sum(file.stat().st_size for file in model_path.glob("*.safetensors")) // 2**20
 
@@ -91,14 +99,13 @@ def prepare_environment(settings: WorkerSettings, hardware: Hardware) -> None:
             "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
             "OMP_NUM_THREADS": str(settings.threads),
             "VLLM_CPU_OMP_THREADS_BIND": "nobind",
-            "VLLM_CPU_KVCACHE_SPACE": f"{settings.kv_cache_gib:g}",
         }
     for name, value in wanted.items():
         os.environ.setdefault(name, value)
 
 
 def engine_arguments(settings: WorkerSettings, hardware: Hardware, choice: EngineChoice) -> list[str]:
-    """vLLM's command line for these settings; the operator's own arguments come last and win."""
+    """vLLM's command line for these settings; the operator's own come last and win. Raises AdapterError."""
     arguments = [
         *("--model", str(settings.model_path), "--served-model-name", settings.model),
         *("--dtype", choice.dtype, "--max-num-seqs", str(settings.max_num_seqs)),
@@ -112,8 +119,10 @@ def engine_arguments(settings: WorkerSettings, hardware: Hardware, choice: Engin
         arguments.append("--enforce-eager")
     if hardware.kind == "cpu":
         arguments += ["--distributed-executor-backend", "uni"]
+        arguments += ["--kv-cache-memory-bytes", str(int(settings.kv_cache_gib * 2**30))]
     else:
         arguments += ["--gpu-memory-utilization", str(settings.gpu_memory_utilization)]
+    arguments += adapter_arguments(adapter_sources(settings.adapters))
     return arguments + shlex.split(settings.engine_args)
 
 

@@ -14,6 +14,7 @@ import time
 
 from inference_worker.protocol import codec, names
 from inference_worker.protocol.messages import WorkerState
+from inference_worker.runtime.adapters import adapter_sources
 from inference_worker.runtime.calls import CallTable
 from inference_worker.runtime.engine import Engine, EngineContext, EngineStartError
 from inference_worker.runtime.hardware import detect_hardware
@@ -30,14 +31,14 @@ ANNOUNCED_S = 0.05  # the new channel is in the heartbeat before the old one fal
 
 
 class Worker:
-    """One process, one engine, one model."""
+    """One process, one engine, one model and its adapters."""
 
     def __init__(self, settings: WorkerSettings) -> None:
         self._settings = settings
         self._hardware = detect_hardware()
         self._status = WorkerStatus(
             worker_id=settings.id or f"{socket.gethostname()}-{os.getpid()}",
-            models=(settings.model,),
+            models=(settings.model, *(source.name for source in adapter_sources(settings.adapters))),
             engine=settings.engine,
             hardware=self._hardware.name,
         )

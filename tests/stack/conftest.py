@@ -61,7 +61,7 @@ def ready_stack(stack: OwnedStack) -> OwnedStack:
 
 @dataclass
 class ExtraWorker:
-    """A further worker, in front of an engine that does what its script says."""
+    """A further worker."""
 
     process: subprocess.Popen[bytes]
     worker_id: str
@@ -79,7 +79,14 @@ def start_worker(ready_stack: OwnedStack, tmp_path: Path) -> Iterator[StartWorke
             # A new id for each: the heartbeat of a killed one stays for some seconds.
             worker_id = f"{name}-{secrets.token_hex(4)}"
             url = ends.enter_context(_engine(script))
-            worker = ends.enter_context(_worker(ready_stack, tmp_path, worker_id, url, settings))
+            remote = {
+                "CYLLM_WORKER_MODEL": "faulty",
+                "CYLLM_WORKER_ENGINE": "remote",
+                "CYLLM_WORKER_ENGINE_URL": url,
+            }
+            worker = ends.enter_context(
+                extra_worker(ready_stack, tmp_path, worker_id, {**remote, **settings})
+            )
             key = names.worker_key(worker_id)
             with ready_stack.redis() as client:
                 wait_until(lambda: _is_ready(client.get(key)), 30, f"{worker_id} is ready")
@@ -113,16 +120,14 @@ def _answers(url: str) -> bool:
 
 
 @contextmanager
-def _worker(
-    stack: OwnedStack, folder: Path, worker_id: str, url: str, settings: dict[str, str]
+def extra_worker(
+    stack: OwnedStack, folder: Path, worker_id: str, settings: dict[str, str]
 ) -> Iterator[ExtraWorker]:
+    """A further worker of the stack with these settings, from its start on; its log goes to ``folder``."""
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith("CYLLM_")},
         "CYLLM_REDIS_URL": stack.environment["CYLLM_REDIS_URL"],
         "CYLLM_WORKER_ID": worker_id,
-        "CYLLM_WORKER_MODEL": "faulty",
-        "CYLLM_WORKER_ENGINE": "remote",
-        "CYLLM_WORKER_ENGINE_URL": url,
         **settings,
     }
     with (folder / f"{worker_id}.log").open("wb") as log:

@@ -1,0 +1,151 @@
+"""An adapter is a model like others: under its name, for those who may see it, while a worker serves it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from inference_worker.protocol import codec, names
+from tests.stack.conftest import OwnedStack, extra_worker
+from tests.stack.records import settled_usage
+from tests.stacks import wait_until
+
+BASE, ADAPTER, UNSERVED = "tiny-base", "ft:tiny-base:demo:seven:1", "ft:tiny-base:demo:gone:2"
+ALIAS = "support-bot"
+PROMPT = "The quick brown fox"
+
+
+@pytest.fixture(scope="module")
+def adapter(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A LoRA adapter of the tiny model with weights far from none, as peft saves it."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    folder = tmp_path_factory.mktemp("adapter")
+    torch.manual_seed(7)
+    base = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32)
+    tuned = get_peft_model(
+        base, LoraConfig(r=8, target_modules=["q_proj", "v_proj"], init_lora_weights=False)
+    )
+    tuned.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def served(
+    stack: OwnedStack, tiny_model: Path, adapter: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[httpx.Client]:
+    """A client of the tenant that the adapter is granted to, once a worker serves it."""
+    stack.manage("models", "add", BASE)
+    for name in (ADAPTER, UNSERVED):
+        stack.manage("models", "add", name, "--visibility", "restricted", "--grant", "demo")
+    stack.manage("models", "update", ADAPTER, "--alias", ALIAS)
+    settings = {
+        "CYLLM_WORKER_MODEL": BASE,
+        "CYLLM_WORKER_MODEL_PATH": str(tiny_model),
+        "CYLLM_WORKER_ENGINE": "vllm",
+        "CYLLM_WORKER_ADAPTERS": f"{ADAPTER}={adapter}",
+        "CYLLM_WORKER_DTYPE": "float32",
+        "CYLLM_WORKER_KV_CACHE_GIB": "0.25",
+    }
+    folder = tmp_path_factory.mktemp("adapter-worker")
+    with ExitStack() as ends:
+        worker = ends.enter_context(extra_worker(stack, folder, "adapters", settings))
+        with stack.redis() as redis:
+            key = names.worker_key(worker.worker_id)
+
+            def ready() -> bool:
+                assert worker.process.poll() is None, (folder / "adapters.log").read_text()
+                data = redis.get(key)
+                return isinstance(data, bytes) and codec.decode_heartbeat(data).state == "ready"
+
+            wait_until(ready, 120, "the worker with the adapter is ready")
+        client = ends.enter_context(stack.client())
+        wait_until(lambda: ADAPTER in listed(client), 5, "the adapter is listed")
+        yield client
+
+
+def listed(client: httpx.Client) -> set[str]:
+    return {model["id"] for model in client.get("/v1/models").json()["data"]}
+
+
+def first_token(client: httpx.Client, model: str) -> dict[str, Any]:
+    body = {"model": model, "prompt": PROMPT, "max_tokens": 1, "temperature": 0, "logprobs": 5}
+    answer = client.post("/v1/completions", json=body)
+    assert answer.status_code == 200, answer.text
+    document: dict[str, Any] = answer.json()
+    return document
+
+
+def expected(tiny_model: Path, adapter: Path | None) -> float:
+    """The log probability of the likeliest next token, from transformers and peft."""
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    model = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32)
+    if adapter is not None:
+        model = PeftModel.from_pretrained(model, adapter)
+    ids = AutoTokenizer.from_pretrained(tiny_model)(PROMPT, return_tensors="pt").input_ids
+    with torch.no_grad():
+        return float(torch.log_softmax(model(ids).logits[0, -1], -1).max())
+
+
+@pytest.mark.criterion("1.5")
+def test_base_and_adapter_answer_from_one_engine_each_with_its_own_weights(
+    served: httpx.Client, tiny_model: Path, adapter: Path
+) -> None:
+    for _ in range(2):  # one after the other: neither changes the other
+        for model, weights in ((BASE, None), (ADAPTER, adapter)):
+            document = first_token(served, model)
+            assert document["model"] == model
+            (logprob,) = document["choices"][0]["logprobs"]["token_logprobs"]
+            assert logprob == pytest.approx(expected(tiny_model, weights), abs=1e-3)
+    assert abs(expected(tiny_model, adapter) - expected(tiny_model, None)) > 0.01
+
+
+@pytest.mark.criterion("1.5")
+def test_an_alias_of_an_adapter_is_answered_and_recorded_as_the_adapter(
+    stack: OwnedStack, served: httpx.Client
+) -> None:
+    body = {"model": ALIAS, "messages": [{"role": "user", "content": "hi"}], "max_tokens": 3}
+    answer = served.post("/v1/chat/completions", json=body, headers={"x-request-id": "by-alias"})
+    assert answer.json()["model"] == ADAPTER
+    request_id = "req_" + answer.json()["id"].removeprefix("chatcmpl-")
+    assert settled_usage(stack, request_id)["model"] == ADAPTER
+
+
+@pytest.mark.criterion("1.5")
+@pytest.mark.criterion("1.10")
+def test_only_its_tenant_sees_an_adapter_and_only_while_a_worker_serves_it(
+    stack: OwnedStack, served: httpx.Client
+) -> None:
+    assert {BASE, ADAPTER} <= listed(served)
+    assert UNSERVED not in listed(served)
+    assert served.get(f"/v1/models/{ADAPTER}").json()["id"] == ADAPTER
+    assert served.get(f"/v1/models/{ALIAS}").json()["id"] == ADAPTER
+    assert served.get(f"/v1/models/{UNSERVED}").status_code == 404
+
+    stack.manage("tenants", "create", "stranger", "--name", "Stranger")
+    made = json.loads(stack.manage("keys", "create", "--tenant", "stranger", "--name", "k", "--json"))
+    with httpx.Client(base_url=stack.base_url, headers=stack.headers(made["secret"])) as stranger:
+        assert ADAPTER not in listed(stranger)
+        for name in (ADAPTER, ALIAS, "ft:no:such:model:0"):
+            answers = [
+                stranger.get(f"/v1/models/{name}"),
+                stranger.post("/v1/completions", json={"model": name, "prompt": "x"}),
+            ]
+            for answer in answers:
+                assert answer.status_code == 404
+                assert answer.json()["error"]["code"] == "model_not_found"
+                message = answer.json()["error"]["message"]
+                assert message.replace(name, "…") == (
+                    "The model '…' does not exist or you do not have access to it."
+                )
