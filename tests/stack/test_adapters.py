@@ -34,7 +34,7 @@ def adapter(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     tuned = get_peft_model(
         base, LoraConfig(r=8, target_modules=["q_proj", "v_proj"], init_lora_weights=False)
     )
-    tuned.save_pretrained(folder)
+    tuned.save_pretrained(str(folder))
     return folder
 
 
