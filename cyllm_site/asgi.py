@@ -13,19 +13,20 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "cyllm_site.settings.base")
 from django.conf import settings
 
 settings.STATIC_ROOT.mkdir(parents=True, exist_ok=True)
-pages = get_asgi_application()
+django = get_asgi_application()
 
 # Models can be imported only after Django has been set up, which is what the line above did.
 
-from api.gateway.app import Gateway  # noqa: E402
+from api.gateway.app import ROUTES, Gateway  # noqa: E402
 from api.gateway.asgi import Receive, Scope, Send  # noqa: E402
 from api.gateway.limits import Limits  # noqa: E402
 from api.gateway.process import gateway_process  # noqa: E402
 from cyllm_site.checks import refuse_unsafe_settings  # noqa: E402
 from cyllm_site.env import Settings  # noqa: E402
+from cyllm_site.pages import Pages  # noqa: E402
 
 logger = logging.getLogger("cyllm.site")
-API_ROOTS = ("v1", "health")
+API_ROOTS = frozenset(route.template.split("/")[1] for route in ROUTES.routes)
 
 
 def limits_of(tree: Settings) -> Limits:
@@ -51,11 +52,13 @@ class Site:
 
     def __init__(self) -> None:
         self._gateway: Gateway | None = None
+        tree = settings.CYLLM
+        self._pages = Pages(django, tree.max_body_bytes, tree.client_body_timeout_s)
 
     async def http(self, scope: Scope, receive: Receive, send: Send) -> None:
         """An HTTP request, to the gateway or to Django."""
         if scope["path"].lstrip("/").partition("/")[0] not in API_ROOTS:
-            await pages(scope, receive, send)
+            await self._pages(scope, receive, send)
             return
         if self._gateway is None:
             raise RuntimeError("the gateway was not started: run the server with ASGI lifespan on")

@@ -1,77 +1,15 @@
 """``python -m cyllm_site.serve``: uvicorn with limits on what a client may send before it is known.
 
-uvicorn's own protocol takes headers without end and for any time, and stops reading on a pipelined
-request, so that it no longer sees a client leave. A proxy in front would mend that; nobody has to have one.
+A proxy in front would hold most of them as well; nobody has to have one.
 """
 
 from __future__ import annotations
 
 import argparse
-import asyncio
-import logging
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-logger = logging.getLogger("cyllm.site.serve")
-
-MAX_HEAD_BYTES = 64 * 1024
-HEAD_TIMEOUT_S = 20.0
-
-
-class GuardedProtocol(HttpToolsProtocol):
-    """One HTTP/1.1 connection. A head that is too long or too slow ends it; requests are not pipelined."""
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
-        super().connection_made(transport)
-        self._head_bytes = 0
-        self._in_head = True
-        self._dropping = False
-        self._head_timer = self.loop.call_later(HEAD_TIMEOUT_S, self._head_overdue)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._head_timer.cancel()
-        super().connection_lost(exc)
-
-    def data_received(self, data: bytes) -> None:
-        if self._in_head:
-            self._head_bytes += len(data)
-        super().data_received(data)
-        if self._in_head and self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
-            logger.warning("a request head of more than %d bytes was refused", MAX_HEAD_BYTES)
-            self.send_400_response("The request's headers are too large.")
-
-    def on_message_begin(self) -> None:
-        super().on_message_begin()
-        self._in_head = True
-        self._head_bytes = 0
-        self._head_timer.cancel()
-        self._head_timer = self.loop.call_later(HEAD_TIMEOUT_S, self._head_overdue)
-
-    def on_headers_complete(self) -> None:
-        self._in_head = False
-        self._head_timer.cancel()
-        answering = self.cycle
-        super().on_headers_complete()
-        if self.pipeline:
-            # Left unanswered: the running answer says that it closes the connection, and stays cancellable.
-            self.pipeline.clear()
-            self.cycle = answering
-            self.cycle.keep_alive = False
-            self._dropping = True
-            self.flow.resume_reading()
-
-    def on_body(self, body: bytes) -> None:
-        if not self._dropping:
-            super().on_body(body)
-
-    def on_message_complete(self) -> None:
-        if not self._dropping:
-            super().on_message_complete()
-
-    def _head_overdue(self) -> None:
-        if self._in_head and not self.transport.is_closing():
-            self.transport.close()
+from cyllm_site.guard import GuardedProtocol
 
 
 def main() -> None:

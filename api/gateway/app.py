@@ -57,7 +57,7 @@ class Gateway:
         except ApiError as error:
             await self._refuse(exchange, answer, error)
         except asyncio.CancelledError:
-            exchange.failed(ApiError("gateway_stopping"))
+            await self._refuse(exchange, answer, ApiError("gateway_stopping"))
             raise
         except Exception as error:
             # Its text can quote the request.
@@ -74,9 +74,12 @@ class Gateway:
 
     async def _handle(self, exchange: Exchange, receive: Receive, answer: Answer) -> None:
         place = ROUTES.find(exchange.path)
+        if place is not None:
+            exchange.endpoint, exchange.values = place.endpoint, place.values
+        if exchange.refused is not None:
+            raise exchange.refused
         if place is None:
             raise ApiError("unknown_url", method=shown(exchange.method), path=shown(exchange.path))
-        exchange.endpoint, exchange.values = place.endpoint, place.values
         route = place.route(exchange.method)
         if route is not None:
             exchange.route = route

@@ -15,6 +15,7 @@ from inference_worker.protocol.messages import Meter, Outcome, RequestEnded, Req
 
 UNKNOWN_ENDPOINT = "unknown"
 CLIENT_CLOSED = 499
+REFUSED = "cyllm.refused"  # the extension of the ASGI scope in which a server tells of a fault of the head
 LOST_CODES = frozenset({"worker_lost", "events_lost"})
 
 
@@ -43,7 +44,8 @@ class Exchange:
     """Filled in stage by stage. ``status`` is what the client was sent, 0 before that.
 
     ``endpoint`` is a route, never a path as it came: people paste keys into addresses. ``values`` are those
-    of the route's parameters, ``query`` is the address behind the question mark.
+    of the route's parameters, ``query`` is the address behind the question mark. ``refused`` is a fault that
+    the server found in the head.
     """
 
     method: str
@@ -55,6 +57,7 @@ class Exchange:
     started_at: float = field(default_factory=time.time)
     begun: float = field(default_factory=time.monotonic)
     query: bytes = b""
+    refused: ApiError | None = None
     endpoint: str = UNKNOWN_ENDPOINT
     route: Route | None = None
     values: Mapping[str, str] = field(default_factory=dict)
@@ -147,6 +150,7 @@ def begin(scope: Scope, trusted_proxies: int) -> Exchange:
         correlation_id="",
         query=scope.get("query_string", b""),
     )
+    exchange.refused = scope.get("extensions", {}).get(REFUSED)
     exchange.correlation_id = accepted_id(exchange.header(b"x-request-id")) or exchange.request_id
     peer = scope.get("client")
     exchange.client_ip = _client_ip(peer[0] if peer else "", exchange, trusted_proxies)

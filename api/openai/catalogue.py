@@ -71,6 +71,42 @@ _AUTHENTICATION = (
 
 _TRANSPORT = (
     ErrorSpec(
+        "invalid_http_request",
+        400,
+        "The bytes received are no valid HTTP request: {reason}.",
+        "Send HTTP/1.1 as a client library writes it; look at what a proxy in between makes of it.",
+    ),
+    ErrorSpec(
+        "head_timeout",
+        408,
+        "The request's head did not arrive within {limit_s:g} s.",
+        "Send the request line and all headers without pauses.",
+    ),
+    ErrorSpec(
+        "headers_too_large",
+        431,
+        "The request's headers or trailers are larger than the limit of {limit} bytes.",
+        "Send fewer or shorter headers; look for cookies and tracing headers that pile up.",
+    ),
+    ErrorSpec(
+        "expectation_failed",
+        417,
+        "The Expect header asks for something else than '100-continue'.",
+        "Leave the header out, or send `Expect: 100-continue`.",
+    ),
+    ErrorSpec(
+        "http_version_not_supported",
+        505,
+        "This version of HTTP is not served here. Expected HTTP/1.1 or HTTP/1.0.",
+        "Let the client, or the proxy in front, speak HTTP/1.1 to this address.",
+    ),
+    ErrorSpec(
+        "forbidden",
+        403,
+        "This page may not be used with what was sent along.",
+        "Sign in first, and send the form's CSRF token; pages are for browsers, the API is below `/v1`.",
+    ),
+    ErrorSpec(
         "unknown_url",
         404,
         "Unknown request URL: {method} {path}.",

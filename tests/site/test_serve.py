@@ -2,45 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import socket
-import sys
-import time
-from collections.abc import Iterator
-from pathlib import Path
 
 import httpx
 import psutil
 import pytest
 
-from deploy.local.ports import free_port
-from deploy.local.processes import Program, Supervisor
-
-ROOT = Path(__file__).resolve().parents[2]
-
-
-@pytest.fixture(scope="module")
-def port(test_servers: Supervisor, postgres_url: str, redis_url: str) -> Iterator[int]:
-    """The port of a running gateway."""
-    number = free_port()
-    test_servers.start(
-        Program(
-            name="served",
-            argv=[sys.executable, "-m", "cyllm_site.serve", "--port", str(number)],
-            env=dict(os.environ),
-            cwd=ROOT,
-        )
-    )
-    test_servers.wait_until("served", lambda: _alive(number), timeout_s=60)
-    yield number
-    test_servers.stop("served")
-
-
-def _alive(port: int) -> bool:
-    try:
-        return httpx.get(f"http://127.0.0.1:{port}/health/live", timeout=5).status_code == 200
-    except httpx.TransportError:
-        return False
+from deploy.local.processes import Supervisor
+from tests.site.conftest import is_alive
 
 
 def _answer(connection: socket.socket) -> bytes:
@@ -70,7 +39,7 @@ def test_headers_without_end_are_refused_and_take_no_memory(port: int, test_serv
                 pass
             assert sent < 20_000_000
     assert psutil.Process(pid).memory_info().rss - before < 20 * 2**20
-    assert _alive(port)
+    assert is_alive(port)
 
 
 def test_an_ordinary_large_header_is_taken(port: int) -> None:
@@ -108,15 +77,3 @@ def test_paths_near_the_api_are_answered_in_its_own_format(port: int, path: str)
     answer = httpx.get(f"http://127.0.0.1:{port}{path}", headers={"Host": "made.up"})
     assert answer.status_code in (401, 404, 405)
     assert set(answer.json()["error"]) == {"message", "type", "param", "code"}
-
-
-def test_a_head_that_is_never_finished_is_ended(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    from cyllm_site import serve
-
-    assert serve.HEAD_TIMEOUT_S <= 30
-    with socket.create_connection(("127.0.0.1", port)) as connection:
-        connection.sendall(b"GET /v1/models HT")
-        began = time.monotonic()
-        connection.settimeout(serve.HEAD_TIMEOUT_S + 5)
-        assert connection.recv(100) == b""
-        assert time.monotonic() - began < serve.HEAD_TIMEOUT_S + 3

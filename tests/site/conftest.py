@@ -1,0 +1,59 @@
+"""The server that operators run, started once for the tests that talk to it over sockets."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+
+from deploy.local.ports import free_port
+from deploy.local.processes import Program, Supervisor
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="package")
+def port(test_servers: Supervisor, django_db_setup: None, postgres_url: str, redis_url: str) -> Iterator[int]:
+    """The port of a running gateway on the tests' database, with short limits for bodies."""
+    from django.db import connection
+
+    number = free_port()
+    database_url = urlsplit(postgres_url)._replace(path="/" + str(connection.settings_dict["NAME"])).geturl()
+    test_servers.start(
+        Program(
+            name="served",
+            argv=[sys.executable, "-m", "cyllm_site.serve", "--port", str(number)],
+            env={
+                **os.environ,
+                "CYLLM_DATABASE_URL": database_url,
+                "CYLLM_MAX_BODY_BYTES": "2000000",
+                "CYLLM_CLIENT_BODY_TIMEOUT_S": "2",
+            },
+            cwd=ROOT,
+        )
+    )
+    test_servers.wait_until("served", lambda: is_alive(number), timeout_s=60)
+    yield number
+    test_servers.stop("served")
+
+
+def is_alive(port: int) -> bool:
+    """Whether the gateway answers."""
+    try:
+        return httpx.get(f"http://127.0.0.1:{port}/health/live", timeout=5).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+@pytest.fixture
+def live_key(transactional_db: None) -> str:
+    """A key that the running gateway accepts: committed, not in a transaction of the test's own."""
+    from tenants.services import key_create, tenant_create
+
+    tenant = tenant_create(slug="acme", name="Acme", actor="tests")
+    return str(key_create(tenant=tenant, name="k", actor="tests")[1])
