@@ -283,6 +283,27 @@ _PARAMETERS = (
     ),
 )
 
+_RESPONSES = (
+    ErrorSpec(
+        "previous_response_not_found",
+        400,
+        "Previous response with id '{response_id}' not found.",
+        "Give the id of a response of this tenant that was made with `store: true` and is still kept.",
+    ),
+    ErrorSpec(
+        "response_not_found",
+        404,
+        "Response with id '{response_id}' not found.",
+        "Check the id; only responses made with `store: true` are kept, for a limited time.",
+    ),
+    ErrorSpec(
+        "response_not_cancellable",
+        400,
+        "Cannot cancel a synchronous response.",
+        "Only responses made with `background: true` can be cancelled; close the connection of others.",
+    ),
+)
+
 _SERVICE = (
     ErrorSpec(
         "no_worker_available",
@@ -366,5 +387,6 @@ _TIMEOUTS = tuple(
 )
 
 CATALOGUE: Mapping[str, ErrorSpec] = {
-    spec.code: spec for spec in (*_AUTHENTICATION, *_TRANSPORT, *_JSON, *_PARAMETERS, *_SERVICE, *_TIMEOUTS)
+    spec.code: spec
+    for spec in (*_AUTHENTICATION, *_TRANSPORT, *_JSON, *_PARAMETERS, *_RESPONSES, *_SERVICE, *_TIMEOUTS)
 }

@@ -24,6 +24,7 @@ class ApiError(Exception):
     ) -> None:
         self.spec = CATALOGUE[code]
         self.param = shown(param) if param is not None else None
+        self.details = details
         self.headers = dict(headers or {})
         if self.status == 503:
             self.headers.setdefault("retry-after", "1")
@@ -37,6 +38,10 @@ class ApiError(Exception):
     @property
     def status(self) -> int:
         return self.spec.status
+
+    def at(self, param: str) -> ApiError:
+        """The same error under another name of the parameter."""
+        return ApiError(self.code, param=param, headers=self.headers, **self.details)
 
     def body(self) -> bytes:
         """The error in OpenAI's format, as JSON; characters beyond ASCII are escaped."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,6 +13,9 @@ from pydantic import ValidationError
 from api.openai.errors import ApiError, shown
 from api.openai.fields import LIST, TEXT
 from api.openai.parameters import REFUSED_CONSTRAINT, REFUSED_MESSAGE, REFUSED_PART
+
+UNSUPPORTED = "unsupported_value"
+_POSITION = re.compile(r"\[\d+\]")
 
 _EXPECTED = {
     "string_type": "a string",
@@ -34,7 +38,10 @@ _BOUNDS = {
 
 
 def first_fault(error: ValidationError, refused: Mapping[str, str]) -> ApiError:
-    """The error for the client. ``refused``: top-level names with the reason for their refusal."""
+    """The error for the client. ``refused``: names with the reason for their refusal.
+
+    Names below the top are paths without positions, as ``tools[].strict``.
+    """
     fault = error.errors(include_url=False)[0]
     kind, given, context = fault["type"], fault["input"], fault.get("ctx", {})
     loc = fault["loc"]
@@ -45,6 +52,8 @@ def first_fault(error: ValidationError, refused: Mapping[str, str]) -> ApiError:
         return _unwanted(loc, param, refused)
     if kind == "float_type" and isinstance(given, int) and not isinstance(given, bool):
         return _beyond_floats(param, given)
+    if kind == UNSUPPORTED:
+        return ApiError("unsupported_value", param=param, value=shown(repr(given)), reason=context["reason"])
     if kind in _EXPECTED:
         expected = "a string or an array" if loc[-1] == LIST else _EXPECTED[kind]
         return ApiError("invalid_type", param=param, expected=expected, found=_kind_of(given))
@@ -59,6 +68,7 @@ _TAGS = frozenset(
     {
         *(TEXT, LIST, "<tokens>", "<token lists>", "<object>", "<plain>", "<schema>"),
         *("<instruction>", "<user>", "<assistant>", "<tool>", "<unknown>", "<part>", "<refusal>"),
+        *("<message>", "<call>", "<output>", "<reasoning>", "<item>", "<allowed>"),
     }
 )
 
@@ -76,11 +86,13 @@ def path_of(loc: Sequence[int | str]) -> str:
 
 def _unwanted(loc: Sequence[int | str], param: str, refused: Mapping[str, str]) -> ApiError:
     name = str(loc[-1])
-    table = refused
+    if (place := _POSITION.sub("[]", param)) in refused:
+        return ApiError("unsupported_parameter", param=param, reason=refused[place])
+    table = refused if len(loc) == 1 else {}
     if len(loc) > 1 and loc[0] == "structured_outputs":
         table = REFUSED_CONSTRAINT
     elif len(loc) > 1:
-        table = REFUSED_PART if "content" in loc[:-1] else REFUSED_MESSAGE if loc[0] == "messages" else {}
+        table = REFUSED_PART if "content" in loc[:-1] else REFUSED_MESSAGE if loc[0] == "messages" else table
     if name in table:
         return ApiError("unsupported_parameter", param=param, reason=table[name])
     return ApiError("unknown_parameter", param=param)

@@ -23,7 +23,7 @@ WITHOUT_EFFECT: Mapping[str, str] = {
 
 _PLATFORM = "the platform sets it"
 
-_REFUSED_EVERYWHERE: Mapping[str, str] = {
+REFUSED_EVERYWHERE: Mapping[str, str] = {
     "priority": _PLATFORM,
     "cache_salt": _PLATFORM,
     "request_id": _PLATFORM,
@@ -51,7 +51,7 @@ _REFUSED_EVERYWHERE: Mapping[str, str] = {
 }
 
 REFUSED_CHAT: Mapping[str, str] = {
-    **_REFUSED_EVERYWHERE,
+    **REFUSED_EVERYWHERE,
     "audio": "only text is generated",
     "functions": "it is deprecated, use 'tools'",
     "function_call": "it is deprecated, use 'tool_choice'",
@@ -64,7 +64,7 @@ REFUSED_CHAT: Mapping[str, str] = {
 }
 
 REFUSED_COMPLETIONS: Mapping[str, str] = {
-    **_REFUSED_EVERYWHERE,
+    **REFUSED_EVERYWHERE,
     "suffix": "the engines do not fill in the middle",
 }
 

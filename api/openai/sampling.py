@@ -1,4 +1,4 @@
-"""The parameters that chat completions and completions have in common."""
+"""The parameters that several endpoints have in common."""
 
 from __future__ import annotations
 
@@ -20,21 +20,18 @@ from api.openai.fields import (
 from api.openai.tools import ResponseFormat
 
 
-class Sampling(Wire):
-    """OpenAI's parameters first, then those of vLLM that a tenant may use."""
+class EngineOptions(Wire):
+    """What all endpoints that generate give on: OpenAI's first, then those of vLLM that a tenant may use."""
 
     model: Annotated[str, Field(min_length=1, max_length=256)]
     stream: bool | None = None
-    stream_options: StreamOptions | None = None
     temperature: Annotated[float, Field(ge=0.0, le=2.0, allow_inf_nan=False)] | None = None
     top_p: Fraction | None = None
-    n: Annotated[int, Field(ge=1, le=128)] | None = None
     stop: Stop | None = None
     seed: Int64 | None = None
     presence_penalty: Penalty | None = None
     frequency_penalty: Penalty | None = None
     logit_bias: dict[str, Annotated[float, Field(ge=-100.0, le=100.0, allow_inf_nan=False)]] | None = None
-    response_format: ResponseFormat | None = None
     user: str | None = None
 
     # vLLM's
@@ -51,9 +48,17 @@ class Sampling(Wire):
     include_stop_str_in_output: bool | None = None
     add_special_tokens: bool | None = None
     structured_outputs: StructuredOutputs | None = None
-    return_token_ids: bool | None = None
 
     @property
     def streamed(self) -> bool:
         """Whether the answer is a stream of events."""
         return bool(self.stream)
+
+
+class Sampling(EngineOptions):
+    """What chat completions and completions have in common beyond that."""
+
+    stream_options: StreamOptions | None = None
+    n: Annotated[int, Field(ge=1, le=128)] | None = None
+    response_format: ResponseFormat | None = None
+    return_token_ids: bool | None = None

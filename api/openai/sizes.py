@@ -16,12 +16,12 @@ MAX_KEYS = 1024
 MAX_KEY_LENGTH = 1024
 # What one parameter may hold in all its arrays together; a prompt of as many token ids fits.
 MAX_ELEMENTS = 131_072
+MAX_MESSAGES = 2048
 # Parts and tool calls cost far more to check than token ids.
 MAX_MESSAGE_ELEMENTS = 16_384
 
 # OpenAI's numbers where they exist: logit_bias, metadata, stop, tools.
 _ARRAYS: Mapping[str, int] = {
-    "messages": 2048,
     "stop": 4,
     "tools": 128,
     "allowed_token_ids": 1024,
@@ -32,23 +32,26 @@ _ARRAYS: Mapping[str, int] = {
 _OBJECTS: Mapping[str, int] = {"logit_bias": 300, "metadata": 16, "chat_template_kwargs": 32}
 
 
-def check_sizes(body: Mapping[str, Any]) -> None:
-    """Raise ApiError for the first array or object of a body that is too large."""
+def check_sizes(body: Mapping[str, Any], *, conversation: str = "messages") -> None:
+    """Raise ApiError for the first array or object of a body that is too large.
+
+    ``conversation``: the parameter that holds messages.
+    """
     if len(body) > MAX_PARAMETERS:
         raise ApiError("invalid_request", reason=f"it has more than {MAX_PARAMETERS} parameters")
     for name, value in body.items():
         _check_key(name, name)
-        if isinstance(value, list) and len(value) > _ARRAYS.get(name, MAX_ELEMENTS):
-            raise _too_long(name, _ARRAYS.get(name, MAX_ELEMENTS), len(value))
+        longest = MAX_MESSAGES if name == conversation else _ARRAYS.get(name, MAX_ELEMENTS)
+        if isinstance(value, list) and len(value) > longest:
+            raise _too_long(name, longest, len(value))
         if isinstance(value, dict) and len(value) > _OBJECTS.get(name, MAX_KEYS):
             raise _too_many(name, _OBJECTS.get(name, MAX_KEYS), len(value))
         if isinstance(value, list | dict):
-            _check_inside(name, value)
+            _check_inside(name, value, MAX_MESSAGE_ELEMENTS if name == conversation else MAX_ELEMENTS)
 
 
-def _check_inside(name: str, value: list[Any] | dict[str, Any]) -> None:
+def _check_inside(name: str, value: list[Any] | dict[str, Any], most: int) -> None:
     elements = 0
-    most = MAX_MESSAGE_ELEMENTS if name == "messages" else MAX_ELEMENTS
     pending: list[list[Any] | dict[str, Any]] = [value]
     while pending:
         found = pending.pop()

@@ -1,0 +1,71 @@
+"""A checked Responses request: its input, what it asks of the platform, and the chat request it becomes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from api.openai.errors import ApiError
+from api.openai.requests import Checked, check_chat_body
+from api.openai.responses.conversation import Conversation
+from api.openai.responses.stored import Stored
+
+_TOOL = re.compile(r"tools\[(\d+)\]\.function")
+_RENAMED = {
+    "response_format.json_schema": "text.format",
+    "max_completion_tokens": "max_output_tokens",
+    "reasoning_effort": "reasoning.effort",
+    "tool_choice.function": "tool_choice",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedResponse:
+    """A valid request.
+
+    ``input``: the items with ids, as the API lists them. ``echo``: what the response repeats of the
+    request. ``continues``: whether it goes on when its client has left.
+    """
+
+    model: str
+    streamed: bool
+    background: bool
+    stored: bool
+    continues: bool
+    previous_response_id: str | None
+    instructions: str | None
+    input: tuple[Stored, ...]
+    metadata: Mapping[str, str]
+    with_logprobs: bool
+    echo: Mapping[str, Any]
+    fields: Mapping[str, Any]
+    tool_positions: tuple[int, ...]
+
+    def chat(self, history: Sequence[Mapping[str, Any]] = ()) -> Checked:
+        """The streamed chat request for instructions, history and input, in that order.
+
+        ``history``: the stored input and output items of the chain of previous responses, oldest first.
+        Raises ApiError, with ``param`` naming a parameter of the Responses request.
+        """
+        conversation = Conversation(self.instructions)
+        for item in history:
+            conversation.add(item, "previous_response_id")
+        for position, item in enumerate(self.input):
+            conversation.add(item, f"input[{position}]")
+        try:
+            return check_chat_body({**self.fields, "messages": conversation.messages})
+        except ApiError as error:
+            raise self._renamed(error, conversation) from None
+
+    def _renamed(self, error: ApiError, conversation: Conversation) -> ApiError:
+        if error.param is None:
+            return error
+        param = conversation.origin_of(error.param)
+        if found := _TOOL.match(param):
+            param = f"tools[{self.tool_positions[int(found[1])]}]{param[found.end() :]}"
+        for chat, own in _RENAMED.items():
+            if param == chat or param.startswith(chat + "."):
+                param = own + param.removeprefix(chat)
+        return error.at(param)

@@ -1,0 +1,270 @@
+"""What is no valid Responses request: code and the parameter in terms of that request."""
+
+from __future__ import annotations
+
+from typing import Any, get_args, get_type_hints
+
+import pytest
+from openai.types.responses.response_create_params import (
+    ResponseCreateParamsNonStreaming,
+    ResponseCreateParamsStreaming,
+)
+from openai.types.responses.response_includable import ResponseIncludable
+from openai.types.responses.response_input_item_param import ResponseInputItemParam
+from openai.types.responses.service_tier import ServiceTier
+from openai.types.responses.tool_param import ToolParam
+
+from api.openai.errors import ApiError
+from api.openai.grammars import MAX_SCHEMA_BYTES
+from api.openai.responses.parameters import INCLUDE, ITEMS, REFUSED
+from api.openai.responses.requests import check_response_body
+from api.openai.responses.schema import LOGPROBS, ResponseRequest
+
+USER = {"role": "user", "content": "hi"}
+BODY: dict[str, Any] = {"model": "m", "input": "hi"}
+TOOL: dict[str, Any] = {"type": "function", "name": "f", "parameters": {"type": "object"}}
+CALL = {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"}
+OUTPUT = {"type": "function_call_output", "call_id": "c", "output": "4"}
+DEEP = "[" * 65 + "]" * 65
+LARGE = {"type": "object", "description": "x" * MAX_SCHEMA_BYTES}
+
+
+def said(*parts: Any, role: str = "user") -> dict[str, Any]:
+    return {"input": [USER, {"role": role, "content": list(parts)}]}
+
+
+REFUSALS: list[tuple[dict[str, Any], str, str | None]] = [
+    # the top
+    ({"model": None}, "invalid_type", "model"),
+    ({"input": None}, "missing_required_parameter", "input"),
+    ({"input": 5}, "invalid_type", "input"),
+    ({"input": []}, "empty_array", "input"),
+    ({"inputs": "hi"}, "unknown_parameter", "inputs"),
+    ({"conversation": "conv_1"}, "unsupported_parameter", "conversation"),
+    ({"prompt": {"id": "pmpt_1"}}, "unsupported_parameter", "prompt"),
+    ({"context_management": [{"type": "compaction"}]}, "unsupported_parameter", "context_management"),
+    ({"max_tool_calls": 3}, "unsupported_parameter", "max_tool_calls"),
+    ({"prompt_cache_retention": "24h"}, "unsupported_parameter", "prompt_cache_retention"),
+    ({"background_options": {}}, "unsupported_parameter", "background_options"),
+    ({"messages": [USER]}, "unsupported_parameter", "messages"),
+    ({"max_tokens": 5}, "unsupported_parameter", "max_tokens"),
+    ({"response_format": {"type": "text"}}, "unsupported_parameter", "response_format"),
+    ({"n": 2}, "unsupported_parameter", "n"),
+    ({"cache_salt": "x"}, "unsupported_parameter", "cache_salt"),
+    ({"lora_request": {}}, "unsupported_parameter", "lora_request"),
+    ({"truncation": "auto"}, "unsupported_value", "truncation"),
+    ({"truncation": "middle"}, "invalid_value", "truncation"),
+    ({"service_tier": "flex"}, "unsupported_value", "service_tier"),
+    ({"service_tier": "free"}, "invalid_value", "service_tier"),
+    ({"temperature": 2.5}, "decimal_above_max_value", "temperature"),
+    ({"temperature": "hot"}, "invalid_type", "temperature"),
+    ({"max_output_tokens": 0}, "integer_below_min_value", "max_output_tokens"),
+    ({"max_output_tokens": True}, "invalid_type", "max_output_tokens"),
+    ({"top_logprobs": 21}, "integer_above_max_value", "top_logprobs"),
+    ({"top_logprobs": 2}, "invalid_value", "top_logprobs"),
+    ({"include": ["reasoning.encrypted_content"]}, "unsupported_value", "include[0]"),
+    ({"include": [LOGPROBS, "all"]}, "invalid_value", "include[1]"),
+    ({"metadata": {"a": 1}}, "invalid_type", "metadata.a"),
+    ({"metadata": {"k" * 65: "v"}}, "string_above_max_length", "metadata"),
+    ({"instructions": ["be brief"]}, "invalid_type", "instructions"),
+    ({"previous_response_id": ""}, "string_below_min_length", "previous_response_id"),
+    ({"background": True, "store": False}, "invalid_value", "background"),
+    ({"stream_options": {}}, "invalid_value", "stream_options"),
+    (
+        {"stream": True, "stream_options": {"include_obfuscation": True}},
+        "unsupported_value",
+        "stream_options.include_obfuscation",
+    ),
+    (
+        {"stream": True, "stream_options": {"include_usage": True}},
+        "unsupported_parameter",
+        "stream_options.include_usage",
+    ),
+    (
+        {"stream": True, "stream_options": {"on_disconnect": "stay"}},
+        "invalid_value",
+        "stream_options.on_disconnect",
+    ),
+    # text and reasoning
+    ({"text": "json"}, "invalid_type", "text"),
+    ({"text": {"verbosity": "low"}}, "unsupported_value", "text.verbosity"),
+    ({"text": {"format": {"type": "xml"}}}, "invalid_value", "text.format.type"),
+    (
+        {"text": {"format": {"type": "json_schema", "name": "n"}}},
+        "missing_required_parameter",
+        "text.format.schema",
+    ),
+    (
+        {"text": {"format": {"type": "json_schema", "name": "a b", "schema": {}}}},
+        "invalid_value",
+        "text.format.name",
+    ),
+    (
+        {"text": {"format": {"type": "json_schema", "name": "n", "schema": LARGE}}},
+        "invalid_value",
+        "text.format.schema",
+    ),
+    (
+        {"text": {"format": {"type": "json_schema", "name": "n", "schema": {"items": {"$ref": "#/x"}}}}},
+        "invalid_value",
+        "text.format.schema.items.$ref",
+    ),
+    (
+        {"text": {"format": {"type": "json_object"}}, "structured_outputs": {"choice": ["a"]}},
+        "invalid_value",
+        "structured_outputs",
+    ),
+    ({"structured_outputs": {"grammar": "x"}}, "unsupported_parameter", "structured_outputs.grammar"),
+    ({"reasoning": {"effort": "huge"}}, "invalid_value", "reasoning.effort"),
+    ({"reasoning": {"summary": "auto"}}, "unsupported_parameter", "reasoning.summary"),
+    ({"reasoning": {"generate_summary": "auto"}}, "unsupported_parameter", "reasoning.generate_summary"),
+    ({"reasoning": {"mode": "pro"}}, "unsupported_value", "reasoning.mode"),
+    ({"reasoning": {"budget": 5}}, "unknown_parameter", "reasoning.budget"),
+    # tools
+    ({"tools": [{"type": "web_search"}]}, "unsupported_value", "tools[0].type"),
+    ({"tools": [TOOL, {"type": "mcp", "server_label": "s"}]}, "unsupported_value", "tools[1].type"),
+    (
+        {"tools": [{"type": "function", "function": {"name": "f"}}]},
+        "missing_required_parameter",
+        "tools[0].name",
+    ),
+    ({"tools": [{**TOOL, "defer_loading": True}]}, "unsupported_parameter", "tools[0].defer_loading"),
+    ({"tools": [TOOL, TOOL]}, "invalid_value", "tools"),
+    ({"tools": [TOOL, {**TOOL, "name": "g", "parameters": LARGE}]}, "invalid_value", "tools[1].parameters"),
+    ({"tool_choice": "required"}, "invalid_value", "tool_choice"),
+    ({"tools": [TOOL], "tool_choice": "any"}, "invalid_value", "tool_choice"),
+    (
+        {"tools": [TOOL], "tool_choice": {"type": "function", "name": "g"}},
+        "invalid_value",
+        "tool_choice.name",
+    ),
+    ({"tools": [TOOL], "tool_choice": {"type": "file_search"}}, "unsupported_value", "tool_choice.type"),
+    (
+        {
+            "tools": [TOOL],
+            "tool_choice": {
+                "type": "allowed_tools",
+                "mode": "auto",
+                "tools": [{"type": "function", "name": "g"}],
+            },
+        },
+        "invalid_value",
+        "tool_choice.tools[0].name",
+    ),
+    (
+        {
+            "tools": [TOOL, {**TOOL, "name": "g", "parameters": LARGE}],
+            "tool_choice": {
+                "type": "allowed_tools",
+                "mode": "auto",
+                "tools": [{"type": "function", "name": "g"}],
+            },
+        },
+        "invalid_value",
+        "tools[1].parameters",
+    ),
+    # items
+    ({"input": [7]}, "invalid_type", "input[0]"),
+    ({"input": [{}]}, "missing_required_parameter", "input[0].type"),
+    ({"input": [{"role": "tool", "content": "4"}]}, "invalid_value", "input[0].role"),
+    ({"input": [{"type": "message", "content": "4"}]}, "missing_required_parameter", "input[0].role"),
+    ({"input": [{"role": "user"}]}, "missing_required_parameter", "input[0].content"),
+    ({"input": [{"role": "user", "content": None}]}, "invalid_type", "input[0].content"),
+    ({"input": [USER, {"type": "item_reference", "id": "msg_1"}]}, "unsupported_value", "input[1].type"),
+    ({"input": [{"type": "mcp_call"}]}, "unsupported_value", "input[0].type"),
+    ({"input": [{"type": "note"}]}, "invalid_value", "input[0].type"),
+    (said({"type": "input_image", "image_url": "x"}), "unsupported_value", "input[1].content[0].type"),
+    (
+        said({"type": "input_text", "text": "a"}, {"type": "input_file"}),
+        "unsupported_value",
+        "input[1].content[1].type",
+    ),
+    (said({"type": "text", "text": "a"}), "invalid_value", "input[1].content[0].type"),
+    (said({"type": "input_text"}), "missing_required_parameter", "input[1].content[0].text"),
+    (
+        said({"type": "input_text", "text": "a"}, role="assistant"),
+        "invalid_value",
+        "input[1].content[0].type",
+    ),
+    (
+        said({"type": "input_text", "text": "a", "prompt_cache_breakpoint": {}}),
+        "unsupported_parameter",
+        "input[1].content[0].prompt_cache_breakpoint",
+    ),
+    ({"input": [{**CALL, "arguments": {}}]}, "invalid_type", "input[0].arguments"),
+    ({"input": [USER, CALL, {**CALL, "arguments": DEEP}]}, "invalid_value", "input[2].arguments"),
+    ({"input": [{**CALL, "namespace": "n"}]}, "unsupported_parameter", "input[0].namespace"),
+    ({"input": [USER, OUTPUT]}, "invalid_value", "input[1].call_id"),
+    ({"input": [CALL, {**OUTPUT, "output": {}}]}, "invalid_type", "input[1].output"),
+    (
+        {"input": [CALL, {**OUTPUT, "output": [{"type": "input_image"}]}]},
+        "unsupported_value",
+        "input[1].output[0].type",
+    ),
+    (
+        {"input": [{"type": "reasoning", "encrypted_content": "x"}]},
+        "unsupported_parameter",
+        "input[0].encrypted_content",
+    ),
+    ({"input": [USER] * 2049}, "array_above_max_length", "input"),
+    ({"input": [USER] * 2048, "instructions": "be brief"}, "array_above_max_length", "input"),
+    (said(*[{"type": "input_text", "text": ""}] * 16_384), "array_above_max_length", "input"),
+]
+
+
+@pytest.mark.criterion("4.2")
+@pytest.mark.parametrize(("change", "code", "param"), REFUSALS)
+def test_the_first_fault_is_named(change: dict[str, Any], code: str, param: str | None) -> None:
+    with pytest.raises(ApiError) as caught:
+        check_response_body({**BODY, **change})
+    assert (caught.value.status, caught.value.code, caught.value.param) == (400, code, param)
+
+
+def test_a_body_that_is_no_object_is_told_so() -> None:
+    with pytest.raises(ApiError, match="invalid_json"):
+        check_response_body([BODY])
+
+
+@pytest.mark.criterion("1.1")
+def test_every_parameter_of_the_sdk_is_honoured_or_refused_by_name() -> None:
+    known = set(get_type_hints(ResponseCreateParamsNonStreaming))
+    known |= set(get_type_hints(ResponseCreateParamsStreaming))
+    assert len(known) > 30
+    assert known <= set(ResponseRequest.model_fields) | set(REFUSED)
+    assert not set(ResponseRequest.model_fields) & set(REFUSED)
+
+
+@pytest.mark.criterion("1.1")
+def test_every_value_that_the_sdk_lists_is_taken_or_refused_with_a_reason() -> None:
+    assert set(get_args(ResponseIncludable)) == {LOGPROBS, *INCLUDE}
+    for kind in _kinds(ToolParam) - {"function"}:
+        assert _code({"tools": [{"type": kind}]}) == "unsupported_value", kind
+    taken = {"message", "function_call", "function_call_output", "reasoning"}
+    items = _kinds(ResponseInputItemParam)
+    assert len(items) > 25
+    for kind in items - taken:
+        assert _code({"input": [{"type": kind}]}) == "unsupported_value", kind
+    assert set(ITEMS) == items - taken
+    tiers = {tier for tier in get_args(get_args(ServiceTier)[0]) if tier}
+    for tier in tiers - {"auto", "default"}:
+        assert _code({"service_tier": tier}) == "unsupported_value", tier
+
+
+def _kinds(union: Any) -> set[str]:
+    """All values of ``type`` in a union of the SDK's typed dictionaries."""
+    kinds: set[str] = set()
+    for member in get_args(union):
+        hint = get_type_hints(member).get("type")
+        kinds |= {value for value in _literals(hint) if value}
+    return kinds
+
+
+def _literals(hint: Any) -> set[Any]:
+    inner = get_args(hint)
+    return set().union(*(_literals(value) for value in inner)) if inner else {hint} - {type(None)}
+
+
+def _code(change: dict[str, Any]) -> str:
+    with pytest.raises(ApiError) as caught:
+        check_response_body({**BODY, **change})
+    return caught.value.code
