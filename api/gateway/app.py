@@ -16,8 +16,16 @@ from api.gateway.models import model_detail, model_list
 from api.gateway.routes import Route, RouteTable
 from api.openai.chat import ChatRequest
 from api.openai.completions import CompletionRequest
+from api.openai.embeddings import EmbeddingRequest
 from api.openai.errors import ApiError, shown
-from api.openai.requests import check_chat_body, check_completion_body
+from api.openai.requests import (
+    check_chat_body,
+    check_completion_body,
+    check_detokenize_body,
+    check_embedding_body,
+    check_tokenize_body,
+)
+from api.openai.tokenize import DetokenizeRequest, TokenizeRequest
 from inference_worker.protocol.messages import Operation
 from inference_worker.telemetry.correlation import correlation_id
 from inference_worker.telemetry.lines import trace_without_texts
@@ -101,6 +109,15 @@ class Gateway:
     async def _completions(self, exchange: Exchange, receive: Receive, answer: Answer) -> None:
         await self.generation.serve(exchange, receive, answer, Operation.COMPLETIONS, check_completion_body)
 
+    async def _embeddings(self, exchange: Exchange, receive: Receive, answer: Answer) -> None:
+        await self.generation.serve(exchange, receive, answer, Operation.EMBEDDINGS, check_embedding_body)
+
+    async def _tokenize(self, exchange: Exchange, receive: Receive, answer: Answer) -> None:
+        await self.generation.serve(exchange, receive, answer, Operation.TOKENIZE, check_tokenize_body)
+
+    async def _detokenize(self, exchange: Exchange, receive: Receive, answer: Answer) -> None:
+        await self.generation.serve(exchange, receive, answer, Operation.DETOKENIZE, check_detokenize_body)
+
     async def _models(self, exchange: Exchange, _: Receive, answer: Answer) -> None:
         principal = await authorize(exchange, self.generation.find_principal)
         catalogue = await self.generation.catalogue()
@@ -130,6 +147,11 @@ ROUTES = RouteTable(
     (
         Route("POST", "/v1/chat/completions", Gateway._chat, _GENERATE, ChatRequest),
         Route("POST", "/v1/completions", Gateway._completions, _GENERATE, CompletionRequest),
+        Route("POST", "/v1/embeddings", Gateway._embeddings, _GENERATE, EmbeddingRequest),
+        Route("POST", "/tokenize", Gateway._tokenize, _GENERATE, TokenizeRequest),
+        Route("POST", "/v1/tokenize", Gateway._tokenize, _GENERATE, TokenizeRequest),
+        Route("POST", "/detokenize", Gateway._detokenize, _GENERATE, DetokenizeRequest),
+        Route("POST", "/v1/detokenize", Gateway._detokenize, _GENERATE, DetokenizeRequest),
         Route("GET", "/v1/models", Gateway._models, _READ_MODELS),
         Route("GET", "/v1/models/{model:path}", Gateway._model, _READ_MODELS),
         Route("GET", "/health/live", Gateway._live),

@@ -6,9 +6,24 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from api.openai.errors import ApiError, shown
-from inference_worker.client.directory import is_usable
-from inference_worker.protocol.messages import Heartbeat
+from inference_worker.client.directory import is_usable, offers
+from inference_worker.protocol.messages import Heartbeat, Operation
 from inference_worker.registry.selectors import CatalogueEntry
+
+KINDS: Mapping[Operation, str] = {
+    Operation.CHAT_COMPLETIONS: "a chat",
+    Operation.COMPLETIONS: "a completion",
+    Operation.EMBEDDINGS: "an embedding",
+    Operation.TOKENIZE: "a tokenizing",
+    Operation.DETOKENIZE: "a tokenizing",
+}
+ENDPOINTS: Mapping[Operation, str] = {
+    Operation.CHAT_COMPLETIONS: "v1/chat/completions",
+    Operation.COMPLETIONS: "v1/completions",
+    Operation.EMBEDDINGS: "v1/embeddings",
+    Operation.TOKENIZE: "tokenize",
+    Operation.DETOKENIZE: "detokenize",
+}
 
 ReadCatalogue = Callable[[], Awaitable["Catalogue"]]
 
@@ -39,6 +54,21 @@ def build(entries: Iterable[CatalogueEntry]) -> Catalogue:
     by_name = {alias: entry for entry in listed for alias in entry.aliases}
     by_name.update({entry.name: entry for entry in listed})
     return Catalogue(listed, by_name)
+
+
+def require_operation(entry: CatalogueEntry, operation: Operation, workers: Iterable[Heartbeat]) -> None:
+    """Raise ApiError if workers of the model are ready, and none of them can do this."""
+    ready = [worker for worker in workers if entry.name in worker.models and is_usable(worker)]
+    if not ready or any(offers(worker, operation) for worker in ready):
+        return
+    others = [ENDPOINTS[other] for other in Operation if any(offers(worker, other) for worker in ready)]
+    raise ApiError(
+        "unsupported_model",
+        param="model",
+        kind=KINDS[operation],
+        endpoint=ENDPOINTS[operation],
+        others=", ".join(others) or "none",
+    )
 
 
 def context_length(entry: CatalogueEntry, workers: Iterable[Heartbeat]) -> int:

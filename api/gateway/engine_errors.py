@@ -23,7 +23,18 @@ _PROMPT_TOKENS = re.compile(r"(?:contains (at least )?|Input length \()(\d+)(?: 
 _PROMPT_CHARACTERS = re.compile(r"contains (\d+) characters")
 _LIMIT_ABOVE = re.compile(r"(max_\w*tokens)=(\d+) cannot be greater than max_model_len=(\d+)")
 _NO_TOOLS = re.compile(r"tool choice requires|tool-call-parser|enable-auto-tool-choice")
+_NO_DIMENSIONS = re.compile(r"does not support Matryoshka")
+_DIMENSIONS = re.compile(r"only supports (?:Matryoshka )?dimensions (.+), got (\d+)")
+_OUT_OF_VOCABULARY = re.compile(r"Token id (\d+) is out of vocabulary")
 _DETAILS = re.compile(r"\s*\(parameter=.*\)$", re.DOTALL)
+# What holds the text or the token ids.
+_PROMPT = {
+    Operation.CHAT_COMPLETIONS: "messages",
+    Operation.COMPLETIONS: "prompt",
+    Operation.EMBEDDINGS: "input",
+    Operation.TOKENIZE: "prompt",
+    Operation.DETOKENIZE: "tokens",
+}
 
 
 def may_move(event: Failed | Lost) -> bool:
@@ -68,6 +79,11 @@ def _client_fault(detail: str, operation: Operation) -> ApiError:
         return error
     if _NO_TOOLS.search(message):
         return ApiError("unsupported_parameter", param="tools", reason="this model is served without tools")
+    if (error := _embedding_error(message)) is not None:
+        return error
+    if found := _OUT_OF_VOCABULARY.search(message):
+        reason = f"{found.group(1)} is no token id of this model"
+        return ApiError("invalid_value", param=_PROMPT[operation], reason=reason)
     reason = shown(_DETAILS.sub("", message).strip().rstrip("."))[:MAX_REASON] or "the engine refused it"
     if param:
         return ApiError("invalid_value", param=param, reason=reason)
@@ -102,10 +118,18 @@ def _context_error(message: str, operation: Operation) -> ApiError | None:
     context = _CONTEXT.search(message)
     if context is None:
         return None
-    param = "messages" if operation is Operation.CHAT_COMPLETIONS else "prompt"
-    return ApiError(
-        "context_length_exceeded", param=param, limit=context.group(1), found=_prompt_length(message)
-    )
+    found, limit = _prompt_length(message), context.group(1)
+    return ApiError("context_length_exceeded", param=_PROMPT[operation], limit=limit, found=found)
+
+
+def _embedding_error(message: str) -> ApiError | None:
+    if _NO_DIMENSIONS.search(message):
+        reason = "the vectors of this model have one length"
+        return ApiError("unsupported_parameter", param="dimensions", reason=reason)
+    if found := _DIMENSIONS.search(message):
+        reason = f"this model has {shown(found.group(1))}, not {found.group(2)}"
+        return ApiError("invalid_value", param="dimensions", reason=reason)
+    return None
 
 
 def _prompt_length(message: str) -> str:

@@ -1,4 +1,4 @@
-"""``POST /v1/chat/completions`` and ``/v1/completions``: the stages in their order."""
+"""Every ``POST`` that an engine answers: the stages in their order."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from api.gateway.admit import Places, TenantPlaces, authorize, tenant_salt
 from api.gateway.answer import Answer
 from api.gateway.asgi import ClientGone, Receive
-from api.gateway.catalogue import ReadCatalogue, context_length
+from api.gateway.catalogue import ReadCatalogue, context_length, require_operation
 from api.gateway.exchange import Exchange
 from api.gateway.identify import FindPrincipal
 from api.gateway.limits import Limits
@@ -56,6 +56,7 @@ class Generation:
             exchange.streamed = checked.streamed
             entry = (await self.catalogue()).resolve(checked.model, tenant_id)
             exchange.model = entry.name
+            require_operation(entry, operation, self.client.workers())
             call = self._call(exchange, checked, entry, operation, len(body), tenant_id)
             await until_gone(receive, self._run(call, answer, exchange))
 

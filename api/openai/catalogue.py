@@ -276,6 +276,12 @@ _PARAMETERS = (
         "Shorten the messages or lower `max_completion_tokens`.",
     ),
     ErrorSpec(
+        "unsupported_model",
+        400,
+        "This is not {kind} model and thus not supported in the {endpoint} endpoint. Supported: {others}.",
+        "Use one of the endpoints that the message names, or a model that is made for this one.",
+    ),
+    ErrorSpec(
         "model_not_found",
         404,
         "The model '{model}' does not exist or you do not have access to it.",

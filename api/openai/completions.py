@@ -15,7 +15,8 @@ PromptText: TypeAlias = Annotated[str, Field(min_length=1)]
 Tokens: TypeAlias = Annotated[list[TokenId], Field(fail_fast=True, min_length=1)]
 
 
-def _prompt_kind(value: Any) -> str:
+def prompt_kind(value: Any) -> str:
+    """Which branch of a union of texts and token ids a value belongs to."""
     if isinstance(value, str):
         return TEXT
     first = value[0] if isinstance(value, list) and value else None
@@ -31,7 +32,7 @@ Prompt: TypeAlias = Annotated[
     | Annotated[
         list[Tokens], Field(fail_fast=True, min_length=1, max_length=MAX_PROMPTS), Tag("<token lists>")
     ],
-    Discriminator(_prompt_kind),
+    Discriminator(prompt_kind),
 ]
 
 

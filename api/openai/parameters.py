@@ -68,6 +68,30 @@ REFUSED_COMPLETIONS: Mapping[str, str] = {
     "suffix": "the engines do not fill in the middle",
 }
 
+_NOT_CUT = "inputs are never cut or filled up; one that is too long is refused"
+_AS_TRAINED = "vectors are made as the model was trained"
+_FLOATS = "vectors are float32; 'base64' holds them in little-endian order"
+
+REFUSED_EMBEDDINGS: Mapping[str, str] = {
+    **_REFUSED_EVERYWHERE,
+    "truncate_prompt_tokens": _NOT_CUT,
+    "truncation_side": _NOT_CUT,
+    "truncate": _NOT_CUT,
+    "padding": _NOT_CUT,
+    "messages": "put texts or token ids into 'input'",
+    "task": _AS_TRAINED,
+    "normalize": _AS_TRAINED,
+    "use_activation": _AS_TRAINED,
+    "embed_dtype": _FLOATS,
+    "endianness": _FLOATS,
+    "stream": "vectors come in one answer",
+}
+
+REFUSED_TOKENIZE: Mapping[str, str] = {
+    **_REFUSED_EVERYWHERE,
+    "tool_choice": "all 'tools' are put before the model",
+}
+
 REFUSED_MESSAGE: Mapping[str, str] = {
     "audio": "only text is taken",
     "function_call": "it is deprecated, use 'tool_calls'",

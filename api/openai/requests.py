@@ -11,20 +11,25 @@ from pydantic import ValidationError
 
 from api.openai.chat import ChatRequest
 from api.openai.completions import CompletionRequest
+from api.openai.embeddings import EmbeddingRequest
 from api.openai.errors import ApiError
 from api.openai.faults import first_fault
+from api.openai.fields import Wire
 from api.openai.parameters import (
     MESSAGE_WITHOUT_EFFECT,
     REFUSED_CHAT,
     REFUSED_COMPLETIONS,
+    REFUSED_EMBEDDINGS,
     REFUSED_MESSAGE,
+    REFUSED_TOKENIZE,
     STREAM_OPTIONS_WITHOUT_EFFECT,
     WITHOUT_EFFECT,
 )
-from api.openai.rules import check_chat, check_completion
-from api.openai.sizes import check_sizes
+from api.openai.rules import check_chat, check_completion, check_tokenize
+from api.openai.sizes import check_characters, check_sizes
+from api.openai.tokenize import MAX_CHARACTERS, DetokenizeRequest, TokenizeRequest
 
-T = TypeVar("T", ChatRequest, CompletionRequest)
+T = TypeVar("T", bound=Wire)
 
 BYTES_PER_TOKEN = 4  # rough, for routing only
 # OpenAI takes 0 for "only the likeliest token"; vLLM wants more than 0, and so little means the same.
@@ -32,6 +37,9 @@ LEAST_TOP_P = 1e-9
 
 _NULLABLE_CHAT = frozenset(ChatRequest.model_fields) | frozenset(REFUSED_CHAT)
 _NULLABLE_COMPLETION = frozenset(CompletionRequest.model_fields) | frozenset(REFUSED_COMPLETIONS)
+_NULLABLE_EMBEDDING = frozenset(EmbeddingRequest.model_fields) | frozenset(REFUSED_EMBEDDINGS)
+_NULLABLE_TOKENIZE = frozenset(TokenizeRequest.model_fields) | frozenset(REFUSED_TOKENIZE)
+_NULLABLE_DETOKENIZE = frozenset(DetokenizeRequest.model_fields)
 # A null content is kept: in an assistant's message templates tell it from an absent one.
 _NULLABLE_IN_MESSAGE = frozenset(
     {"name", "refusal", "tool_calls", "reasoning", "reasoning_content", "annotations", *REFUSED_MESSAGE}
@@ -40,13 +48,17 @@ _NULLABLE_IN_MESSAGE = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """A request that may go to an engine. ``fields`` are the client's, without nulls."""
+    """A request that may go to an engine. ``fields`` are the client's, without nulls.
+
+    ``salted``: the engine keeps a cache of prefixes for it, which no other tenant's request may find.
+    """
 
     model: str
     streamed: bool
     completion_limit: int | None
     choices: int
     fields: Mapping[str, Any]
+    salted: bool = True
 
     def engine_body(self, *, model: str, cache_salt: str) -> bytes:
         """The JSON body for the engine: canonical model name, the tenant's salt, else as it came."""
@@ -54,7 +66,8 @@ class Checked:
         if body.get("top_p") == 0:
             body["top_p"] = LEAST_TOP_P
         body["model"] = model
-        body["cache_salt"] = cache_salt
+        if self.salted:
+            body["cache_salt"] = cache_salt
         return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
 
     def cost_tokens(self, body_bytes: int, max_model_len: int) -> int:
@@ -67,8 +80,7 @@ class Checked:
 def check_chat_body(body: Any) -> Checked:
     """Validate a chat completion request. Raises ApiError with the first fault."""
     fields = _without_nulls(body, _NULLABLE_CHAT)
-    if isinstance(fields.get("messages"), list):
-        fields["messages"] = [_cleaned_message(message) for message in fields["messages"]]
+    _clean_messages(fields)
     request = _validated(ChatRequest, fields, REFUSED_CHAT)
     check_chat(request)
     return Checked(request.model, request.streamed, request.completion_limit, request.choices, _sent(fields))
@@ -80,6 +92,31 @@ def check_completion_body(body: Any) -> Checked:
     request = _validated(CompletionRequest, fields, REFUSED_COMPLETIONS)
     check_completion(request)
     return Checked(request.model, request.streamed, request.completion_limit, request.choices, _sent(fields))
+
+
+def check_embedding_body(body: Any) -> Checked:
+    """Validate an embeddings request. Raises ApiError with the first fault."""
+    fields = _without_nulls(body, _NULLABLE_EMBEDDING)
+    request = _validated(EmbeddingRequest, fields, REFUSED_EMBEDDINGS)
+    return Checked(request.model, False, 0, request.inputs, fields)
+
+
+def check_tokenize_body(body: Any) -> Checked:
+    """Validate a tokenize request. Raises ApiError with the first fault."""
+    fields = _without_nulls(body, _NULLABLE_TOKENIZE)
+    _clean_messages(fields)
+    request = _validated(TokenizeRequest, fields, REFUSED_TOKENIZE)
+    check_tokenize(request)
+    for name in ("messages", "tools"):
+        check_characters(fields, name, MAX_CHARACTERS)
+    return Checked(request.model, False, 0, 1, _sent(fields), salted=False)
+
+
+def check_detokenize_body(body: Any) -> Checked:
+    """Validate a detokenize request. Raises ApiError with the first fault."""
+    fields = _without_nulls(body, _NULLABLE_DETOKENIZE)
+    request = _validated(DetokenizeRequest, fields, {})
+    return Checked(request.model, False, 0, 1, fields, salted=False)
 
 
 BodyCheck = Callable[[Any], Checked]
@@ -98,6 +135,11 @@ def _without_nulls(body: Any, nullable: frozenset[str]) -> dict[str, Any]:
         raise ApiError("invalid_json", reason="expected an object at the top")
     check_sizes(body)
     return {name: value for name, value in body.items() if value is not None or name not in nullable}
+
+
+def _clean_messages(fields: dict[str, Any]) -> None:
+    if isinstance(fields.get("messages"), list):
+        fields["messages"] = [_cleaned_message(message) for message in fields["messages"]]
 
 
 def _cleaned_message(message: Any) -> Any:

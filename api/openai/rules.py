@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from api.openai.body import MAX_DEPTH, check_shape
@@ -16,10 +17,11 @@ from api.openai.grammars import (
     check_schema,
     check_schema_text,
 )
-from api.openai.messages import AssistantMessage
+from api.openai.messages import AssistantMessage, Message
 from api.openai.parameters import WITHOUT_EFFECT
 from api.openai.sampling import Sampling
-from api.openai.tools import NamedToolChoice, SchemaFormat
+from api.openai.tokenize import TokenizeRequest
+from api.openai.tools import NamedToolChoice, SchemaFormat, Tool
 
 # Arguments of the renderer itself: a tenant could swap the template or the conversation with them.
 RESERVED_TEMPLATE_KWARGS = frozenset(
@@ -34,6 +36,9 @@ RESERVED_TEMPLATE_KWARGS = frozenset(
     }
 )
 
+_OF_CONVERSATIONS = ("add_generation_prompt", "continue_final_message", "chat_template_kwargs", "tools")
+_ONE_END = "it can't be combined with 'add_generation_prompt'"
+
 MAX_ARGUMENT_BRACKETS = 100_000  # in all arguments of a request, those in strings included
 
 
@@ -44,10 +49,7 @@ def check_chat(request: ChatRequest) -> None:
     _check_tools(request)
     _check_fixed(request)
     _check_template_kwargs(request.chat_template_kwargs or {})
-    brackets = 0
-    for position, message in enumerate(request.messages):
-        if isinstance(message, AssistantMessage):
-            brackets = _check_assistant(message, f"messages[{position}]", brackets)
+    _check_messages(request.messages)
 
 
 def check_completion(request: CompletionRequest) -> None:
@@ -57,6 +59,24 @@ def check_completion(request: CompletionRequest) -> None:
         raise ApiError("integer_below_min_value", param="max_tokens", sign=">=", bound=1, value=0)
     if request.best_of is not None and request.best_of != (request.n or 1):
         raise _unsupported("best_of", request.best_of)
+
+
+def check_tokenize(request: TokenizeRequest) -> None:
+    """Raise ApiError for the first rule of a tokenize request that doesn't hold."""
+    if request.messages is None:
+        if request.prompt is None:
+            raise ApiError("missing_required_parameter", param="prompt")
+        for name in _OF_CONVERSATIONS:
+            if getattr(request, name) is not None:
+                raise _invalid(name, "it is only allowed with 'messages'")
+        return
+    if request.prompt is not None:
+        raise _invalid("messages", "it can't be combined with 'prompt'")
+    if request.continue_final_message and request.add_generation_prompt:
+        raise _invalid("continue_final_message", _ONE_END)
+    _check_tool_schemas(request.tools or ())
+    _check_template_kwargs(request.chat_template_kwargs or {})
+    _check_messages(request.messages)
 
 
 def _unsupported(param: str, value: Any) -> ApiError:
@@ -113,7 +133,7 @@ def _check_limits(request: ChatRequest) -> None:
     if request.top_logprobs is not None and not request.logprobs:
         raise _invalid("top_logprobs", "it is only allowed when 'logprobs' is true")
     if request.continue_final_message and request.add_generation_prompt:
-        raise _invalid("continue_final_message", "it can't be combined with 'add_generation_prompt'")
+        raise _invalid("continue_final_message", _ONE_END)
 
 
 def _check_tools(request: ChatRequest) -> None:
@@ -124,17 +144,23 @@ def _check_tools(request: ChatRequest) -> None:
         if request.parallel_tool_calls is not None:
             raise _invalid("parallel_tool_calls", "it is only allowed when 'tools' are given")
         return
-    names = [tool.function.name for tool in request.tools]
-    if len(set(names)) != len(names):
+    names = _check_tool_schemas(request.tools)
+    if isinstance(choice, NamedToolChoice) and choice.function.name not in names:
+        raise _invalid("tool_choice.function.name", f"no tool is named '{choice.function.name}'")
+
+
+def _check_tool_schemas(tools: Sequence[Tool]) -> set[str]:
+    """The tools' names."""
+    names = {tool.function.name for tool in tools}
+    if len(names) != len(tools):
         raise _invalid("tools", "two tools have the same name")
     total = 0
-    for position, tool in enumerate(request.tools):
+    for position, tool in enumerate(tools):
         if tool.function.parameters is not None:
             total += check_schema(tool.function.parameters, f"tools[{position}].function.parameters")
     if total > MAX_SCHEMAS_BYTES:
         raise _invalid("tools", f"their parameters have {total} bytes, {MAX_SCHEMAS_BYTES} are allowed")
-    if isinstance(choice, NamedToolChoice) and choice.function.name not in names:
-        raise _invalid("tool_choice.function.name", f"no tool is named '{choice.function.name}'")
+    return names
 
 
 def _check_fixed(request: ChatRequest) -> None:
@@ -159,6 +185,13 @@ def _check_template_kwargs(kwargs: dict[str, Any]) -> None:
             raise ApiError("unsupported_parameter", param=param, reason="the platform sets it")
         if isinstance(value, dict | list):
             raise _invalid(param, "expected a string, number, boolean or null")
+
+
+def _check_messages(messages: Sequence[Message]) -> None:
+    brackets = 0
+    for position, message in enumerate(messages):
+        if isinstance(message, AssistantMessage):
+            brackets = _check_assistant(message, f"messages[{position}]", brackets)
 
 
 def _check_assistant(message: AssistantMessage, path: str, brackets: int) -> int:

@@ -50,6 +50,22 @@ def check_sizes(body: Mapping[str, Any], *, conversation: str = "messages") -> N
             _check_inside(name, value, MAX_MESSAGE_ELEMENTS if name == conversation else MAX_ELEMENTS)
 
 
+def check_characters(body: Mapping[str, Any], name: str, bound: int) -> None:
+    """Raise ApiError if all strings of a parameter together, keys included, are longer than this."""
+    total = 0
+    pending = [body.get(name)]
+    while pending:
+        found = pending.pop()
+        if isinstance(found, str):
+            total += len(found)
+        elif isinstance(found, dict):
+            pending.extend((*found, *found.values()))
+        elif isinstance(found, list):
+            pending.extend(found)
+    if total > bound:
+        raise ApiError("string_above_max_length", param=name, bound=bound, length=total)
+
+
 def _check_inside(name: str, value: list[Any] | dict[str, Any], most: int) -> None:
     elements = 0
     pending: list[list[Any] | dict[str, Any]] = [value]

@@ -8,7 +8,7 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 from inference_worker.protocol import codec, names
-from inference_worker.protocol.messages import Heartbeat, WorkerState
+from inference_worker.protocol.messages import FIRST_OPERATIONS, Heartbeat, Operation, WorkerState
 from inference_worker.transport.layer import PubSubChannelLayer
 from inference_worker.transport.link import LinkDown
 
@@ -21,6 +21,11 @@ HUNG_LOOP_S = 10.0
 def is_usable(worker: Heartbeat) -> bool:
     """Whether requests may go there: ready, and its event loop turns."""
     return worker.state is WorkerState.READY and worker.loop_lag_s < HUNG_LOOP_S
+
+
+def offers(worker: Heartbeat, operation: Operation) -> bool:
+    """Whether a worker's engine has this operation."""
+    return operation in (worker.operations or FIRST_OPERATIONS)
 
 
 class WorkerDirectory:
@@ -36,7 +41,11 @@ class WorkerDirectory:
         return tuple(self._workers.values())
 
     def best(
-        self, model: str, excluded: Collection[str], silent_channels: Collection[str]
+        self,
+        model: str,
+        operation: Operation,
+        excluded: Collection[str],
+        silent_channels: Collection[str],
     ) -> Heartbeat | None:
         """The worker with the fewest outstanding tokens of ours, then the fewest requests of all.
 
@@ -47,6 +56,7 @@ class WorkerDirectory:
             for worker in self._workers.values()
             if is_usable(worker)
             and model in worker.models
+            and offers(worker, operation)
             and worker.worker_id not in excluded
             and worker.channel not in silent_channels
         ]

@@ -21,7 +21,7 @@ class ClientError(Exception):
 
 
 class NoWorkerError(ClientError):
-    """No live, ready worker serves the model (``excluded`` ones aside)."""
+    """No live, ready worker serves the model and has the operation (``excluded`` ones aside)."""
 
 
 class TransportError(ClientError):

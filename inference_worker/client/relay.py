@@ -149,7 +149,7 @@ class RelayClient:
     async def submit(self, call: Call, *, attempt: int, excluded: Sequence[str] = ()) -> RelayStream:
         """See ``interface.EngineClient``. Workers found to be gone are passed over at once."""
         silent: set[str] = set()
-        while worker := await self._best(call.model, excluded, silent):
+        while worker := await self._best(call, excluded, silent):
             stream = RelayStream(self, call, attempt, worker)
             self._streams[call.request_id] = stream
             self._directory.charge(worker.worker_id, call.cost_tokens)
@@ -170,15 +170,15 @@ class RelayClient:
                 return stream
         raise NoWorkerError(call.model)
 
-    async def _best(self, model: str, excluded: Sequence[str], silent: set[str]) -> Heartbeat | None:
+    async def _best(self, call: Call, excluded: Sequence[str], silent: set[str]) -> Heartbeat | None:
         """The best worker; where none is known, as Redis has it now: one may just have become ready."""
-        if worker := self._directory.best(model, excluded, silent):
+        if worker := self._directory.best(call.model, call.operation, excluded, silent):
             return worker
         try:
             await self._directory.refresh()
         except LinkDown as error:
             raise TransportError(str(error)) from error
-        return self._directory.best(model, excluded, silent)
+        return self._directory.best(call.model, call.operation, excluded, silent)
 
     def _submit_message(self, call: Call, attempt: int) -> Submit:
         return Submit(

@@ -20,6 +20,13 @@ class Operation(enum.StrEnum):
 
     CHAT_COMPLETIONS = "chat.completions"
     COMPLETIONS = "completions"
+    EMBEDDINGS = "embeddings"
+    TOKENIZE = "tokenize"
+    DETOKENIZE = "detokenize"
+
+
+# What an engine has whose worker doesn't say: those of before ``Heartbeat.operations``.
+FIRST_OPERATIONS = (Operation.CHAT_COMPLETIONS, Operation.COMPLETIONS)
 
 
 class FailureKind(enum.StrEnum):
@@ -168,6 +175,8 @@ class Heartbeat(_Message, frozen=True, kw_only=True, tag="heartbeat"):
     ``boot`` names one life of the worker's channel: what was sent to an older one is lost.
     ``stage`` and ``stage_s`` tell what a loading worker is doing and for how long; ``loop_lag_s`` is the
     age of the event loop's last turn when this was written, so a hung worker is visible as such.
+    ``operations`` are values of Operation that the engine has; text, because a newer worker may have one
+    that a gateway doesn't know. Empty: ``FIRST_OPERATIONS``.
     """
 
     worker_id: str
@@ -184,6 +193,7 @@ class Heartbeat(_Message, frozen=True, kw_only=True, tag="heartbeat"):
     engine: str
     hardware: str
     written_at: float
+    operations: tuple[str, ...] = ()
 
 
 # ---- facts: the durable stream from which usage and audit records are made ------------------------

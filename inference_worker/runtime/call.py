@@ -14,22 +14,18 @@ from inference_worker.protocol.messages import (
     FailureKind,
     Finished,
     Meter,
-    Operation,
     Outcome,
     Submit,
 )
 from inference_worker.runtime.engine import Engine, Message
 from inference_worker.runtime.meter import CallMeter, current_meter
+from inference_worker.runtime.routes import scope_of
 from inference_worker.runtime.sink import TextSink, current_sink, is_plain
 from inference_worker.telemetry.correlation import correlation_id
 from inference_worker.telemetry.lines import trace_without_texts
 
 logger = logging.getLogger("cyllm.worker.call")
 
-ROUTES = {
-    Operation.CHAT_COMPLETIONS: "/v1/chat/completions",
-    Operation.COMPLETIONS: "/v1/completions",
-}
 ABORT_GRACE_S = 2.0
 WORKER_STOPS = "worker stops"
 ERROR_EVENT = b'data: {"error"'
@@ -71,7 +67,8 @@ class EngineCall:
         current_sink.set(self._sink)
         detail = ""
         try:
-            await self._engine.app(self._scope(), self._receive, self._send)
+            scope = scope_of(self.submit.operation, self.engine_id)
+            await self._engine.app(scope, self._receive, self._send)
         except asyncio.CancelledError:
             if self._cancel_reason is None:
                 self.cancel(WORKER_STOPS)
@@ -103,28 +100,6 @@ class EngineCall:
         index = self._index
         self._index += 1
         return index
-
-    def _scope(self) -> Message:
-        path = ROUTES[self.submit.operation]
-        return {
-            "type": "http",
-            # From 2.4 on, Starlette notices a disconnect only when it sends; before, it listens for it.
-            "asgi": {"version": "3.0", "spec_version": "2.3"},
-            "http_version": "1.1",
-            "method": "POST",
-            "scheme": "http",
-            "path": path,
-            "raw_path": path.encode(),
-            "root_path": "",
-            "query_string": b"",
-            "headers": [
-                (b"content-type", b"application/json"),
-                (b"x-request-id", self.engine_id.encode()),
-            ],
-            "client": ("gateway", 0),
-            "server": ("worker", 0),
-            "state": {},
-        }
 
     async def _receive(self) -> Message:
         if not self._body_taken:

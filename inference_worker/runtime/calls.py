@@ -92,6 +92,8 @@ class CallTable:
             return "the engine has ended"
         if submit.model not in self._status.models:
             return f"{submit.model} is not served here"
+        if submit.operation not in self._engine.operations:
+            return f"the engine has no {submit.operation}"
         if len(self._calls) >= self._max_requests:
             return "worker is full"
         if submit.request_id in self._calls:

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol, TypeAlias
 
+from inference_worker.protocol.messages import Operation
 from inference_worker.runtime.meter import CallMeter
 
 Message: TypeAlias = MutableMapping[str, Any]
@@ -23,6 +24,7 @@ class Engine(Protocol):
     """vLLM in the process, or a remote OpenAI-speaking server: the same call."""
 
     max_model_len: int
+    operations: tuple[Operation, ...]
     short_way: bool  # streams of plain text may be taken by a sink.TextSink
 
     @property

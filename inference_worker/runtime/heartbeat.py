@@ -30,6 +30,7 @@ class WorkerStatus:
     channel: str = ""
     state: WorkerState = WorkerState.STARTING
     max_model_len: int = 0
+    operations: tuple[str, ...] = ()
     running: int = 0
     waiting: int = 0
     stage: str = "starting"
@@ -60,6 +61,7 @@ class WorkerStatus:
             engine=self.engine,
             hardware=self.hardware,
             written_at=time.time(),
+            operations=self.operations,
         )
 
 

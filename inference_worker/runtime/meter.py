@@ -45,6 +45,11 @@ class CallMeter:
             self._first_token_s = time.monotonic() - self._started
         self._completion[part] = self._completion.get(part, 0) + new
 
+    def observe_pooled(self, output: Any) -> None:
+        """Count a vLLM PoolingRequestOutput: a prompt that was read, and nothing generated."""
+        self._prompt[output.request_id] = len(output.prompt_token_ids or ())
+        self._cached[output.request_id] = output.num_cached_tokens or 0
+
     def _observe_times(self, times: Any) -> None:
         """vLLM's own times: a plain call yields its only output at the end, but knows of its beginning."""
         if times is None or not times.scheduled_ts:

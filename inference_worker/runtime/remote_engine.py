@@ -12,6 +12,7 @@ from typing import Any
 
 import httpx
 
+from inference_worker.protocol.messages import Operation
 from inference_worker.runtime.engine import Engine, EngineStartError, Message, Receive, ReportStage, Send
 from inference_worker.runtime.meter import CallMeter, current_meter
 from inference_worker.runtime.settings import WorkerSettings
@@ -57,6 +58,7 @@ class RemoteEngine:
 
     def __init__(self, client: httpx.AsyncClient, settings: WorkerSettings) -> None:
         self.max_model_len = settings.max_model_len or DEFAULT_MAX_MODEL_LEN
+        self.operations = tuple(map(Operation, settings.engine_operations.split(",")))
         self._client = client
         self._served = settings.model
         self._upstream_name = settings.engine_model or settings.model
@@ -153,7 +155,8 @@ class RemoteEngine:
         body = await answer.aread()
         if answer.status_code == 200:
             document = json.loads(body)
-            document["model"] = self._served
+            if "model" in document:  # the answers of tokenizers name none
+                document["model"] = self._served
             if meter is not None and isinstance(document.get("usage"), dict):
                 meter.observe_usage(document["usage"])
             body = json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from inference_worker.protocol.messages import FIRST_OPERATIONS, Operation
 from inference_worker.runtime.adapters import adapter_sources
 from inference_worker.transport.address import Address
 
@@ -46,8 +47,16 @@ def _adapters(text: str) -> str:
     return text
 
 
+def _operations(text: str) -> str:
+    known = [str(operation) for operation in Operation]
+    if not text or any(name not in known for name in text.split(",")):
+        raise ValueError(f"expected one or more of {', '.join(known)}, separated by commas")
+    return text
+
+
 RedisUrl = Annotated[str, AfterValidator(_redis_url)]
 EngineUrl = Annotated[str, AfterValidator(_engine_url)]
+OperationNames = Annotated[str, AfterValidator(_operations)]
 
 
 class WorkerSettings(BaseSettings):
@@ -84,6 +93,11 @@ class WorkerSettings(BaseSettings):
     engine_key: str = Field("", description="bearer key for the remote engine", repr=False)
     engine_model: str = Field(
         "", description="the model's name at the remote engine; default: the served name"
+    )
+    engine_operations: OperationNames = Field(
+        ",".join(FIRST_OPERATIONS),
+        description="what the remote engine can, separated by commas: chat.completions, completions, "
+        "embeddings, tokenize, detokenize (the last two as vLLM has them)",
     )
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         "auto", description="auto: chosen from the hardware, with the reason in the log"

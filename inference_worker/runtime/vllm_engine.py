@@ -3,29 +3,31 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import shlex
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from inference_worker.protocol.messages import FIRST_OPERATIONS, Operation
 from inference_worker.runtime.adapters import AdapterError, adapter_arguments, adapter_sources
-from inference_worker.runtime.engine import (
-    Engine,
-    EngineStartError,
-    Message,
-    ReportStage,
-)
+from inference_worker.runtime.engine import Engine, EngineStartError, ReportStage
 from inference_worker.runtime.hardware import EngineChoice, Hardware, checkpoint_dtype, choose_engine
 from inference_worker.runtime.meter import CallMeter, current_meter
 from inference_worker.runtime.orphans import end_children_with_us
+from inference_worker.runtime.routes import ask
 from inference_worker.runtime.settings import WorkerSettings
 from inference_worker.runtime.sink import current_sink
 
 HEALTH_INTERVAL_S = 0.5
-ID_PREFIXES = ("chatcmpl-", "cmpl-")
+SELF_TESTS: Mapping[Operation, Mapping[str, Any]] = {
+    # With log-probs: what they need is made ready now, not while others wait.
+    Operation.COMPLETIONS: {"prompt": "1", "max_tokens": 2, "temperature": 0, "logprobs": 1},
+    Operation.EMBEDDINGS: {"input": "1"},
+    Operation.TOKENIZE: {"prompt": "1"},
+}
+ID_PREFIXES = ("chatcmpl-", "cmpl-", "embd-")
 
 
 @asynccontextmanager
@@ -54,14 +56,22 @@ async def vllm_engine(
             tasks = await client.get_supported_tasks()
             app = build_app(args, tasks, client.model_config)
             client.generate = _metered(client.generate)
+            client.encode = _metered_pooling(client.encode)
             client.add_request = _sunk(client.add_request)
             await init_app_state(client, app.state, args, tasks)
-            engine = VllmEngine(client, app, settings)
-            report("first token as a self-test")
+            engine = VllmEngine(client, app, settings, operations_of(client, tasks))
+            report("self-test")
             await engine.check()
         except (RuntimeError, ValueError, OSError) as error:
             raise EngineStartError(f"vLLM can't serve {settings.model} from {model_path}: {error}") from error
         yield engine
+
+
+def operations_of(client: Any, tasks: Sequence[str]) -> tuple[Operation, ...]:
+    """What vLLM's application has routes for with this model and these tasks."""
+    generating = FIRST_OPERATIONS if "generate" in tasks else ()
+    embedding = (Operation.EMBEDDINGS,) if client.model_config.get_pooling_task(tasks) == "embed" else ()
+    return (*generating, *embedding, Operation.TOKENIZE, Operation.DETOKENIZE)
 
 
 def _checked_model_path(settings: WorkerSettings) -> Path:
@@ -142,6 +152,22 @@ def _metered(generate: Any) -> Any:
     return metered
 
 
+def _metered_pooling(encode: Any) -> Any:
+    """Wrap ``AsyncLLM.encode``, which reads prompts and generates nothing, in the same way."""
+
+    async def metered(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, None]:
+        meter = current_meter.get()
+        async with aclosing(encode(*args, **kwargs)) as outputs:
+            if meter is not None:
+                meter.accepted()
+            async for output in outputs:
+                if meter is not None:
+                    meter.observe_pooled(output)
+                yield output
+
+    return metered
+
+
 def _sunk(add_request: Any) -> Any:
     """Wrap ``AsyncLLM.add_request`` so that the call's sink, if it has one, gets the outputs first."""
 
@@ -157,13 +183,17 @@ def _sunk(add_request: Any) -> Any:
 class VllmEngine:
     """See ``engine.Engine``."""
 
-    def __init__(self, client: Any, app: Any, settings: WorkerSettings) -> None:
+    def __init__(
+        self, client: Any, app: Any, settings: WorkerSettings, operations: tuple[Operation, ...]
+    ) -> None:
         self.app = app
+        self.operations = operations
         self.max_model_len: int = client.model_config.max_model_len
         self._client = client
         self._model = settings.model
         # With a tool or reasoning parser the pieces of a stream are the parser's.
-        self.short_way = settings.text_sink and app.state.openai_serving_chat.parser_cls is None
+        generates = Operation.CHAT_COMPLETIONS in operations
+        self.short_way = settings.text_sink and generates and app.state.openai_serving_chat.parser_cls is None
 
     @property
     def is_dead(self) -> bool:
@@ -194,36 +224,9 @@ class VllmEngine:
         return "the engine process has ended"
 
     async def check(self) -> None:
-        """Generate two tokens through the same application that requests use. Raises EngineStartError."""
-        # With log-probs: what they need is made ready now, not while others wait.
-        body = {"model": self._model, "prompt": "1", "max_tokens": 2, "temperature": 0, "logprobs": 1}
-        status = 0
-        answer = bytearray()
-        pending = [{"type": "http.request", "body": json.dumps(body).encode(), "more_body": False}]
-
-        async def receive() -> Message:
-            if pending:
-                return pending.pop()
-            await asyncio.Event().wait()
-            raise AssertionError
-
-        async def send(message: Message) -> None:
-            nonlocal status
-            status = message.get("status", status)
-            answer.extend(message.get("body", b""))
-
-        scope: Message = {
-            "type": "http",
-            "http_version": "1.1",
-            "method": "POST",
-            "scheme": "http",
-            "path": "/v1/completions",
-            "raw_path": b"/v1/completions",
-            "root_path": "",
-            "query_string": b"",
-            "headers": [(b"content-type", b"application/json"), (b"x-request-id", b"self-test")],
-            "state": {},
-        }
-        await self.app(scope, receive, send)
+        """Ask for what the model can, through the application that requests use. Raises EngineStartError."""
+        operation = next(operation for operation in SELF_TESTS if operation in self.operations)
+        body = {"model": self._model, **SELF_TESTS[operation]}
+        status, answer = await ask(self.app, operation, body, "self-test")
         if status != 200:
             raise EngineStartError(f"the self-test was answered with {status}: {answer.decode()[:500]}")

@@ -92,7 +92,7 @@ class Worker:
         self._status.channel = names.worker_channel(self._status.worker_id, self._status.boot)
 
     async def _serve(self, engine: Engine) -> None:
-        self._status.max_model_len = engine.max_model_len
+        self._status.max_model_len, self._status.operations = engine.max_model_len, engine.operations
         calls = CallTable(engine, self._status, self._layer, self._facts, self._settings.max_requests)
         commands = asyncio.create_task(self._take_commands(calls), name="commands")
         failure = asyncio.create_task(engine.failed(), name="engine-health")

@@ -17,6 +17,7 @@ from inference_worker.protocol.messages import (
     Finished,
     Heartbeat,
     Meter,
+    Operation,
     WorkerState,
 )
 
@@ -126,6 +127,7 @@ class ScriptedClient:
         self.serves: tuple[str, ...] = ("tiny",)
         self.state = WorkerState.READY
         self.max_model_len = 4096
+        self.operations: tuple[str, ...] = tuple(Operation)
         self.submit_s = 0.0
         self.broken: Exception | None = None
 
@@ -160,6 +162,7 @@ class ScriptedClient:
             engine="scripted",
             hardware="none",
             written_at=0.0,
+            operations=self.operations,
         )
         return [heartbeat] if self.serves else []
 

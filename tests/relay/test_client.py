@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 import redis
@@ -44,7 +44,9 @@ class HandWorker:
     def channel(self) -> str:
         return names.worker_channel(self.worker_id, self.boot)
 
-    async def announce(self, state: WorkerState = WorkerState.READY) -> None:
+    async def announce(
+        self, state: WorkerState = WorkerState.READY, operations: tuple[str, ...] = ()
+    ) -> None:
         beat = Heartbeat(
             worker_id=self.worker_id,
             boot=self.boot,
@@ -60,6 +62,7 @@ class HandWorker:
             engine="test",
             hardware="test",
             written_at=time.time(),
+            operations=operations,
         )
         await self.layer.open(self.channel)
         self.redis.set(names.worker_key(self.worker_id), codec.encode(beat), ex=60)
@@ -269,3 +272,20 @@ async def test_waiting_ends_with_nothing_after_the_time_given(client: RelayClien
     assert await stream.next_events(0.1) == []
     assert 0.09 < time.monotonic() - began < 1
     stream.close()
+
+
+async def test_a_worker_without_the_operation_is_never_asked(client: RelayClient, worker: HandWorker) -> None:
+    embedding = HandWorker(worker.layer, worker.redis, "w2")
+    await embedding.announce(operations=("embeddings", "an operation of next year"))
+    async with asyncio.timeout(5):
+        while len(client.workers()) < 2:
+            await asyncio.sleep(0.02)
+    for number in range(6):
+        asked = Operation.EMBEDDINGS if number % 2 else Operation.COMPLETIONS
+        call = replace(CALL, request_id=f"req_{number}", operation=asked)
+        stream = await client.submit(call, attempt=1)
+        assert stream.worker_id == ("w2" if number % 2 else "w1")
+    with pytest.raises(NoWorkerError):
+        await client.submit(replace(CALL, operation=Operation.TOKENIZE), attempt=1)
+    with pytest.raises(NoWorkerError):
+        await client.submit(replace(CALL, operation=Operation.EMBEDDINGS), attempt=1, excluded=["w2"])

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from inference_worker.client.directory import offers
 from inference_worker.protocol import codec
 from inference_worker.protocol.messages import (
     Accepted,
@@ -79,6 +80,7 @@ HEARTBEAT = Heartbeat(
     engine="vllm",
     hardware="cpu",
     written_at=2.0,
+    operations=("embeddings",),
 )
 STARTED = RequestStarted(
     request_id="req_1",
@@ -135,8 +137,8 @@ GOLDEN = {
     ),
     "heartbeat": (
         HEARTBEAT,
-        "9fa9686561727462656174a177a162a26368a5726561647991a16dcd08000100a57265616479cb3ff800000000"
-        "0000cb3fd0000000000000a4766c6c6da3637075cb4000000000000000",
+        "dc0010a9686561727462656174a177a162a26368a5726561647991a16dcd08000100a57265616479cb3ff80000"
+        "00000000cb3fd0000000000000a4766c6c6da3637075cb400000000000000091aa656d62656464696e6773",
     ),
     "started": (
         STARTED,
@@ -169,6 +171,19 @@ def test_golden_bytes_of_every_message_stay_the_same(
         Heartbeat: codec.decode_heartbeat,
     }.get(type(message), codec.decode_fact)
     assert decode(bytes.fromhex(wire)) == message
+
+
+def test_the_heartbeat_of_a_worker_from_before_operations_is_still_read() -> None:
+    wire = (
+        "9fa9686561727462656174a177a162a26368a5726561647991a16dcd08000100a57265616479cb3ff800000000"
+        "0000cb3fd0000000000000a4766c6c6da3637075cb4000000000000000"
+    )
+    old = codec.decode_heartbeat(bytes.fromhex(wire))
+    assert old == msgspec.structs.replace(HEARTBEAT, operations=())
+    assert [operation for operation in Operation if offers(old, operation)] == [
+        Operation.CHAT_COMPLETIONS,
+        Operation.COMPLETIONS,
+    ]
 
 
 @given(

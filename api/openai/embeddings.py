@@ -1,0 +1,41 @@
+"""The schema of ``POST /v1/embeddings``."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, TypeAlias
+
+from pydantic import Discriminator, Field, Tag
+
+from api.openai.completions import PromptText, Tokens, prompt_kind
+from api.openai.fields import LIST, TEXT, Wire
+
+MAX_INPUTS = 2048  # OpenAI's
+
+Input: TypeAlias = Annotated[
+    Annotated[PromptText, Tag(TEXT)]
+    | Annotated[list[PromptText], Field(fail_fast=True, min_length=1, max_length=MAX_INPUTS), Tag(LIST)]
+    | Annotated[Tokens, Tag("<tokens>")]
+    | Annotated[
+        list[Tokens], Field(fail_fast=True, min_length=1, max_length=MAX_INPUTS), Tag("<token lists>")
+    ],
+    Discriminator(prompt_kind),
+]
+
+
+class EmbeddingRequest(Wire):
+    """Every parameter that is honoured; ``dimensions`` where the model was trained for it."""
+
+    model: Annotated[str, Field(min_length=1, max_length=256)]
+    input: Input
+    encoding_format: Literal["float", "base64"] | None = None
+    dimensions: Annotated[int, Field(ge=1, le=2**31 - 1)] | None = None
+    user: str | None = None
+
+    # vLLM's
+    add_special_tokens: bool | None = None
+
+    @property
+    def inputs(self) -> int:
+        """How many vectors are asked for."""
+        several = isinstance(self.input, list) and not isinstance(self.input[0], int)
+        return len(self.input) if several else 1
