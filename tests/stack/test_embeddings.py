@@ -1,0 +1,232 @@
+"""An embedding model beside a chat model in one stack: vectors, token counts, and which model can do what."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import openai
+import pytest
+from openai.types import CreateEmbeddingResponse
+
+from tests.stack.conftest import OwnedStack
+from tests.stack.records import audit_row, heartbeat, settled_usage
+from tests.stacks import ROOT, wait_until
+
+MODEL, WORKER = "embedder", "embedder-1"
+CONTEXT = 256
+TEXTS = ["The sea is calm.", "海は静かだ。", "Ça va 😀?", "x"]
+CHATTING = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "你好 🙂"}]
+
+
+@pytest.fixture(scope="module")
+def embedder(stack: OwnedStack, tiny_model: Path) -> Iterator[str]:
+    """The tiny model in a vLLM worker of its own, as an embedding model."""
+    if not any(MODEL in line for line in stack.manage("models", "list").splitlines()):
+        stack.manage("models", "add", MODEL, "--source", "tests")
+    environment = {
+        **{name: value for name, value in os.environ.items() if not name.startswith("CYLLM_")},
+        "CYLLM_REDIS_URL": stack.environment["CYLLM_REDIS_URL"],
+        "CYLLM_WORKER_ID": WORKER,
+        "CYLLM_WORKER_MODEL": MODEL,
+        "CYLLM_WORKER_MODEL_PATH": str(tiny_model),
+        "CYLLM_WORKER_ENGINE_ARGS": "--runner pooling --convert embed",
+        "CYLLM_WORKER_MAX_MODEL_LEN": str(CONTEXT),
+        "CYLLM_WORKER_KV_CACHE_GIB": "0.25",
+    }
+    with (stack.state_dir / "logs" / f"{WORKER}.log").open("wb") as log:
+        worker = subprocess.Popen(
+            [sys.executable, "-m", "inference_worker.runtime"],
+            cwd=ROOT,
+            env=environment,
+            stdout=log,
+            stderr=log,
+        )
+    try:
+        wait_until(lambda: _ready(stack, worker), 180, f"{WORKER} is ready; {log.name}")
+        yield MODEL
+    finally:
+        worker.terminate()
+        worker.wait(30)
+
+
+def _ready(stack: OwnedStack, worker: subprocess.Popen[bytes]) -> bool:
+    assert worker.poll() is None, f"{WORKER} ended with {worker.returncode}"
+    beat = heartbeat(stack, WORKER)
+    return beat is not None and beat.state == "ready"
+
+
+@pytest.fixture(scope="module")
+def client(stack: OwnedStack) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(base_url=f"{stack.base_url}/v1", api_key=stack.key, max_retries=0) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tiny_model: Path) -> Any:
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(tiny_model)
+
+
+def _expected(model: Path, prompts: Sequence[list[int]]) -> np.ndarray[Any, Any]:
+    """By transformers alone: the last token's state after the final norm, of each prompt, at length 1."""
+    import torch
+    from transformers import AutoModel
+
+    network = AutoModel.from_pretrained(model).eval()
+    with torch.inference_mode():
+        states = [network(torch.tensor([prompt])).last_hidden_state[0, -1] for prompt in prompts]
+    return np.stack([(state / state.norm()).numpy() for state in states])
+
+
+def _vectors(answer: CreateEmbeddingResponse) -> np.ndarray[Any, Any]:
+    assert [item.index for item in answer.data] == list(range(len(answer.data)))
+    return np.array([item.embedding for item in answer.data], dtype=np.float32)
+
+
+def _same(found: np.ndarray[Any, Any], wanted: np.ndarray[Any, Any]) -> bool:
+    """Both are of length 1, so that their product is the cosine."""
+    assert found.shape == wanted.shape
+    return bool((np.sum(found * wanted, axis=1) > 0.9999).all()) and np.allclose(found, wanted, atol=1e-4)
+
+
+@pytest.mark.criterion("1.4")
+@pytest.mark.honours("embeddings", "input", "model", "encoding_format")
+def test_texts_and_token_ids_give_the_vectors_that_the_model_has(
+    client: openai.OpenAI, embedder: str, tiny_model: Path, tokenizer: Any
+) -> None:
+    prompts = [tokenizer(text)["input_ids"] for text in TEXTS]
+    wanted = _expected(tiny_model, prompts)
+    several = client.embeddings.create(model=embedder, input=TEXTS, encoding_format="float")
+    assert _same(_vectors(several), wanted)
+    assert several.usage.prompt_tokens == several.usage.total_tokens == sum(map(len, prompts))
+    # Without encoding_format the SDK asks for base64 and decodes it.
+    assert _same(_vectors(client.embeddings.create(model=embedder, input=TEXTS[1])), wanted[1:2])
+    assert _same(_vectors(client.embeddings.create(model=embedder, input=prompts[2])), wanted[2:3])
+    assert _same(_vectors(client.embeddings.create(model=embedder, input=prompts)), wanted)
+
+
+@pytest.mark.criterion("1.4")
+def test_the_answer_is_the_sdks_own_type_and_base64_holds_the_same_floats(
+    ready_stack: OwnedStack, embedder: str
+) -> None:
+    answers = {}
+    with ready_stack.client() as client:
+        for encoding in ("float", "base64"):
+            body = {"model": embedder, "input": TEXTS, "encoding_format": encoding}
+            reply = client.post("/v1/embeddings", json=body)
+            assert reply.status_code == 200, reply.text
+            answers[encoding] = reply.json()
+    typed = CreateEmbeddingResponse.model_validate_json(json.dumps(answers["float"]), strict=True)
+    assert (typed.object, typed.model, typed.data[0].object) == ("list", embedder, "embedding")
+    for plain, packed in zip(answers["float"]["data"], answers["base64"]["data"], strict=True):
+        decoded = np.frombuffer(base64.b64decode(packed["embedding"]), dtype="<f4")
+        assert decoded.tolist() == pytest.approx(plain["embedding"], abs=1e-6)
+        assert len(decoded) == 64
+
+
+@pytest.mark.criterion("5.2")
+def test_an_embedding_has_one_usage_record_with_its_prompt_tokens(
+    ready_stack: OwnedStack, embedder: str, tokenizer: Any
+) -> None:
+    with ready_stack.client() as client:
+        reply = client.post("/v1/embeddings", json={"model": embedder, "input": TEXTS, "user": "person-7"})
+    request_id = reply.headers["x-request-id"]
+    usage = settled_usage(ready_stack, request_id)
+    tokens = sum(len(tokenizer(text)["input_ids"]) for text in TEXTS)
+    assert (usage["prompt_tokens"], usage["completion_tokens"]) == (tokens, 0)
+    assert reply.json()["usage"]["prompt_tokens"] == tokens
+    audit = audit_row(ready_stack, request_id)
+    assert (audit["endpoint"], audit["model"], audit["outcome"]) == ("/v1/embeddings", embedder, "completed")
+
+
+def test_each_model_is_refused_what_the_other_one_does(ready_stack: OwnedStack, embedder: str) -> None:
+    chat = {"messages": [{"role": "user", "content": "hi"}], "max_tokens": 1}
+    with ready_stack.client() as client:
+        for path, body, able, unable in (
+            ("/v1/embeddings", {"input": "hi"}, embedder, ready_stack.model),
+            ("/v1/chat/completions", chat, ready_stack.model, embedder),
+            ("/v1/completions", {"prompt": "hi", "max_tokens": 1}, ready_stack.model, embedder),
+        ):
+            assert client.post(path, json={"model": able, **body}).status_code == 200
+            refused = client.post(path, json={"model": unable, **body})
+            error = refused.json()["error"]
+            assert (refused.status_code, error["code"], error["param"]) == (400, "unsupported_model", "model")
+        listed = {model["id"] for model in client.get("/v1/models").json()["data"]}
+        assert {embedder, ready_stack.model} <= listed
+
+
+@pytest.mark.refuses("embeddings", "dimensions")
+def test_a_length_of_vectors_that_the_model_lacks_is_refused_by_name(
+    client: openai.OpenAI, embedder: str
+) -> None:
+    with pytest.raises(openai.BadRequestError) as caught:
+        client.embeddings.create(model=embedder, input="hi", dimensions=8)
+    assert (caught.value.code, caught.value.param) == ("unsupported_parameter", "dimensions")
+    with pytest.raises(openai.BadRequestError) as caught:
+        client.embeddings.create(model=embedder, input=[60_000])
+    assert (caught.value.code, caught.value.param) == ("invalid_value", "input")
+
+
+@pytest.mark.honours("tokenize", "prompt", "model", "add_special_tokens", "return_token_strs")
+@pytest.mark.honours("detokenize", "tokens", "model")
+@pytest.mark.parametrize("text", [*TEXTS, "  two  spaces\n\ttab", "<|im_start|>user", "👩‍👩‍👧‍👦 Straße", ""])
+def test_tokens_are_those_of_transformers_and_come_back_as_the_text(
+    ready_stack: OwnedStack, embedder: str, tokenizer: Any, text: str
+) -> None:
+    wanted = tokenizer(text)["input_ids"]
+    with ready_stack.client() as client:
+        for model, path in ((embedder, "/tokenize"), (ready_stack.model, "/v1/tokenize")):
+            asked = {"model": model, "prompt": text, "return_token_strs": True, "add_special_tokens": False}
+            given = client.post(path, json=asked).json()
+            assert (given["tokens"], given["count"]) == (wanted, len(wanted))
+            assert given["token_strs"] == tokenizer.convert_ids_to_tokens(wanted)
+        back = client.post("/detokenize", json={"model": embedder, "tokens": wanted}).json()
+        again = client.post("/v1/detokenize", json={"model": ready_stack.model, "tokens": wanted}).json()
+    assert back == again == {"prompt": text}
+
+
+@pytest.mark.honours(
+    "tokenize", "messages", "add_generation_prompt", "continue_final_message", "chat_template_kwargs", "tools"
+)
+def test_messages_are_tokenized_through_the_chat_template(ready_stack: OwnedStack, tokenizer: Any) -> None:
+    def wanted(**options: Any) -> list[int]:
+        found = tokenizer.apply_chat_template(CHATTING, tokenize=True, return_dict=True, **options)
+        return list(found["input_ids"])
+
+    tool = {"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}
+    cases: list[tuple[dict[str, Any], list[int]]] = [
+        ({}, wanted(add_generation_prompt=True)),
+        ({"add_generation_prompt": False}, wanted(add_generation_prompt=False)),
+        (
+            {"add_generation_prompt": False, "continue_final_message": True},
+            wanted(continue_final_message=True),
+        ),
+        ({"chat_template_kwargs": {"enable_thinking": False}}, wanted(add_generation_prompt=True)),
+        ({"tools": [tool]}, wanted(add_generation_prompt=True, tools=[tool])),
+    ]
+    with ready_stack.client() as client:
+        for changes, tokens in cases:
+            body = {"model": ready_stack.model, "messages": CHATTING, **changes}
+            assert client.post("/tokenize", json=body).json()["tokens"] == tokens, changes
+        spent = client.post(
+            "/v1/chat/completions", json={"model": ready_stack.model, "messages": CHATTING, "max_tokens": 1}
+        )
+    assert spent.json()["usage"]["prompt_tokens"] == len(cases[0][1])
+
+
+def test_tokenizing_is_recorded_and_costs_nothing(ready_stack: OwnedStack) -> None:
+    with ready_stack.client() as client:
+        reply = client.post("/v1/tokenize", json={"model": ready_stack.model, "prompt": "hello"})
+    request_id = reply.headers["x-request-id"]
+    usage = settled_usage(ready_stack, request_id)
+    assert (usage["prompt_tokens"], usage["completion_tokens"]) == (0, 0)
+    assert audit_row(ready_stack, request_id)["endpoint"] == "/v1/tokenize"
