@@ -73,7 +73,7 @@ _AS_TRAINED = "vectors are made as the model was trained"
 _FLOATS = "vectors are float32; 'base64' holds them in little-endian order"
 
 REFUSED_EMBEDDINGS: Mapping[str, str] = {
-    **_REFUSED_EVERYWHERE,
+    **REFUSED_EVERYWHERE,
     "truncate_prompt_tokens": _NOT_CUT,
     "truncation_side": _NOT_CUT,
     "truncate": _NOT_CUT,
@@ -88,7 +88,7 @@ REFUSED_EMBEDDINGS: Mapping[str, str] = {
 }
 
 REFUSED_TOKENIZE: Mapping[str, str] = {
-    **_REFUSED_EVERYWHERE,
+    **REFUSED_EVERYWHERE,
     "tool_choice": "all 'tools' are put before the model",
 }
 
