@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 from dataclasses import dataclass
+from functools import cache
 
 from api.gateway.admit import INFERENCE, MODELS_READ, authorize
 from api.gateway.answer import Answer
@@ -13,6 +15,7 @@ from api.gateway.exchange import Exchange, begin
 from api.gateway.generate import Generation
 from api.gateway.health import LIVE, Health
 from api.gateway.models import model_detail, model_list
+from api.gateway.openapi import openapi_document
 from api.gateway.routes import Route, RouteTable
 from api.openai.chat import ChatRequest
 from api.openai.completions import CompletionRequest
@@ -131,6 +134,9 @@ class Gateway:
         name = exchange.values["model"]
         await answer.json(model_detail(catalogue, name, str(principal.tenant_id), workers))
 
+    async def _document(self, _: Exchange, __: Receive, answer: Answer) -> None:
+        await answer.json(_document_bytes())
+
     async def _live(self, _: Exchange, __: Receive, answer: Answer) -> None:
         await answer.json(LIVE)
 
@@ -156,5 +162,11 @@ ROUTES = RouteTable(
         Route("GET", "/v1/models/{model:path}", Gateway._model, _READ_MODELS),
         Route("GET", "/health/live", Gateway._live),
         Route("GET", "/health/ready", Gateway._ready),
+        Route("GET", "/openapi.json", Gateway._document),
     )
 )
+
+
+@cache
+def _document_bytes() -> bytes:
+    return json.dumps(openapi_document(ROUTES.routes)).encode()

@@ -32,6 +32,16 @@ _ARRAYS: Mapping[str, int] = {
 _OBJECTS: Mapping[str, int] = {"logit_bias": 300, "metadata": 16, "chat_template_kwargs": 32}
 
 
+def longest_array(name: str, *, conversation: str = "messages") -> int:
+    """How many elements the array of a parameter may have."""
+    return MAX_MESSAGES if name == conversation else _ARRAYS.get(name, MAX_ELEMENTS)
+
+
+def largest_object(name: str) -> int:
+    """How many properties the object of a parameter may have."""
+    return _OBJECTS.get(name, MAX_KEYS)
+
+
 def check_sizes(body: Mapping[str, Any], *, conversation: str = "messages") -> None:
     """Raise ApiError for the first array or object of a body that is too large.
 
@@ -41,11 +51,11 @@ def check_sizes(body: Mapping[str, Any], *, conversation: str = "messages") -> N
         raise ApiError("invalid_request", reason=f"it has more than {MAX_PARAMETERS} parameters")
     for name, value in body.items():
         _check_key(name, name)
-        longest = MAX_MESSAGES if name == conversation else _ARRAYS.get(name, MAX_ELEMENTS)
+        longest = longest_array(name, conversation=conversation)
         if isinstance(value, list) and len(value) > longest:
             raise _too_long(name, longest, len(value))
-        if isinstance(value, dict) and len(value) > _OBJECTS.get(name, MAX_KEYS):
-            raise _too_many(name, _OBJECTS.get(name, MAX_KEYS), len(value))
+        if isinstance(value, dict) and len(value) > largest_object(name):
+            raise _too_many(name, largest_object(name), len(value))
         if isinstance(value, list | dict):
             _check_inside(name, value, MAX_MESSAGE_ELEMENTS if name == conversation else MAX_ELEMENTS)
 

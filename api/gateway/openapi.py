@@ -1,0 +1,179 @@
+"""The OpenAPI document: the table of routes, the schemas of both directions, and the catalogue of errors."""
+
+from __future__ import annotations
+
+import http
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from api.gateway.operations import BODY, HTTP, KEY, OPERATIONS, PARAMETERS, Operation
+from api.gateway.routes import Route
+from api.openai.answers import ErrorAnswer
+from api.openai.body import MAX_CONTAINERS, MAX_DEPTH
+from api.openai.catalogue import CATALOGUE
+from api.openai.json_schemas import TEMPLATE, answer_schemas, request_schemas
+
+Json = dict[str, Any]
+ABOUT = f"""OpenAI's API as this platform serves it.
+
+Bodies are one JSON object in UTF-8, nested {MAX_DEPTH} levels at most, with at most {MAX_CONTAINERS:,}
+objects and arrays, every key once. A null stands for the default of a parameter that exists. What the
+schemas can't say, such as which parameters exclude each other, is refused with status 400 and a message
+that says it.
+
+Every answer that is no success is an entry of the error catalogue, docs/errors.md. Schemas of answers are
+open: remote engines may add fields."""
+
+
+def openapi_document(routes: Iterable[Route]) -> Json:
+    """The document for these routes. Raises ValueError for one that ``operations`` doesn't describe."""
+    routes = tuple(routes)
+    paths: Json = {}
+    for route in routes:
+        paths.setdefault(route.endpoint, {})[route.method.lower()] = _operation(route, _described(route))
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "CY-LLM", "version": "1", "description": ABOUT},
+        "servers": [{"url": "/"}],
+        "paths": paths,
+        "components": {
+            "schemas": _schemas(routes),
+            "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer"}},
+        },
+    }
+
+
+def operation_codes(route: Route, operation: Operation) -> frozenset[str]:
+    """The codes of all errors in which a route may end."""
+    codes = HTTP | operation.errors
+    if route.scopes:
+        codes |= KEY
+    if route.schema is not None or route.query is not None:
+        codes |= BODY
+    return codes
+
+
+def _described(route: Route) -> Operation:
+    found = OPERATIONS.get((route.method, route.endpoint))
+    if found is None:
+        raise ValueError(f"api/gateway/operations.py does not describe {route.method} {route.endpoint}")
+    return found
+
+
+def _operation(route: Route, operation: Operation) -> Json:
+    written: Json = {
+        "operationId": _operation_id(route),
+        "summary": operation.summary,
+        "security": [{"bearer": []}] if route.scopes else [],
+        "parameters": list(_parameters(route)),
+        "responses": _responses(route, operation),
+    }
+    if route.scopes:
+        written["description"] = (
+            "Scope of the key: " + " or ".join(f"`{scope}`" for scope in route.scopes) + "."
+        )
+    if route.schema is not None:
+        schema = {"$ref": TEMPLATE.format(model=route.schema.__name__)}
+        written["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema}}}
+    return written
+
+
+def _operation_id(route: Route) -> str:
+    words = route.endpoint.replace("{", "").replace("}", "").replace(".", "/").split("/")
+    return "_".join([route.method.lower(), *(word for word in words if word)])
+
+
+def _parameters(route: Route) -> Iterable[Json]:
+    for name in _path_parameters(route):
+        yield {"name": name, "in": "path", "required": True, "schema": dict(PARAMETERS[name])}
+    for name in route.query or ():
+        yield {"name": name, "in": "query", "required": False, "schema": dict(PARAMETERS[name])}
+
+
+def _path_parameters(route: Route) -> list[str]:
+    return [part.partition("}")[0] for part in route.endpoint.split("{")[1:]]
+
+
+# Answers
+
+
+def _responses(route: Route, operation: Operation) -> Json:
+    by_status: dict[int, list[str]] = {}
+    for code in sorted(operation_codes(route, operation)):
+        by_status.setdefault(CATALOGUE[code].status, []).append(code)
+    errors = {str(status): _error(status, codes) for status, codes in sorted(by_status.items())}
+    if operation.not_ready is not None:
+        schema = errors["503"]["content"]["application/json"]["schema"]
+        errors["503"]["content"]["application/json"]["schema"] = {
+            "anyOf": [{"$ref": TEMPLATE.format(model=operation.not_ready.__name__)}, schema]
+        }
+    return {"200": _success(operation), **errors}
+
+
+def _success(operation: Operation) -> Json:
+    content: Json = {"application/json": {"schema": {"type": "object"}}}
+    if operation.answer is not None:
+        content["application/json"]["schema"] = {"$ref": TEMPLATE.format(model=operation.answer.__name__)}
+    if operation.event is not None:
+        name = operation.event.__name__
+        content["text/event-stream"] = {
+            "schema": {
+                "type": "string",
+                "description": f"Server-sent events with the data of one {name} each, the last is `[DONE]`. "
+                "A stream that breaks off has an ErrorAnswer as the data of the last event before that.",
+            },
+            "x-event-data": {"$ref": TEMPLATE.format(model=name)},
+        }
+    return {"description": "Success.", "headers": {"X-Request-ID": _REQUEST_ID}, "content": content}
+
+
+_REQUEST_ID: Mapping[str, Any] = {
+    "description": "The id of this request in logs and records, or the one that the client sent.",
+    "schema": {"type": "string"},
+}
+_HEADERS: Mapping[int, tuple[str, str]] = {
+    401: ("WWW-Authenticate", "The scheme of keys."),
+    405: ("Allow", "The methods that there are."),
+    503: ("Retry-After", "Seconds after which to try again."),
+}
+
+
+def _error(status: int, codes: Sequence[str]) -> Json:
+    lines = "\n".join(f"* `{code}`: {CATALOGUE[code].fix}" for code in codes)
+    spec = CATALOGUE[codes[0]]
+    detail = {"properties": {"code": {"enum": list(codes)}, "type": {"const": spec.type}}}
+    schema = {
+        "allOf": [{"$ref": TEMPLATE.format(model=ErrorAnswer.__name__)}, {"properties": {"error": detail}}]
+    }
+    headers: Json = {"X-Request-ID": _REQUEST_ID}
+    if status in _HEADERS:
+        name, meaning = _HEADERS[status]
+        headers[name] = {"description": meaning, "schema": {"type": "string"}}
+    phrase = http.HTTPStatus(status).phrase
+    return {
+        "description": f"{phrase}.\n\n{lines}",
+        "headers": headers,
+        "content": {"application/json": {"schema": schema}},
+    }
+
+
+# Schemas
+
+
+def _schemas(routes: Sequence[Route]) -> Json:
+    requests = {route.schema: _described(route) for route in routes if route.schema is not None}
+    operations = [_described(route) for route in routes]
+    shown = [model for op in operations for model in (op.answer, op.event, op.not_ready) if model is not None]
+    taken = request_schemas(requests)
+    for model, operation in requests.items():
+        taken[model.__name__]["description"] += _refusals(operation.refused)
+    given = answer_schemas({*shown, ErrorAnswer})
+    if twice := taken.keys() & given.keys():
+        raise ValueError(f"schemas of both directions are named {sorted(twice)}")
+    return dict(sorted({**taken, **given}.items()))
+
+
+def _refusals(refused: Mapping[str, str]) -> str:
+    if not refused:
+        return ""
+    return "\n\nKnown, and refused:\n\n" + "\n".join(f"* `{name}`: {why}" for name, why in refused.items())

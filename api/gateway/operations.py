@@ -1,0 +1,106 @@
+"""What the OpenAPI document says of each route beyond the table: its answers and its errors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import BaseModel
+
+from api.openai import answers
+from api.openai.parameters import REFUSED_CHAT, REFUSED_COMPLETIONS
+
+Codes = frozenset[str]
+
+HTTP: Codes = frozenset(
+    {
+        *("invalid_http_request", "head_timeout", "headers_too_large", "expectation_failed"),
+        *("http_version_not_supported", "method_not_allowed", "gateway_stopping", "internal_error"),
+    }
+)
+KEY: Codes = frozenset(
+    {
+        *("missing_api_key", "invalid_authorization", "invalid_api_key", "key_revoked", "key_expired"),
+        *("tenant_inactive", "insufficient_scope", "database_unavailable"),
+    }
+)
+BODY: Codes = frozenset(
+    {
+        *("unsupported_media_type", "request_too_large", "client_timeout", "overloaded"),
+        *("invalid_json", "duplicate_key", "json_too_deep", "json_too_complex"),
+        *("missing_required_parameter", "unknown_parameter", "unsupported_parameter", "unsupported_value"),
+        *("invalid_type", "invalid_value", "invalid_request"),
+        *("integer_below_min_value", "integer_above_max_value"),
+        *("decimal_below_min_value", "decimal_above_max_value"),
+        *("string_below_min_length", "string_above_max_length", "empty_array", "array_above_max_length"),
+        "object_above_max_properties",
+    }
+)
+ENGINE: Codes = frozenset(
+    {
+        *("model_not_found", "context_length_exceeded", "no_worker_available", "redis_unavailable"),
+        *("worker_lost", "events_lost", "upstream_error", "engine_error"),
+        *("queue_timeout", "first_token_timeout", "inter_token_timeout", "total_timeout", "upstream_timeout"),
+    }
+)
+# No operation of the API ends in these: nobody is left to hear the first, nothing is at the address of
+# the second, and the third is for the pages of Django.
+ELSEWHERE: Codes = frozenset({"client_disconnected", "unknown_url", "forbidden"})
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """``answer``: the body of a success, ``event``: the data of each event where it is a stream.
+
+    ``errors``: those beyond what every route, every key and every body may bring. ``refused``: parameters
+    that are known and refused, each with the reason. ``not_ready``: a body of status 503 that is no error.
+    """
+
+    summary: str
+    answer: type[BaseModel] | None = None
+    event: type[BaseModel] | None = None
+    errors: Codes = frozenset()
+    refused: Mapping[str, str] = field(default_factory=dict)
+    not_ready: type[BaseModel] | None = None
+
+
+OPERATIONS: Mapping[tuple[str, str], Operation] = {
+    ("POST", "/v1/chat/completions"): Operation(
+        "Answer a conversation.",
+        answers.ChatCompletion,
+        answers.ChatCompletionChunk,
+        ENGINE,
+        REFUSED_CHAT,
+    ),
+    ("POST", "/v1/completions"): Operation(
+        "Continue a text.", answers.Completion, answers.Completion, ENGINE, REFUSED_COMPLETIONS
+    ),
+    ("POST", "/v1/embeddings"): Operation("Make vectors of texts.", answers.EmbeddingList, errors=ENGINE),
+    **dict.fromkeys(
+        (("POST", "/tokenize"), ("POST", "/v1/tokenize")),
+        Operation(
+            "Turn a text or a conversation into token ids.",
+            answers.Tokenized,
+            errors=ENGINE,
+        ),
+    ),
+    **dict.fromkeys(
+        (("POST", "/detokenize"), ("POST", "/v1/detokenize")),
+        Operation("Turn token ids into text.", answers.Detokenized, errors=ENGINE),
+    ),
+    ("GET", "/v1/models"): Operation("List the models that this key may use now.", answers.ModelList),
+    ("GET", "/v1/models/{model}"): Operation(
+        "Show one model, by its name or an alias.", answers.Model, errors=frozenset({"model_not_found"})
+    ),
+    ("GET", "/health/live"): Operation("Tell whether the process turns.", answers.LiveReport),
+    ("GET", "/health/ready"): Operation(
+        "Tell whether requests can be served.", answers.ReadyReport, not_ready=answers.ReadyReport
+    ),
+    ("GET", "/openapi.json"): Operation("This document."),
+}
+
+# Of parameters in addresses. A name that contains slashes is written as it is.
+PARAMETERS: Mapping[str, Mapping[str, Any]] = {
+    "model": {"type": "string", "minLength": 1},
+}

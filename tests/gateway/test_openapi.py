@@ -1,0 +1,213 @@
+"""The OpenAPI document says what the gateway takes and gives, and the gateway keeps to it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+import jsonschema
+import pytest
+
+from api.gateway.app import ROUTES, Gateway
+from api.gateway.health import SHARED_S
+from api.gateway.openapi import openapi_document, operation_codes
+from api.gateway.operations import ELSEWHERE, OPERATIONS
+from api.openai.catalogue import CATALOGUE
+from inference_worker.protocol.messages import FailureKind
+from tests.gateway import bad_requests
+from tests.gateway.conftest import Keys
+from tests.gateway.driver import CHAT, Reply, call
+from tests.gateway.scripted import HANG, ScriptedClient, accepted, delta, done, failed, finished
+from tests.gateway.test_bad_requests import BASES
+
+DOCUMENT: dict[str, Any] = json.loads(json.dumps(openapi_document(ROUTES.routes)))
+COMPLETION = {
+    "id": "chatcmpl-1",
+    "object": "chat.completion",
+    "created": 1,
+    "model": "tiny",
+    "choices": [{"index": 0, "message": {"role": "assistant", "content": "a"}, "finish_reason": "stop"}],
+    "usage": {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2},
+}
+METHODS = {"get", "post", "delete", "put", "patch", "head", "options", "trace"}
+
+
+@cache
+def _validator(pointer: str) -> jsonschema.Draft202012Validator:
+    """A validator of the schema at a place in the document, whose references lead into the whole."""
+    return jsonschema.Draft202012Validator({"$ref": f"#{pointer}", **DOCUMENT})
+
+
+def _escaped(path: str) -> str:
+    return path.replace("~", "~0").replace("/", "~1").replace("{", "%7B").replace("}", "%7D")
+
+
+def answer_faults(method: str, endpoint: str, reply: Reply) -> list[str]:
+    """What is wrong with an answer by the document."""
+    at = f"/paths/{_escaped(endpoint)}/{method.lower()}/responses/{reply.status}"
+    said = DOCUMENT["paths"][endpoint][method.lower()]["responses"].get(str(reply.status))
+    if said is None:
+        return [f"status {reply.status} is not in the document"]
+    media_type = reply.headers["content-type"].partition(";")[0]
+    if media_type not in said["content"]:
+        return [f"{media_type} is not in the document"]
+    missing = [name for name in said["headers"] if name.lower() not in reply.headers]
+    if media_type != "application/json":
+        return missing
+    found = _validator(f"{at}/content/application~1json/schema").iter_errors(reply.document)
+    return [*missing, *(fault.message for fault in found)]
+
+
+def test_each_route_is_in_the_document_and_nothing_else() -> None:
+    documented = {
+        (method.upper(), path)
+        for path, operations in DOCUMENT["paths"].items()
+        for method in operations
+        if method in METHODS
+    }
+    table = {(route.method, route.endpoint) for route in ROUTES.routes}
+    assert documented == table <= OPERATIONS.keys()
+
+
+def test_keys_are_asked_for_where_the_table_asks_for_them() -> None:
+    for route in ROUTES.routes:
+        operation = DOCUMENT["paths"][route.endpoint][route.method.lower()]
+        assert operation["security"] == ([{"bearer": []}] if route.scopes else [])
+        assert ("requestBody" in operation) == (route.schema is not None)
+
+
+def test_each_error_of_the_catalogue_is_an_answer_of_some_operation() -> None:
+    codes = {code for route in ROUTES.routes for code in operation_codes(route, OPERATIONS[_key(route)])}
+    codes |= {"previous_response_not_found", "response_not_cancellable", "response_not_found"}
+    assert codes | ELSEWHERE == set(CATALOGUE)
+    assert not codes & ELSEWHERE
+
+
+def _key(route: Any) -> tuple[str, str]:
+    return (route.method, route.endpoint)
+
+
+def test_every_schema_is_one_and_every_reference_leads_somewhere() -> None:
+    for name, schema in DOCUMENT["components"]["schemas"].items():
+        jsonschema.Draft202012Validator.check_schema(schema)
+        assert "title" not in schema
+        assert not name.startswith("Unknown")
+    text = json.dumps(DOCUMENT)
+    for reference in _references(DOCUMENT):
+        assert reference.removeprefix("#/components/schemas/") in DOCUMENT["components"]["schemas"]
+    assert '"title":' not in text.replace('"title": "CY-LLM"', "")
+
+
+def _references(part: Any) -> list[str]:
+    if isinstance(part, list):
+        return [found for inner in part for found in _references(inner)]
+    if not isinstance(part, dict):
+        return []
+    own = [part["$ref"]] if isinstance(part.get("$ref"), str) else []
+    return own + [found for inner in part.values() for found in _references(inner)]
+
+
+def test_bounds_that_are_held_before_the_schemas_are_in_the_document() -> None:
+    chat = DOCUMENT["components"]["schemas"]["ChatRequest"]
+    assert chat["additionalProperties"] is False
+    assert chat["properties"]["messages"]["maxItems"] == 2048
+    (bias,) = (b for b in chat["properties"]["logit_bias"]["anyOf"] if b.get("type") == "object")
+    assert (bias["maxProperties"], bias["propertyNames"]["pattern"]) == (300, "^[0-9]{1,7}$")
+    (ids,) = (b for b in chat["properties"]["allowed_token_ids"]["anyOf"] if b.get("type") == "array")
+    assert ids["maxItems"] == 1024
+    assert "`functions`: it is deprecated" in chat["description"]
+
+
+def _is_wrong(path: str, body: Mapping[str, Any]) -> bool:
+    at = f"/paths/{_escaped(path)}/post/requestBody/content/application~1json/schema"
+    return not _validator(at).is_valid(body)
+
+
+# What no JSON schema says: which parameters go together, and what is inside of patterns and names.
+RULES = {
+    *("messages[1].content", "max_tokens", "top_logprobs", "stream_options", "tools", "tool_choice"),
+    *("tool_choice.function.name", "parallel_tool_calls", "structured_outputs", "structured_outputs.regex"),
+    *("structured_outputs.json.$ref", "chat_template_kwargs.chat_template", "chat_template_kwargs.self"),
+    "best_of",
+}
+
+
+def test_a_bad_request_is_bad_by_the_document_too_but_for_rules_between_parameters() -> None:
+    tables = {"/v1/chat/completions": bad_requests.CHAT, "/v1/completions": bad_requests.COMPLETIONS}
+    for path, table in tables.items():
+        assert not _is_wrong(path, BASES[path])
+        for bad in table:
+            fields = {**BASES[path], **bad.changes}
+            body = {name: value for name, value in fields.items() if value is not ...}
+            assert _is_wrong(path, body) or bad.param in RULES, bad
+
+
+@pytest.mark.criterion("4.2")
+async def test_each_answer_of_the_gateway_is_as_the_document_says(
+    gateway: Gateway, keys: Keys, client: ScriptedClient
+) -> None:
+    chat = "/v1/chat/completions"
+    client.scripts = [
+        [accepted(), finished(json.dumps(COMPLETION).encode())],
+        [accepted(), delta("a"), done(), finished()],
+        [failed(FailureKind.REQUEST, 400, json.dumps({"error": {"message": "no", "param": "stop"}}))],
+        [failed(FailureKind.ENGINE, 500)],
+        [HANG],
+        [failed(FailureKind.UPSTREAM, 502)],
+    ]
+    asked: list[tuple[str, str, str, str | None, Any, int]] = [
+        ("POST", chat, chat, keys.acme, CHAT, 200),
+        ("POST", chat, chat, keys.acme, {**CHAT, "stream": True}, 200),
+        ("POST", chat, chat, keys.acme, CHAT, 400),
+        ("POST", chat, chat, keys.acme, CHAT, 500),
+        ("POST", chat, chat, keys.acme, CHAT, 504),
+        ("POST", chat, chat, keys.acme, CHAT, 502),
+        ("POST", chat, chat, keys.acme, CHAT, 503),
+        ("POST", chat, chat, None, CHAT, 401),
+        ("POST", chat, chat, keys.inactive, CHAT, 403),
+        ("POST", chat, chat, keys.reader, CHAT, 403),
+        ("POST", chat, chat, keys.acme, {**CHAT, "model": "no"}, 404),
+        ("POST", chat, chat, keys.acme, {**CHAT, "n": 0}, 400),
+        ("GET", "/v1/models", "/v1/models", keys.acme, None, 200),
+        ("GET", "/v1/models", "/v1/models", keys.expired, None, 401),
+        ("GET", "/v1/models/tiny", "/v1/models/{model}", keys.acme, None, 200),
+        ("GET", "/v1/models/no/such", "/v1/models/{model}", keys.acme, None, 404),
+        ("GET", "/health/live", "/health/live", None, None, 200),
+        ("GET", "/health/ready", "/health/ready", None, None, 200),
+        ("GET", "/openapi.json", "/openapi.json", None, None, 200),
+    ]
+    for method, path, endpoint, key, body, status in asked:
+        reply = await call(gateway, method, path, key=key, body=body)
+        assert (reply.status, answer_faults(method, endpoint, reply)) == (status, []), (path, reply.body)
+    client.serves = ()
+    await asyncio.sleep(SHARED_S + 0.1)
+    down = await call(gateway, "GET", "/health/ready")
+    assert (down.status, answer_faults("GET", "/health/ready", down)) == (503, [])
+
+
+async def test_the_gateway_gives_the_document_without_a_key(gateway: Gateway) -> None:
+    reply = await call(gateway, "GET", "/openapi.json")
+    assert reply.document == DOCUMENT
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"object": "chat.completion.chunk"},
+        {"choices": []},
+        {"choices": [{"index": 0, "message": {"role": "assistant"}, "finish_reason": "done"}]},
+        {"choices": [{"index": -1, "message": {"role": "assistant"}, "finish_reason": "stop"}]},
+        {"usage": None},
+        {"created": 1.5},
+        {"usage": {"prompt_tokens": -1, "total_tokens": 1}},
+    ],
+)
+def test_a_wrong_answer_would_be_found(change: dict[str, Any]) -> None:
+    reply = Reply(200, {"content-type": "application/json", "x-request-id": "r"})
+    reply.pieces = [json.dumps(COMPLETION).encode()]
+    assert answer_faults("POST", "/v1/chat/completions", reply) == []
+    reply.pieces = [json.dumps({**COMPLETION, **change}).encode()]
+    assert answer_faults("POST", "/v1/chat/completions", reply) != []
