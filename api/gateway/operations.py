@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from api.openai import answers
-from api.openai.parameters import REFUSED_CHAT, REFUSED_COMPLETIONS
+from api.openai.parameters import REFUSED_CHAT, REFUSED_COMPLETIONS, REFUSED_EMBEDDINGS, REFUSED_TOKENIZE
 
 Codes = frozenset[str]
 
@@ -39,7 +39,8 @@ BODY: Codes = frozenset(
 )
 ENGINE: Codes = frozenset(
     {
-        *("model_not_found", "context_length_exceeded", "no_worker_available", "redis_unavailable"),
+        *("model_not_found", "unsupported_model", "context_length_exceeded"),
+        *("no_worker_available", "redis_unavailable"),
         *("worker_lost", "events_lost", "upstream_error", "engine_error"),
         *("queue_timeout", "first_token_timeout", "inter_token_timeout", "total_timeout", "upstream_timeout"),
     }
@@ -76,13 +77,16 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
     ("POST", "/v1/completions"): Operation(
         "Continue a text.", answers.Completion, answers.Completion, ENGINE, REFUSED_COMPLETIONS
     ),
-    ("POST", "/v1/embeddings"): Operation("Make vectors of texts.", answers.EmbeddingList, errors=ENGINE),
+    ("POST", "/v1/embeddings"): Operation(
+        "Make vectors of texts.", answers.EmbeddingList, errors=ENGINE, refused=REFUSED_EMBEDDINGS
+    ),
     **dict.fromkeys(
         (("POST", "/tokenize"), ("POST", "/v1/tokenize")),
         Operation(
             "Turn a text or a conversation into token ids.",
             answers.Tokenized,
             errors=ENGINE,
+            refused=REFUSED_TOKENIZE,
         ),
     ),
     **dict.fromkeys(

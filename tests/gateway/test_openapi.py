@@ -16,12 +16,14 @@ from api.gateway.health import SHARED_S
 from api.gateway.openapi import openapi_document, operation_codes
 from api.gateway.operations import ELSEWHERE, OPERATIONS
 from api.openai.catalogue import CATALOGUE
+from api.openai.rules import _OF_CONVERSATIONS
 from inference_worker.protocol.messages import FailureKind
-from tests.gateway import bad_requests
 from tests.gateway.conftest import Keys
 from tests.gateway.driver import CHAT, Reply, call
 from tests.gateway.scripted import HANG, ScriptedClient, accepted, delta, done, failed, finished
-from tests.gateway.test_bad_requests import BASES
+from tests.gateway.test_bad_requests import BASES, ROWS
+from tests.gateway.test_embeddings import BASES as EMBEDDING_BASES
+from tests.gateway.test_embeddings import ROWS as EMBEDDING_ROWS
 
 DOCUMENT: dict[str, Any] = json.loads(json.dumps(openapi_document(ROUTES.routes)))
 COMPLETION = {
@@ -133,16 +135,15 @@ RULES = {
     *("structured_outputs.json.$ref", "chat_template_kwargs.chat_template", "chat_template_kwargs.self"),
     "best_of",
 }
+RULES_OF_ONE = {"/tokenize": {"prompt", "messages", *_OF_CONVERSATIONS}}
 
 
 def test_a_bad_request_is_bad_by_the_document_too_but_for_rules_between_parameters() -> None:
-    tables = {"/v1/chat/completions": bad_requests.CHAT, "/v1/completions": bad_requests.COMPLETIONS}
-    for path, table in tables.items():
-        assert not _is_wrong(path, BASES[path])
-        for bad in table:
-            fields = {**BASES[path], **bad.changes}
-            body = {name: value for name, value in fields.items() if value is not ...}
-            assert _is_wrong(path, body) or bad.param in RULES, bad
+    for path, bad in (*ROWS, *EMBEDDING_ROWS):
+        base = {**BASES, **EMBEDDING_BASES}[path]
+        assert not _is_wrong(path, base)
+        body = {name: value for name, value in {**base, **bad.changes}.items() if value is not ...}
+        assert _is_wrong(path, body) or bad.param in RULES | RULES_OF_ONE.get(path, set()), bad
 
 
 @pytest.mark.criterion("4.2")
