@@ -44,6 +44,12 @@ def limits_of(tree: Settings) -> Limits:
         database_timeout_s=tree.database_timeout_s,
         cache_s=tree.key_cache_s,
         trusted_proxies=tree.trusted_proxies,
+        stream_log_bytes=tree.stream_log_bytes,
+        stream_log_keep_s=tree.stream_log_keep_s,
+        stream_logs_per_tenant=tree.stream_logs_per_tenant,
+        detached_max=tree.detached_max,
+        detached_per_tenant=tree.detached_per_tenant,
+        detached_grace_s=tree.detached_grace_s,
     )
 
 

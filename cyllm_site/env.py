@@ -79,6 +79,25 @@ class Settings(BaseSettings):
         description="workers a request is offered to, as long as nothing was sent to the client",
     )
 
+    stream_log_bytes: int = Field(
+        4 * 1024 * 1024,
+        ge=4096,
+        description="what Redis keeps of one resumable stream; older events are dropped",
+    )
+    stream_log_keep_s: float = Field(
+        600.0, gt=0, description="how long a resumable stream can be read after its end"
+    )
+    stream_logs_per_tenant: int = Field(
+        256, ge=1, description="resumable streams kept for a tenant; the oldest ended ones make room"
+    )
+    detached_max: int = Field(
+        256, ge=1, description="requests of a gateway process that run on without their client"
+    )
+    detached_per_tenant: int = Field(64, ge=1, description="those of one tenant")
+    detached_grace_s: float = Field(
+        20.0, ge=0, description="time that they have to end when the gateway is stopped"
+    )
+
     database_timeout_s: float = Field(3.0, gt=0, description="limit for connecting and for one statement")
     key_cache_s: float = Field(
         0.8, gt=0, le=1.0, description="age at which a cached API key is looked up again"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from api.gateway.asgi import ClientGone, Send
 from api.gateway.exchange import Exchange
@@ -18,12 +18,21 @@ EVENT_STREAM = (
 JSON = (b"content-type", b"application/json")
 
 
+def _error_events(error: ApiError) -> bytes:
+    return b"data: " + error.body() + b"\n\n" + DONE
+
+
 class Answer:
-    """The response to one request. ``has_data``: the client holds a part of a model's answer."""
+    """The response to one request. ``has_data``: the client holds a part of a model's answer.
+
+    ``headers`` go out with the head; ``error_events`` makes the end of a stream that breaks off.
+    """
 
     def __init__(self, send: Send, exchange: Exchange) -> None:
         self.has_data = False
         self.ended = False
+        self.headers: list[tuple[bytes, bytes]] = []
+        self.error_events: Callable[[ApiError], bytes] = _error_events
         self._send = send
         self._exchange = exchange
         self._said_done = False
@@ -45,7 +54,7 @@ class Answer:
         if not self._started:
             await self.json(error.body(), error.status, error.headers)
         elif not self.ended:
-            await self._body(b"data: " + error.body() + b"\n\n" + DONE, last=True)
+            await self._body(self.error_events(error), last=True)
 
     async def data(self, events: bytes) -> None:
         """Whole events of the model's answer, in one piece."""
@@ -67,11 +76,18 @@ class Answer:
             await self._start(200, EVENT_STREAM)
         await self._body(b"" if self._said_done else DONE, last=True)
 
+    async def end(self) -> None:
+        """End the stream with what it has."""
+        if not self._started:
+            await self._start(200, EVENT_STREAM)
+        await self._body(b"", last=True)
+
     async def _start(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
         self._started = True
         self._exchange.status = status
         named = (b"x-request-id", self._exchange.correlation_id.encode())
-        await self._write({"type": "http.response.start", "status": status, "headers": [*headers, named]})
+        sent = [*headers, *self.headers, named]
+        await self._write({"type": "http.response.start", "status": status, "headers": sent})
 
     async def _body(self, body: bytes, *, last: bool = False) -> None:
         self.ended = last

@@ -12,11 +12,13 @@ from api.gateway.admit import INFERENCE, MODELS_READ, authorize
 from api.gateway.answer import Answer
 from api.gateway.asgi import ClientGone, Receive, Scope, Send
 from api.gateway.exchange import Exchange, begin
+from api.gateway.follow import STARTING_AFTER
 from api.gateway.generate import Generation
 from api.gateway.health import LIVE, Health
 from api.gateway.models import model_detail, model_list
 from api.gateway.openapi import openapi_document
 from api.gateway.routes import Route, RouteTable
+from api.gateway.streams import Streams
 from api.openai.chat import ChatRequest
 from api.openai.completions import CompletionRequest
 from api.openai.embeddings import EmbeddingRequest
@@ -43,6 +45,7 @@ class Gateway:
     """Answers ``/v1/*`` and ``/health/*``. One per process."""
 
     generation: Generation
+    streams: Streams
     health: Health
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -56,7 +59,8 @@ class Gateway:
         try:
             await self._conclude(exchange, receive, answer)
         finally:
-            self.generation.ledger.ended(exchange)
+            if not exchange.is_handed_over:
+                self.generation.ledger.ended(exchange)
 
     async def _conclude(self, exchange: Exchange, receive: Receive, answer: Answer) -> None:
         """Whatever happens, the exchange knows how it ended and the client is told, if it still listens."""
@@ -137,6 +141,15 @@ class Gateway:
     async def _document(self, _: Exchange, __: Receive, answer: Answer) -> None:
         await answer.json(_document_bytes())
 
+    async def _stream(self, exchange: Exchange, receive: Receive, answer: Answer) -> None:
+        await self.streams.follow(exchange, receive, answer)
+
+    async def _stream_cancel(self, exchange: Exchange, _: Receive, answer: Answer) -> None:
+        await self.streams.cancel(exchange, answer)
+
+    async def _stream_delete(self, exchange: Exchange, _: Receive, answer: Answer) -> None:
+        await self.streams.delete(exchange, answer)
+
     async def _live(self, _: Exchange, __: Receive, answer: Answer) -> None:
         await answer.json(LIVE)
 
@@ -160,6 +173,9 @@ ROUTES = RouteTable(
         Route("POST", "/v1/detokenize", Gateway._detokenize, _GENERATE, DetokenizeRequest),
         Route("GET", "/v1/models", Gateway._models, _READ_MODELS),
         Route("GET", "/v1/models/{model:path}", Gateway._model, _READ_MODELS),
+        Route("GET", "/v1/streams/{id}", Gateway._stream, _GENERATE, query=(STARTING_AFTER,)),
+        Route("DELETE", "/v1/streams/{id}", Gateway._stream_delete, _GENERATE, query=()),
+        Route("POST", "/v1/streams/{id}/cancel", Gateway._stream_cancel, _GENERATE, query=()),
         Route("GET", "/health/live", Gateway._live),
         Route("GET", "/health/ready", Gateway._ready),
         Route("GET", "/openapi.json", Gateway._document),

@@ -14,7 +14,8 @@ logger = logging.getLogger("cyllm.gateway.changes")
 
 
 class Changes:
-    """``on_key(prefix)``, ``on_tenant()``, ``on_models()``; ``on_gap()`` when some may have been missed.
+    """``on_key(prefix)``, ``on_tenant()``, ``on_models()``, ``on_stream(id)`` when one is to be cancelled;
+    ``on_gap()`` when some may have been missed.
 
     While the connection is down nothing is heard: then the caches' own age limit has to do.
     """
@@ -26,9 +27,11 @@ class Changes:
         on_key: Callable[[str], None],
         on_tenant: Callable[[], None],
         on_models: Callable[[], None],
+        on_stream: Callable[[str], None],
         on_gap: Callable[[], None],
     ) -> None:
         self._on_key, self._on_tenant, self._on_models, self._on_gap = on_key, on_tenant, on_models, on_gap
+        self._on_stream = on_stream
         self._link = Link(Address.from_url(redis_url), on_up=self._up, on_down=on_gap, on_push=self._pushed)
 
     async def start(self) -> None:
@@ -60,6 +63,8 @@ class Changes:
             self._on_tenant()
         elif kind == "models":
             self._on_models()
+        elif kind == "stream":
+            self._on_stream(name)
         else:
             logger.warning("change of an unknown kind: everything is read again")
             self._on_gap()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from api.gateway.asgi import Scope
 from api.gateway.correlation import accepted_id, new_request_id
@@ -71,6 +71,7 @@ class Exchange:
     status: int = 0
     first_token_s: float | None = None
     error_code: str | None = None
+    is_handed_over: bool = False
     outcome: Outcome = Outcome.FAILED
 
     def header(self, name: bytes) -> str | None:
@@ -81,6 +82,12 @@ class Exchange:
     def elapsed_s(self) -> float:
         """Seconds since arrival."""
         return time.monotonic() - self.begun
+
+    def handed_over(self) -> Exchange:
+        """A copy for who records the request from here on; this one is not recorded."""
+        copy = replace(self, dispatch=Dispatch())
+        self.is_handed_over = True
+        return copy
 
     def completed(self) -> None:
         """The answer is complete."""

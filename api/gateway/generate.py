@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any
 
 from api.gateway.admit import Places, TenantPlaces, authorize, tenant_salt
 from api.gateway.answer import Answer
-from api.gateway.asgi import ClientGone, Receive
+from api.gateway.asgi import Receive
 from api.gateway.catalogue import ReadCatalogue, context_length, require_operation
+from api.gateway.detached import Detached, Job
+from api.gateway.event_log import Kind
 from api.gateway.exchange import Exchange
+from api.gateway.follow import Followers
+from api.gateway.gone import until_gone
 from api.gateway.identify import FindPrincipal
 from api.gateway.limits import Limits
 from api.gateway.receive import check_headers, read_body
-from api.gateway.relay import relay
+from api.gateway.relay import Sink, relay
 from api.gateway.settle import Ledger
+from api.gateway.translate import AsTheyCome
 from api.openai.body import parse_body
 from api.openai.errors import ApiError
 from api.openai.requests import BodyCheck, Checked
@@ -25,6 +29,9 @@ from inference_worker.protocol.messages import Operation
 from inference_worker.registry.selectors import CatalogueEntry
 
 STUCK_CLIENT_GRACE_S = 1.0
+KINDS = {Operation.CHAT_COMPLETIONS: Kind.CHAT, Operation.COMPLETIONS: Kind.COMPLETION}
+# As the engine names the answer in its chunks: the request's id behind a prefix.
+ID_PREFIXES = {Kind.CHAT: "chatcmpl", Kind.COMPLETION: "cmpl"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,28 +46,36 @@ class Generation:
     readers: TenantPlaces
     find_principal: FindPrincipal
     catalogue: ReadCatalogue
+    detached: Detached
+    followers: Followers
 
     async def serve(
         self, exchange: Exchange, receive: Receive, answer: Answer, operation: Operation, check: BodyCheck
     ) -> None:
         """Answer one request. Raises ApiError, ClientGone."""
+        body = await self.body_of(exchange, receive)
+        # Only now: bodies that never come hold no place.
+        with ExitStack() as held:
+            held.enter_context(self.places.take())
+            checked = check(parse_body(body))
+            exchange.streamed = checked.streamed
+            call = await self.call(exchange, checked, operation, len(body))
+            if checked.detached:
+                job = await self._detach(call, exchange, held)
+                await self.followers.first(job, receive, answer)
+            else:
+                await until_gone(receive, self.run(call, answer, exchange))
+
+    async def body_of(self, exchange: Exchange, receive: Receive) -> bytes:
+        """The body of a request whose key may generate. Raises ApiError, ClientGone."""
         check_headers(exchange, self.limits)
         # Before the body is read: who has no key makes us hold nothing.
         principal = await authorize(exchange, self.find_principal)
-        tenant_id = str(principal.tenant_id)
-        with self.readers.take(tenant_id):
-            body = await read_body(receive, self.limits)
-        # Only now: bodies that never come hold no place.
-        with self.places.take():
-            checked = check(parse_body(body))
-            exchange.streamed = checked.streamed
-            entry = (await self.catalogue()).resolve(checked.model, tenant_id)
-            exchange.model = entry.name
-            require_operation(entry, operation, self.client.workers())
-            call = self._call(exchange, checked, entry, operation, len(body), tenant_id)
-            await until_gone(receive, self._run(call, answer, exchange))
+        with self.readers.take(str(principal.tenant_id)):
+            return await read_body(receive, self.limits)
 
-    async def _run(self, call: Call, answer: Answer, exchange: Exchange) -> None:
+    async def run(self, call: Call, answer: Sink, exchange: Exchange) -> None:
+        """Have the engine answer. Raises ApiError."""
         await self.ledger.started(exchange)
         total_s = self.limits.total_timeout_s
         try:
@@ -69,6 +84,22 @@ class Generation:
                 await relay(self.client, call, answer, exchange, self.limits)
         except TimeoutError:
             raise ApiError("total_timeout", elapsed_s=exchange.elapsed_s(), limit_s=total_s) from None
+
+    async def _detach(self, call: Call, exchange: Exchange, held: ExitStack) -> Job:
+        """The request as a task that its client need not wait for; what is held goes with it."""
+        kind = KINDS[call.operation]
+        log_id = stream_id(kind, exchange.request_id)
+        sink = await self.detached.begin(log_id, kind, AsTheyCome(kind), exchange, held)
+        own = sink.exchange
+        return self.detached.run(sink, held.pop_all(), lambda: self.run(call, sink, own))
+
+    async def call(self, exchange: Exchange, checked: Checked, operation: Operation, body_bytes: int) -> Call:
+        """The call of an engine for a checked request. Raises ApiError."""
+        tenant_id = exchange.tenant_id or ""
+        entry = (await self.catalogue()).resolve(checked.model, tenant_id)
+        exchange.model = entry.name
+        require_operation(entry, operation, self.client.workers())
+        return self._call(exchange, checked, entry, operation, body_bytes, tenant_id)
 
     def _call(
         self,
@@ -92,28 +123,6 @@ class Generation:
         )
 
 
-async def until_gone(receive: Receive, work: Coroutine[Any, Any, None]) -> None:
-    """Run ``work``, and cancel it in the same turn in which the client turns out to be gone.
-
-    Raises ClientGone then; otherwise what ``work`` raises.
-    """
-    task = asyncio.ensure_future(work)
-    gone = False
-
-    async def watch() -> None:
-        nonlocal gone
-        while (await receive())["type"] != "http.disconnect":
-            pass
-        gone = True
-        task.cancel()
-
-    watcher = asyncio.ensure_future(watch())
-    try:
-        await task
-    except asyncio.CancelledError:
-        current = asyncio.current_task()
-        if gone and not (current and current.cancelling()):
-            raise ClientGone from None
-        raise
-    finally:
-        watcher.cancel()
+def stream_id(kind: Kind, request_id: str) -> str:
+    """The id of a stream, which is that in its chunks."""
+    return f"{ID_PREFIXES[kind]}-{request_id.removeprefix('req_')}"

@@ -21,3 +21,9 @@ class Limits:
     database_timeout_s: float = 3.0
     cache_s: float = 0.8
     trusted_proxies: int = 0
+    stream_log_bytes: int = 4 * 1024 * 1024
+    stream_log_keep_s: float = 600.0
+    stream_logs_per_tenant: int = 256
+    detached_max: int = 256
+    detached_per_tenant: int = 64
+    detached_grace_s: float = 20.0

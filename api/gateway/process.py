@@ -15,12 +15,16 @@ from api.gateway.app import Gateway
 from api.gateway.catalogue import Catalogue
 from api.gateway.changes import Changes
 from api.gateway.database import Database
+from api.gateway.detached import Detached
+from api.gateway.event_log import EventLogs
+from api.gateway.follow import Followers
 from api.gateway.fresh import FreshCache
 from api.gateway.generate import Generation
 from api.gateway.health import Health
 from api.gateway.limits import Limits
 from api.gateway.repeated import Repeated
 from api.gateway.settle import Ledger
+from api.gateway.streams import Streams
 from inference_worker.client.interface import EngineClient
 from inference_worker.client.relay import RelayClient
 from inference_worker.registry import selectors as registry
@@ -61,8 +65,16 @@ async def gateway_process(
         keys.clear()
         models.clear()
 
+    logs = EventLogs(redis_url, gateway_id, limits)
+    detached = Detached(logs, ledger, limits)
+    followers = Followers(logs, limits, Places(limits.max_requests))
     changes = Changes(
-        redis_url, on_key=keys.forget, on_tenant=forget_all, on_models=models.clear, on_gap=forget_all
+        redis_url,
+        on_key=keys.forget,
+        on_tenant=forget_all,
+        on_models=models.clear,
+        on_stream=detached.cancel,
+        on_gap=forget_all,
     )
     async with AsyncExitStack() as stack:
         stack.push_async_callback(database.close)
@@ -74,6 +86,11 @@ async def gateway_process(
             relay = client = RelayClient(redis_url, gateway_id)
             stack.push_async_callback(relay.stop)
             await relay.start()
+        stack.push_async_callback(logs.stop)
+        await logs.start()
+        # Stopped before all that its requests need.
+        stack.push_async_callback(detached.stop)
+        await detached.start()
         for warming in (
             Repeated("keys-warm", partial(keys.warm, find_many), keys.warming_s),
             Repeated("models-warm", partial(models.warm, read_models_again), models.warming_s),
@@ -94,7 +111,10 @@ async def gateway_process(
                 readers=TenantPlaces(limits.max_requests),
                 find_principal=keys.get,
                 catalogue=lambda: models.get(None),
+                detached=detached,
+                followers=followers,
             ),
+            Streams(logs, followers, keys.get),
             Health(database, ledger, client),
         )
         logger.info("gateway %s stops", gateway_id)

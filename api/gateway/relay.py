@@ -8,8 +8,8 @@ import re
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Protocol
 
-from api.gateway.answer import Answer
 from api.gateway.deadlines import Deadlines
 from api.gateway.engine_errors import error_of, may_move
 from api.gateway.exchange import Dispatch, Exchange
@@ -28,12 +28,35 @@ from inference_worker.protocol.messages import Accepted, Delta, Failed, Finished
 
 logger = logging.getLogger("cyllm.gateway.relay")
 
+
+class Sink(Protocol):
+    """Where an answer goes: to the client, or to a log. ``has_data``: a part of it has gone there."""
+
+    has_data: bool
+
+    async def data(self, events: bytes) -> None:
+        """Whole events of a streamed answer, in one piece."""
+        ...
+
+    async def comment(self) -> None:
+        """The answer takes its time."""
+        ...
+
+    async def finish(self) -> None:
+        """The streamed answer is complete."""
+        ...
+
+    async def json(self, body: bytes) -> None:
+        """The whole answer as one document."""
+        ...
+
+
 NO_WORKER_RETRY_S = 5
 # Quotes inside a JSON string are escaped: what a model writes can't look like this.
 _TEXT = re.compile(rb'"(?:content|text|reasoning|reasoning_content|arguments|name)": ?"[^"]')
 
 
-async def relay(client: EngineClient, call: Call, answer: Answer, exchange: Exchange, limits: Limits) -> None:
+async def relay(client: EngineClient, call: Call, answer: Sink, exchange: Exchange, limits: Limits) -> None:
     """Run the call to its end. Raises ApiError; the answer may have begun by then."""
     deadlines = Deadlines(limits, exchange.begun, streamed=call.streamed)
     excluded: list[str] = []
@@ -83,7 +106,7 @@ async def _submit(
 
 
 async def _follow(
-    stream: Stream, answer: Answer, exchange: Exchange, deadlines: Deadlines
+    stream: Stream, answer: Sink, exchange: Exchange, deadlines: Deadlines
 ) -> Finished | Failed | Lost:
     """Pass on what arrives until the attempt's last event, and return that. Raises ApiError on timeouts.
 
@@ -130,7 +153,7 @@ def _has_text(piece: bytes) -> bool:
     return _TEXT.search(piece) is not None
 
 
-async def _finish(ended: Finished, answer: Answer, *, streamed: bool) -> None:
+async def _finish(ended: Finished, answer: Sink, *, streamed: bool) -> None:
     if streamed:
         await answer.finish()
     else:

@@ -3,26 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Literal
 
-ErrorType = Literal["invalid_request_error", "server_error"]
-
-
-@dataclass(frozen=True, slots=True)
-class ErrorSpec:
-    """One kind of error. ``message`` is a format string for the details of the single case."""
-
-    code: str
-    status: int
-    message: str
-    fix: str
-
-    @property
-    def type(self) -> ErrorType:
-        """OpenAI's ``error.type``."""
-        return "server_error" if self.status >= 500 else "invalid_request_error"
-
+from api.openai.error_spec import ErrorSpec
+from api.openai.kept_errors import RESPONSE_ERRORS, STREAM_ERRORS
 
 _AUTHENTICATION = (
     ErrorSpec(
@@ -289,27 +272,6 @@ _PARAMETERS = (
     ),
 )
 
-_RESPONSES = (
-    ErrorSpec(
-        "previous_response_not_found",
-        400,
-        "Previous response with id '{response_id}' not found.",
-        "Give the id of a response of this tenant that was made with `store: true` and is still kept.",
-    ),
-    ErrorSpec(
-        "response_not_found",
-        404,
-        "Response with id '{response_id}' not found.",
-        "Check the id; only responses made with `store: true` are kept, for a limited time.",
-    ),
-    ErrorSpec(
-        "response_not_cancellable",
-        400,
-        "Cannot cancel a synchronous response.",
-        "Only responses made with `background: true` can be cancelled; close the connection of others.",
-    ),
-)
-
 _SERVICE = (
     ErrorSpec(
         "no_worker_available",
@@ -394,5 +356,14 @@ _TIMEOUTS = tuple(
 
 CATALOGUE: Mapping[str, ErrorSpec] = {
     spec.code: spec
-    for spec in (*_AUTHENTICATION, *_TRANSPORT, *_JSON, *_PARAMETERS, *_RESPONSES, *_SERVICE, *_TIMEOUTS)
+    for spec in (
+        *_AUTHENTICATION,
+        *_TRANSPORT,
+        *_JSON,
+        *_PARAMETERS,
+        *STREAM_ERRORS,
+        *RESPONSE_ERRORS,
+        *_SERVICE,
+        *_TIMEOUTS,
+    )
 }

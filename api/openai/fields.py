@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
@@ -38,11 +38,12 @@ class Wire(BaseModel):
 
 
 class StreamOptions(Wire):
-    """``stream_options``; ``continuous_usage_stats`` is vLLM's."""
+    """``stream_options``; ``continuous_usage_stats`` is vLLM's, ``on_disconnect`` ours."""
 
     include_usage: bool | None = None
     include_obfuscation: bool | None = None
     continuous_usage_stats: bool | None = None
+    on_disconnect: Literal["cancel", "continue"] | None = None
 
 
 class JsonSchemaFormat(Wire):

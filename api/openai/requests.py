@@ -32,6 +32,7 @@ from api.openai.tokenize import MAX_CHARACTERS, DetokenizeRequest, TokenizeReque
 T = TypeVar("T", bound=Wire)
 
 BYTES_PER_TOKEN = 4  # rough, for routing only
+GATEWAY_STREAM_OPTIONS = frozenset({"on_disconnect"})  # no engine knows them
 # OpenAI takes 0 for "only the likeliest token"; vLLM wants more than 0, and so little means the same.
 LEAST_TOP_P = 1e-9
 
@@ -60,11 +61,20 @@ class Checked:
     fields: Mapping[str, Any]
     salted: bool = True
 
+    @property
+    def detached(self) -> bool:
+        """Whether the answer is to be made to its end though the client leaves."""
+        return (self.fields.get("stream_options") or {}).get("on_disconnect") == "continue"
+
     def engine_body(self, *, model: str, cache_salt: str) -> bytes:
         """The JSON body for the engine: canonical model name, the tenant's salt, else as it came."""
         body = {name: value for name, value in self.fields.items() if name not in WITHOUT_EFFECT}
         if body.get("top_p") == 0:
             body["top_p"] = LEAST_TOP_P
+        if options := body.get("stream_options"):
+            body["stream_options"] = {
+                name: value for name, value in options.items() if name not in GATEWAY_STREAM_OPTIONS
+            }
         body["model"] = model
         if self.salted:
             body["cache_salt"] = cache_salt

@@ -11,7 +11,7 @@ FACTS_GROUP = "ledger"
 WORKER_INDEX = "cyllm:workers"  # sorted set: worker id -> Unix time of the last heartbeat
 GATEWAYS_MISSING = "cyllm:gateways:missing"  # hash: gateway id -> Redis's time when it was first missed
 
-CHANGES_CHANNEL = "cyllm:changes"  # pub/sub: "key <prefix>", "tenant <uuid>", "models"
+CHANGES_CHANNEL = "cyllm:changes"  # pub/sub: "key <prefix>", "tenant <uuid>", "models", "stream <id>"
 
 HEARTBEAT_INTERVAL_S = 0.5
 HEARTBEAT_EXPIRY_S = 5.0
@@ -36,3 +36,23 @@ def worker_key(worker_id: str) -> str:
 def gateway_key(gateway_id: str) -> str:
     """The expiring key by which a gateway process shows that it lives."""
     return f"cyllm:gateway:{gateway_id}"
+
+
+def stream_key(log_id: str) -> str:
+    """The event log of one answer: event n is entry n + 1."""
+    return f"cyllm:stream:{log_id}"
+
+
+def stream_meta_key(log_id: str) -> str:
+    """Whose log it is, who writes it, and its state: a hash."""
+    return f"cyllm:stream:{log_id}:meta"
+
+
+def stream_channel(log_id: str) -> str:
+    """Pub/sub: a message whenever the log has grown."""
+    return f"cyllm:stream:{log_id}:grew"
+
+
+def stream_index_key(tenant_id: str) -> str:
+    """The logs of a tenant: a sorted set of ids by the time in ms at which they expire."""
+    return f"cyllm:streams:{tenant_id}"

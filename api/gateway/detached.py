@@ -1,0 +1,147 @@
+"""Requests that outlive their connection: tasks of this process, each settled exactly once."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+from api.gateway.admit import Places, TenantPlaces
+from api.gateway.event_log import EventLogs, Kind, State
+from api.gateway.exchange import Exchange
+from api.gateway.limits import Limits
+from api.gateway.log_sink import LogSink
+from api.gateway.repeated import Repeated
+from api.gateway.settle import Ledger
+from api.gateway.translate import Translator
+from api.openai.errors import ApiError
+from inference_worker.telemetry.lines import trace_without_texts
+
+logger = logging.getLogger("cyllm.gateway.detached")
+
+KEEP_INTERVAL_S = 1.0
+END_TIMEOUT_S = 4.0
+Work = Callable[[], Awaitable[None]]
+
+
+@dataclass(slots=True)
+class Job:
+    """One of them. ``held`` is given back at its end; ``stop_code`` tells why it is being ended early."""
+
+    sink: LogSink
+    held: ExitStack
+    task: asyncio.Task[None] | None = None
+    begun: bool = False
+    stop_code: str = ""
+
+    def stop(self, code: str) -> None:
+        """End it early; the first reason counts, and its end isn't disturbed by a second."""
+        if not self.stop_code and self.task is not None:
+            self.stop_code = code
+            # A task that is cancelled before its first step would settle nothing.
+            if self.begun:
+                self.task.cancel()
+
+
+class Detached:
+    """The jobs of this process."""
+
+    def __init__(self, logs: EventLogs, ledger: Ledger, limits: Limits) -> None:
+        self._logs, self._ledger, self._limits = logs, ledger, limits
+        self._places = Places(limits.detached_max)
+        self._tenants = TenantPlaces(limits.detached_per_tenant)
+        self._jobs: dict[str, Job] = {}
+        self._unclosed: dict[str, tuple[str, ApiError]] = {}
+        self._keeping = Repeated("detached-keep", self._keep, KEEP_INTERVAL_S)
+
+    @property
+    def running(self) -> int:
+        """Jobs that have not ended."""
+        return len(self._jobs)
+
+    async def start(self) -> None:
+        """Begin to look after jobs."""
+        self._keeping.start()
+
+    async def stop(self) -> None:
+        """Let jobs end by themselves for a while, then end them with an error event each."""
+        tasks = {job.task for job in self._jobs.values() if job.task is not None}
+        if tasks:
+            logger.info("%d detached requests have %g s to end", len(tasks), self._limits.detached_grace_s)
+            await asyncio.wait(tasks, timeout=self._limits.detached_grace_s)
+        for job in list(self._jobs.values()):
+            job.stop("gateway_stopping")
+        if tasks:
+            await asyncio.wait(tasks, timeout=END_TIMEOUT_S)
+        await self._keeping.stop()
+
+    async def begin(
+        self, log_id: str, kind: Kind, translator: Translator, exchange: Exchange, held: ExitStack
+    ) -> LogSink:
+        """Take the places that a job needs besides that of every request, and make its log.
+
+        The sink's exchange is that of the job. Raises ApiError.
+        """
+        tenant_id = exchange.tenant_id or ""
+        try:
+            held.enter_context(self._tenants.take(tenant_id))
+        except ApiError:
+            raise ApiError("too_many_streams", limit=self._limits.detached_per_tenant) from None
+        held.enter_context(self._places.take())
+        await self._logs.create(log_id, tenant_id, kind)
+        return LogSink(self._logs, log_id, kind, translator, exchange.handed_over())
+
+    def run(self, sink: LogSink, held: ExitStack, work: Work) -> Job:
+        """Start a job; at its end it gives back what is ``held``, whatever the end is, and is recorded."""
+        job = Job(sink, held)
+        self._jobs[sink.log_id] = job
+        job.task = asyncio.create_task(self._run(job, work), name=f"detached {sink.log_id}")
+        return job
+
+    def cancel(self, log_id: str) -> None:
+        """End a job of this process; other ids are ignored."""
+        if (job := self._jobs.get(log_id)) is not None:
+            job.stop("request_cancelled")
+
+    async def _run(self, job: Job, work: Work) -> None:
+        job.begun = True
+        try:
+            if job.stop_code:
+                raise asyncio.CancelledError
+            await work()
+            job.sink.exchange.completed()
+        except ApiError as error:
+            await self._fail(job, error)
+        except asyncio.CancelledError:
+            await self._fail(job, ApiError(job.stop_code or "gateway_stopping"))
+        except Exception as error:
+            logger.error("a detached request failed", extra={"trace": trace_without_texts(error)})
+            await self._fail(job, ApiError("internal_error"))
+        finally:
+            self._jobs.pop(job.sink.log_id, None)
+            job.held.close()
+            self._ledger.ended(job.sink.exchange)
+
+    async def _fail(self, job: Job, error: ApiError) -> None:
+        job.stop_code = job.stop_code or error.code
+        try:
+            await job.sink.fail(error)
+        except ApiError:
+            self._unclosed[job.sink.log_id] = (job.sink.tenant_id, error)
+        if job.sink.end is State.COMPLETED:
+            job.sink.exchange.completed()
+        else:
+            job.sink.exchange.failed(error)
+
+    async def _keep(self) -> None:
+        """See to what a lost message would leave behind: cancels not heard of, logs without an end."""
+        for log_id, job in list(self._jobs.items()):
+            log = await self._logs.find(log_id, job.sink.tenant_id)
+            if log is None or log.cancelled:
+                job.stop("request_cancelled")
+        for log_id, (tenant_id, error) in list(self._unclosed.items()):
+            if log := await self._logs.find(log_id, tenant_id):
+                await self._logs.close_with(log, error, State.FAILED)
+            self._unclosed.pop(log_id, None)

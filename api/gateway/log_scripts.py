@@ -1,0 +1,101 @@
+"""What happens to an event log in one step inside of Redis."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """A Lua script and the name under which Redis knows it once it has run."""
+
+    text: str
+
+    @property
+    def sha(self) -> str:
+        """Redis's name of the script."""
+        return hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
+
+
+# KEYS: meta, index. ARGV: id, tenant, gateway, kind, expiry in ms, most logs, prefix of log keys.
+# Returns 1; 0 where all of the tenant's logs are still being written.
+CREATE = Script("""
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', now)
+local excess = redis.call('ZCARD', KEYS[2]) - tonumber(ARGV[6]) + 1
+if excess > 0 then
+  for _, id in ipairs(redis.call('ZRANGE', KEYS[2], 0, -1)) do
+    local key = ARGV[7] .. id
+    if redis.call('HGET', key .. ':meta', 'state') ~= 'running' then
+      redis.call('DEL', key, key .. ':meta')
+      redis.call('ZREM', KEYS[2], id)
+      excess = excess - 1
+      if excess == 0 then break end
+    end
+  end
+  if excess > 0 then return 0 end
+end
+redis.call('HSET', KEYS[1], 'tenant', ARGV[2], 'gateway', ARGV[3], 'kind', ARGV[4],
+           'state', 'running', 'bytes', 0, 'next', 0)
+redis.call('PEXPIRE', KEYS[1], ARGV[5])
+redis.call('ZADD', KEYS[2], now + ARGV[5], ARGV[1])
+redis.call('PEXPIRE', KEYS[2], ARGV[5])
+return 1
+""")
+
+# KEYS: log, meta, index. ARGV: id, channel, number of the first event, most bytes, expiry in ms after the
+# end, state at the end or '', bytes that an entry costs besides its event, events.
+# Returns whether a cancel was asked for; -1 where the log has ended or is gone, -2 for a wrong number.
+APPEND = Script("""
+if redis.call('HGET', KEYS[2], 'state') ~= 'running' then return -1 end
+local number = tonumber(ARGV[3])
+if redis.call('HGET', KEYS[2], 'next') ~= ARGV[3] then return -2 end
+local added = 0
+for i = 8, #ARGV do
+  local fields = {'event', ARGV[i]}
+  if i == #ARGV and ARGV[6] ~= '' then fields = {'event', ARGV[i], 'last', '1'} end
+  number = number + 1
+  redis.call('XADD', KEYS[1], string.format('%d-0', number), unpack(fields))
+  added = added + #ARGV[i] + tonumber(ARGV[7])
+end
+redis.call('HSET', KEYS[2], 'next', string.format('%d', number))
+local bytes = redis.call('HINCRBY', KEYS[2], 'bytes', added)
+while bytes > tonumber(ARGV[4]) and redis.call('XLEN', KEYS[1]) > 1 do
+  local oldest = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 1)[1]
+  redis.call('XDEL', KEYS[1], oldest[1])
+  bytes = redis.call('HINCRBY', KEYS[2], 'bytes', -(#oldest[2][2] + tonumber(ARGV[7])))
+end
+local left = redis.call('PTTL', KEYS[2])
+if ARGV[6] ~= '' then
+  redis.call('HSET', KEYS[2], 'state', ARGV[6])
+  left = tonumber(ARGV[5])
+  local time = redis.call('TIME')
+  redis.call('PEXPIRE', KEYS[2], left)
+  redis.call('ZADD', KEYS[3], time[1] * 1000 + math.floor(time[2] / 1000) + left, ARGV[1])
+end
+redis.call('PEXPIRE', KEYS[1], left)
+redis.call('PUBLISH', ARGV[2], ARGV[3])
+return redis.call('HEXISTS', KEYS[2], 'cancel')
+""")
+
+# KEYS: meta. ARGV: channel of changes, message. Returns the state, nil for a log that is gone.
+CANCEL = Script("""
+local state = redis.call('HGET', KEYS[1], 'state')
+if state == 'running' then
+  redis.call('HSET', KEYS[1], 'cancel', '1')
+  redis.call('PUBLISH', ARGV[1], ARGV[2])
+end
+return state
+""")
+
+# KEYS: log, meta, index. ARGV: id, channel, channel of changes, message. Returns whether there was one.
+DELETE = Script("""
+local gone = redis.call('DEL', KEYS[2])
+redis.call('DEL', KEYS[1])
+redis.call('ZREM', KEYS[3], ARGV[1])
+redis.call('PUBLISH', ARGV[2], '')
+redis.call('PUBLISH', ARGV[3], ARGV[4])
+return gone
+""")

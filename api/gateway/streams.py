@@ -1,0 +1,63 @@
+"""``/v1/streams/{id}``: come back for an answer, cancel it, forget it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from api.gateway.admit import authorize
+from api.gateway.answer import Answer
+from api.gateway.asgi import Receive
+from api.gateway.event_log import EventLogs, Kind, Log
+from api.gateway.exchange import Exchange
+from api.gateway.follow import SHOWN_STATES, Followers, starting_point
+from api.gateway.identify import FindPrincipal
+from api.gateway.query import query_of
+from api.openai.errors import ApiError, shown
+
+CANCEL_WAIT_S = 3.0
+KINDS = frozenset({Kind.CHAT, Kind.COMPLETION})
+
+
+@dataclass(frozen=True, slots=True)
+class Streams:
+    """The streams that outlive their connection, of whichever gateway process."""
+
+    logs: EventLogs
+    followers: Followers
+    find_principal: FindPrincipal
+
+    async def follow(self, exchange: Exchange, receive: Receive, answer: Answer) -> None:
+        """``GET``: the events from any number on, and those to come."""
+        log, query = await self._asked_for(exchange)
+        exchange.streamed = True
+        after = starting_point(exchange, query, log)
+        await self.followers.again(log, exchange, after, receive, answer)
+
+    async def cancel(self, exchange: Exchange, answer: Answer) -> None:
+        """``POST …/cancel``: end it, wherever it runs; one that has ended stays as it is."""
+        log, _ = await self._asked_for(exchange)
+        await self.logs.cancel(log)
+        ended = await self.logs.ended(log, CANCEL_WAIT_S)
+        await answer.json(_object(ended or log))
+
+    async def delete(self, exchange: Exchange, answer: Answer) -> None:
+        """``DELETE``: cancel and forget it."""
+        log, _ = await self._asked_for(exchange)
+        await self.logs.delete(log.log_id, log.tenant_id)
+        gone = {"id": log.log_id, "object": "stream.deleted", "deleted": True}
+        await answer.json(json.dumps(gone).encode())
+
+    async def _asked_for(self, exchange: Exchange) -> tuple[Log, dict[str, str]]:
+        principal = await authorize(exchange, self.find_principal)
+        query = query_of(exchange)
+        stream_id = exchange.values["id"]
+        log = await self.logs.find(stream_id, str(principal.tenant_id))
+        if log is None or log.kind not in KINDS:
+            raise ApiError("stream_not_found", id=shown(stream_id))
+        return log, query
+
+
+def _object(log: Log) -> bytes:
+    status = SHOWN_STATES[log.state]
+    return json.dumps({"id": log.log_id, "object": "stream", "status": status}).encode()
