@@ -8,7 +8,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from api.openai.catalogue import CATALOGUE, ErrorSpec  # noqa: E402 - the repository's root has to be on the path
+from api.openai.catalogue import CATALOGUE  # noqa: E402 - the repository's root has to be on the path
+from api.openai.error_spec import ErrorSpec  # noqa: E402
 
 PAGE = ROOT / "docs" / "errors.md"
 HEAD = """# Errors
