@@ -131,6 +131,7 @@ _REQUEST_ID: Mapping[str, Any] = {
     "description": "The id of this request in logs and records, or the one that the client sent.",
     "schema": {"type": "string"},
 }
+_PHRASES = {499: "Client Closed Request"}
 _HEADERS: Mapping[int, tuple[str, str]] = {
     401: ("WWW-Authenticate", "The scheme of keys."),
     405: ("Allow", "The methods that there are."),
@@ -149,7 +150,7 @@ def _error(status: int, codes: Sequence[str]) -> Json:
     if status in _HEADERS:
         name, meaning = _HEADERS[status]
         headers[name] = {"description": meaning, "schema": {"type": "string"}}
-    phrase = http.HTTPStatus(status).phrase
+    phrase = _PHRASES.get(status) or http.HTTPStatus(status).phrase
     return {
         "description": f"{phrase}.\n\n{lines}",
         "headers": headers,

@@ -45,6 +45,9 @@ ENGINE: Codes = frozenset(
         *("queue_timeout", "first_token_timeout", "inter_token_timeout", "total_timeout", "upstream_timeout"),
     }
 )
+# Of a request that outlives its connection; as a status only before its first event.
+DETACHED: Codes = frozenset({"too_many_streams", "request_cancelled", "stream_lost"})
+KEPT: Codes = frozenset({"stream_not_found", "redis_unavailable"})
 # No operation of the API ends in these: nobody is left to hear the first, nothing is at the address of
 # the second, and the third is for the pages of Django.
 ELSEWHERE: Codes = frozenset({"client_disconnected", "unknown_url", "forbidden"})
@@ -71,11 +74,11 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
         "Answer a conversation.",
         answers.ChatCompletion,
         answers.ChatCompletionChunk,
-        ENGINE,
+        ENGINE | DETACHED,
         REFUSED_CHAT,
     ),
     ("POST", "/v1/completions"): Operation(
-        "Continue a text.", answers.Completion, answers.Completion, ENGINE, REFUSED_COMPLETIONS
+        "Continue a text.", answers.Completion, answers.Completion, ENGINE | DETACHED, REFUSED_COMPLETIONS
     ),
     ("POST", "/v1/embeddings"): Operation(
         "Make vectors of texts.", answers.EmbeddingList, errors=ENGINE, refused=REFUSED_EMBEDDINGS
@@ -97,6 +100,17 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
     ("GET", "/v1/models/{model}"): Operation(
         "Show one model, by its name or an alias.", answers.Model, errors=frozenset({"model_not_found"})
     ),
+    ("GET", "/v1/streams/{id}"): Operation(
+        "Read a resumable stream from any of its events on.",
+        event=answers.ChatCompletionChunk,
+        errors=KEPT | {"events_expired", "total_timeout"},
+    ),
+    ("DELETE", "/v1/streams/{id}"): Operation(
+        "Cancel a resumable stream and forget it.", answers.StreamDeleted, errors=KEPT
+    ),
+    ("POST", "/v1/streams/{id}/cancel"): Operation(
+        "Cancel a resumable stream, wherever it runs.", answers.StreamState, errors=KEPT
+    ),
     ("GET", "/health/live"): Operation("Tell whether the process turns.", answers.LiveReport),
     ("GET", "/health/ready"): Operation(
         "Tell whether requests can be served.", answers.ReadyReport, not_ready=answers.ReadyReport
@@ -107,4 +121,6 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
 # Of parameters in addresses. A name that contains slashes is written as it is.
 PARAMETERS: Mapping[str, Mapping[str, Any]] = {
     "model": {"type": "string", "minLength": 1},
+    "id": {"type": "string", "minLength": 1, "pattern": "^[^/]+$"},
+    "starting_after": {"type": "integer", "minimum": 0},
 }

@@ -282,6 +282,22 @@ class ModelList(AnswerModel):
     data: list[Model]
 
 
+class StreamState(AnswerModel):
+    """How far a resumable stream is."""
+
+    id: str
+    object: Literal["stream"]
+    status: Literal["in_progress", "completed", "failed", "cancelled"]
+
+
+class StreamDeleted(AnswerModel):
+    """A resumable stream is gone."""
+
+    id: str
+    object: Literal["stream.deleted"]
+    deleted: Literal[True]
+
+
 class LiveReport(AnswerModel):
     """The process turns."""
 
