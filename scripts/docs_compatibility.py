@@ -20,13 +20,24 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 # The repository's root has to be on the path for what follows.
-from openai.types import completion_create_params  # noqa: E402
+from openai.types import completion_create_params, embedding_create_params  # noqa: E402
 from openai.types.chat import completion_create_params as chat_create_params  # noqa: E402
+from openai.types.responses import response_create_params  # noqa: E402
 from pydantic import BaseModel  # noqa: E402
 
 from api.openai.chat import ChatRequest  # noqa: E402
 from api.openai.completions import CompletionRequest  # noqa: E402
-from api.openai.parameters import REFUSED_CHAT, REFUSED_COMPLETIONS, WITHOUT_EFFECT  # noqa: E402
+from api.openai.embeddings import EmbeddingRequest  # noqa: E402
+from api.openai.parameters import (  # noqa: E402
+    REFUSED_CHAT,
+    REFUSED_COMPLETIONS,
+    REFUSED_EMBEDDINGS,
+    REFUSED_TOKENIZE,
+    WITHOUT_EFFECT,
+)
+from api.openai.responses.parameters import REFUSED as REFUSED_RESPONSES  # noqa: E402
+from api.openai.responses.schema import ResponseRequest  # noqa: E402
+from api.openai.tokenize import DetokenizeRequest, TokenizeRequest  # noqa: E402
 
 Tests: TypeAlias = Mapping[tuple[str, str, str], list[str]]
 
@@ -70,6 +81,10 @@ class Endpoint:
         return f"refused: {self.refused[parameter]}"
 
 
+def _effectless(*names: str) -> Mapping[str, str]:
+    return {name: WITHOUT_EFFECT[name] for name in names}
+
+
 ENDPOINTS = (
     Endpoint(
         "chat",
@@ -87,6 +102,24 @@ ENDPOINTS = (
         WITHOUT_EFFECT,
         frozenset(completion_create_params.CompletionCreateParamsBase.__annotations__) | {"stream"},
     ),
+    Endpoint(
+        "responses",
+        "POST /v1/responses",
+        ResponseRequest,
+        REFUSED_RESPONSES,
+        _effectless("user", "safety_identifier", "prompt_cache_key"),
+        frozenset(response_create_params.ResponseCreateParamsBase.__annotations__) | {"stream"},
+    ),
+    Endpoint(
+        "embeddings",
+        "POST /v1/embeddings",
+        EmbeddingRequest,
+        REFUSED_EMBEDDINGS,
+        _effectless("user"),
+        frozenset(embedding_create_params.EmbeddingCreateParams.__annotations__),
+    ),
+    Endpoint("tokenize", "POST /tokenize", TokenizeRequest, REFUSED_TOKENIZE, {}, frozenset()),
+    Endpoint("detokenize", "POST /detokenize", DetokenizeRequest, {}, {}, frozenset()),
 )
 
 
