@@ -54,15 +54,3 @@ def read_answer(connection: socket.socket, *, whole: bool = True) -> Raw:
         assert piece, "closed within the body"
         body += piece
     return Raw(int(first.split()[1]), headers, body[:length], body[length:])
-
-
-def closed(connection: socket.socket) -> bool:
-    """Whether the server has ended the connection, in one way or the other."""
-    try:
-        while connection.recv(65536):
-            pass
-    except ConnectionResetError:
-        return True
-    except TimeoutError:
-        return False
-    return True

@@ -1,0 +1,176 @@
+"""Each limit on what a client sends, refused through the front door before it costs anything."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+import time
+from collections.abc import Callable
+from typing import Any
+
+import psutil
+import pytest
+
+from deploy.local.processes import Supervisor
+from tests.site.raw import Raw, ask, read_answer
+
+CHAT = "/v1/chat/completions"
+JSON = "Content-Type: application/json"
+LIMIT = 2_000_000  # CYLLM_MAX_BODY_BYTES of the gateway under test
+OBJECT = "object_above_max_properties"
+TIMEOUT_S = 2.0  # CYLLM_CLIENT_BODY_TIMEOUT_S
+
+
+def _head(key: str, path: str = CHAT) -> bytes:
+    lines = (
+        f"POST {path} HTTP/1.1",
+        "Host: x",
+        f"Authorization: Bearer {key}",
+        "Content-Type: application/json",
+    )
+    return "\r\n".join(lines).encode() + b"\r\n"
+
+
+def _post(port: int, key: str, body: bytes, path: str = CHAT) -> Raw:
+    return ask(port, _head(key, path) + f"Content-Length: {len(body)}\r\n\r\n".encode() + body)
+
+
+@pytest.fixture
+def grown(test_servers: Supervisor, port: int) -> Callable[[], int]:
+    """Bytes of memory that the gateway has taken since the test began, at their highest."""
+    pid = test_servers.pid("served")
+    assert pid is not None
+    process = psutil.Process(pid)
+    before = process.memory_info().rss
+    return lambda: int(process.memory_info().rss - before)
+
+
+@pytest.mark.criterion("6.8")
+def test_a_body_that_is_announced_as_too_large_is_refused_unread(
+    port: int, live_key: str, grown: Callable[[], int]
+) -> None:
+    begun = time.monotonic()
+    answer = ask(port, _head(live_key) + b"Content-Length: 99999999999\r\nExpect: 100-continue\r\n\r\n")
+    assert (answer.status, answer.error["code"]) == (413, "request_too_large")
+    assert str(LIMIT) in answer.error["message"]
+    assert time.monotonic() - begun < 1
+    assert grown() < 2 * 2**20
+
+
+@pytest.mark.criterion("6.8")
+def test_chunks_beyond_the_limit_are_refused_and_take_no_memory(
+    port: int, live_key: str, grown: Callable[[], int]
+) -> None:
+    chunk = b"186a0\r\n" + b"a" * 100_000 + b"\r\n"
+    highest = 0
+    for _ in range(5):
+        with socket.create_connection(("127.0.0.1", port)) as connection:
+            connection.settimeout(10)
+            connection.sendall(_head(live_key) + b"Transfer-Encoding: chunked\r\n\r\n")
+            sent = 0
+            try:
+                while sent < 100 * LIMIT:
+                    connection.sendall(chunk)
+                    sent += len(chunk)
+                    highest = max(highest, grown())
+            except (BrokenPipeError, ConnectionResetError):
+                pass
+            assert sent < 20 * LIMIT, "it was read on and on"
+    assert highest < 12 * 2**20
+    # Who stops sending in time reads why.
+    answer = ask(port, _head(live_key) + b"Transfer-Encoding: chunked\r\n\r\n", chunk * 25)
+    assert (answer.status, answer.error["code"]) == (413, "request_too_large")
+
+
+@pytest.mark.criterion("6.8")
+def test_many_bodies_of_a_stranger_take_no_memory(port: int, grown: Callable[[], int]) -> None:
+    held = []
+    for _ in range(50):
+        connection = socket.create_connection(("127.0.0.1", port))
+        connection.settimeout(0.2)
+        head = _head("sk-cy-nobody-nothing") + f"Content-Length: {LIMIT}\r\n\r\n".encode()
+        with contextlib.suppress(TimeoutError, BrokenPipeError, ConnectionResetError):
+            connection.sendall(head + b"a" * (LIMIT - 1))
+        held.append(connection)
+    taken = grown()
+    assert read_answer(held[0]).error["code"] == "invalid_api_key"
+    for connection in held:
+        connection.close()
+    assert taken < 30 * 2**20, "50 bodies of 2 MB each"
+
+
+def _chat(**changes: Any) -> bytes:
+    return json.dumps({"model": "m", "messages": [{"role": "user", "content": "x"}], **changes}).encode()
+
+
+def _messages(count: int) -> list[dict[str, str]]:
+    return [{"role": "user", "content": "x"}] * count
+
+
+@pytest.mark.criterion("6.8")
+@pytest.mark.parametrize(
+    ("body", "code", "param", "number"),
+    [
+        (_chat(messages=_messages(2049)), "array_above_max_length", "messages", "2048"),
+        (
+            _chat(messages=[{"role": "user", "content": [{"type": "text", "text": "x"}] * 20_000}]),
+            "array_above_max_length",
+            "messages",
+            "16384",
+        ),
+        (b'{"messages": ' + b"[" * 64 + b"]" * 64 + b"}", "json_too_deep", None, "64"),
+        (b"[" * 1_500_000, "json_too_deep", None, "64"),
+        (b'{"a":' * 300_000, "json_too_deep", None, "64"),
+        (b'{"messages": [' + b"[]," * 100_001 + b"[]]}", "json_too_complex", None, "100000"),
+        (_chat(tools=[{}] * 129), "array_above_max_length", "tools", "128"),
+        (
+            _chat(logit_bias={str(n): 0 for n in range(301)}),
+            "object_above_max_properties",
+            "logit_bias",
+            "300",
+        ),
+        (_chat(metadata={str(n): "" for n in range(17)}), OBJECT, "metadata", "16"),
+        (_chat(**{f"p{n}": 0 for n in range(300)}), "invalid_request", None, "256"),
+        (_chat(**{"k" * 1025: 0}), "string_above_max_length", "k" * 200 + "…", "1024"),
+        (b'{"n": ' + b"9" * 5000 + b"}", "invalid_json", None, "too long"),
+    ],
+)
+def test_counts_and_depths_are_refused_quickly_and_by_name(
+    port: int, live_key: str, grown: Callable[[], int], body: bytes, code: str, param: str | None, number: str
+) -> None:
+    begun = time.monotonic()
+    answer = _post(port, live_key, body)
+    assert (answer.status, answer.error["code"], answer.error["param"]) == (400, code, param)
+    assert number in answer.error["message"]
+    assert time.monotonic() - begun < 2
+    assert grown() < 40 * 2**20
+
+
+@pytest.mark.criterion("6.8")
+def test_just_below_the_limits_a_request_is_taken(port: int, live_key: str) -> None:
+    body = _chat(messages=_messages(2048), metadata={str(n): "" for n in range(16)})
+    assert _post(port, live_key, body).error["code"] == "model_not_found"
+
+
+@pytest.mark.criterion("6.9")
+@pytest.mark.parametrize("drip", [False, True])
+def test_a_body_that_is_slow_is_given_up_with_elapsed_and_limit(port: int, live_key: str, drip: bool) -> None:
+    with socket.create_connection(("127.0.0.1", port)) as connection:
+        connection.settimeout(0.3)
+        begun = time.monotonic()
+        connection.sendall(_head(live_key) + b"Content-Length: 1000\r\n\r\n{")
+        answer = None
+        while answer is None:
+            assert time.monotonic() - begun < TIMEOUT_S + 2
+            try:
+                if drip:
+                    connection.sendall(b" ")
+                answer = read_answer(connection)
+            except TimeoutError:
+                continue
+        elapsed = time.monotonic() - begun
+    assert (answer.status, answer.error["code"]) == (408, "client_timeout")
+    assert TIMEOUT_S <= elapsed < TIMEOUT_S + 1
+    assert "within 2 s (2.0 s elapsed)" in answer.error["message"]
+    assert answer.headers["connection"] == "close"
