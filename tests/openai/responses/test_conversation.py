@@ -1,0 +1,226 @@
+"""Items to the messages that the model is shown, and to the form in which they are stored."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from api.openai.errors import ApiError
+from api.openai.responses.assembly import ResponseAssembly
+from api.openai.responses.requests import check_response_body
+from tests.openai.responses.strict import checked_item
+from tests.openai.splits import Answer, Call
+
+Item = dict[str, Any]
+Message = dict[str, Any]
+USER = {"role": "user", "content": "hi"}
+SAID = {"type": "output_text", "text": "a"}
+
+
+def text(*texts: str, kind: str = "input_text") -> list[Item]:
+    return [{"type": kind, "text": each} for each in texts]
+
+
+def call(call_id: str, name: str = "f", arguments: str = "{}") -> Item:
+    return {"type": "function_call", "call_id": call_id, "name": name, "arguments": arguments}
+
+
+def output(call_id: str, value: Any = "4") -> Item:
+    return {"type": "function_call_output", "call_id": call_id, "output": value}
+
+
+def reasoning(*texts: str) -> Item:
+    content = [{"type": "reasoning_text", "text": each} for each in texts]
+    return {"type": "reasoning", "id": "rs_1", "summary": [], "content": content}
+
+
+def chat_call(call_id: str, name: str = "f", arguments: str = "{}") -> Message:
+    return {"id": call_id, "type": "function", "function": {"name": name, "arguments": arguments}}
+
+
+def called(*calls: Message, **more: Any) -> Message:
+    return {"role": "assistant", "content": None, **more, "tool_calls": list(calls)}
+
+
+def answered(call_id: str, content: Any = "4") -> Message:
+    return {"role": "tool", "tool_call_id": call_id, "content": content}
+
+
+def messages(items: Any, history: list[Item] | None = None, **more: Any) -> list[Message]:
+    checked = check_response_body({"model": "m", "input": items, **more})
+    for item in checked.input:
+        checked_item(item)
+    found: list[Message] = checked.chat(history or []).fields["messages"]
+    return found
+
+
+CONVERSIONS: list[tuple[str, Any, list[Message]]] = [
+    ("text", "hi", [USER]),
+    ("empty text", "", [{"role": "user", "content": ""}]),
+    (
+        "roles",
+        [{"role": role, "content": "x"} for role in ("system", "developer", "user", "assistant")],
+        [{"role": role, "content": "x"} for role in ("system", "developer", "user", "assistant")],
+    ),
+    ("a part", [{"type": "message", "role": "user", "content": text("hi")}], [USER]),
+    (
+        "several parts",
+        [{"role": "user", "content": text("a", "b")}],
+        [{"role": "user", "content": text("a", "b", kind="text")}],
+    ),
+    (
+        "an earlier answer",
+        [{"type": "message", "role": "assistant", "content": [{**SAID, "annotations": [], "logprobs": []}]}],
+        [{"role": "assistant", "content": "a"}],
+    ),
+    (
+        "a refusal",
+        [{"role": "assistant", "content": [{"type": "refusal", "refusal": "no"}]}],
+        [{"role": "assistant", "content": [{"type": "refusal", "refusal": "no"}]}],
+    ),
+    (
+        "parallel calls",
+        [USER, call("1"), call("2", "g", '{"a":1}'), output("1"), output("2", "5")],
+        [USER, called(chat_call("1"), chat_call("2", "g", '{"a":1}')), answered("1"), answered("2", "5")],
+    ),
+    (
+        "calls one after the other",
+        [call("1"), output("1"), call("2"), output("2")],
+        [called(chat_call("1")), answered("1"), called(chat_call("2")), answered("2")],
+    ),
+    (
+        "a call with text before it",
+        [{"role": "assistant", "content": "let me see"}, call("1"), output("1")],
+        [called(chat_call("1"), content="let me see"), answered("1")],
+    ),
+    (
+        "text after a call",
+        [call("1"), {"role": "assistant", "content": "wait"}, output("1")],
+        [called(chat_call("1")), {"role": "assistant", "content": "wait"}, answered("1")],
+    ),
+    ("an output in parts", [call("1"), output("1", text("4"))], [called(chat_call("1")), answered("1")]),
+    (
+        "an output in several parts",
+        [call("1"), output("1", text("4", "5"))],
+        [called(chat_call("1")), answered("1", text("4", "5", kind="text"))],
+    ),
+    (
+        "reasoning before a call",
+        [USER, reasoning("a", "b"), call("1"), output("1")],
+        [USER, called(chat_call("1"), reasoning="ab"), answered("1")],
+    ),
+    (
+        "reasoning before text",
+        [reasoning("a"), {"role": "assistant", "content": "b"}, USER],
+        [{"role": "assistant", "content": "b", "reasoning": "a"}, USER],
+    ),
+    (
+        "reasoning between",
+        [{"role": "assistant", "content": "b"}, reasoning("a"), call("1"), output("1")],
+        [{"role": "assistant", "content": "b"}, called(chat_call("1"), reasoning="a"), answered("1")],
+    ),
+    (
+        "reasoning that led nowhere",
+        [reasoning("a"), USER],
+        [{"role": "assistant", "content": "", "reasoning": "a"}, USER],
+    ),
+    ("reasoning without text", [reasoning(), USER], [USER]),
+]
+
+
+@pytest.mark.honours("responses", "input")
+@pytest.mark.parametrize(
+    ("items", "expected"), [pytest.param(items, chat, id=name) for name, items, chat in CONVERSIONS]
+)
+def test_items_become_messages(items: Any, expected: list[Message]) -> None:
+    assert messages(items) == expected
+
+
+@pytest.mark.honours("responses", "previous_response_id")
+@pytest.mark.parametrize(
+    ("items", "expected"), [pytest.param(items, chat, id=name) for name, items, chat in CONVERSIONS]
+)
+def test_stored_items_become_the_same_messages_later(items: Any, expected: list[Message]) -> None:
+    first = check_response_body({"model": "m", "input": items, "instructions": "in French"})
+    more = {"previous_response_id": "resp_1", "instructions": "be brief"}
+    found = messages([{"role": "user", "content": "and?"}], list(first.input), **more)
+    # Instructions are those of the last request alone.
+    last = {"role": "user", "content": "and?"}
+    assert found == [{"role": "system", "content": "be brief"}, *expected, last]
+
+
+def test_an_answer_goes_back_to_the_model_as_it_came() -> None:
+    answer = Answer("Think.", "Hello", (Call("1", "f", "{}"), Call("2", "g", "[]")), "tool_calls")
+    first = check_response_body({"model": "m", "input": "hi"})
+    made = ResponseAssembly(first, response_id="resp_1", created_at=1, model="m")
+    for chunk in answer.chunks([answer.delta()]):
+        made.chunk(chunk)
+    made.finish()
+    made_items = made.snapshot()["output"]
+    history = [*first.input, *made_items]
+    found = messages([output("1"), output("2", "5")], history, previous_response_id="resp_1")
+    assert found == [USER, answer.message(), answered("1"), answered("2", "5")]
+    # A client that keeps the conversation itself sends the items back.
+    assert messages([USER, *made_items, output("1"), output("2", "5")]) == found
+
+
+def test_items_have_ids_of_their_kind_and_keep_those_they_had() -> None:
+    items = [
+        USER,
+        {**USER, "id": "msg_mine"},
+        {**reasoning("a"), "id": "rs_mine"},
+        {**call("1"), "id": "msg_mine", "status": "incomplete"},
+        output("1"),
+    ]
+    stored = check_response_body({"model": "m", "input": items}).input
+    ids = [item["id"] for item in stored]
+    assert ids[1:3] == ["msg_mine", "rs_mine"]
+    assert [ids[0][:4], ids[3][:3], ids[4][:4]] == ["msg_", "fc_", "fco_"]
+    assert len(set(ids)) == len(ids)
+    assert [item["status"] for item in stored] == [*["completed"] * 3, "incomplete", "completed"]
+    again = check_response_body({"model": "m", "input": items}).input
+    assert not {ids[0], ids[3], ids[4]} & {item["id"] for item in again}
+
+
+def test_what_an_sdk_leaves_in_items_it_sends_back_is_taken() -> None:
+    extras = {"caller": None, "namespace": None, "status": "completed"}
+    items = [
+        {**USER, "type": "message", "status": None, "phase": None},
+        {"type": "message", "id": "msg_1", "role": "assistant", "phase": "commentary", "content": "a"},
+        {**reasoning("a"), "encrypted_content": None, "status": None},
+        {**call("1"), "id": "fc_1", **extras, "caller": {"type": "direct"}},
+        {**output("1"), "id": None, **extras, "name": "f"},
+    ]
+    assert messages(items)[-1] == answered("1")
+    stored = check_response_body({"model": "m", "input": items}).input
+    assert (stored[1]["phase"], stored[4]["name"]) == ("commentary", "f")
+    assert "caller" not in stored[3]
+
+
+def test_an_output_may_answer_a_call_of_the_history_only_if_there_was_one() -> None:
+    checked = check_response_body({"model": "m", "input": [output("1")], "previous_response_id": "resp_1"})
+    history = check_response_body({"model": "m", "input": [USER, call("1")]}).input
+    assert checked.chat(history).fields["messages"][-1] == answered("1")
+    with pytest.raises(ApiError, match="invalid_value") as caught:
+        checked.chat(history[:1])
+    assert caught.value.param == "input[0].call_id"
+
+
+def test_what_is_too_much_together_with_the_history_is_told_so() -> None:
+    checked = check_response_body({"model": "m", "input": "hi", "previous_response_id": "resp_1"})
+    history = check_response_body({"model": "m", "input": [USER] * 2048}).input
+    with pytest.raises(ApiError, match="array_above_max_length") as caught:
+        checked.chat(history)
+    assert caught.value.param == "input"
+    deep = [{**call("1", arguments="[" * 65), "id": "fc_1"}]
+    with pytest.raises(ApiError, match="invalid_value") as caught:
+        checked.chat(deep)
+    assert caught.value.param == "previous_response_id"
+
+
+def test_a_conversation_goes_on_without_a_new_input() -> None:
+    checked = check_response_body({"model": "m", "previous_response_id": "resp_1"})
+    history = check_response_body({"model": "m", "input": "hi"}).input
+    assert checked.input == ()
+    assert checked.chat(history).fields["messages"] == [USER]
