@@ -56,6 +56,8 @@ def _resolve(upper: str, held: dict[str, str]) -> dict[str, str]:
 
 def _held(path: Path) -> dict[str, str]:
     """The pins of the files that are installed into one environment with this one."""
+    if path not in {ROOT / name for name in FILES}:
+        return {}
     found: dict[str, str] = {}
     for other in (ROOT / name for name in FILES):
         apart = path.name in ENGINES and other.name in ENGINES

@@ -8,7 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.contract.guests import Guest
 from tests.stacks import RunningStack, running_stack
+
+IDLE = "nobody-serves-this"
 
 
 @pytest.fixture(scope="package")
@@ -16,8 +19,22 @@ def stack(smollm2: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[R
     """One for all tests of this folder."""
     state_dir = tmp_path_factory.mktemp("real-stack")
     shutil.copytree(smollm2, state_dir / "models" / "smollm2-135m-instruct", copy_function=_link)
-    with running_stack(state_dir, {}) as running:
+    tools = "--enable-auto-tool-choice --tool-call-parser hermes"
+    with running_stack(state_dir, {"CYLLM_WORKER_ENGINE_ARGS": tools}) as running:
         yield running
+
+
+@pytest.fixture(scope="package")
+def idle_model(stack: RunningStack) -> str:
+    """A model of the registry that no worker has: every request for it is a 503 with Retry-After."""
+    stack.manage("models", "add", IDLE, "--visibility", "public")
+    return IDLE
+
+
+@pytest.fixture(scope="package")
+def guest(stack: RunningStack, idle_model: str, tmp_path_factory: pytest.TempPathFactory) -> Guest:
+    """How other people's clients are run."""
+    return Guest(stack, tmp_path_factory.mktemp("guest"), idle_model)
 
 
 def _link(source: str, target: str) -> None:

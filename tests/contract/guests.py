@@ -1,0 +1,113 @@
+"""Other people's clients: their environments, made on first use and kept, and how they are run.
+
+They can reach the stack and nothing else: for every other address they are given a proxy that isn't there.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scripts.bootstrap import STAMP, Step, fingerprint, installed, make_venv, run_pip
+from tests.stacks import ROOT, RunningStack
+
+FOLDER = Path(__file__).parent
+CLIENTS = FOLDER / "clients"
+NODE = FOLDER / "node"
+REQUIREMENTS = "tests/contract/clients/requirements.txt"
+VENV = ROOT / ".cyllm" / "test-clients"
+RUN_TIMEOUT_S = 180
+NOWHERE = "http://127.0.0.1:9"
+PROXIES = [f"{scheme}_PROXY" for scheme in ("HTTP", "HTTPS", "ALL")]
+ONLY_HERE = {
+    **dict.fromkeys((*PROXIES, *map(str.lower, PROXIES)), NOWHERE),
+    **dict.fromkeys(("NO_PROXY", "no_proxy"), "127.0.0.1,localhost"),
+    "HF_HUB_OFFLINE": "1",
+    "HF_DATASETS_OFFLINE": "1",
+    "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+}
+OURS = ("CYLLM_", "DJANGO_", "OPENAI_", "PYTHON")
+
+
+def python_clients() -> Path:
+    """The programs of the environment with the clients for Python; made anew when its pins have changed."""
+    VENV.parent.mkdir(parents=True, exist_ok=True)
+    with VENV.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        wanted = fingerprint([REQUIREMENTS])
+        if installed(VENV) != wanted:
+            make_venv(VENV)
+            run_pip(VENV, Step((REQUIREMENTS,), dependencies=False), VENV / "install.log")
+            (VENV / STAMP).write_text(json.dumps({"files": wanted}), encoding="utf-8")
+    return VENV / "bin"
+
+
+def node_clients() -> None:
+    """Install the clients for Node.js if they aren't there as the lock file names them."""
+    npm = shutil.which("npm")
+    if npm is None:
+        pytest.fail("npm is not installed: this test drives clients for Node.js (apt install npm)")
+    stamp, wanted = NODE / "node_modules" / STAMP, (NODE / "package-lock.json").read_text(encoding="utf-8")
+    if not stamp.exists() or stamp.read_text(encoding="utf-8") != wanted:
+        subprocess.run([npm, "ci", "--ignore-scripts"], cwd=NODE, check=True, capture_output=True)
+        stamp.write_text(wanted, encoding="utf-8")
+
+
+@dataclass(frozen=True)
+class Guest:
+    """A way to run a client against the stack, as a user with nothing but address and key."""
+
+    stack: RunningStack
+    home: Path
+    idle_model: str
+
+    def environment(self) -> dict[str, str]:
+        """What the client finds in its environment."""
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith(OURS)}
+        return {
+            **inherited,
+            **ONLY_HERE,
+            "HOME": str(self.home),
+            "LLM_USER_PATH": str(self.home / "llm"),
+            "OPENAI_BASE_URL": f"{self.stack.base_url}/v1",
+            "OPENAI_API_KEY": self.stack.key,
+            "MODEL": self.stack.model,
+            "IDLE_MODEL": self.idle_model,
+        }
+
+    def run(self, command: Sequence[str], cwd: Path = CLIENTS) -> subprocess.CompletedProcess[str]:
+        """Run to the end, whatever it is."""
+        return subprocess.run(
+            command,
+            cwd=cwd,
+            env=self.environment(),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=RUN_TIMEOUT_S,
+            check=False,
+        )
+
+    def told(self, command: Sequence[str], cwd: Path = CLIENTS) -> dict[str, Any]:
+        """What a script of ours, in which the client is driven, has printed as JSON."""
+        ran = self.run(command, cwd)
+        assert ran.returncode == 0, ran.stderr
+        return dict(json.loads(ran.stdout))
+
+    def python(self, script: str) -> dict[str, Any]:
+        """``told`` by a Python script of the folder ``clients``."""
+        return self.told([str(python_clients() / "python"), script])
+
+    def node(self, script: str) -> dict[str, Any]:
+        """``told`` by a script of the folder ``node``."""
+        node_clients()
+        return self.told(["node", script], NODE)

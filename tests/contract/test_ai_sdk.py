@@ -1,0 +1,81 @@
+"""Vercel's AI SDK, unmodified, with both of its providers, against the stack that ``make run`` brings up."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.contract.guests import Guest
+
+PROVIDERS = ["compatible", "official"]
+CITIES = ("Paris", "Rome", "Lima")
+
+
+@pytest.fixture(scope="module")
+def heard(guest: Guest) -> dict[str, Any]:
+    """What the SDK got, all in one run of Node.js."""
+    return guest.node("ai_sdk.mjs")
+
+
+@pytest.mark.criterion("1.1")
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_generated_and_streamed_text_are_the_same(heard: dict[str, Any], provider: str) -> None:
+    chat = heard[provider]["chat"]
+    assert chat["text"] == chat["streamed"] == "The capital of France is Paris."
+    assert chat["pieces"] > 5
+    assert chat["finish"] == chat["streamedFinish"] == "stop"
+    assert chat["usage"]["outputTokens"] == chat["streamedUsage"]["outputTokens"] == 8
+    assert chat["usage"]["inputTokens"] == chat["streamedUsage"]["inputTokens"] > 8
+
+
+@pytest.mark.criterion("1.2")
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_a_completion_and_its_stream_are_the_same(heard: dict[str, Any], provider: str) -> None:
+    completion = heard[provider]["completion"]
+    assert completion["text"] == completion["streamed"]
+    assert (completion["finish"], completion["usage"]["outputTokens"]) == ("length", 12)
+    assert completion["streamedUsage"]["outputTokens"] == 12
+
+
+@pytest.mark.criterion("1.6")
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_an_object_is_of_its_schema_and_grows_in_a_stream(heard: dict[str, Any], provider: str) -> None:
+    objects = heard[provider]["objects"]
+    assert objects["whole"] == objects["streamed"] == {"country": "France", "capital": "Paris"}
+    assert objects["partial"][-1] == objects["whole"]
+    assert len(objects["partial"]) > 2
+
+
+@pytest.mark.criterion("1.6")
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_a_tool_is_called_and_its_answer_goes_back_to_the_model(heard: dict[str, Any], provider: str) -> None:
+    tools = heard[provider]["tools"]
+    assert tools["call"]["city"] in CITIES
+    assert tools["result"] == f"It rains in {tools['call']['city']}."
+    assert tools["steps"] == 2
+    assert len(tools["text"]) > 10
+    streamed = tools["streamed"]
+    assert (streamed["name"], streamed["invalid"]) == ("weather", False)
+    assert streamed["input"]["city"] in CITIES
+
+
+@pytest.mark.criterion("4.2")
+@pytest.mark.parametrize(
+    ("name", "status", "code", "retryable"),
+    [
+        ("key", 401, "invalid_api_key", False),
+        ("model", 404, "model_not_found", False),
+        ("context", 400, "context_length_exceeded", False),
+        ("worker", 503, "no_worker_available", True),
+    ],
+)
+def test_an_error_says_whether_trying_again_helps(
+    heard: dict[str, Any], name: str, status: int, code: str, retryable: bool
+) -> None:
+    assert heard["failures"][name] == {
+        "name": "AI_APICallError",
+        "status": status,
+        "code": code,
+        "retryable": retryable,
+    }

@@ -1,0 +1,95 @@
+"""The command line ``llm``, unmodified, against the stack that ``make run`` brings up."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.contract.guests import Guest, python_clients
+
+ANSWER = "The capital of France is Paris.\n"
+QUESTION = "What is the capital of France?"
+MODELS = """
+- model_id: ours
+  model_name: {model}
+  api_base: {base_url}/v1
+  api_key_name: ours
+  supports_schema: true
+- model_id: ours-completion
+  model_name: {model}
+  api_base: {base_url}/v1
+  api_key_name: ours
+  completion: true
+"""
+
+
+class Command:
+    """``llm`` with greedy sampling."""
+
+    def __init__(self, guest: Guest) -> None:
+        self._guest = guest
+        self._program = str(python_clients() / "llm")
+        folder = guest.home / "llm"
+        folder.mkdir(exist_ok=True)
+        written = MODELS.format(model=guest.stack.model, base_url=guest.stack.base_url)
+        (folder / "extra-openai-models.yaml").write_text(written)
+        (folder / "keys.json").write_text(json.dumps({"ours": guest.stack.key}))
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """The command as it is."""
+        return self._guest.run([self._program, *arguments])
+
+    def ask(self, *arguments: str, model: str = "ours", limit: int = 40) -> str:
+        """What it prints for a prompt."""
+        options = ("-o", "temperature", "0", "-o", "max_tokens", str(limit))
+        ran = self.run("prompt", "-m", model, *options, *arguments)
+        assert ran.returncode == 0, ran.stderr
+        return ran.stdout
+
+
+@pytest.fixture(scope="module")
+def llm(guest: Guest) -> Command:
+    """Set up as its manual says: a file of models, and a key."""
+    return Command(guest)
+
+
+@pytest.mark.criterion("1.1")
+def test_a_prompt_is_answered_and_then_the_conversation_goes_on(llm: Command) -> None:
+    assert llm.ask(QUESTION) == ANSWER
+    assert "Rome" in llm.ask("-c", "And of Italy?")
+    first, second = json.loads(llm.run("logs", "-n", "2", "--json").stdout)
+    assert first["conversation_id"] == second["conversation_id"]
+    assert (first["input_tokens"], first["output_tokens"]) == (37, 8)
+    assert second["input_tokens"] > first["input_tokens"] + first["output_tokens"]
+
+
+@pytest.mark.criterion("1.3")
+def test_without_a_stream_it_is_the_same_answer(llm: Command) -> None:
+    assert llm.ask("--no-stream", QUESTION) == ANSWER
+
+
+@pytest.mark.criterion("1.2")
+def test_a_model_can_be_declared_as_one_for_completions(llm: Command) -> None:
+    assert len(llm.ask("The sea is", model="ours-completion", limit=12)) > 10
+
+
+@pytest.mark.criterion("1.6")
+def test_a_schema_binds_the_answer(llm: Command, tmp_path: Path) -> None:
+    schema = {
+        "type": "object",
+        "properties": {"country": {"enum": ["France"]}, "capital": {"enum": ["Paris", "Rome"]}},
+        "required": ["country", "capital"],
+        "additionalProperties": False,
+    }
+    answer = llm.ask("--schema", json.dumps(schema), QUESTION)
+    assert json.loads(answer) == {"country": "France", "capital": "Paris"}
+
+
+@pytest.mark.criterion("1.8")
+def test_a_wrong_key_is_said_in_words_of_ours(llm: Command) -> None:
+    ran = llm.run("prompt", "-m", "ours", "--key", "sk-wrong", QUESTION)
+    assert ran.returncode == 1
+    assert "Incorrect API key provided." in ran.stderr
