@@ -33,6 +33,7 @@ def limits_of(tree: Settings) -> Limits:
     """The gateway's limits from the settings tree."""
     return Limits(
         max_requests=tree.gateway_max_requests,
+        tenant_share=tree.gateway_tenant_share,
         max_body_bytes=tree.max_body_bytes,
         client_body_timeout_s=tree.client_body_timeout_s,
         queue_timeout_s=tree.queue_timeout_s,

@@ -63,6 +63,13 @@ class Settings(BaseSettings):
     gateway_max_requests: int = Field(
         512, ge=1, description="requests a gateway process carries at once; more get 503 and Retry-After"
     )
+    gateway_tenant_share: float = Field(
+        0.875,
+        gt=0,
+        lt=1,
+        description="share of those requests that one tenant may have alone; several tenants share evenly, "
+        "and there is always room for another",
+    )
     max_body_bytes: int = Field(8 * 1024 * 1024, ge=1024, description="largest request body")
     client_body_timeout_s: float = Field(30.0, gt=0, description="time a client has to send its body")
     queue_timeout_s: float = Field(60.0, gt=0, description="limit from arrival until an engine has accepted")

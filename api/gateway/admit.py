@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -65,6 +66,39 @@ class TenantPlaces:
         finally:
             if places.taken == 0:
                 self._places.pop(tenant_id, None)
+
+
+class SharedPlaces:
+    """The requests that a process carries at once, of which no tenant can have all.
+
+    A tenant gets a further place only while it holds less than a multiple of those that are free, so there is
+    always one for another (Choudhury and Hahne, "Dynamic queue length thresholds", 1998). Alone it comes to
+    ``tenant_share`` of all; several come to equal parts, as fast as requests end.
+    """
+
+    def __init__(self, limit: int, tenant_share: float) -> None:
+        self._limit = limit
+        self._multiple = tenant_share / (1 - tenant_share)
+        self._held: Counter[str] = Counter()
+
+    @property
+    def taken(self) -> int:
+        """How many are taken."""
+        return self._held.total()
+
+    @contextmanager
+    def take(self, tenant_id: str) -> Iterator[None]:
+        """Hold a place; given back however the request ends. Raises ApiError when there is none."""
+        held, free = self._held[tenant_id], self._limit - self.taken
+        if free < 1 or (held and (free == 1 or held >= self._multiple * free)):
+            raise ApiError("overloaded", headers={"retry-after": str(RETRY_AFTER_S)})
+        self._held[tenant_id] += 1
+        try:
+            yield
+        finally:
+            self._held[tenant_id] -= 1
+            if not self._held[tenant_id]:
+                del self._held[tenant_id]
 
 
 def tenant_salt(secret: bytes, tenant_id: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from api.gateway.relay import NO_WORKER_RETRY_S
 from api.openai.errors import ApiError, shown
 from inference_worker.client.directory import is_usable, offers
 from inference_worker.protocol.messages import Heartbeat, Operation
@@ -57,9 +58,14 @@ def build(entries: Iterable[CatalogueEntry]) -> Catalogue:
 
 
 def require_operation(entry: CatalogueEntry, operation: Operation, workers: Iterable[Heartbeat]) -> None:
-    """Raise ApiError if workers of the model are ready, and none of them can do this."""
+    """Raise ApiError if no worker of the model is ready, or none that is can do this.
+
+    Asked before anything is written down: load that finds no worker costs no durable fact of a start.
+    """
     ready = [worker for worker in workers if entry.name in worker.models and is_usable(worker)]
-    if not ready or any(offers(worker, operation) for worker in ready):
+    if not ready:
+        raise ApiError("no_worker_available", headers={"retry-after": str(NO_WORKER_RETRY_S)})
+    if any(offers(worker, operation) for worker in ready):
         return
     others = [ENDPOINTS[other] for other in Operation if any(offers(worker, other) for worker in ready)]
     raise ApiError(

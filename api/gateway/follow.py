@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from api.gateway.admit import Places
+from api.gateway.admit import SharedPlaces
 from api.gateway.answer import Answer
 from api.gateway.asgi import Receive
 from api.gateway.detached import Job
@@ -30,7 +30,7 @@ class Followers:
 
     logs: EventLogs
     limits: Limits
-    places: Places
+    places: SharedPlaces
 
     async def first(self, job: Job, receive: Receive, answer: Answer) -> None:
         """Show a job to the client that made it; an error before its first event still has a status."""
@@ -38,7 +38,7 @@ class Followers:
 
     async def again(self, log: Log, exchange: Exchange, after: int, receive: Receive, answer: Answer) -> None:
         """Show a log from the event behind ``after`` on to a client that came (back) for it."""
-        with self.places.take():
+        with self.places.take(exchange.tenant_id or ""):
             if exchange.method == "HEAD":
                 await answer.end()
             else:

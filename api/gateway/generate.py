@@ -6,7 +6,7 @@ import asyncio
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-from api.gateway.admit import Places, TenantPlaces, authorize, tenant_salt
+from api.gateway.admit import SharedPlaces, TenantPlaces, authorize, tenant_salt
 from api.gateway.answer import Answer
 from api.gateway.asgi import Receive
 from api.gateway.catalogue import ReadCatalogue, context_length, require_operation
@@ -42,7 +42,7 @@ class Generation:
     secret: bytes
     client: EngineClient
     ledger: Ledger
-    places: Places
+    places: SharedPlaces
     readers: TenantPlaces
     find_principal: FindPrincipal
     catalogue: ReadCatalogue
@@ -56,7 +56,7 @@ class Generation:
         body = await self.body_of(exchange, receive)
         # Only now: bodies that never come hold no place.
         with ExitStack() as held:
-            held.enter_context(self.places.take())
+            held.enter_context(self.places.take(exchange.tenant_id or ""))
             checked = check(parse_body(body))
             exchange.streamed = checked.streamed
             call = await self.call(exchange, checked, operation, len(body))

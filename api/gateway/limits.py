@@ -10,6 +10,7 @@ class Limits:
     """Times in seconds, sizes in bytes; each is described in ``cyllm_site.env``."""
 
     max_requests: int = 512
+    tenant_share: float = 0.875
     max_body_bytes: int = 8 * 1024 * 1024
     client_body_timeout_s: float = 30.0
     queue_timeout_s: float = 60.0

@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 
 from api.gateway import catalogue
-from api.gateway.admit import Places, TenantPlaces
+from api.gateway.admit import SharedPlaces, TenantPlaces
 from api.gateway.app import Gateway
 from api.gateway.catalogue import Catalogue
 from api.gateway.changes import Changes
@@ -67,7 +67,7 @@ async def gateway_process(
 
     logs = EventLogs(redis_url, gateway_id, limits)
     detached = Detached(logs, ledger, limits)
-    followers = Followers(logs, limits, Places(limits.max_requests))
+    followers = Followers(logs, limits, SharedPlaces(limits.max_requests, limits.tenant_share))
     changes = Changes(
         redis_url,
         on_key=keys.forget,
@@ -107,7 +107,7 @@ async def gateway_process(
                 secret=secret.encode(),
                 client=client,
                 ledger=ledger,
-                places=Places(limits.max_requests),
+                places=SharedPlaces(limits.max_requests, limits.tenant_share),
                 readers=TenantPlaces(limits.max_requests),
                 find_principal=keys.get,
                 catalogue=lambda: models.get(None),

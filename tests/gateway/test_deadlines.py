@@ -147,13 +147,12 @@ async def test_a_full_process_says_so_and_has_room_again(
     gateway: Gateway, keys: Keys, client: ScriptedClient
 ) -> None:
     client.scripts = [[accepted(), Pause(0.2), finished(b"{}")] for _ in range(QUICK.max_requests)]
-    running = [
-        visit(gateway, "POST", "/v1/chat/completions", key=keys.acme, body=CHAT)
-        for _ in range(QUICK.max_requests)
-    ]
+    of = [keys.globex, *[keys.acme] * (QUICK.max_requests - 1)]
+    running = [visit(gateway, "POST", "/v1/chat/completions", key=key, body=CHAT) for key in of]
     await asyncio.sleep(0.1)
-    reply = await chat(gateway, keys.acme)
-    assert (reply.status, reply.error["code"], reply.headers["retry-after"]) == (503, "overloaded", "1")
+    for key in (keys.acme, keys.globex):
+        reply = await chat(gateway, key)
+        assert (reply.status, reply.error["code"], reply.headers["retry-after"]) == (503, "overloaded", "1")
     for begun in running:
         await begun.task
         assert begun.reply.status == 200

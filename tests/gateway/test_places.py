@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+import asyncio
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
+from random import Random
+from typing import Any
 
 import pytest
 
-from api.gateway.admit import Places, TenantPlaces
+from api.gateway.admit import Places, SharedPlaces, TenantPlaces
+from api.gateway.app import Gateway
 from api.openai.errors import ApiError
+from inference_worker.protocol.messages import Outcome
+from tests.gateway.conftest import QUICK, Keys
+from tests.gateway.driver import CHAT, chat, visit
+from tests.gateway.scripted import Pause, ScriptedClient, accepted, finished
 
 
 @pytest.mark.case("serving.21")
@@ -33,3 +42,98 @@ def test_a_tenant_that_reads_too_many_bodies_stops_no_other() -> None:
             pass
     with readers.take("acme"), readers.take("acme"):
         pass
+
+
+def _fill(places: SharedPlaces, held: ExitStack, tenant: str) -> int:
+    """Take as many places for a tenant as it gets."""
+    count = 0
+    while True:
+        try:
+            held.enter_context(places.take(tenant))
+        except ApiError:
+            return count
+        count += 1
+
+
+def test_a_tenant_alone_gets_its_share_and_another_always_gets_in() -> None:
+    places = SharedPlaces(512, 0.875)
+    with ExitStack() as held:
+        taken = [_fill(places, held, f"tenant {number}") for number in range(3)]
+        assert taken == [448, 56, 7]
+        assert places.taken == 511
+        with places.take("a fourth"):
+            assert places.taken == 512
+            with pytest.raises(ApiError), places.take("a fifth"):
+                pass
+    assert places.taken == 0
+    assert _fill(places, ExitStack(), "tenant 0") == 448
+
+
+def test_tenants_that_go_on_asking_come_to_equal_parts() -> None:
+    places = SharedPlaces(64, 0.875)
+    running: dict[str, list[ExitStack]] = {"first": [], "second": [], "third": []}
+    random = Random(5)
+
+    def ask(tenant: str) -> None:
+        stack = ExitStack()
+        with suppress(ApiError):
+            stack.enter_context(places.take(tenant))
+            running[tenant].append(stack)
+
+    for _ in range(64):
+        ask("first")
+    for _ in range(3000):
+        for tenant in running:
+            ask(tenant)
+        most = random.choice([held for held in running.values() for _ in held])
+        most.pop().close()
+    counts = [len(held) for held in running.values()]
+    assert max(counts) - min(counts) <= 4, counts
+    assert min(counts) >= 16, counts
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 8])
+def test_few_places_are_shared_as_well(limit: int) -> None:
+    places = SharedPlaces(limit, 0.875)
+    with ExitStack() as held:
+        first = _fill(places, held, "acme")
+        assert first == max(1, limit - 1)
+        assert _fill(places, held, "globex") == limit - first
+
+
+async def test_one_tenant_with_all_its_requests_running_stops_no_other(
+    gateway: Gateway, keys: Keys, client: ScriptedClient
+) -> None:
+    client.scripts = [[accepted(), Pause(0.2), finished(b"{}")] for _ in range(QUICK.max_requests)]
+    running = [
+        visit(gateway, "POST", "/v1/chat/completions", key=keys.acme, body=CHAT)
+        for _ in range(QUICK.max_requests - 1)
+    ]
+    await asyncio.sleep(0.05)
+    refused = await chat(gateway, keys.acme)
+    assert (refused.status, refused.error["code"]) == (503, "overloaded")
+    assert (await chat(gateway, keys.globex)).status == 200
+    for begun in running:
+        await begun.task
+        assert begun.reply.status == 200
+
+
+async def test_a_request_that_no_worker_serves_has_its_record_and_was_never_started(
+    gateway: Gateway,
+    keys: Keys,
+    client: ScriptedClient,
+    ended: Callable[[], Any],
+    started_facts: Callable[[], list[Any]],
+) -> None:
+    client.serves = ("another",)
+    reply = await chat(gateway, keys.acme)
+    assert (reply.status, reply.error["code"], reply.headers["retry-after"]) == (
+        503,
+        "no_worker_available",
+        "5",
+    )
+    record = await ended()
+    assert (record.error_code, record.outcome, record.attempt) == ("no_worker_available", Outcome.REFUSED, 0)
+    assert (record.model, record.tenant_id) == ("tiny", keys.acme_id)
+    assert started_facts() == []
+    assert client.calls == []
