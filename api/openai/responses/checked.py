@@ -15,7 +15,9 @@ from api.openai.responses.stored import Stored
 _TOOL = re.compile(r"tools\[(\d+)\]\.function")
 _RENAMED = {
     "response_format.json_schema": "text.format",
+    "response_format": "text.format",
     "max_completion_tokens": "max_output_tokens",
+    "max_tokens": "max_output_tokens",
     "reasoning_effort": "reasoning.effort",
     "tool_choice.function": "tool_choice",
 }
@@ -57,12 +59,19 @@ class CheckedResponse:
         try:
             return check_chat_body({**self.fields, "messages": conversation.messages})
         except ApiError as error:
-            raise self._renamed(error, conversation) from None
+            origin = None if error.param is None else conversation.origin_of(error.param)
+            raise self.renamed(error, origin) from None
 
-    def _renamed(self, error: ApiError, conversation: Conversation) -> ApiError:
-        if error.param is None:
+    def renamed(self, error: ApiError, param: str | None = None) -> ApiError:
+        """An error about the chat request, as an engine has it, in the terms of this request.
+
+        ``param``: what to take for the error's own.
+        """
+        param = param or error.param
+        if param is None:
             return error
-        param = conversation.origin_of(error.param)
+        if param.partition("[")[0] == "messages":
+            return error.at("input")
         if found := _TOOL.match(param):
             param = f"tools[{self.tool_positions[int(found[1])]}]{param[found.end() :]}"
         for chat, own in _RENAMED.items():

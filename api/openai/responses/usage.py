@@ -27,9 +27,5 @@ def usage_of(chat: Mapping[str, Any]) -> dict[str, Any]:
 
 def error_of(error: ApiError) -> dict[str, Any]:
     """The ``error`` of a failed response. Its codes are a closed list that knows few of the catalogue."""
-    code = "invalid_prompt"
-    if error.status >= 500:
-        code = "server_error"
-    elif error.status == 429:
-        code = "rate_limit_exceeded"
+    code = "invalid_prompt" if error.status in (400, 404, 413) else "server_error"
     return {"code": code, "message": error.message, "param": error.param, "type": error.spec.type}

@@ -242,6 +242,19 @@ def test_an_empty_answer_has_an_empty_message() -> None:
     assert response["output"][1]["content"][0]["text"] == ""
 
 
+def test_a_call_of_which_nothing_came_is_none() -> None:
+    events, response = assembled(FULL, [{"content": "a"}, {"tool_calls": [{"index": 0, "id": "call_1"}]}])
+    check_stream(events, response)
+    assert [item["type"] for item in response["output"]] == ["message"]
+
+
+def test_a_call_that_was_given_no_id_gets_one() -> None:
+    given = [{"tool_calls": [{"function": {"name": "f", "arguments": "{}"}}]}]
+    events, response = assembled(FULL, given)
+    check_stream(events, response)
+    assert response["output"][0]["call_id"].startswith("call_")
+
+
 def test_reasoning_under_its_older_name_is_reasoning() -> None:
     _, response = assembled(FULL, [{"reasoning_content": "Hm."}, {"content": "a"}, {"reasoning": "So."}])
     assert [item["content"][0]["text"] for item in response["output"]] == ["Hm.", "a", "So."]

@@ -224,3 +224,27 @@ def test_a_conversation_goes_on_without_a_new_input() -> None:
     history = check_response_body({"model": "m", "input": "hi"}).input
     assert checked.input == ()
     assert checked.chat(history).fields["messages"] == [USER]
+
+
+@pytest.mark.parametrize(
+    ("chat", "own"),
+    [
+        ("messages", "input"),
+        ("messages[3].content", "input"),
+        ("max_completion_tokens", "max_output_tokens"),
+        ("max_tokens", "max_output_tokens"),
+        ("response_format", "text.format"),
+        ("response_format.json_schema.schema", "text.format.schema"),
+        ("reasoning_effort", "reasoning.effort"),
+        ("tools[0].function.name", "tools[1].name"),
+        ("tool_choice.function.name", "tool_choice.name"),
+        ("temperature", "temperature"),
+    ],
+)
+def test_an_error_of_the_engine_names_a_parameter_of_the_response(chat: str, own: str) -> None:
+    tools = [{"type": "function", "name": name} for name in ("f", "g")]
+    choice = {"type": "allowed_tools", "mode": "auto", "tools": tools[1:]}
+    checked = check_response_body({"model": "m", "input": "hi", "tools": tools, "tool_choice": choice})
+    error = checked.renamed(ApiError("context_length_exceeded", param=chat, limit=5, found="a longer prompt"))
+    assert (error.param, error.code, error.status) == (own, "context_length_exceeded", 400)
+    assert error.message == ApiError("context_length_exceeded", limit=5, found="a longer prompt").message
