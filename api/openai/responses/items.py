@@ -72,7 +72,7 @@ class OutputMessage(Wire):
     phase: Phase | None = None
 
 
-class UnknownMessage(Wire, extra="ignore"):
+class UnknownMessageItem(Wire, extra="ignore"):
     """Never valid: gives the error for a missing or unknown role."""
 
     role: Literal["user", "assistant", "system", "developer"]
@@ -84,7 +84,7 @@ class Caller(Wire):
     type: Literal["direct"]
 
 
-class FunctionCall(Wire):
+class FunctionCallItem(Wire):
     """An earlier function call of the model; ``arguments`` is JSON in a string."""
 
     type: Literal["function_call"]
@@ -96,7 +96,7 @@ class FunctionCall(Wire):
     caller: Caller | None = None
 
 
-class FunctionOutput(Wire):
+class FunctionOutputItem(Wire):
     """What a function gave back."""
 
     type: Literal["function_call_output"]
@@ -155,12 +155,12 @@ def _item_kind(value: Any) -> str:
 Item: TypeAlias = Annotated[
     Annotated[InputMessage, Tag("<message>")]
     | Annotated[OutputMessage, Tag("<assistant>")]
-    | Annotated[UnknownMessage, Tag("<unknown>")]
-    | Annotated[FunctionCall, Tag("<call>")]
-    | Annotated[FunctionOutput, Tag("<output>")]
+    | Annotated[UnknownMessageItem, Tag("<unknown>")]
+    | Annotated[FunctionCallItem, Tag("<call>")]
+    | Annotated[FunctionOutputItem, Tag("<output>")]
     | Annotated[Reasoning, Tag("<reasoning>")]
     | Annotated[UnknownItem, Tag("<item>")],
     Discriminator(_item_kind),
 ]
 
-KNOWN_ITEMS = (InputMessage, OutputMessage, FunctionCall, FunctionOutput, Reasoning)
+KNOWN_ITEMS = (InputMessage, OutputMessage, FunctionCallItem, FunctionOutputItem, Reasoning)

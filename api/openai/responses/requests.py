@@ -19,8 +19,8 @@ from api.openai.responses.schema import (
     ReasoningOptions,
     ResponseRequest,
     ResponseStreamOptions,
-    SchemaFormat,
     TextOptions,
+    TextSchemaFormat,
 )
 from api.openai.responses.stored import stored_items
 from api.openai.responses.translation import chat_fields
@@ -86,7 +86,7 @@ _NESTED = {
     "reasoning": _names("reasoning.", ReasoningOptions),
     "stream_options": _names("stream_options.", ResponseStreamOptions),
 }
-_FORMAT = _names("text.format.", SchemaFormat)
+_FORMAT = _names("text.format.", TextSchemaFormat)
 _TOOL = _names("tools[].", FunctionTool)
 _ITEM = _names("input[].", *KNOWN_ITEMS)
 _PART = _names("input[].content[].", InputText, OutputText)

@@ -74,7 +74,7 @@ Choice: TypeAlias = Annotated[
 ]
 
 
-class SchemaFormat(JsonSchemaFormat):
+class TextSchemaFormat(JsonSchemaFormat):
     """``text.format`` with a schema that the answer must match."""
 
     type: Literal["json_schema"]
@@ -90,7 +90,7 @@ class TextOptions(Wire):
 
     format: (
         Annotated[
-            Annotated[PlainFormat, Tag("<plain>")] | Annotated[SchemaFormat, Tag("<schema>")],
+            Annotated[PlainFormat, Tag("<plain>")] | Annotated[TextSchemaFormat, Tag("<schema>")],
             Discriminator(_format_kind),
         ]
         | None

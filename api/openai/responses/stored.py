@@ -8,8 +8,8 @@ from typing import Any
 from api.openai.messages import RefusalPart
 from api.openai.responses.identifiers import Prefix, new_id
 from api.openai.responses.items import (
-    FunctionCall,
-    FunctionOutput,
+    FunctionCallItem,
+    FunctionOutputItem,
     InputMessage,
     InputText,
     Item,
@@ -45,10 +45,10 @@ def _form(item: Item) -> tuple[Prefix, Stored]:
             phase = {"phase": item.phase} if item.phase else {}
             content = _output_parts(item.content)
             return "msg", {"type": "message", "role": "assistant", "content": content, **phase}
-        case FunctionCall():
+        case FunctionCallItem():
             named = {"call_id": item.call_id, "name": item.name}
             return "fc", {"type": "function_call", **named, "arguments": item.arguments}
-        case FunctionOutput():
+        case FunctionOutputItem():
             name = {"name": item.name} if item.name else {}
             output = item.output if isinstance(item.output, str) else _input_parts(item.output)
             return "fco", {"type": "function_call_output", "call_id": item.call_id, "output": output, **name}
