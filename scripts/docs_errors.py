@@ -18,12 +18,12 @@ Every error of the API, generated from `api/openai/catalogue.py` by `scripts/doc
 
 An answer that is no success has the body `{"error": {"message", "type", "param", "code"}}`. The `code` is
 stable; the message names the single case; `param` is the path of the parameter concerned, or null. In a
-stream that has begun, the same object is the data of the last event before `[DONE]`. The type is
-`invalid_request_error` below status 500 and `server_error` from there on. Every 503 has a `Retry-After`
-header. Words in braces stand for the details of the case.
+stream that has begun, the same object is the data of the last event before `[DONE]`. Every 429
+and 503 has a `Retry-After` header, every 405 an `Allow`, every 401 a `WWW-Authenticate`. Words in braces
+stand for the details of the case.
 
-| code | status | message | what to do |
-|---|---|---|---|
+| code | status | type | message | what to do |
+|---|---|---|---|---|
 """
 
 
@@ -33,7 +33,7 @@ def page() -> str:
 
 
 def _row(spec: ErrorSpec) -> str:
-    cells = (f"`{spec.code}`", str(spec.status), spec.message, spec.fix)
+    cells = (f"`{spec.code}`", str(spec.status), f"`{spec.type}`", spec.message, spec.fix)
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |\n"
 
 

@@ -132,10 +132,12 @@ _REQUEST_ID: Mapping[str, Any] = {
     "schema": {"type": "string"},
 }
 _PHRASES = {499: "Client Closed Request"}
+_RETRY = ("Retry-After", "Seconds after which to try again.")
 _HEADERS: Mapping[int, tuple[str, str]] = {
     401: ("WWW-Authenticate", "The scheme of keys."),
     405: ("Allow", "The methods that there are."),
-    503: ("Retry-After", "Seconds after which to try again."),
+    429: _RETRY,
+    503: _RETRY,
 }
 
 

@@ -6,6 +6,7 @@ from typing import Annotated, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from api.openai.error_spec import ErrorType
 from api.openai.fields import Json
 
 Count: TypeAlias = Annotated[int, Field(ge=0)]
@@ -24,7 +25,7 @@ class ErrorDetail(AnswerModel):
     """One error of the catalogue."""
 
     message: Annotated[str, Field(min_length=1)]
-    type: Literal["invalid_request_error", "server_error"]
+    type: ErrorType
     param: str | None
     code: str
 

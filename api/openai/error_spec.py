@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-ErrorType = Literal["invalid_request_error", "server_error"]
+ErrorType = Literal["invalid_request_error", "requests", "server_error"]
+TOO_MANY = 429
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,5 +20,7 @@ class ErrorSpec:
 
     @property
     def type(self) -> ErrorType:
-        """OpenAI's ``error.type``."""
+        """OpenAI's ``error.type``: none of their own for keys and scopes, but one for what was too many."""
+        if self.status == TOO_MANY:
+            return "requests"
         return "server_error" if self.status >= 500 else "invalid_request_error"

@@ -9,6 +9,7 @@ from typing import Any
 from api.openai.catalogue import CATALOGUE
 
 MAX_SHOWN = 200
+RETRIED = frozenset({429, 503})
 
 
 class ApiError(Exception):
@@ -26,7 +27,7 @@ class ApiError(Exception):
         self.param = shown(param) if param is not None else None
         self.details = details
         self.headers = dict(headers or {})
-        if self.status == 503:
+        if self.status in RETRIED:
             self.headers.setdefault("retry-after", "1")
         self.message = self.spec.message.format(param=self.param, **details)
         super().__init__(code)
