@@ -51,6 +51,7 @@ def limits_of(tree: Settings) -> Limits:
         detached_max=tree.detached_max,
         detached_per_tenant=tree.detached_per_tenant,
         detached_grace_s=tree.detached_grace_s,
+        response_keep_days=tree.response_keep_days,
     )
 
 

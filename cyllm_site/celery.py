@@ -31,6 +31,16 @@ app.conf.update(
         # A tick that waited longer than its interval is of no use: the next one does the same.
         "drain": {"task": "tenants.tasks.ledger_drain_task", "schedule": 1.0, "options": {"expires": 5}},
         "sweep": {"task": "tenants.tasks.ledger_sweep_task", "schedule": 5.0, "options": {"expires": 10}},
+        "sweep-responses": {
+            "task": "api.stored.tasks.responses_sweep_task",
+            "schedule": 5.0,
+            "options": {"expires": 10},
+        },
+        "purge-responses": {
+            "task": "api.stored.tasks.responses_purge_task",
+            "schedule": 3600.0,
+            "options": {"expires": 1800},
+        },
         "purge": {"task": "tenants.tasks.audit_purge_task", "schedule": 3600.0, "options": {"expires": 1800}},
     },
     beat_max_loop_interval=1,

@@ -109,6 +109,9 @@ class Settings(BaseSettings):
     key_cache_s: float = Field(
         0.8, gt=0, le=1.0, description="age at which a cached API key is looked up again"
     )
+    response_keep_days: int = Field(
+        30, ge=1, le=3650, description="how long responses made with store are kept"
+    )
     audit_retention_days: int = Field(90, ge=1, description="age at which audit rows are purged")
 
 

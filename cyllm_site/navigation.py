@@ -29,6 +29,7 @@ GROUPS: tuple[tuple[Promise, dict[str, str]], ...] = (
             "tenants.UsageRecord": "bar_chart",
             "tenants.AuditRecord": "receipt_long",
             "tenants.AdminAudit": "history",
+            "stored.StoredResponse": "forum",
         },
     ),
 )

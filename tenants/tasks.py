@@ -25,7 +25,8 @@ AWAY = (redis.RedisError, OperationalError, InterfaceError)
 
 
 @cache
-def _client(url: str) -> redis.Redis:
+def ledger_client(url: str) -> redis.Redis:
+    """The client of tasks. Raises RedisError after 5 s of silence."""
     # No command here waits on purpose: a Redis that is silent for so long is away.
     return redis.Redis.from_url(url, socket_timeout=5.0, socket_connect_timeout=2.0)
 
@@ -36,7 +37,7 @@ def ledger_drain_task() -> int:
     deadline = time.monotonic() + DRAIN_LIMIT_S
     drained = 0
     try:
-        while count := ledger_drain(_client(settings.CYLLM.redis_url)):
+        while count := ledger_drain(ledger_client(settings.CYLLM.redis_url)):
             drained += count
             if time.monotonic() > deadline:
                 break
@@ -48,7 +49,7 @@ def ledger_drain_task() -> int:
 @shared_task(ignore_result=True)
 def ledger_sweep_task() -> int:
     """Settle requests that nobody else will. What fails is left to the next tick."""
-    client = _client(settings.CYLLM.redis_url)
+    client = ledger_client(settings.CYLLM.redis_url)
     try:
         consumers_prune(client)
         workers_forget(client)

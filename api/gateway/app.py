@@ -15,8 +15,10 @@ from api.gateway.exchange import Exchange, begin
 from api.gateway.follow import STARTING_AFTER
 from api.gateway.generate import Generation
 from api.gateway.health import LIVE, Health
+from api.gateway.kept_responses import PAGING, RETRIEVING, KeptResponses
 from api.gateway.models import model_detail, model_list
 from api.gateway.openapi import openapi_document
+from api.gateway.responses import Responses
 from api.gateway.routes import Route, RouteTable
 from api.gateway.streams import Streams
 from api.openai.chat import ChatRequest
@@ -30,6 +32,7 @@ from api.openai.requests import (
     check_embedding_body,
     check_tokenize_body,
 )
+from api.openai.responses.schema import ResponseRequest
 from api.openai.tokenize import DetokenizeRequest, TokenizeRequest
 from inference_worker.protocol.messages import Operation
 from inference_worker.telemetry.correlation import correlation_id
@@ -46,6 +49,8 @@ class Gateway:
 
     generation: Generation
     streams: Streams
+    responses: Responses
+    kept_responses: KeptResponses
     health: Health
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -141,6 +146,21 @@ class Gateway:
     async def _document(self, _: Exchange, __: Receive, answer: Answer) -> None:
         await answer.json(_document_bytes())
 
+    async def _response(self, exchange: Exchange, receive: Receive, answer: Answer) -> None:
+        await self.responses.create(exchange, receive, answer)
+
+    async def _kept_response(self, exchange: Exchange, receive: Receive, answer: Answer) -> None:
+        await self.kept_responses.retrieve(exchange, receive, answer)
+
+    async def _response_delete(self, exchange: Exchange, _: Receive, answer: Answer) -> None:
+        await self.kept_responses.delete(exchange, answer)
+
+    async def _response_cancel(self, exchange: Exchange, _: Receive, answer: Answer) -> None:
+        await self.kept_responses.cancel(exchange, answer)
+
+    async def _response_input(self, exchange: Exchange, _: Receive, answer: Answer) -> None:
+        await self.kept_responses.input_items(exchange, answer)
+
     async def _stream(self, exchange: Exchange, receive: Receive, answer: Answer) -> None:
         await self.streams.follow(exchange, receive, answer)
 
@@ -173,6 +193,11 @@ ROUTES = RouteTable(
         Route("POST", "/v1/detokenize", Gateway._detokenize, _GENERATE, DetokenizeRequest),
         Route("GET", "/v1/models", Gateway._models, _READ_MODELS),
         Route("GET", "/v1/models/{model:path}", Gateway._model, _READ_MODELS),
+        Route("POST", "/v1/responses", Gateway._response, _GENERATE, ResponseRequest),
+        Route("GET", "/v1/responses/{id}", Gateway._kept_response, _GENERATE, query=RETRIEVING),
+        Route("DELETE", "/v1/responses/{id}", Gateway._response_delete, _GENERATE, query=()),
+        Route("POST", "/v1/responses/{id}/cancel", Gateway._response_cancel, _GENERATE, query=()),
+        Route("GET", "/v1/responses/{id}/input_items", Gateway._response_input, _GENERATE, query=PAGING),
         Route("GET", "/v1/streams/{id}", Gateway._stream, _GENERATE, query=(STARTING_AFTER,)),
         Route("DELETE", "/v1/streams/{id}", Gateway._stream_delete, _GENERATE, query=()),
         Route("POST", "/v1/streams/{id}/cancel", Gateway._stream_cancel, _GENERATE, query=()),

@@ -1,4 +1,4 @@
-"""Reads from Postgres off the event loop, in few threads, with one error for all its troubles."""
+"""Reads and writes of Postgres off the event loop, in few threads, with one error for all its troubles."""
 
 from __future__ import annotations
 
@@ -37,8 +37,12 @@ class Database:
                 return result
         except (OperationalError, InterfaceError, TimeoutError) as error:
             # The driver's text can hold host and user names; its kind is enough here.
-            logger.warning("database read failed: %s", type(error).__name__)
+            logger.warning("database call failed: %s", type(error).__name__)
             raise ApiError("database_unavailable") from None
+
+    async def write(self, function: Callable[..., T], *args: object) -> T:
+        """As ``read``; after an error the write may have taken place all the same."""
+        return await self.read(function, *args)
 
     async def close(self) -> None:
         """End the threads and their connections; waits no longer than a second for a read that hangs."""

@@ -28,3 +28,4 @@ class Limits:
     detached_max: int = 256
     detached_per_tenant: int = 64
     detached_grace_s: float = 20.0
+    response_keep_days: int = 30

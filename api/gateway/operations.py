@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from api.openai import answers
 from api.openai.parameters import REFUSED_CHAT, REFUSED_COMPLETIONS, REFUSED_EMBEDDINGS, REFUSED_TOKENIZE
+from api.openai.responses.parameters import REFUSED as REFUSED_RESPONSES
 
 Codes = frozenset[str]
 
@@ -48,6 +49,7 @@ ENGINE: Codes = frozenset(
 # Of a request that outlives its connection; as a status only before its first event.
 DETACHED: Codes = frozenset({"too_many_streams", "request_cancelled", "stream_lost"})
 KEPT: Codes = frozenset({"stream_not_found", "redis_unavailable"})
+RESPONSE: Codes = frozenset({"response_not_found", "redis_unavailable"})
 # No operation of the API ends in these: nobody is left to hear the first, nothing is at the address of
 # the second, and the third is for the pages of Django.
 ELSEWHERE: Codes = frozenset({"client_disconnected", "unknown_url", "forbidden"})
@@ -100,6 +102,32 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
     ("GET", "/v1/models/{model}"): Operation(
         "Show one model, by its name or an alias.", answers.Model, errors=frozenset({"model_not_found"})
     ),
+    ("POST", "/v1/responses"): Operation(
+        "Answer input items, continue a conversation, in the background if asked to.",
+        answers.Response,
+        answers.ResponseEvent,
+        ENGINE | DETACHED | {"previous_response_not_found"},
+        REFUSED_RESPONSES,
+    ),
+    ("GET", "/v1/responses/{id}"): Operation(
+        "Show a stored response, or its events from any of them on.",
+        answers.Response,
+        answers.ResponseEvent,
+        RESPONSE | {"events_expired", "total_timeout"},
+    ),
+    ("DELETE", "/v1/responses/{id}"): Operation(
+        "Delete a stored response; cancel it if it is still being made.",
+        answers.ResponseDeleted,
+        errors=RESPONSE,
+    ),
+    ("POST", "/v1/responses/{id}/cancel"): Operation(
+        "Cancel a response in the background.",
+        answers.Response,
+        errors=RESPONSE | {"response_not_cancellable"},
+    ),
+    ("GET", "/v1/responses/{id}/input_items"): Operation(
+        "List what a response was made of.", answers.InputItemList, errors=RESPONSE
+    ),
     ("GET", "/v1/streams/{id}"): Operation(
         "Read a resumable stream from any of its events on.",
         event=answers.ChatCompletionChunk,
@@ -123,4 +151,9 @@ PARAMETERS: Mapping[str, Mapping[str, Any]] = {
     "model": {"type": "string", "minLength": 1},
     "id": {"type": "string", "minLength": 1, "pattern": "^[^/]+$"},
     "starting_after": {"type": "integer", "minimum": 0},
+    "stream": {"type": "boolean"},
+    "include_obfuscation": {"const": False},
+    "limit": {"type": "integer", "minimum": 1, "maximum": 100, "default": 20},
+    "order": {"enum": ["asc", "desc"], "default": "desc"},
+    "after": {"type": "string"},
 }

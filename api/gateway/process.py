@@ -21,8 +21,11 @@ from api.gateway.follow import Followers
 from api.gateway.fresh import FreshCache
 from api.gateway.generate import Generation
 from api.gateway.health import Health
+from api.gateway.kept_responses import KeptResponses
 from api.gateway.limits import Limits
 from api.gateway.repeated import Repeated
+from api.gateway.response_store import ResponseStore
+from api.gateway.responses import Responses
 from api.gateway.settle import Ledger
 from api.gateway.streams import Streams
 from inference_worker.client.interface import EngineClient
@@ -101,20 +104,24 @@ async def gateway_process(
         gc.collect()
         gc.freeze()
         logger.info("gateway %s started", gateway_id)
+        generation = Generation(
+            limits=limits,
+            secret=secret.encode(),
+            client=client,
+            ledger=ledger,
+            places=SharedPlaces(limits.max_requests, limits.tenant_share),
+            readers=TenantPlaces(limits.max_requests),
+            find_principal=keys.get,
+            catalogue=lambda: models.get(None),
+            detached=detached,
+            followers=followers,
+        )
+        store = ResponseStore(database, gateway_id, limits)
         yield Gateway(
-            Generation(
-                limits=limits,
-                secret=secret.encode(),
-                client=client,
-                ledger=ledger,
-                places=SharedPlaces(limits.max_requests, limits.tenant_share),
-                readers=TenantPlaces(limits.max_requests),
-                find_principal=keys.get,
-                catalogue=lambda: models.get(None),
-                detached=detached,
-                followers=followers,
-            ),
+            generation,
             Streams(logs, followers, keys.get),
+            Responses(generation, store),
+            KeptResponses(store, logs, followers, keys.get),
             Health(database, ledger, client),
         )
         logger.info("gateway %s stops", gateway_id)

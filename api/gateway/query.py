@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from urllib.parse import parse_qsl
 
 from api.gateway.exchange import Exchange
@@ -43,8 +44,9 @@ def number_of(name: str, text: str, *, least: int = 0, most: int | None = None) 
     return value
 
 
-def flag_of(name: str, text: str) -> bool:
-    """``true`` or ``false``. Raises ApiError."""
+def flag_of(query: Mapping[str, str], name: str) -> bool:
+    """A parameter that is ``true`` or ``false``, which is what it is if it is absent. Raises ApiError."""
+    text = query.get(name, "false")
     if text not in ("true", "false"):
         raise ApiError("invalid_value", param=name, reason="expected true or false")
     return text == "true"

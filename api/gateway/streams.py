@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from api.gateway.admit import authorize
 from api.gateway.answer import Answer
 from api.gateway.asgi import Receive
-from api.gateway.event_log import EventLogs, Kind, Log
+from api.gateway.event_log import EventLogs, Log
 from api.gateway.exchange import Exchange
 from api.gateway.follow import SHOWN_STATES, Followers, starting_point
 from api.gateway.identify import FindPrincipal
@@ -16,7 +16,6 @@ from api.gateway.query import query_of
 from api.openai.errors import ApiError, shown
 
 CANCEL_WAIT_S = 3.0
-KINDS = frozenset({Kind.CHAT, Kind.COMPLETION})
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +52,7 @@ class Streams:
         query = query_of(exchange)
         stream_id = exchange.values["id"]
         log = await self.logs.find(stream_id, str(principal.tenant_id))
-        if log is None or log.kind not in KINDS:
+        if log is None:
             raise ApiError("stream_not_found", id=shown(stream_id))
         return log, query
 

@@ -32,6 +32,7 @@ INSTALLED_APPS = [
     "cyllm_site",
     "tenants",
     "inference_worker.registry",
+    "api.stored",
 ]
 
 MIDDLEWARE = [

@@ -10,6 +10,7 @@ FACTS_GROUP = "ledger"
 
 WORKER_INDEX = "cyllm:workers"  # sorted set: worker id -> Unix time of the last heartbeat
 GATEWAYS_MISSING = "cyllm:gateways:missing"  # hash: gateway id -> Redis's time when it was first missed
+RESPONSE_GATEWAYS_MISSING = "cyllm:gateways:missing:responses"  # the same, for the sweep of responses
 
 CHANGES_CHANNEL = "cyllm:changes"  # pub/sub: "key <prefix>", "tenant <uuid>", "models", "stream <id>"
 

@@ -69,7 +69,7 @@ def lost(cause: str = "worker_died") -> Lost:
 
 @dataclass
 class ScriptedStream:
-    """One attempt; ``cancelled`` and ``closed`` tell what the gateway did to it."""
+    """One attempt; ``cancelled`` and ``closed`` tell what the gateway did to it, ``taken`` what it has."""
 
     worker_id: str
     attempt: int
@@ -77,6 +77,7 @@ class ScriptedStream:
     cancelled: str = ""
     closed: int = 0
     closed_at: float = 0.0
+    taken: int = 0
     _arrived: list[StreamEvent] = field(default_factory=list)
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
     _player: asyncio.Task[None] | None = None
@@ -102,6 +103,7 @@ class ScriptedStream:
             except TimeoutError:
                 return []
         events, self._arrived = self._arrived, []
+        self.taken += len(events)
         return events
 
     def cancel(self, reason: str) -> None:

@@ -1,0 +1,118 @@
+"""The stored responses of a gateway process, beside its event loop."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from api.gateway.database import Database
+from api.gateway.exchange import Exchange
+from api.gateway.limits import Limits
+from api.openai.errors import ApiError, shown
+from api.openai.responses.checked import CheckedResponse
+from api.stored import selectors, services
+from api.stored.models import ResponseStatus
+from api.stored.selectors import KeptResponse, Turn
+
+MOST_TURNS = 256
+CONTINUABLE = frozenset({ResponseStatus.COMPLETED, ResponseStatus.INCOMPLETE})
+PREVIOUS = "previous_response_id"
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """The items of a chain of responses, oldest first, and the size of the texts that they came in."""
+
+    items: Sequence[Mapping[str, Any]] = ()
+    size: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ResponseStore:
+    """Every method raises ApiError ``database_unavailable``."""
+
+    database: Database
+    gateway_id: str
+    limits: Limits
+
+    async def create(self, checked: CheckedResponse, exchange: Exchange, body: Mapping[str, Any]) -> None:
+        """Store a response for the first time."""
+        created_at = dt.datetime.fromtimestamp(exchange.started_at, dt.UTC)
+        new = services.NewResponse(
+            id=body["id"],
+            tenant_id=exchange.tenant_id or "",
+            model=exchange.model or "",
+            body=body,
+            input_items=checked.input,
+            previous_response_id=checked.previous_response_id,
+            background=checked.background,
+            gateway_id=self.gateway_id,
+            created_at=created_at,
+            expires_at=created_at + dt.timedelta(days=self.limits.response_keep_days),
+        )
+        await self.database.write(services.response_create, new)
+
+    async def update(self, body: Mapping[str, Any]) -> None:
+        """Store how far it is; one that was deleted stays so."""
+        await self.database.write(services.response_update, body["id"], body)
+
+    async def delete(self, response_id: str, tenant_id: str) -> bool:
+        """Whether there was one."""
+        return await self.database.write(services.response_delete, response_id, tenant_id)
+
+    async def find(self, response_id: str, tenant_id: str) -> KeptResponse:
+        """The tenant's response. Raises ApiError ``response_not_found``."""
+        found = await self.database.read(selectors.response_find, response_id, tenant_id)
+        if found is None:
+            raise response_not_found(response_id)
+        return found
+
+    async def input_items(self, response_id: str, tenant_id: str) -> list[dict[str, Any]]:
+        """What the tenant's response was made of. Raises ApiError ``response_not_found``."""
+        found = await self.database.read(selectors.response_input, response_id, tenant_id)
+        if found is None:
+            raise response_not_found(response_id)
+        return found
+
+    async def history(self, response_id: str, tenant_id: str) -> History:
+        """The conversation up to a response. Raises ApiError, also where a part of it is not kept."""
+        turns = await self.database.read(selectors.response_chain, response_id, tenant_id, MOST_TURNS)
+        if not turns:
+            raise _not_kept(response_id)
+        self._check(turns)
+        items: list[Mapping[str, Any]] = []
+        for turn in turns:
+            items += [*json.loads(turn.input_items), *json.loads(turn.body)["output"]]
+        return History(items, _size(turns))
+
+    def _check(self, turns: Sequence[Turn]) -> None:
+        first = turns[0].previous_response_id
+        if first and len(turns) < MOST_TURNS:
+            raise _not_kept(first)
+        if first:
+            raise _unfit(f"its conversation has more than {MOST_TURNS} responses")
+        for turn in turns:
+            if turn.status not in CONTINUABLE:
+                raise _unfit(f"the status of response '{turn.id}' is '{turn.status}'")
+        if _size(turns) > self.limits.max_body_bytes:
+            raise _unfit(f"its conversation is larger than {self.limits.max_body_bytes} bytes")
+
+
+def response_not_found(response_id: str) -> ApiError:
+    """The same for an id that nobody has and for another tenant's."""
+    return ApiError("response_not_found", response_id=shown(response_id))
+
+
+def _not_kept(response_id: str) -> ApiError:
+    return ApiError("previous_response_not_found", response_id=shown(response_id), param=PREVIOUS)
+
+
+def _unfit(reason: str) -> ApiError:
+    return ApiError("invalid_value", param=PREVIOUS, reason=reason)
+
+
+def _size(turns: Sequence[Turn]) -> int:
+    return sum(len(turn.input_items) + len(turn.body) for turn in turns)

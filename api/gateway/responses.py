@@ -1,0 +1,121 @@
+"""``POST /v1/responses``: a chat with an engine, told as a response; also one that outlives its client."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+from api.gateway.answer import Answer
+from api.gateway.asgi import Receive
+from api.gateway.detached import Job
+from api.gateway.event_log import Kind
+from api.gateway.exchange import Exchange
+from api.gateway.generate import Generation
+from api.gateway.gone import until_gone
+from api.gateway.log_sink import LogSink
+from api.gateway.response_sinks import Keep, LiveResponse, ResponseTranslator, WholeResponse
+from api.gateway.response_store import History, ResponseStore
+from api.openai.body import parse_body
+from api.openai.errors import ApiError
+from api.openai.responses.assembly import ResponseAssembly
+from api.openai.responses.checked import CheckedResponse
+from api.openai.responses.identifiers import new_id
+from api.openai.responses.requests import check_response_body
+from inference_worker.client.interface import Call
+from inference_worker.protocol.messages import Operation
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One request for a response, checked: what the engine is asked, and what is made of its answer."""
+
+    checked: CheckedResponse
+    call: Call
+    response_id: str
+    translator: ResponseTranslator
+
+
+@dataclass(frozen=True, slots=True)
+class Responses:
+    """Makes responses."""
+
+    generation: Generation
+    store: ResponseStore
+
+    async def create(self, exchange: Exchange, receive: Receive, answer: Answer) -> None:
+        """Answer one request. Raises ApiError, ClientGone."""
+        body = await self.generation.body_of(exchange, receive)
+        with ExitStack() as held:
+            held.enter_context(self.generation.places.take(exchange.tenant_id or ""))
+            checked = check_response_body(parse_body(body))
+            exchange.streamed = checked.streamed
+            asked = await self._asked(checked, exchange, len(body))
+            if checked.background:
+                await self._in_background(asked, exchange, held, receive, answer)
+            elif checked.continues:
+                sink = await self._begin(asked, exchange, held)
+                job = self._job(asked, sink, held)
+                await self.generation.followers.first(job, receive, answer)
+            else:
+                kind = LiveResponse if checked.streamed else WholeResponse
+                live = kind(asked.translator, answer)
+                await until_gone(receive, self.generation.run(asked.call, live, exchange))
+
+    async def _asked(self, checked: CheckedResponse, exchange: Exchange, body_bytes: int) -> Asked:
+        history = History()
+        if checked.previous_response_id is not None:
+            history = await self.store.history(checked.previous_response_id, exchange.tenant_id or "")
+        chat = checked.chat(history.items)
+        size = body_bytes + history.size
+        call = await self.generation.call(exchange, chat, Operation.CHAT_COMPLETIONS, size)
+        response_id = new_id("resp")
+        assembly = ResponseAssembly(
+            checked,
+            response_id=response_id,
+            created_at=int(exchange.started_at),
+            model=exchange.model or "",
+        )
+        translator = ResponseTranslator(assembly, self._keeping(checked, exchange))
+        return Asked(checked, call, response_id, translator)
+
+    def _keeping(self, checked: CheckedResponse, exchange: Exchange) -> Keep | None:
+        """How the response is stored at its end; one in the background has been before."""
+        if checked.background:
+            return self.store.update
+        if checked.stored:
+            return lambda body: self.store.create(checked, exchange, body)
+        return None
+
+    async def _in_background(
+        self, asked: Asked, exchange: Exchange, held: ExitStack, receive: Receive, answer: Answer
+    ) -> None:
+        queued = asked.translator.snapshot
+        # Before the engine is asked: what nobody could find again is not made.
+        await self.store.create(asked.checked, exchange, queued)
+        try:
+            sink = await self._begin(asked, exchange, held)
+        except ApiError:
+            with contextlib.suppress(ApiError):
+                await self.store.delete(asked.response_id, exchange.tenant_id or "")
+            raise
+        job = self._job(asked, sink, held)
+        if asked.checked.streamed:
+            await self.generation.followers.first(job, receive, answer)
+        else:
+            await answer.json(json.dumps(queued).encode())
+
+    async def _begin(self, asked: Asked, exchange: Exchange, held: ExitStack) -> LogSink:
+        detached = self.generation.detached
+        return await detached.begin(asked.response_id, Kind.RESPONSE, asked.translator, exchange, held)
+
+    def _job(self, asked: Asked, sink: LogSink, held: ExitStack) -> Job:
+        async def work() -> None:
+            if asked.checked.background:
+                await sink.write(asked.translator.begin())
+                with contextlib.suppress(ApiError):
+                    await self.store.update(asked.translator.snapshot)
+            await self.generation.run(asked.call, sink, sink.exchange)
+
+        return self.generation.detached.run(sink, held.pop_all(), work)

@@ -1,0 +1,225 @@
+"""Responses that outlive their connection: in the background, resumed at every event, cancelled."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import redis
+
+from api.gateway.app import Gateway
+from api.gateway.limits import Limits
+from inference_worker.protocol.messages import FailureKind, Meter, Outcome, RequestEnded
+from tests.gateway.conftest import SECRET, Keys, facts_of
+from tests.gateway.driver import call
+from tests.gateway.responding import PATH, WORDS, begin, chunk, events_of, respond, retrieve, script, text_of
+from tests.gateway.scripted import HANG, METER, ScriptedClient, accepted, failed, lost
+from tests.gateway.test_outages import DatabaseDoor
+from tests.gateway.test_outages import door as door  # a fixture
+from tests.gateway.threads import in_thread
+
+TEXT = "".join(WORDS)
+OPEN = {"queued", "in_progress"}
+
+
+@pytest.fixture
+def limits() -> Limits:
+    """Times that a busy machine does not reach."""
+    return Limits(max_requests=8, stream_comment_s=0.2, total_timeout_s=60.0, detached_grace_s=0.2)
+
+
+async def made(gateway: Gateway, key: str, response_id: str) -> dict[str, Any]:
+    """The response once it is no longer being made."""
+    async with asyncio.timeout(10):
+        while True:
+            found: dict[str, Any] = (await retrieve(gateway, key, response_id)).document
+            if found["status"] not in OPEN:
+                return found
+            await asyncio.sleep(0.01)
+
+
+async def record_of(gateway: Gateway, redis_client: redis.Redis) -> RequestEnded:
+    """The one record of the one request for a response, once all is settled."""
+    async with asyncio.timeout(5):
+        while gateway.generation.detached.running or gateway.generation.ledger.backlog:
+            await asyncio.sleep(0.005)
+    facts = [fact for fact in facts_of(redis_client) if isinstance(fact, RequestEnded)]
+    (record,) = [fact for fact in facts if fact.endpoint == PATH]
+    assert gateway.generation.places.taken == 0
+    return record
+
+
+async def test_one_in_the_background_is_answered_at_once_and_found_when_it_is_made(
+    gateway: Gateway, keys: Keys, client: ScriptedClient, redis_client: redis.Redis
+) -> None:
+    client.scripts = [script(gap_s=0.05)]
+    reply = await respond(gateway, keys.acme, background=True)
+    queued = reply.document
+    assert (reply.status, queued["status"], queued["background"], queued["output"]) == (
+        200,
+        "queued",
+        True,
+        [],
+    )
+    assert client.streams == [] or client.streams[0].closed == 0, "it was waited for"
+    found = await made(gateway, keys.acme, queued["id"])
+    assert (found["status"], text_of(found), found["usage"]["output_tokens"]) == ("completed", TEXT, 4)
+    record = await record_of(gateway, redis_client)
+    assert (record.outcome, record.status, record.relayed) == (Outcome.COMPLETED, 200, METER)
+
+
+async def test_the_events_of_one_in_the_background_can_be_read_from_every_number_on(
+    gateway: Gateway, keys: Keys, client: ScriptedClient, redis_client: redis.Redis
+) -> None:
+    client.scripts = [script()]
+    uncut = await respond(gateway, keys.acme, background=True, stream=True)
+    events = events_of(uncut.body)
+    assert [event["type"] for event in events[:3]] == [
+        "response.created",
+        "response.queued",
+        "response.in_progress",
+    ]
+    response_id = events[0]["response"]["id"]
+    assert uncut.headers["x-stream-id"] == response_id
+    for cut in range(len(events)):
+        rest = await retrieve(gateway, keys.acme, response_id, f"?stream=true&starting_after={cut}")
+        assert rest.status == 200
+        assert events[: cut + 1] + events_of(rest.body) == events, f"cut at {cut}"
+    assert events_of((await retrieve(gateway, keys.acme, response_id, "?stream=true")).body) == events
+    assert (await retrieve(gateway, keys.acme, response_id)).document == events[-1]["response"]
+    await record_of(gateway, redis_client)
+
+
+@pytest.mark.parametrize("fields", [{"background": True}, {"stream_options": {"on_disconnect": "continue"}}])
+async def test_a_client_that_is_cut_off_at_every_event_misses_nothing(
+    gateway: Gateway, keys: Keys, client: ScriptedClient, fields: dict[str, Any]
+) -> None:
+    client.scripts = [script()]
+    count = len(events_of((await respond(gateway, keys.acme, stream=True, **fields)).body))
+    for cut in range(count):
+        client.scripts = [script(gap_s=0.005)]
+        begun = begin(gateway, keys.acme, stream=True, **fields)
+        await begun.until(b"id: %d\n" % cut)
+        begun.leave()
+        await begun.task
+        before = [event for event in events_of(begun.reply.body) if event["sequence_number"] <= cut]
+        response_id = begun.reply.headers["x-stream-id"]
+        rest = await retrieve(gateway, keys.acme, response_id, f"?stream=true&starting_after={cut}")
+        joined = before + events_of(rest.body)
+        assert [event["sequence_number"] for event in joined] == list(range(count)), f"cut at {cut}"
+        assert text_of(joined[-1]["response"]) == TEXT
+        assert (await retrieve(gateway, keys.acme, response_id)).document == joined[-1]["response"]
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+async def test_a_cancel_from_any_gateway_stops_the_engine_and_can_be_repeated(
+    gateway: Gateway,
+    keys: Keys,
+    client: ScriptedClient,
+    redis_client: redis.Redis,
+    redis_url: str,
+    elsewhere: bool,
+) -> None:
+    from api.gateway.process import gateway_process
+
+    client.scripts = [[accepted(), chunk({"content": "a"}), HANG]]
+    limits = gateway.generation.limits
+    async with gateway_process(
+        redis_url=redis_url, secret=SECRET, limits=limits, client=ScriptedClient()
+    ) as second:
+        begun = begin(gateway, keys.acme, background=True, stream=True)
+        await begun.until(b'"delta":"a"')
+        response_id = begun.reply.headers["x-stream-id"]
+        path = f"{PATH}/{response_id}/cancel"
+        asked = second if elsewhere else gateway
+        reply = await call(asked, "POST", path, key=keys.acme)
+        assert (reply.status, reply.document["status"], text_of(reply.document)) == (200, "cancelled", "a")
+        await begun.task
+        assert (await call(asked, "POST", path, key=keys.acme)).document == reply.document
+    assert client.streams[0].closed == 1
+    last = events_of(begun.reply.body)[-1]
+    assert (last["type"], last["response"]["status"]) == ("response.incomplete", "cancelled")
+    record = await record_of(gateway, redis_client)
+    assert (record.outcome, record.error_code) == (Outcome.CANCELLED, "request_cancelled")
+    assert record.relayed == Meter(completion_tokens=1)
+    continued = await respond(gateway, keys.acme, previous_response_id=response_id)
+    assert (continued.status, continued.error["param"]) == (400, "previous_response_id")
+
+
+async def test_a_response_deleted_while_it_is_made_is_stopped_and_stays_deleted(
+    gateway: Gateway, keys: Keys, client: ScriptedClient, redis_client: redis.Redis
+) -> None:
+    from api.stored.models import StoredResponse
+
+    client.scripts = [[accepted(), chunk({"content": "a"}), HANG]]
+    begun = begin(gateway, keys.acme, background=True, stream=True)
+    await begun.until(b'"delta":"a"')
+    deleted = await call(gateway, "DELETE", f"{PATH}/{begun.reply.headers['x-stream-id']}", key=keys.acme)
+    assert deleted.document["deleted"] is True
+    await begun.task
+    record = await record_of(gateway, redis_client)
+    assert (record.outcome, client.streams[0].closed) == (Outcome.CANCELLED, 1)
+    assert await in_thread(StoredResponse.objects.count) == 0
+    assert redis_client.keys("cyllm:stream:*") == []
+
+
+@pytest.mark.parametrize(
+    ("end", "code", "outcome"),
+    [
+        (
+            failed(FailureKind.REQUEST, 400, json.dumps({"error": {"message": "no"}})),
+            "invalid_prompt",
+            "refused",
+        ),
+        (lost(), "server_error", "lost"),
+    ],
+)
+async def test_what_fails_in_the_background_is_a_failed_response(
+    gateway: Gateway,
+    keys: Keys,
+    client: ScriptedClient,
+    redis_client: redis.Redis,
+    end: Any,
+    code: str,
+    outcome: str,
+) -> None:
+    client.scripts = [[accepted(), end]]
+    queued = (await respond(gateway, keys.acme, background=True)).document
+    found = await made(gateway, keys.acme, queued["id"])
+    assert (found["status"], found["error"]["code"]) == ("failed", code)
+    events = events_of((await retrieve(gateway, keys.acme, queued["id"], "?stream=true")).body)
+    assert (events[-1]["type"], events[-1]["response"]) == ("response.failed", found)
+    assert (await record_of(gateway, redis_client)).outcome == outcome
+
+
+async def test_one_that_cannot_be_stored_is_not_made(
+    gateway: Gateway, keys: Keys, client: ScriptedClient, door: DatabaseDoor, ended: Callable[[], Any]
+) -> None:
+    client.scripts = [script()]
+    warm = await call(gateway, "GET", "/v1/models", key=keys.globex)
+    assert warm.status == 200
+    asked = begin(gateway, keys.globex, background=True)
+    door.shut()
+    await asked.task
+    door.open()
+    reply = asked.reply
+    assert (reply.status, reply.error["code"]) == (503, "database_unavailable")
+    assert client.calls == []
+
+
+async def test_an_answer_that_could_not_be_stored_in_the_end_is_an_error(
+    gateway: Gateway, keys: Keys, client: ScriptedClient, door: DatabaseDoor
+) -> None:
+    client.scripts = [script(gap_s=0.1)]
+    begun = begin(gateway, keys.acme, stream=True)
+    await begun.until(b'"delta":"one "')
+    door.shut()
+    await begun.task
+    door.open()
+    events = events_of(begun.reply.body)
+    assert (events[-1]["type"], events[-1]["code"]) == ("error", "database_unavailable")
+    assert [event["sequence_number"] for event in events] == list(range(len(events)))
+    assert "response.completed" not in {event["type"] for event in events}
