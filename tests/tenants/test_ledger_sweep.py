@@ -192,9 +192,9 @@ def test_a_silent_redis_puts_the_sweep_off_instead_of_hanging(
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         silent_url = f"redis://127.0.0.1:{silent.getsockname()[1]}/0"
-        client = tasks._client.__wrapped__(silent_url)
+        client = tasks.ledger_client.__wrapped__(silent_url)
         client.connection_pool.connection_kwargs["socket_timeout"] /= 50
-        monkeypatch.setattr(tasks, "_client", lambda _url: client)
+        monkeypatch.setattr(tasks, "ledger_client", lambda _url: client)
         begun = time.monotonic()
         assert (tasks.ledger_sweep_task(), tasks.ledger_drain_task()) == (0, 0)
         assert time.monotonic() - begun < 5
