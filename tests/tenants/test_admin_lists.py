@@ -114,7 +114,7 @@ def test_the_sidebar_shows_what_a_person_may_see_and_nothing_else(admin: Client,
     assert [(group["title"], len(group["items"])) for group in shown] == [
         ("Access", 4),
         ("Serving", 1),
-        ("Records", 3),
+        ("Records", 4),
     ]
     for group in shown:
         for entry in group["items"]:

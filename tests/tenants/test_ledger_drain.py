@@ -252,7 +252,7 @@ def test_a_tick_without_redis_is_one_line_in_the_log(
     task: object, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     gone = redis.Redis(host="127.0.0.1", port=1, retry=Retry(NoBackoff(), 0))
-    monkeypatch.setattr(tasks, "_client", lambda _url: gone)
+    monkeypatch.setattr(tasks, "ledger_client", lambda _url: gone)
     assert callable(task)
     with caplog.at_level(logging.WARNING):
         assert task() == 0
