@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import openai
 import pytest
 
 from tests.contract.guests import Guest
@@ -22,6 +23,13 @@ def stack(smollm2: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[R
     tools = "--enable-auto-tool-choice --tool-call-parser hermes"
     with running_stack(state_dir, {"CYLLM_WORKER_ENGINE_ARGS": tools}) as running:
         yield running
+
+
+@pytest.fixture(scope="package")
+def client(stack: RunningStack) -> Iterator[openai.OpenAI]:
+    """The SDK for Python as a user makes it: address and key, nothing else."""
+    with openai.OpenAI(base_url=f"{stack.base_url}/v1", api_key=stack.key, max_retries=0) as made:
+        yield made
 
 
 @pytest.fixture(scope="package")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -52,3 +53,62 @@ def test_an_unknown_model_is_the_sdks_not_found_error(heard: dict[str, Any]) -> 
 
 def test_a_stream_can_be_aborted(heard: dict[str, Any]) -> None:
     assert 5 <= heard["stoppedAfter"] < 50  # of 500: what has arrived already is still handed out
+
+
+@pytest.mark.criterion("1.7")
+@pytest.mark.criterion("4.2")
+@pytest.mark.parametrize(
+    ("name", "wanted", "status", "code", "param"),
+    [
+        ("badValue", "BadRequestError", 400, "decimal_above_max_value", "temperature"),
+        ("tooLong", "BadRequestError", 400, "context_length_exceeded", "messages"),
+        ("unknownUrl", "NotFoundError", 404, "unknown_url", None),
+    ],
+)
+def test_a_refusal_names_its_fault(
+    heard: dict[str, Any], name: str, wanted: str, status: int, code: str, param: str | None
+) -> None:
+    error = heard[name]
+    found = tuple(error[field] for field in ("name", "status", "code", "param", "type"))
+    assert found == (wanted, status, code, param, "invalid_request_error")
+
+
+@pytest.mark.criterion("1.6")
+def test_parse_gives_an_object_of_its_schema_streamed_or_not(heard: dict[str, Any]) -> None:
+    parsed = heard["parsed"]
+    assert parsed["plain"] == parsed["streamed"] == {"country": "France", "capital": "Paris"}
+    assert json.loads(parsed["deltas"]) == parsed["plain"]
+    assert parsed["usage"] > 5
+
+
+@pytest.mark.criterion("1.6")
+def test_the_tool_runner_calls_the_function_that_the_model_chose(heard: dict[str, Any]) -> None:
+    tools = heard["tools"]
+    assert len(tools["asked"]) == 2
+    assert tools["asked"][0] in ("Paris", "Rome", "Lima")
+    assert tools["plain"] == tools["streamed"] == f"It rains in {tools['asked'][0]}."
+
+
+@pytest.mark.criterion("1.6")
+def test_choices_and_logprobs_come_as_asked_for(heard: dict[str, Any]) -> None:
+    assert len(set(heard["sampling"]["texts"])) == 3
+    logprobs = heard["sampling"]["logprobs"]
+    assert [entry["token"] for entry in logprobs] == ["The", " capital", " of"]
+    assert all(entry["top_logprobs"][0]["logprob"] == entry["logprob"] for entry in logprobs)
+
+
+def test_the_request_id_is_beside_the_answer(heard: dict[str, Any]) -> None:
+    headers = heard["headers"]
+    assert headers["text"] == "The capital of France is Paris."
+    assert headers["type"].startswith("application/json")
+    assert headers["request_id"].startswith("req_")
+
+
+@pytest.mark.criterion("4.2")
+def test_the_sdk_tries_again_when_it_was_told_to(heard: dict[str, Any]) -> None:
+    first, second = heard["retried"]["at"]
+    error = heard["retried"]["error"]
+    assert (error["name"], error["status"]) == ("InternalServerError", 503)
+    assert error["code"] == "no_worker_available"
+    assert (first["status"], second["status"]) == (503, 503)
+    assert second["ms"] - first["ms"] >= float(first["after"]) * 1000 > 0

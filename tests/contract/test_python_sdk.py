@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import openai
 import pytest
@@ -15,13 +15,6 @@ from tests.stacks import RunningStack
 
 QUESTION: list[ChatCompletionMessageParam] = [{"role": "user", "content": "What is the capital of France?"}]
 ANSWER = "The capital of France is Paris."
-
-
-@pytest.fixture(scope="module")
-def client(stack: RunningStack) -> Iterator[openai.OpenAI]:
-    """As a user makes it: address and key, nothing else."""
-    with openai.OpenAI(base_url=f"{stack.base_url}/v1", api_key=stack.key, max_retries=0) as made:
-        yield made
 
 
 @pytest.mark.criterion("1.1")

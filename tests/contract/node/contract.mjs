@@ -1,5 +1,7 @@
 // Drives the unmodified OpenAI SDK for Node.js; prints what it got as JSON, for the Python test to judge.
 import OpenAI from "openai";
+import { zodFunction, zodResponseFormat } from "openai/helpers/zod";
+import { z } from "zod";
 
 const client = new OpenAI({ maxRetries: 0 }); // OPENAI_BASE_URL and OPENAI_API_KEY, as any user sets them
 const model = process.env.MODEL;
@@ -16,6 +18,7 @@ async function failure(call) {
       status: error.status,
       code: error.code,
       type: error.type,
+      param: error.param,
       requestId: error.requestID,
     };
   }
@@ -46,6 +49,96 @@ async function stoppedAfter(pieces) {
   return seen;
 }
 
+const capital = z.object({
+  country: z.enum(["France", "Italy", "Peru"]),
+  capital: z.enum(["Paris", "Rome", "Lima"]),
+});
+
+async function parsed() {
+  const asked = { ...greedy, max_tokens: 80, messages: question };
+  const format = { response_format: zodResponseFormat(capital, "capital") };
+  const plain = await client.chat.completions.parse({ ...asked, ...format });
+  const stream = client.chat.completions.stream({ ...asked, ...format });
+  let deltas = "";
+  stream.on("content.delta", ({ delta }) => (deltas += delta));
+  const final = await stream.finalChatCompletion();
+  return {
+    plain: plain.choices[0].message.parsed,
+    streamed: final.choices[0].message.parsed,
+    deltas,
+    usage: plain.usage.completion_tokens,
+  };
+}
+
+// The SDK's own runner calls the function that the model has chosen.
+async function tools() {
+  const asked = [];
+  const weather = zodFunction({
+    name: "weather",
+    parameters: z.object({ city: z.enum(["Paris", "Rome", "Lima"]) }),
+    function: ({ city }) => {
+      asked.push(city);
+      return `It rains in ${city}.`;
+    },
+  });
+  const body = {
+    ...greedy,
+    max_tokens: 80,
+    messages: [{ role: "user", content: "How is the weather in Rome?" }],
+    tools: [weather],
+    tool_choice: { type: "function", function: { name: "weather" } },
+  };
+  const plain = await client.chat.completions.runTools(body).finalFunctionToolCallResult();
+  const streamed = await client.chat.completions
+    .runTools({ ...body, stream: true })
+    .finalFunctionToolCallResult();
+  return { asked, plain, streamed };
+}
+
+async function sampling() {
+  const several = await client.chat.completions.create({
+    ...greedy,
+    temperature: 1.5,
+    seed: 7,
+    n: 3,
+    messages: question,
+  });
+  const measured = await client.chat.completions.create({
+    ...greedy,
+    max_tokens: 3,
+    logprobs: true,
+    top_logprobs: 2,
+    messages: question,
+  });
+  return {
+    texts: several.choices.map((choice) => choice.message.content),
+    logprobs: measured.choices[0].logprobs.content,
+  };
+}
+
+async function headers() {
+  const asked = { ...greedy, messages: question };
+  const { data, response, request_id } = await client.chat.completions.create(asked).withResponse();
+  return { text: data.choices[0].message.content, type: response.headers.get("content-type"), request_id };
+}
+
+// When the model has no worker, the SDK tries again when it was told to.
+async function retried() {
+  const at = [];
+  const counting = new OpenAI({
+    maxRetries: 1,
+    fetch: async (...call) => {
+      const response = await fetch(...call);
+      at.push({ ms: performance.now(), status: response.status, after: response.headers.get("retry-after") });
+      return response;
+    },
+  });
+  const error = await failure(() =>
+    counting.chat.completions.create({ ...greedy, model: process.env.IDLE_MODEL, messages: question }),
+  );
+  return { error, at };
+}
+
 const chat = await client.chat.completions.create({ ...greedy, messages: question });
 const withUsage = { stream: true, stream_options: { include_usage: true } };
 const completion = await client.completions.create({ ...greedy, prompt: "The sea is" });
@@ -69,6 +162,21 @@ console.log(
     unknownModel: await failure(() =>
       client.chat.completions.create({ model: "no-such-model", messages: question }),
     ),
+    badValue: await failure(() =>
+      client.chat.completions.create({ ...greedy, temperature: 9, messages: question }),
+    ),
+    tooLong: await failure(() =>
+      client.chat.completions.create({
+        ...greedy,
+        messages: [{ role: "user", content: "sea ".repeat(9000) }],
+      }),
+    ),
+    unknownUrl: await failure(() => client.moderations.create({ input: "x" })),
+    parsed: await parsed(),
+    tools: await tools(),
+    sampling: await sampling(),
+    headers: await headers(),
+    retried: await retried(),
     stoppedAfter: await stoppedAfter(5),
   }),
 );
