@@ -39,6 +39,12 @@ def tiny_model() -> Path:
     return tiny_folder()
 
 
+@pytest.fixture(scope="session")
+def thinking_model() -> Path:
+    """As the tiny one, with the two tokens between which a model reasons."""
+    return thinking_folder()
+
+
 def smollm2_folder() -> Path:
     """See the fixture."""
     with _alone():
@@ -48,29 +54,39 @@ def smollm2_folder() -> Path:
 
 def tiny_folder() -> Path:
     """See the fixture."""
-    folder = CACHE / "tiny"
+    return _tiny_folder("tiny", [])
+
+
+def thinking_folder() -> Path:
+    """See the fixture."""
+    return _tiny_folder("thinking", ["<think>", "</think>"])
+
+
+def _tiny_folder(name: str, tokens: list[str]) -> Path:
+    folder = CACHE / name
     if not model_ready(folder):
         source = smollm2_folder()
         with _alone():
             if not model_ready(folder):
-                _make_tiny(source, folder)
+                _make_tiny(source, folder, tokens)
     return folder
 
 
-def _make_tiny(smollm2: Path, folder: Path) -> None:
+def _make_tiny(smollm2: Path, folder: Path, tokens: list[str]) -> None:
     import torch
     from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
-    partial = folder.with_name("tiny.partial")
+    partial = folder.with_name(f"{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     tokenizer = AutoTokenizer.from_pretrained(smollm2)
+    tokenizer.add_tokens(tokens)
     config = LlamaConfig(
         hidden_size=64,
         intermediate_size=128,
         num_hidden_layers=2,
         num_attention_heads=2,
         num_key_value_heads=2,
-        vocab_size=49152,
+        vocab_size=len(tokenizer),
         max_position_embeddings=2048,
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,

@@ -84,7 +84,8 @@ def _client_fault(detail: str, operation: Operation) -> ApiError:
     if found := _OUT_OF_VOCABULARY.search(message):
         reason = f"{found.group(1)} is no token id of this model"
         return ApiError("invalid_value", param=_PROMPT[operation], reason=reason)
-    reason = shown(_DETAILS.sub("", message).strip().rstrip("."))[:MAX_REASON] or "the engine refused it"
+    line = next(iter(_DETAILS.sub("", message).strip().splitlines()), "")
+    reason = shown(line.rstrip("."))[:MAX_REASON] or "the engine refused it"
     if param:
         return ApiError("invalid_value", param=param, reason=reason)
     return ApiError("invalid_request", reason=reason)

@@ -35,6 +35,10 @@ BYTES_PER_TOKEN = 4  # rough, for routing only
 GATEWAY_STREAM_OPTIONS = frozenset({"on_disconnect"})  # no engine knows them
 # OpenAI takes 0 for "only the likeliest token"; vLLM wants more than 0, and so little means the same.
 LEAST_TOP_P = 1e-9
+# It refuses several greedy answers, but has other words for always taking the likeliest token.
+SEVERAL_GREEDY: Mapping[str, Any] = {"temperature": 1.0, "top_k": 1}
+# It takes -1 for no seed; to a client it is a seed like others.
+SEED_OF_MINUS_ONE = 2**63 - 1
 
 _NULLABLE_CHAT = frozenset(ChatRequest.model_fields) | frozenset(REFUSED_CHAT)
 _NULLABLE_COMPLETION = frozenset(CompletionRequest.model_fields) | frozenset(REFUSED_COMPLETIONS)
@@ -69,8 +73,7 @@ class Checked:
     def engine_body(self, *, model: str, cache_salt: str) -> bytes:
         """The JSON body for the engine: canonical model name, the tenant's salt, else as it came."""
         body = {name: value for name, value in self.fields.items() if name not in WITHOUT_EFFECT}
-        if body.get("top_p") == 0:
-            body["top_p"] = LEAST_TOP_P
+        body |= _in_words_of_vllm(body)
         if options := body.get("stream_options"):
             body["stream_options"] = {
                 name: value for name, value in options.items() if name not in GATEWAY_STREAM_OPTIONS
@@ -85,6 +88,18 @@ class Checked:
         prompt = body_bytes // BYTES_PER_TOKEN
         limit = max_model_len if self.completion_limit is None else self.completion_limit
         return min(prompt + limit * self.choices, max_model_len * self.choices)
+
+
+def _in_words_of_vllm(body: Mapping[str, Any]) -> dict[str, Any]:
+    """Where vLLM means something else by a value than OpenAI: what it is told instead."""
+    told: dict[str, Any] = {}
+    if body.get("top_p") == 0:
+        told["top_p"] = LEAST_TOP_P
+    if body.get("seed") == -1:
+        told["seed"] = SEED_OF_MINUS_ONE
+    if body.get("temperature") == 0 and body.get("n", 1) > 1:
+        told |= SEVERAL_GREEDY
+    return told
 
 
 def check_chat_body(body: Any) -> Checked:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -39,12 +40,16 @@ RESERVED_TEMPLATE_KWARGS = frozenset(
 _OF_CONVERSATIONS = ("add_generation_prompt", "continue_final_message", "chat_template_kwargs", "tools")
 _ONE_END = "it can't be combined with 'add_generation_prompt'"
 
+# Python reads no longer ones out of a text; whether they stand in a string is not looked at.
+MAX_DIGITS = 4300
+_LONG_NUMBER = re.compile(f"[0-9]{{{MAX_DIGITS + 1}}}")
 MAX_ARGUMENT_BRACKETS = 100_000  # in all arguments of a request, those in strings included
 
 
 def check_chat(request: ChatRequest) -> None:
     """Raise ApiError for the first rule of a chat request that doesn't hold."""
     _check_sampling(request)
+    _check_least(request, request.completion_limit)
     _check_limits(request)
     _check_tools(request)
     _check_fixed(request)
@@ -55,6 +60,7 @@ def check_chat(request: ChatRequest) -> None:
 def check_completion(request: CompletionRequest) -> None:
     """Raise ApiError for the first rule of a completion request that doesn't hold."""
     _check_sampling(request)
+    _check_least(request, request.completion_limit)
     if request.max_tokens == 0 and not request.echo:
         raise ApiError("integer_below_min_value", param="max_tokens", sign=">=", bound=1, value=0)
     if request.best_of is not None and request.best_of != (request.n or 1):
@@ -102,6 +108,11 @@ def _check_sampling(request: Sampling) -> None:
         if not (token.isascii() and token.isdigit() and len(token) <= 7):
             raise _invalid("logit_bias", f"keys must be token ids, '{shown(token)}' is none")
     _check_constraints(request)
+
+
+def _check_least(request: Sampling, limit: int | None) -> None:
+    if request.min_tokens is not None and limit is not None and request.min_tokens > limit:
+        raise _invalid("min_tokens", f"the answer has {limit} tokens at most")
 
 
 def _check_constraints(request: Sampling) -> None:
@@ -209,4 +220,6 @@ def _check_assistant(message: AssistantMessage, path: str, brackets: int) -> int
             check_shape(arguments.encode("utf-8", "surrogatepass"))
         except ApiError:
             raise _invalid(param, f"it is nested deeper than {MAX_DEPTH} levels") from None
+        if _LONG_NUMBER.search(arguments):
+            raise _invalid(param, f"a number in it has more than {MAX_DIGITS} digits")
     return brackets

@@ -18,6 +18,11 @@ WORKER_ID = "local-1"
 DATABASE_NAMES = ("CYLLM_DATABASE_URL", "CYLLM_SECRET_KEY")
 NEEDED = ("CYLLM_DATABASE_URL", "CYLLM_REDIS_URL", "CYLLM_SECRET_KEY")
 SETTINGS_MODULE = "cyllm_site.settings.base"
+# The bundled model's own template knows no tools.
+BUNDLED_MODEL_TOOLS = {
+    "CYLLM_WORKER_TOOL_PARSER": "hermes",
+    "CYLLM_WORKER_CHAT_TEMPLATE": str(Path(__file__).with_name("smollm2.jinja")),
+}
 
 
 def platform_environment(local: LocalSettings, *, database_url: str, redis_url: str) -> dict[str, str]:
@@ -37,9 +42,11 @@ def worker_environment(local: LocalSettings, platform: Mapping[str, str]) -> dic
     """For the inference worker, which has no business with the database."""
     inherited = {name: value for name, value in platform.items() if name not in DATABASE_NAMES}
     decided = {"CYLLM_WORKER_ID": worker_id(local), "CYLLM_WORKER_MODEL": served_model(local)}
+    suggested = {}
     if local.bundled_model:
         decided["CYLLM_WORKER_MODEL_PATH"] = str(model_folder(local))
-    return {**inherited, **decided}
+        suggested = BUNDLED_MODEL_TOOLS
+    return {**suggested, **inherited, **decided}
 
 
 def worker_id(local: LocalSettings) -> str:

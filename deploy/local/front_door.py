@@ -99,7 +99,8 @@ def _read(events: Iterator[dict[str, object]], began: float) -> Answer:
             raise FrontDoorError(json.dumps(event["error"]))
         choices, usage = event.get("choices"), event.get("usage")
         for choice in choices if isinstance(choices, list) else []:
-            piece = choice["delta"].get("content") or ""
+            delta = choice["delta"]
+            piece = delta.get("content") or delta.get("reasoning") or ""
             if piece and not text:
                 first_token_s = time.monotonic() - began
             text += piece

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 from collections.abc import Callable
 
@@ -17,6 +18,7 @@ from inference_worker.protocol.messages import (
     Outcome,
     Submit,
 )
+from inference_worker.runtime.constraints import current_submit
 from inference_worker.runtime.engine import Engine, Message
 from inference_worker.runtime.meter import CallMeter, current_meter
 from inference_worker.runtime.routes import scope_of
@@ -28,7 +30,8 @@ logger = logging.getLogger("cyllm.worker.call")
 
 ABORT_GRACE_S = 2.0
 WORKER_STOPS = "worker stops"
-ERROR_EVENT = b'data: {"error"'
+EVENT = b"data: "
+ERROR_EVENT = EVENT + b'{"error"'
 MAX_DETAIL = 16_384
 
 
@@ -51,8 +54,9 @@ class EngineCall:
         self._gone = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._sink: TextSink | None = None
-        if engine.short_way and is_plain(submit):
-            self._sink = TextSink(submit.operation, self.meter, self._emit_delta)
+        empty_pieces = engine.short_ways.get(submit.operation)
+        if empty_pieces is not None and is_plain(submit):
+            self._sink = TextSink(submit.operation, self.meter, self._emit_delta, empty_pieces)
 
     @property
     def engine_id(self) -> str:
@@ -65,6 +69,7 @@ class EngineCall:
         correlation_id.set(self.submit.correlation_id)
         current_meter.set(self.meter)
         current_sink.set(self._sink)
+        current_submit.set(self.submit)
         detail = ""
         try:
             scope = scope_of(self.submit.operation, self.engine_id)
@@ -144,8 +149,10 @@ class EngineCall:
         elif self._cancel_reason is not None:
             self.outcome = Outcome.CANCELLED
             self._fail(FailureKind.CANCELLED, 0, self._cancel_reason)
-        elif detail or self._error is not None:
-            self._fail(FailureKind.ENGINE, 500, detail or (self._error or b"").decode(errors="replace"))
+        elif detail:
+            self._fail(FailureKind.ENGINE, 500, detail)
+        elif self._error is not None:
+            self._fail_with_event(self._error[len(EVENT) :].decode(errors="replace").strip())
         elif self._status == 200:
             self.outcome = Outcome.COMPLETED
             self._emit(self._finished())
@@ -160,6 +167,14 @@ class EngineCall:
             data=bytes(self._body),
             meter=self.meter.reading(),
         )
+
+    def _fail_with_event(self, body: str) -> None:
+        """The engine has said 200 and then no; while nothing has been sent, its no is the whole answer."""
+        code = error_code(body)
+        if 400 <= code < 500 and not self._has_sent:
+            self._fail(FailureKind.REQUEST, code, body)
+        else:
+            self._fail(FailureKind.ENGINE, 500, body)
 
     def _fail_with_answer(self) -> None:
         kind = FailureKind.REQUEST if 400 <= self._status < 500 else FailureKind.ENGINE
@@ -179,6 +194,15 @@ class EngineCall:
                 meter=self.meter.reading(),
             )
         )
+
+
+def error_code(body: str) -> int:
+    """The status in an engine's error event, 0 if there is none."""
+    try:
+        code = json.loads(body)["error"]["code"]
+    except (ValueError, TypeError, KeyError):
+        return 0
+    return code if isinstance(code, int) else 0
 
 
 def refusal(submit: Submit, kind: FailureKind, why: str) -> Failed:

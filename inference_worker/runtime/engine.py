@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol, TypeAlias
 
 from inference_worker.protocol.messages import Operation
 from inference_worker.runtime.meter import CallMeter
+from inference_worker.runtime.sink import EmptyPieces
 
 Message: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]
@@ -25,7 +26,7 @@ class Engine(Protocol):
 
     max_model_len: int
     operations: tuple[Operation, ...]
-    short_way: bool  # streams of plain text may be taken by a sink.TextSink
+    short_ways: Mapping[Operation, EmptyPieces]  # where a sink.TextSink may take streams of plain text
 
     @property
     def app(self) -> AsgiApplication:

@@ -6,7 +6,7 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -16,6 +16,7 @@ from inference_worker.protocol.messages import Operation
 from inference_worker.runtime.engine import Engine, EngineStartError, Message, Receive, ReportStage, Send
 from inference_worker.runtime.meter import CallMeter, current_meter
 from inference_worker.runtime.settings import WorkerSettings
+from inference_worker.runtime.sink import EmptyPieces
 
 logger = logging.getLogger("cyllm.worker.remote")
 
@@ -53,7 +54,7 @@ async def remote_engine(settings: WorkerSettings, report: ReportStage) -> AsyncI
 class RemoteEngine:
     """See ``engine.Engine``."""
 
-    short_way = False
+    short_ways: Mapping[Operation, EmptyPieces] = {}
     is_dead = False  # it may answer the next request; ``failed`` tells when it doesn't for long
 
     def __init__(self, client: httpx.AsyncClient, settings: WorkerSettings) -> None:

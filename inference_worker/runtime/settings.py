@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, ValidationError
+from pydantic import AfterValidator, Field, FilePath, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from inference_worker.protocol.messages import FIRST_OPERATIONS, Operation
@@ -108,6 +108,18 @@ class WorkerSettings(BaseSettings):
     gpu_memory_utilization: float = Field(0.9, gt=0, le=1, description="share of GPU memory for the engine")
     threads: int = Field(1, ge=1, description="OpenMP threads of the engine on a CPU")
     text_sink: bool = Field(True, description="take plain text streams straight from the engine's output")
+    tool_parser: str = Field(
+        "", description="vLLM's parser for the model's tool calls, as hermes; without one no tools are taken"
+    )
+    reasoning_parser: str = Field(
+        "", description="vLLM's parser that tells reasoning from content, as deepseek_r1 or qwen3"
+    )
+    chat_template: FilePath | None = Field(
+        None, description="file with a chat template to use instead of the model's own"
+    )
+    compile_limit_s: int = Field(
+        2, ge=1, le=60, description="CPU time to compile one schema or pattern; what takes longer is refused"
+    )
     engine_args: str = Field("", description="further vLLM arguments, as on its command line")
     max_requests: int = Field(1024, ge=1, description="requests held at once; more are sent elsewhere")
     drain_timeout_s: float = Field(30.0, gt=0, description="time for running requests after SIGTERM")

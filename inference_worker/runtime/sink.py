@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from contextvars import ContextVar
+from enum import Enum
 from typing import Any
 
 import msgspec
@@ -57,6 +58,13 @@ PLAIN_FIELDS = frozenset(
 )
 
 
+class EmptyPieces(Enum):
+    """What an application does with an output that holds no text yet, as when a character is not complete."""
+
+    SENT = "sent"
+    LEFT_OUT = "left out"  # by vLLM's parsers
+
+
 def is_plain(submit: Submit) -> bool:
     """Whether the stream is one choice of text with nothing beside it."""
     if not submit.streamed:
@@ -85,8 +93,15 @@ class TextSink:
     output is still on its way through the application, and when it is the last.
     """
 
-    def __init__(self, operation: Operation, meter: CallMeter, emit: Callable[[bytes], None]) -> None:
+    def __init__(
+        self,
+        operation: Operation,
+        meter: CallMeter,
+        emit: Callable[[bytes], None],
+        empty_pieces: EmptyPieces = EmptyPieces.SENT,
+    ) -> None:
         self._piece = PIECES[operation]
+        self._sends_empty = empty_pieces is EmptyPieces.SENT
         self._meter = meter
         self._emit = emit
         self._pass_on: Callable[[Any], None] = _nowhere
@@ -109,16 +124,23 @@ class TextSink:
         self._meter.observe_output(output)
         (choice,) = output.outputs
         if self._form is None or self._on_their_way or output.finished:
-            if self._collector.output is None:  # else it is merged with the one that waits there
-                self._on_their_way += 1
+            self._on_their_way += self._makes_a_new_piece(choice)
             if output.finished and self._skipped:
                 choice.token_ids = [*self._skipped, *choice.token_ids]
             self._pass_on(output)
             return
         self._skipped.extend(choice.token_ids)
         before, after = self._form
-        self.short_pieces += 1
-        self._emit(before + to_json(choice.text) + after)
+        if choice.text or self._sends_empty:
+            self.short_pieces += 1
+            self._emit(before + to_json(choice.text) + after)
+
+    def _makes_a_new_piece(self, choice: Any) -> bool:
+        """Whether the application will send one piece more for this output; some are merged on the way."""
+        waiting = self._collector.output
+        if self._sends_empty:
+            return waiting is None
+        return bool(choice.text) and (waiting is None or not waiting.outputs[0].text)
 
     def seen(self, data: bytes) -> None:
         """A piece has come out of vLLM's application: learn its form."""

@@ -12,10 +12,14 @@ from typing import Any
 
 from inference_worker.protocol.messages import FIRST_OPERATIONS, Operation
 from inference_worker.runtime.adapters import AdapterError, adapter_arguments, adapter_sources
+from inference_worker.runtime.constraints import constrained
 from inference_worker.runtime.engine import Engine, EngineStartError, ReportStage
+from inference_worker.runtime.grammar_guard import BACKEND, GrammarGuard
 from inference_worker.runtime.hardware import EngineChoice, Hardware, checkpoint_dtype, choose_engine
 from inference_worker.runtime.meter import CallMeter, current_meter
 from inference_worker.runtime.orphans import end_children_with_us
+from inference_worker.runtime.parsers import check_parsers, parser_arguments, short_ways
+from inference_worker.runtime.reasoning_stop import stop_in_content_only
 from inference_worker.runtime.routes import ask
 from inference_worker.runtime.settings import WorkerSettings
 from inference_worker.runtime.sink import current_sink
@@ -47,6 +51,7 @@ async def vllm_engine(
     from vllm.entrypoints.launchers.cli_args import make_arg_parser
     from vllm.utils.argparse_utils import FlexibleArgumentParser
 
+    check_parsers(settings)
     arguments = _checked_arguments(settings, hardware, choice)
     args = make_arg_parser(FlexibleArgumentParser()).parse_args(arguments)
     report(f"loading weights ({_weights_mib(model_path)} MiB) and reserving the key-value cache")
@@ -55,11 +60,14 @@ async def vllm_engine(
             client = await stack.enter_async_context(build_async_engine_client(args))
             tasks = await client.get_supported_tasks()
             app = build_app(args, tasks, client.model_config)
-            client.generate = _metered(client.generate)
+            guard = GrammarGuard.of_engine(client, settings.compile_limit_s)
+            stack.push_async_callback(guard.close)
+            client.generate = _metered(constrained(client.generate, guard.check))
             client.encode = _metered_pooling(client.encode)
             client.add_request = _sunk(client.add_request)
             await init_app_state(client, app.state, args, tasks)
             engine = VllmEngine(client, app, settings, operations_of(client, tasks))
+            engine.hold_stop_strings()
             report("self-test")
             await engine.check()
         except (RuntimeError, ValueError, OSError) as error:
@@ -121,6 +129,8 @@ def engine_arguments(settings: WorkerSettings, hardware: Hardware, choice: Engin
         *("--dtype", choice.dtype, "--max-num-seqs", str(settings.max_num_seqs)),
         *("--scheduling-policy", "priority"),
         "--enable-prompt-tokens-details",
+        # vLLM's own choice is made by the first constraint that comes, for all after it.
+        *("--structured-outputs-config.backend", BACKEND),
         "--disable-fastapi-docs",
     ]
     if settings.max_model_len:
@@ -133,7 +143,7 @@ def engine_arguments(settings: WorkerSettings, hardware: Hardware, choice: Engin
     else:
         arguments += ["--gpu-memory-utilization", str(settings.gpu_memory_utilization)]
     arguments += adapter_arguments(adapter_sources(settings.adapters))
-    return arguments + shlex.split(settings.engine_args)
+    return arguments + parser_arguments(settings) + shlex.split(settings.engine_args)
 
 
 def _metered(generate: Any) -> Any:
@@ -191,9 +201,14 @@ class VllmEngine:
         self.max_model_len: int = client.model_config.max_model_len
         self._client = client
         self._model = settings.model
-        # With a tool or reasoning parser the pieces of a stream are the parser's.
         generates = Operation.CHAT_COMPLETIONS in operations
-        self.short_way = settings.text_sink and generates and app.state.openai_serving_chat.parser_cls is None
+        self._parser_cls = app.state.openai_serving_chat.parser_cls if generates else None
+        self.short_ways = short_ways(self._parser_cls) if settings.text_sink and generates else {}
+
+    def hold_stop_strings(self) -> None:
+        """Let stop strings hold for what comes after the reasoning, where the model's is told apart."""
+        if self._parser_cls is not None and self._parser_cls.reasoning_parser_cls is not None:
+            stop_in_content_only(self._parser_cls.reasoning_parser_cls)
 
     @property
     def is_dead(self) -> bool:

@@ -65,6 +65,13 @@ def detail(message: str, param: str | None = None) -> str:
             "logit_bias",
             ("out-of-vocab",),
         ),
+        (
+            "Regex is wrong:\n  at 3\n  ^\n",
+            "structured_outputs.regex",
+            "invalid_value",
+            "structured_outputs.regex",
+            ("is wrong",),
+        ),
         ("n must be 1 when using greedy sampling, got 2.", None, "invalid_request", None, ("greedy",)),
     ],
 )
@@ -75,6 +82,8 @@ def test_a_fault_of_the_client_is_named(
     assert (error.status, error.code, error.param) == (400, code, shown_param)
     assert all(part in error.message for part in parts)
     assert "(parameter=" not in error.message
+    assert "�" not in error.message
+    assert "at 3" not in error.message
 
 
 @pytest.mark.parametrize("status", [401, 403, 404, 500])

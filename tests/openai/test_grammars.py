@@ -59,7 +59,6 @@ SCHEMAS: list[tuple[dict[str, Any], str, str, str]] = [
     (deep(32), "invalid_value", "", "32 levels"),
     ({"items": {"pattern": "(a{99}){999}"}}, "invalid_value", ".items.pattern", "above 256"),
     ({"patternProperties": {"(a{200}){200}": {}}}, "invalid_value", ".patternProperties", "40000"),
-    ({"pattern": "^(.{1,10}){1,10}$"}, "invalid_value", ".pattern", "wildcards"),
     ({"pattern": "^([a-z]{1,40}-){1,40}$"}, "invalid_value", ".pattern", "1600"),
     ({"$ref": "#"}, "invalid_value", ".$ref", "itself"),
     (chain("#/$defs/a"), "invalid_value", ".$ref.$ref.$ref", "itself"),

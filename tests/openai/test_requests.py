@@ -52,7 +52,7 @@ def test_the_engine_gets_everything_else_as_it_came() -> None:
         "top_p": 0.9,
         "n": 2,
         "stop": ["a", "b"],
-        "seed": -1,
+        "seed": -2,
         "max_completion_tokens": 5,
         "logit_bias": {"5": -100},
         "logprobs": True,
@@ -72,6 +72,14 @@ def test_the_engine_gets_everything_else_as_it_came() -> None:
     schema = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "object"}}}
     assert sent({**CHAT, "response_format": schema})["response_format"] == schema
     assert sent(asked) == {**asked, "model": "canonical", "cache_salt": "s"}
+
+
+def test_the_engine_is_told_what_openai_means_where_it_means_something_else() -> None:
+    told = sent({**CHAT, "seed": -1, "top_p": 0, "temperature": 0, "n": 2})
+    assert told["seed"] == 2**63 - 1
+    assert 0 < told["top_p"] < 1e-6
+    assert (told["temperature"], told["top_k"], told["n"]) == (1.0, 1, 2)
+    assert sent({**CHAT, "temperature": 0, "n": 1})["temperature"] == 0
 
 
 def test_null_is_the_default_for_every_optional_parameter() -> None:

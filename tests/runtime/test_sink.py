@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from inference_worker.protocol.messages import Operation, Submit
 from inference_worker.runtime.meter import CallMeter
-from inference_worker.runtime.sink import TextSink, is_plain
+from inference_worker.runtime.sink import EmptyPieces, TextSink, is_plain
 
 
 @dataclass
@@ -38,6 +38,7 @@ class Output:
 class Application:
     """vLLM's way: a collector that merges what waits, and an application that makes pieces of it."""
 
+    empty_pieces: EmptyPieces = EmptyPieces.SENT
     output: Output | None = None
     pieces: list[bytes] = field(default_factory=list)
     tokens: int = 0
@@ -55,6 +56,8 @@ class Application:
         if output is None:
             return None
         self.tokens += len(output.outputs[0].token_ids)
+        if not (output.outputs[0].text or output.finished or self.empty_pieces is EmptyPieces.SENT):
+            return None
         reason = "stop" if output.finished else None
         delta = {"index": 0, "delta": {"content": output.outputs[0].text}, "finish_reason": reason}
         text = json.dumps({"id": "x", "choices": [delta]}, ensure_ascii=False, separators=(",", ":"))
@@ -68,14 +71,15 @@ def _texts(pieces: list[bytes]) -> list[str]:
 @given(
     st.lists(st.text(max_size=6), min_size=1, max_size=30),
     st.lists(st.booleans(), min_size=30, max_size=30),
+    st.sampled_from(EmptyPieces),
 )
 def test_whatever_the_reader_does_the_text_is_whole_in_order_and_every_token_counted(
-    texts: list[str], reads: list[bool]
+    texts: list[str], reads: list[bool], empty_pieces: EmptyPieces
 ) -> None:
-    application = Application()
+    application = Application(empty_pieces)
     pieces: list[bytes] = []
     meter = CallMeter(lambda: None)
-    sink = TextSink(Operation.CHAT_COMPLETIONS, meter, pieces.append)
+    sink = TextSink(Operation.CHAT_COMPLETIONS, meter, pieces.append, empty_pieces)
     sink.attach(application)
     put: Any = application.put
 
@@ -90,6 +94,8 @@ def test_whatever_the_reader_does_the_text_is_whole_in_order_and_every_token_cou
             read()
     read()
     assert "".join(_texts(pieces)) == "".join(texts)
+    if empty_pieces is EmptyPieces.LEFT_OUT:
+        assert all(_texts(pieces[:-1]))
     assert application.tokens == len(texts)
     assert meter.reading().completion_tokens == len(texts)
 
@@ -112,6 +118,27 @@ def test_after_the_first_piece_all_but_the_last_go_the_short_way() -> None:
     assert _texts(short) == ["b", '"\\ 😀', "d"]
     assert short[0] == first.replace(b'"a"', b'"b"')
     assert application.turn() is not None
+
+
+def test_where_pieces_without_text_are_left_out_one_does_not_close_the_short_way() -> None:
+    application = Application(EmptyPieces.LEFT_OUT)
+    pieces: list[bytes] = []
+    sink = TextSink(Operation.CHAT_COMPLETIONS, CallMeter(lambda: None), pieces.append, EmptyPieces.LEFT_OUT)
+    sink.attach(application)
+    put: Any = application.put
+    put(Output([Choice("", [1])]))
+    assert application.turn() is None
+    put(Output([Choice("", [2])]))
+    put(Output([Choice("a", [3])]))
+    first = application.turn()
+    assert first is not None
+    sink.seen(first)
+    for number, text in enumerate(["b", "", "c"]):
+        put(Output([Choice(text, [4 + number])]))
+    put(Output([Choice("d", [7])], finished=True))
+    assert _texts(pieces) == ["b", "c"]
+    assert application.turn() is not None
+    assert application.tokens == 7
 
 
 def _submit(body: bytes, *, streamed: bool = True) -> Submit:

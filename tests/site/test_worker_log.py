@@ -52,7 +52,7 @@ async def test_what_an_engine_does_for_a_request_is_logged_under_its_id() -> Non
     class Engine:
         """Answers at once and notes under which id."""
 
-        short_way = False
+        short_ways = {}
         is_dead = False
         max_model_len = 16
         description = "test"

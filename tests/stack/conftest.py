@@ -41,6 +41,8 @@ def stack(tiny_model: Path) -> Iterator[OwnedStack]:
             **addresses,
             "CYLLM_WORKER_MODEL": "tiny",
             "CYLLM_WORKER_MODEL_PATH": str(tiny_model),
+            # As the bundled model is served: the short way has to stay open beside a tool parser.
+            "CYLLM_WORKER_TOOL_PARSER": "hermes",
             "CYLLM_WORKER_MAX_NUM_SEQS": "256",
             "CYLLM_WORKER_MAX_MODEL_LEN": "1024",
             "CYLLM_LOG_LEVEL": "DEBUG",

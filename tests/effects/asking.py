@@ -1,0 +1,110 @@
+"""Requests of the effect tests, and streams put together again as a client would."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+
+Json = dict[str, Any]
+QUESTION: list[Json] = [{"role": "user", "content": "Say something."}]
+DIRECT: Json = {"enable_thinking": False}  # so that the text is content, and constraints hold at once
+
+PLAIN: Json = {"messages": QUESTION, "max_tokens": 12, "chat_template_kwargs": DIRECT}
+
+
+@dataclass
+class Streamed:
+    """What came over a stream, by choice."""
+
+    chunks: list[Json] = field(default_factory=list)
+    texts: dict[int, str] = field(default_factory=lambda: defaultdict(str))
+    reasoning: dict[int, str] = field(default_factory=lambda: defaultdict(str))
+    calls: dict[int, list[Json]] = field(default_factory=lambda: defaultdict(list))
+    reasons: dict[int, list[str]] = field(default_factory=lambda: defaultdict(list))
+    usage: Json | None = None
+
+    def take(self, chunk: Json) -> None:
+        """Add one chunk."""
+        self.chunks.append(chunk)
+        self.usage = chunk.get("usage") or self.usage
+        for choice in chunk["choices"]:
+            index, delta = choice["index"], choice.get("delta", {})
+            self.texts[index] += choice.get("text") or delta.get("content") or ""
+            self.reasoning[index] += delta.get("reasoning") or ""
+            for call in delta.get("tool_calls") or ():
+                self._take_call(self.calls[index], call)
+            if choice.get("finish_reason"):
+                self.reasons[index].append(choice["finish_reason"])
+
+    def _take_call(self, calls: list[Json], delta: Json) -> None:
+        if delta["index"] == len(calls):
+            calls.append({"id": delta["id"], "name": delta["function"]["name"], "arguments": ""})
+        calls[delta["index"]]["arguments"] += delta["function"].get("arguments") or ""
+
+
+class Asking:
+    """The two generating endpoints of a stack, with greedy short answers unless asked for others."""
+
+    def __init__(self, client: httpx.Client) -> None:
+        self._client = client
+
+    def post(self, path: str, body: Json) -> httpx.Response:
+        """The bare answer."""
+        return self._client.post(f"/v1/{path}", json={"model": "tiny", "temperature": 0, **body})
+
+    def chat(self, **fields: Any) -> Json:
+        """A chat's answer."""
+        return self._good(self.post("chat/completions", {**PLAIN, **fields}))
+
+    def complete(self, prompt: Any = "The sea", **fields: Any) -> Json:
+        """A completion's answer."""
+        return self._good(self.post("completions", {"prompt": prompt, "max_tokens": 12, **fields}))
+
+    def text(self, prompt: Any = "The sea", **fields: Any) -> str:
+        """The text of a completion's first choice."""
+        return str(self.complete(prompt, **fields)["choices"][0]["text"])
+
+    def stream(self, path: str, **fields: Any) -> Streamed:
+        """A streamed answer; a stream that doesn't end with ``[DONE]`` fails."""
+        body = {"model": "tiny", "temperature": 0, "max_tokens": 12, "stream": True, **fields}
+        found, last = Streamed(), ""
+        with self._client.stream("POST", f"/v1/{path}", json=body) as response:
+            assert response.status_code == 200, response.read()
+            for line in response.iter_lines():
+                if line.startswith("data: "):
+                    last = line.removeprefix("data: ")
+                    if last != "[DONE]":
+                        found.take(json.loads(last))
+        assert last == "[DONE]"
+        return found
+
+    def stream_chat(self, **fields: Any) -> Streamed:
+        """A streamed chat."""
+        return self.stream("chat/completions", **{**PLAIN, **fields})
+
+    def refusal(self, path: str, **fields: Any) -> Json:
+        """The error of a request that is refused with 400."""
+        found = self.post(path, {"max_tokens": 12, **fields})
+        assert found.status_code == 400, found.text
+        error: Json = found.json()["error"]
+        return error
+
+    def _good(self, response: httpx.Response) -> Json:
+        assert response.status_code == 200, response.text
+        body: Json = response.json()
+        return body
+
+
+def forced(tokenizer: Any, words: list[str]) -> Json:
+    """What makes the model say these words, each of them one token, in this order and then go on.
+
+    The bias falls from one to the next, and the penalty takes each out of the race once it was said.
+    """
+    ids = [tokenizer.encode(word, add_special_tokens=False) for word in words]
+    assert all(len(found) == 1 for found in ids), words
+    bias = {str(found[0]): 100 - 5 * place for place, found in enumerate(ids)}
+    return {"logit_bias": bias, "repetition_penalty": 10, "max_tokens": len(words)}

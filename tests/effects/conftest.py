@@ -1,0 +1,73 @@
+"""One stack for all effects: a tiny model that says nothing of sense, with parsers of tools and reasoning."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from transformers import AutoTokenizer
+
+from deploy.local.settings import ROOT
+from tests.effects.asking import Asking
+from tests.stacks import RunningStack, running_stack
+
+TOLD = """
+{%- if reasoning_effort -%}{{- '<|im_start|>effort\n' + reasoning_effort + '<|im_end|>\n' -}}{%- endif -%}
+{%- if tone is defined -%}{{- '<|im_start|>tone\n' + tone + '<|im_end|>\n' -}}{%- endif -%}
+"""
+# As models do that can answer without having reasoned.
+NOT_THINKING = """
+{%- if add_generation_prompt and enable_thinking is defined and not enable_thinking -%}
+{{- '<think>\n\n</think>\n\n' -}}
+{%- endif -%}
+"""
+
+
+@pytest.fixture(scope="package")
+def chat_template() -> str:
+    """The bundled model's template, with variables that show in the prompt."""
+    return TOLD + (ROOT / "deploy/local/smollm2.jinja").read_text() + NOT_THINKING
+
+
+@pytest.fixture(scope="package")
+def stack(
+    thinking_model: Path, chat_template: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[RunningStack]:
+    """The stack as the launcher brings it up, with another model."""
+
+    state_dir = tmp_path_factory.mktemp("effects")
+    template = state_dir / "template.jinja"
+    template.write_text(chat_template)
+    settings = {
+        "CYLLM_WORKER_MODEL": "tiny",
+        "CYLLM_WORKER_MODEL_PATH": str(thinking_model),
+        "CYLLM_WORKER_MAX_MODEL_LEN": "1024",
+        "CYLLM_WORKER_TOOL_PARSER": "hermes",
+        "CYLLM_WORKER_REASONING_PARSER": "qwen3",
+        "CYLLM_WORKER_CHAT_TEMPLATE": str(template),
+        "CYLLM_LOG_LEVEL": "DEBUG",
+    }
+    with running_stack(state_dir, settings) as running:
+        yield running
+
+
+@pytest.fixture(scope="package")
+def ask(stack: RunningStack) -> Iterator[Asking]:
+    """Sends requests to the stack."""
+    with stack.client() as client:
+        yield Asking(client)
+
+
+@pytest.fixture(scope="package")
+def tokenizer(thinking_model: Path) -> Any:
+    """The model's own tokenizer, from the library that made it."""
+    return AutoTokenizer.from_pretrained(thinking_model)
+
+
+@pytest.fixture(scope="package")
+def no_space(tokenizer: Any) -> dict[str, Any]:
+    """Keeps a model that says nothing of sense from white space without end, where JSON allows it."""
+    blank = [number for number in range(len(tokenizer)) if not tokenizer.decode([number]).strip()]
+    return {"logit_bias": {str(number): -100 for number in blank[:300]}, "max_tokens": 150}

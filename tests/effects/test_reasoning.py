@@ -1,0 +1,82 @@
+"""Reasoning is told apart from content, in answers, streams and usage; stop strings hold for content."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.effects.asking import Asking, forced
+
+THINKING: dict[str, Any] = {"chat_template_kwargs": {"enable_thinking": True}}
+WORDS = [" first", " apple", " last", "</think>", " then", " river", " end"]
+
+
+def _both(ask: Asking, **fields: Any) -> tuple[str, str, str]:
+    """Reasoning, content and finish reason, the same streamed and plain."""
+    choice = ask.chat(**fields)["choices"][0]
+    plain = (
+        choice["message"].get("reasoning") or "",
+        choice["message"]["content"] or "",
+        choice["finish_reason"],
+    )
+    found = ask.stream_chat(**fields)
+    assert (found.reasoning[0], found.texts[0], found.reasons[0][0]) == plain
+    return plain
+
+
+@pytest.mark.criterion("1.6")
+@pytest.mark.honours("chat", "include_reasoning")
+def test_reasoning_and_content_come_apart_and_reasoning_can_be_left_out(ask: Asking, tokenizer: Any) -> None:
+    said = {**THINKING, **forced(tokenizer, WORDS)}
+    assert _both(ask, **said) == (" first apple last", " then river end", "length")
+    assert _both(ask, **said, include_reasoning=False) == ("", " then river end", "length")
+
+
+@pytest.mark.criterion("1.6")
+@pytest.mark.honours("chat", "stop")
+@pytest.mark.parametrize(
+    ("stop", "content", "reason"),
+    [
+        (["apple", "river"], " then ", "stop"),
+        ("river", " then ", "stop"),
+        (["apple"], " then river end", "length"),
+        (["last"], " then river end", "length"),
+    ],
+)
+def test_a_stop_string_in_the_reasoning_does_not_end_the_answer(
+    ask: Asking, tokenizer: Any, stop: str | list[str], content: str, reason: str
+) -> None:
+    """Case 33."""
+    said = {**THINKING, **forced(tokenizer, WORDS), "stop": stop}
+    assert _both(ask, **said) == (" first apple last", content, reason)
+    assert _both(ask, **said, include_reasoning=False) == ("", content, reason)
+
+
+@pytest.mark.honours("chat", "stop")
+def test_a_stop_string_holds_at_once_where_there_is_no_reasoning(ask: Asking, tokenizer: Any) -> None:
+    words = [" first", " apple", " last"]
+    assert _both(ask, **forced(tokenizer, words), stop=["apple"]) == ("", " first ", "stop")
+    several = ask.chat(**forced(tokenizer, words), stop=["apple"], n=2)["choices"]
+    assert [choice["message"]["content"] for choice in several] == [" first "] * 2
+
+
+@pytest.mark.criterion("1.6")
+@pytest.mark.honours("chat", "stream_options")
+def test_reasoning_tokens_are_counted_in_the_usage(ask: Asking, tokenizer: Any) -> None:
+    said = {**THINKING, **forced(tokenizer, WORDS)}
+    usage = ask.chat(**said)["usage"]
+    assert usage["completion_tokens_details"]["reasoning_tokens"] == 3
+    assert usage["completion_tokens"] == 7
+    streamed = ask.stream_chat(**said, stream_options={"include_usage": True}).usage
+    assert streamed is not None
+    assert streamed["completion_tokens_details"]["reasoning_tokens"] == 3
+    direct = ask.chat(**forced(tokenizer, [" first"]))["usage"]
+    assert direct["completion_tokens_details"]["reasoning_tokens"] == 0
+
+
+@pytest.mark.criterion("1.6")
+def test_an_answer_cut_while_reasoning_has_no_content_and_says_length(ask: Asking, tokenizer: Any) -> None:
+    said = {**THINKING, **forced(tokenizer, WORDS), "max_tokens": 2}
+    assert _both(ask, **said) == (" first apple", "", "length")
+    assert ask.chat(**said)["choices"][0]["message"]["content"] is None
