@@ -61,6 +61,10 @@ def test_a_worker_is_told_nothing_of_the_database(local: LocalSettings) -> None:
     assert told["CYLLM_REDIS_URL"] == ADDRESSES["CYLLM_REDIS_URL"]
     assert told["CYLLM_WORKER_MODEL"] == "smollm2-135m-instruct"
     assert Path(told["CYLLM_WORKER_MODEL_PATH"]) == model_folder(local)
+    assert told["CYLLM_WORKER_TOOL_PARSER"] == "hermes"
+    assert "<tool_call>" in Path(told["CYLLM_WORKER_CHAT_TEMPLATE"]).read_text()
+    own = {**_platform(local), "CYLLM_WORKER_TOOL_PARSER": ""}
+    assert worker_environment(local, own)["CYLLM_WORKER_TOOL_PARSER"] == ""
 
 
 def test_another_model_takes_the_place_of_the_bundled_one(
@@ -70,7 +74,9 @@ def test_another_model_takes_the_place_of_the_bundled_one(
     own = LocalSettings()
     assert own.bundled_model is False
     assert served_model(own) == "other-model"
-    assert worker_environment(own, _platform(own))["CYLLM_WORKER_MODEL_PATH"] == str(tmp_path / "other-model")
+    told = worker_environment(own, _platform(own))
+    assert told["CYLLM_WORKER_MODEL_PATH"] == str(tmp_path / "other-model")
+    assert "CYLLM_WORKER_TOOL_PARSER" not in told
 
 
 @pytest.mark.parametrize(("given", "used"), [(None, "local-1"), ("", "local-1"), ("rack-7", "rack-7")])

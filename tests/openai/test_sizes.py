@@ -60,17 +60,19 @@ def test_the_longest_prompt_of_token_ids_is_taken() -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    ["[" * 65, '{"a":' * 100_000, "[" * 65 + "]" * 65, "[]," * 100_001],
-    ids=["open", "long", "closed", "many"],
+    ["[" * 65, '{"a":' * 100_000, "[" * 65 + "]" * 65, "[]," * 100_001, '{"a": ' + "1" * 4301 + "}"],
+    ids=["open", "long", "closed", "many", "digits"],
 )
-def test_arguments_of_earlier_tool_calls_have_a_depth(arguments: str) -> None:
+def test_arguments_of_earlier_tool_calls_have_a_depth_and_numbers_a_length(arguments: str) -> None:
     call = {"id": "1", "type": "function", "function": {"name": "f", "arguments": arguments}}
     with pytest.raises(ApiError, match="invalid_value") as caught:
         check_chat_body({**CHAT, "messages": [USER, {"role": "assistant", "tool_calls": [call]}]})
     assert caught.value.param == "messages[1].tool_calls[0].function.arguments"
 
 
-@pytest.mark.parametrize("arguments", ["{}", "[" * 64 + "]" * 64, '{"a": "' + "[" * 500 + '"}', "no JSON"])
+@pytest.mark.parametrize(
+    "arguments", ["{}", "[" * 64 + "]" * 64, '{"a": "' + "[" * 500 + '"}', "no JSON", "1" * 4300]
+)
 def test_other_arguments_are_taken(arguments: str) -> None:
     call = {"id": "1", "type": "function", "function": {"name": "f", "arguments": arguments}}
     messages = [USER, {"role": "assistant", "tool_calls": [call]}]

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 
 from inference_worker.protocol.messages import Operation, Submit
 from inference_worker.runtime.call import EngineCall
+from inference_worker.runtime.sink import EmptyPieces
 from inference_worker.telemetry.correlation import correlation_id
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -52,7 +54,7 @@ async def test_what_an_engine_does_for_a_request_is_logged_under_its_id() -> Non
     class Engine:
         """Answers at once and notes under which id."""
 
-        short_ways = {}
+        short_ways: Mapping[Operation, EmptyPieces] = {}
         is_dead = False
         max_model_len = 16
         description = "test"
