@@ -82,7 +82,7 @@ TABLE = [
         tools=[TOOL, OTHER],
     ),
     honoured("stop", ["a"], {"stop": ["a"]}),
-    honoured("seed", -1, {"seed": -1}),
+    honoured("seed", -2, {"seed": -2}),
     honoured("presence_penalty", 1, {"presence_penalty": 1}),
     honoured("frequency_penalty", 1.5, {"frequency_penalty": 1.5}),
     honoured("logit_bias", {"5": -100}, {"logit_bias": {"5": -100}}),
