@@ -31,6 +31,7 @@ def openapi_document(routes: Iterable[Route]) -> Json:
     paths: Json = {}
     for route in routes:
         paths.setdefault(route.endpoint, {})[route.method.lower()] = _operation(route, _described(route))
+    shared = _share_responses(paths)
     return {
         "openapi": "3.1.0",
         "info": {"title": "CY-LLM", "version": "1", "description": ABOUT},
@@ -38,6 +39,7 @@ def openapi_document(routes: Iterable[Route]) -> Json:
         "paths": paths,
         "components": {
             "schemas": _schemas(routes),
+            "responses": shared,
             "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer"}},
         },
     }
@@ -48,6 +50,8 @@ def operation_codes(route: Route, operation: Operation) -> frozenset[str]:
     codes = HTTP | operation.errors
     if route.scopes:
         codes |= KEY
+    if "{" in route.endpoint:
+        codes |= {"unknown_url"}  # for a value that is empty or holds a slash
     if route.schema is not None or route.query is not None:
         codes |= BODY
     return codes
@@ -111,9 +115,12 @@ def _responses(route: Route, operation: Operation) -> Json:
 
 
 def _success(operation: Operation) -> Json:
-    content: Json = {"application/json": {"schema": {"type": "object"}}}
+    content: Json = {}
     if operation.answer is not None:
-        content["application/json"]["schema"] = {"$ref": TEMPLATE.format(model=operation.answer.__name__)}
+        reference = {"$ref": TEMPLATE.format(model=operation.answer.__name__)}
+        content["application/json"] = {"schema": reference}
+    elif operation.event is None:
+        content["application/json"] = {"schema": {"type": "object"}}
     if operation.event is not None:
         name = operation.event.__name__
         content["text/event-stream"] = {
@@ -125,6 +132,21 @@ def _success(operation: Operation) -> Json:
             "x-event-data": {"$ref": TEMPLATE.format(model=name)},
         }
     return {"description": "Success.", "headers": {"X-Request-ID": _REQUEST_ID}, "content": content}
+
+
+def _share_responses(paths: Json) -> Json:
+    """Take the errors out of the operations, each once, and leave references there."""
+    named: dict[str, Json] = {}
+    for operation in (operation for methods in paths.values() for operation in methods.values()):
+        for status, response in operation["responses"].items():
+            if status == "200":
+                continue
+            alike = [name for name, other in named.items() if other == response]
+            count = sum(name.startswith(f"Error{status}") for name in named)
+            name = alike[0] if alike else f"Error{status}" + ("" if count == 0 else f"_{count + 1}")
+            named[name] = response
+            operation["responses"][status] = {"$ref": f"#/components/responses/{name}"}
+    return dict(sorted(named.items()))
 
 
 _REQUEST_ID: Mapping[str, Any] = {

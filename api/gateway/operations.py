@@ -50,9 +50,8 @@ ENGINE: Codes = frozenset(
 DETACHED: Codes = frozenset({"too_many_streams", "request_cancelled", "stream_lost"})
 KEPT: Codes = frozenset({"stream_not_found", "redis_unavailable"})
 RESPONSE: Codes = frozenset({"response_not_found", "redis_unavailable"})
-# No operation of the API ends in these: nobody is left to hear the first, nothing is at the address of
-# the second, and the third is for the pages of Django.
-ELSEWHERE: Codes = frozenset({"client_disconnected", "unknown_url", "forbidden"})
+# No operation of the API ends in these: nobody is left to hear the first, the second is for Django's pages.
+ELSEWHERE: Codes = frozenset({"client_disconnected", "forbidden"})
 
 
 @dataclass(frozen=True, slots=True)

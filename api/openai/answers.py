@@ -203,6 +203,14 @@ class CompletionLogProbs(AnswerModel):
     top_logprobs: list[dict[str, LogProb] | None] | None = []
 
 
+class PromptLogProb(AnswerModel):
+    """A token that could have stood in the prompt, with its rank among all."""
+
+    logprob: LogProb
+    rank: Count | None = None
+    decoded_token: str | None = None
+
+
 class CompletionChoice(AnswerModel):
     """One of the answers, in the order of the prompts; in an event of a stream what is added to it."""
 
@@ -212,7 +220,7 @@ class CompletionChoice(AnswerModel):
     finish_reason: FinishReason | None = None
     stop_reason: StopReason | None = None
     token_ids: list[int] | None = None
-    prompt_logprobs: None = None
+    prompt_logprobs: list[dict[str, PromptLogProb] | None] | None = None
     prompt_token_ids: list[int] | None = None
     routed_experts: str | None = None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import Callable
 from typing import Any
@@ -10,10 +11,12 @@ from typing import Any
 import pytest
 
 from api.gateway.app import Gateway
-from inference_worker.protocol.messages import Outcome
+from inference_worker.protocol.messages import FailureKind, Outcome
 from tests.gateway.conftest import QUICK, Keys
 from tests.gateway.driver import CHAT, chat, visit
-from tests.gateway.scripted import HANG, Pause, ScriptedClient, accepted, delta, finished
+from tests.gateway.scripted import HANG, Pause, ScriptedClient, accepted, delta, failed, finished
+
+UPSTREAM = failed(FailureKind.UPSTREAM, 504, '{"error": {"message": "silence", "limit_s": 0.2}}')
 
 
 @pytest.mark.criterion("4.6")
@@ -26,6 +29,8 @@ from tests.gateway.scripted import HANG, Pause, ScriptedClient, accepted, delta,
         ([accepted(), delta("a"), HANG], True, "inter_token", "0.4 s"),
         ([accepted(), HANG], False, "total", "3 s"),
         ([accepted(), *[step for _ in range(20) for step in (Pause(0.3), delta("a"))]], True, "total", "3 s"),
+        ([Pause(0.25), UPSTREAM], False, "upstream", "0.2 s"),
+        ([Pause(0.25), UPSTREAM], True, "upstream", "0.2 s"),
     ],
 )
 async def test_a_timeout_names_its_stage_with_elapsed_and_limit(
@@ -46,6 +51,8 @@ async def test_a_timeout_names_its_stage_with_elapsed_and_limit(
     text = reply.body.decode()
     assert f"stage '{stage}'" in text
     assert f"limit {limit}" in text
+    elapsed_s = float(re.search(r": ([0-9.]+) s elapsed", text)[1])  # type: ignore[index]  # it is always there
+    assert float(limit.split()[0]) <= elapsed_s + 0.05 < float(limit.split()[0]) + 1
     assert f'"code": "{stage}_timeout"' in text
     if not streamed:
         assert reply.status == 504

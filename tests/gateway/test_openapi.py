@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping
-from functools import cache
 from typing import Any
 
 import jsonschema
@@ -13,19 +11,19 @@ import pytest
 
 from api.gateway.app import ROUTES, Gateway
 from api.gateway.health import SHARED_S
-from api.gateway.openapi import openapi_document, operation_codes
+from api.gateway.openapi import operation_codes
 from api.gateway.operations import ELSEWHERE, OPERATIONS
 from api.openai.catalogue import CATALOGUE
 from api.openai.rules import _OF_CONVERSATIONS
-from inference_worker.protocol.messages import FailureKind
+from inference_worker.protocol.messages import Delta, FailureKind
+from tests.documented import DOCUMENT, answer_faults, request_is_wrong
 from tests.gateway.conftest import Keys
 from tests.gateway.driver import CHAT, Reply, call
-from tests.gateway.scripted import HANG, ScriptedClient, accepted, delta, done, failed, finished
+from tests.gateway.scripted import HANG, ScriptedClient, accepted, done, event_of, failed, finished
 from tests.gateway.test_bad_requests import BASES, ROWS
 from tests.gateway.test_embeddings import BASES as EMBEDDING_BASES
 from tests.gateway.test_embeddings import ROWS as EMBEDDING_ROWS
 
-DOCUMENT: dict[str, Any] = json.loads(json.dumps(openapi_document(ROUTES.routes)))
 COMPLETION = {
     "id": "chatcmpl-1",
     "object": "chat.completion",
@@ -34,33 +32,20 @@ COMPLETION = {
     "choices": [{"index": 0, "message": {"role": "assistant", "content": "a"}, "finish_reason": "stop"}],
     "usage": {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2},
 }
+CHUNK = {
+    **{name: COMPLETION[name] for name in ("id", "created", "model")},
+    "object": "chat.completion.chunk",
+    "choices": [{"index": 0, "delta": {"content": "a"}}],
+}
 METHODS = {"get", "post", "delete", "put", "patch", "head", "options", "trace"}
 
 
-@cache
-def _validator(pointer: str) -> jsonschema.Draft202012Validator:
-    """A validator of the schema at a place in the document, whose references lead into the whole."""
-    return jsonschema.Draft202012Validator({"$ref": f"#{pointer}", **DOCUMENT})
+def _event(chunk: object) -> Delta:
+    return Delta(request_id="", attempt=1, index=0, data=event_of(chunk))
 
 
-def _escaped(path: str) -> str:
-    return path.replace("~", "~0").replace("/", "~1").replace("{", "%7B").replace("}", "%7D")
-
-
-def answer_faults(method: str, endpoint: str, reply: Reply) -> list[str]:
-    """What is wrong with an answer by the document."""
-    at = f"/paths/{_escaped(endpoint)}/{method.lower()}/responses/{reply.status}"
-    said = DOCUMENT["paths"][endpoint][method.lower()]["responses"].get(str(reply.status))
-    if said is None:
-        return [f"status {reply.status} is not in the document"]
-    media_type = reply.headers["content-type"].partition(";")[0]
-    if media_type not in said["content"]:
-        return [f"{media_type} is not in the document"]
-    missing = [name for name in said["headers"] if name.lower() not in reply.headers]
-    if media_type != "application/json":
-        return missing
-    found = _validator(f"{at}/content/application~1json/schema").iter_errors(reply.document)
-    return [*missing, *(fault.message for fault in found)]
+def _faults(method: str, endpoint: str, reply: Reply) -> list[str]:
+    return answer_faults(method, endpoint, reply.status, reply.headers, reply.body)
 
 
 def test_each_route_is_in_the_document_and_nothing_else() -> None:
@@ -98,7 +83,8 @@ def test_every_schema_is_one_and_every_reference_leads_somewhere() -> None:
         assert not name.startswith("Unknown")
     text = json.dumps(DOCUMENT)
     for reference in _references(DOCUMENT):
-        assert reference.removeprefix("#/components/schemas/") in DOCUMENT["components"]["schemas"]
+        kind, name = reference.removeprefix("#/components/").split("/")
+        assert name in DOCUMENT["components"][kind]
     assert '"title":' not in text.replace('"title": "CY-LLM"', "")
 
 
@@ -122,11 +108,6 @@ def test_bounds_that_are_held_before_the_schemas_are_in_the_document() -> None:
     assert "`functions`: it is deprecated" in chat["description"]
 
 
-def _is_wrong(path: str, body: Mapping[str, Any]) -> bool:
-    at = f"/paths/{_escaped(path)}/post/requestBody/content/application~1json/schema"
-    return not _validator(at).is_valid(body)
-
-
 # What no JSON schema says: which parameters go together, and what is inside of patterns and names.
 RULES = {
     *("messages[1].content", "max_tokens", "top_logprobs", "stream_options", "tools", "tool_choice"),
@@ -140,9 +121,9 @@ RULES_OF_ONE = {"/tokenize": {"prompt", "messages", *_OF_CONVERSATIONS}}
 def test_a_bad_request_is_bad_by_the_document_too_but_for_rules_between_parameters() -> None:
     for path, bad in (*ROWS, *EMBEDDING_ROWS):
         base = {**BASES, **EMBEDDING_BASES}[path]
-        assert not _is_wrong(path, base)
+        assert not request_is_wrong(path, base)
         body = {name: value for name, value in {**base, **bad.changes}.items() if value is not ...}
-        assert _is_wrong(path, body) or bad.param in RULES | RULES_OF_ONE.get(path, set()), bad
+        assert request_is_wrong(path, body) or bad.param in RULES | RULES_OF_ONE.get(path, set()), bad
 
 
 @pytest.mark.criterion("4.2")
@@ -152,7 +133,7 @@ async def test_each_answer_of_the_gateway_is_as_the_document_says(
     chat = "/v1/chat/completions"
     client.scripts = [
         [accepted(), finished(json.dumps(COMPLETION).encode())],
-        [accepted(), delta("a"), done(), finished()],
+        [accepted(), _event(CHUNK), done(), finished()],
         [failed(FailureKind.REQUEST, 400, json.dumps({"error": {"message": "no", "param": "stop"}}))],
         [failed(FailureKind.ENGINE, 500)],
         [HANG],
@@ -181,11 +162,11 @@ async def test_each_answer_of_the_gateway_is_as_the_document_says(
     ]
     for method, path, endpoint, key, body, status in asked:
         reply = await call(gateway, method, path, key=key, body=body)
-        assert (reply.status, answer_faults(method, endpoint, reply)) == (status, []), (path, reply.body)
+        assert (reply.status, _faults(method, endpoint, reply)) == (status, []), (path, reply.body)
     client.serves = ()
     await asyncio.sleep(SHARED_S + 0.1)
     down = await call(gateway, "GET", "/health/ready")
-    assert (down.status, answer_faults("GET", "/health/ready", down)) == (503, [])
+    assert (down.status, _faults("GET", "/health/ready", down)) == (503, [])
 
 
 async def test_the_gateway_gives_the_document_without_a_key(gateway: Gateway) -> None:
@@ -208,6 +189,6 @@ async def test_the_gateway_gives_the_document_without_a_key(gateway: Gateway) ->
 def test_a_wrong_answer_would_be_found(change: dict[str, Any]) -> None:
     reply = Reply(200, {"content-type": "application/json", "x-request-id": "r"})
     reply.pieces = [json.dumps(COMPLETION).encode()]
-    assert answer_faults("POST", "/v1/chat/completions", reply) == []
+    assert _faults("POST", "/v1/chat/completions", reply) == []
     reply.pieces = [json.dumps({**COMPLETION, **change}).encode()]
-    assert answer_faults("POST", "/v1/chat/completions", reply) != []
+    assert _faults("POST", "/v1/chat/completions", reply) != []
