@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from api.openai import answers
 from api.openai.parameters import REFUSED_CHAT, REFUSED_COMPLETIONS, REFUSED_EMBEDDINGS, REFUSED_TOKENIZE
+from api.openai.responses import answers as response_answers
 from api.openai.responses.parameters import REFUSED as REFUSED_RESPONSES
 
 Codes = frozenset[str]
@@ -103,29 +104,29 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
     ),
     ("POST", "/v1/responses"): Operation(
         "Answer input items, continue a conversation, in the background if asked to.",
-        answers.Response,
-        answers.ResponseEvent,
+        response_answers.Response,
+        response_answers.ResponseEvent,
         ENGINE | DETACHED | {"previous_response_not_found"},
         REFUSED_RESPONSES,
     ),
     ("GET", "/v1/responses/{id}"): Operation(
         "Show a stored response, or its events from any of them on.",
-        answers.Response,
-        answers.ResponseEvent,
+        response_answers.Response,
+        response_answers.ResponseEvent,
         RESPONSE | {"events_expired", "total_timeout"},
     ),
     ("DELETE", "/v1/responses/{id}"): Operation(
         "Delete a stored response; cancel it if it is still being made.",
-        answers.ResponseDeleted,
+        response_answers.ResponseDeleted,
         errors=RESPONSE,
     ),
     ("POST", "/v1/responses/{id}/cancel"): Operation(
         "Cancel a response in the background.",
-        answers.Response,
+        response_answers.Response,
         errors=RESPONSE | {"response_not_cancellable"},
     ),
     ("GET", "/v1/responses/{id}/input_items"): Operation(
-        "List what a response was made of.", answers.InputItemList, errors=RESPONSE
+        "List what a response was made of.", response_answers.InputItemList, errors=RESPONSE
     ),
     ("GET", "/v1/streams/{id}"): Operation(
         "Read a resumable stream from any of its events on.",

@@ -291,52 +291,6 @@ class ModelList(AnswerModel):
     data: list[Model]
 
 
-class Response(AnswerModel):
-    """A response; ``output`` holds messages, calls of functions, and reasoning."""
-
-    model_config = ConfigDict(strict=True, extra="allow", frozen=True)
-
-    id: str
-    object: Literal["response"]
-    created_at: int
-    model: str
-    status: Literal["queued", "in_progress", "completed", "incomplete", "failed", "cancelled"]
-    output: list[Json]
-    usage: Json | None
-    error: Json | None
-    incomplete_details: Json | None
-    previous_response_id: str | None
-    background: bool
-    store: bool
-
-
-class ResponseEvent(AnswerModel):
-    """An event of a response. Its type is the name of the server-sent event, too."""
-
-    model_config = ConfigDict(strict=True, extra="allow", frozen=True)
-
-    type: str
-    sequence_number: Count
-
-
-class ResponseDeleted(AnswerModel):
-    """A response is gone."""
-
-    id: str
-    object: Literal["response"]
-    deleted: Literal[True]
-
-
-class InputItemList(AnswerModel):
-    """A page of what a response was made of."""
-
-    object: Literal["list"]
-    data: list[Json]
-    first_id: str | None
-    last_id: str | None
-    has_more: bool
-
-
 class StreamState(AnswerModel):
     """How far a resumable stream is."""
 
