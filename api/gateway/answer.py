@@ -76,6 +76,9 @@ class Answer:
             await self._start(200, EVENT_STREAM)
         await self._body(b"" if self._said_done else DONE, last=True)
 
+    def begin_again(self) -> None:
+        """Another worker is asked: nothing was sent."""
+
     async def end(self) -> None:
         """End the stream with what it has."""
         if not self._started:

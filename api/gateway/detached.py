@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
@@ -137,6 +138,11 @@ class Detached:
 
     async def _keep(self) -> None:
         """See to what a lost message would leave behind: cancels not heard of, logs without an end."""
+        # Redis is away: whoever notices it says so, and there is a next turn.
+        with contextlib.suppress(ApiError):
+            await self._look()
+
+    async def _look(self) -> None:
         for log_id, job in list(self._jobs.items()):
             log = await self._logs.find(log_id, job.sink.tenant_id)
             if log is None or log.cancelled:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import logging
 from collections.abc import Sequence
 
 from api.gateway.event_log import EventLogs, Kind, State
 from api.gateway.exchange import Exchange
 from api.gateway.translate import Translator
 from api.openai.errors import ApiError
+from inference_worker.telemetry.lines import trace_without_texts
+
+logger = logging.getLogger("cyllm.gateway.detached")
 
 CLOSE_TIMEOUT_S = 5.0
 
@@ -44,6 +47,9 @@ class LogSink:
         """The answer is complete. Raises ApiError."""
         await self.write(await self._translator.finish(), State.COMPLETED)
 
+    def begin_again(self) -> None:
+        """See ``relay.Sink``: nothing was written."""
+
     async def json(self, body: bytes) -> None:
         """Logs hold streams alone."""
         raise TypeError(f"an answer in one piece ({len(body)} bytes) has no log")
@@ -56,10 +62,13 @@ class LogSink:
         state = State.CANCELLED if error.code == "request_cancelled" else State.FAILED
         if await self._settled():
             return
-        with contextlib.suppress(ApiError):
-            events = await self._translator.fail(error)
-            await self.write(events, state)
+        try:
+            await self.write(await self._translator.fail(error), state)
             return
+        except ApiError:
+            logger.warning("the end of %s could not be written as it should be", self.log_id)
+        except Exception as fault:
+            logger.error("the end of a request failed", extra={"trace": trace_without_texts(fault)})
         # What has got through is not known: Redis tells.
         if log := await self._logs.find(self.log_id, self.tenant_id):
             await self._logs.close_with(log, error, state)

@@ -50,6 +50,10 @@ class Sink(Protocol):
         """The whole answer as one document."""
         ...
 
+    def begin_again(self) -> None:
+        """Another worker is asked; only as long as there is no data."""
+        ...
+
 
 NO_WORKER_RETRY_S = 5
 # Quotes inside a JSON string are escaped: what a model writes can't look like this.
@@ -76,6 +80,7 @@ async def relay(client: EngineClient, call: Call, answer: Sink, exchange: Exchan
             raise failure
         logger.warning("attempt %d on %s ended: %s", attempt, stream.worker_id, failure.code)
         excluded.append(stream.worker_id)
+        answer.begin_again()
         deadlines.attempted_again()
 
 

@@ -38,7 +38,7 @@ class ResponseTranslator:
         events: list[dict[str, Any]] = list(self._first())
         for piece in data.split(END):
             if piece.startswith(DATA) and piece != DONE:
-                events += self._assembly.chunk(json.loads(piece[len(DATA) :]))
+                events += self._assembly.chunk(_chunk(piece[len(DATA) :]))
         return self._passed(events)
 
     async def finish(self) -> list[bytes]:
@@ -79,6 +79,16 @@ class ResponseTranslator:
             await self._keep(self._assembly.snapshot())
 
 
+def _chunk(data: bytes) -> dict[str, Any]:
+    try:
+        chunk = json.loads(data)
+    except ValueError:
+        chunk = None
+    if not isinstance(chunk, dict):
+        raise ApiError("engine_error")
+    return chunk
+
+
 class LiveResponse:
     """Gives a client the events of a response as they come."""
 
@@ -102,24 +112,35 @@ class LiveResponse:
         await self._answer.data(_joined(await self._translator.finish()))
         await self._answer.end()
 
+    def begin_again(self) -> None:
+        """See ``relay.Sink``."""
+
     async def json(self, body: bytes) -> None:
         """The engine is always asked for a stream."""
         raise TypeError(f"an engine answered in one piece ({len(body)} bytes)")
 
 
 class WholeResponse(LiveResponse):
-    """Gives a client the response alone, at its end."""
+    """Gives a client the response alone, at its end; until then another worker may begin it again."""
+
+    def __init__(self, translator: ResponseTranslator, answer: Answer) -> None:
+        super().__init__(translator, answer)
+        self._chunks: list[bytes] = []
 
     async def data(self, events: bytes) -> None:
+        """See ``relay.Sink``. Nothing is sent, so nothing counts as data."""
+        self._chunks.append(events)
+
+    def begin_again(self) -> None:
         """See ``relay.Sink``."""
-        self.has_data = True
-        self._translator.take(events)
+        self._chunks.clear()
 
     async def comment(self) -> None:
         """A document has no place for it."""
 
     async def finish(self) -> None:
         """See ``relay.Sink``."""
+        self._translator.take(b"".join(self._chunks))
         await self._translator.finish()
         await self._answer.json(json.dumps(self._translator.snapshot).encode())
 

@@ -52,6 +52,7 @@ async def record_of(gateway: Gateway, redis_client: redis.Redis) -> RequestEnded
     return record
 
 
+@pytest.mark.honours("responses", "background")
 async def test_one_in_the_background_is_answered_at_once_and_found_when_it_is_made(
     gateway: Gateway, keys: Keys, client: ScriptedClient, redis_client: redis.Redis
 ) -> None:
@@ -93,6 +94,7 @@ async def test_the_events_of_one_in_the_background_can_be_read_from_every_number
     await record_of(gateway, redis_client)
 
 
+@pytest.mark.honours("responses", "background", "stream_options")
 @pytest.mark.parametrize("fields", [{"background": True}, {"stream_options": {"on_disconnect": "continue"}}])
 async def test_a_client_that_is_cut_off_at_every_event_misses_nothing(
     gateway: Gateway, keys: Keys, client: ScriptedClient, fields: dict[str, Any]

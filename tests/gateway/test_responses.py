@@ -12,11 +12,11 @@ import redis
 
 from api.gateway.app import Gateway
 from api.gateway.limits import Limits
-from inference_worker.protocol.messages import FailureKind, Meter, Operation, Outcome
+from inference_worker.protocol.messages import Delta, FailureKind, Meter, Operation, Outcome
 from tests.gateway.conftest import Keys
 from tests.gateway.driver import call
 from tests.gateway.responding import PATH, WORDS, begin, chunk, events_of, respond, retrieve, script, text_of
-from tests.gateway.scripted import HANG, METER, ScriptedClient, accepted, failed, lost
+from tests.gateway.scripted import HANG, METER, ScriptedClient, accepted, failed, finished, lost
 from tests.gateway.threads import in_thread
 
 TEXT = "".join(WORDS)
@@ -28,6 +28,7 @@ def limits() -> Limits:
     return Limits(max_requests=8, stream_comment_s=0.2, total_timeout_s=60.0, detached_grace_s=0.2)
 
 
+@pytest.mark.honours("responses", "instructions", "max_output_tokens", "model", "input")
 async def test_a_whole_response_comes_from_a_streamed_chat_and_is_recorded_once(
     gateway: Gateway, keys: Keys, client: ScriptedClient, ended: Callable[[], Any]
 ) -> None:
@@ -49,6 +50,7 @@ async def test_a_whole_response_comes_from_a_streamed_chat_and_is_recorded_once(
     assert (record.relayed, record.model, record.streamed) == (METER, "tiny", False)
 
 
+@pytest.mark.honours("responses", "stream")
 async def test_a_streamed_response_tells_the_same_in_events_without_a_done(
     gateway: Gateway, keys: Keys, client: ScriptedClient, ended: Callable[[], Any]
 ) -> None:
@@ -66,6 +68,7 @@ async def test_a_streamed_response_tells_the_same_in_events_without_a_done(
     assert (record.outcome, record.streamed, record.relayed) == (Outcome.COMPLETED, True, METER)
 
 
+@pytest.mark.honours("responses", "store", "metadata")
 async def test_a_stored_response_is_found_as_it_was_answered_until_it_is_deleted(
     gateway: Gateway, keys: Keys, client: ScriptedClient
 ) -> None:
@@ -81,6 +84,7 @@ async def test_a_stored_response_is_found_as_it_was_answered_until_it_is_deleted
     assert (gone.status, gone.error["code"]) == (404, "response_not_found")
 
 
+@pytest.mark.honours("responses", "store")
 async def test_what_is_not_to_be_stored_is_nowhere(
     gateway: Gateway, keys: Keys, client: ScriptedClient, redis_client: redis.Redis
 ) -> None:
@@ -98,6 +102,7 @@ async def test_what_is_not_to_be_stored_is_nowhere(
     assert (refused.status, refused.error["param"]) == (400, "background")
 
 
+@pytest.mark.honours("responses", "previous_response_id")
 async def test_a_conversation_goes_on_from_a_response_with_all_that_came_before(
     gateway: Gateway, keys: Keys, client: ScriptedClient
 ) -> None:
@@ -246,7 +251,6 @@ async def test_an_error_before_the_answer_has_its_status_and_one_in_it_is_an_eve
     client.scripts = [
         [failed(FailureKind.REQUEST, 400, detail)],
         [accepted(), chunk({"content": "a"}), lost()],
-        [accepted(), chunk({"content": "a"}), lost()],
     ]
     early = await respond(gateway, keys.acme, stream=True)
     assert (early.status, early.error["param"]) == (400, "top_p")
@@ -255,8 +259,28 @@ async def test_an_error_before_the_answer_has_its_status_and_one_in_it_is_an_eve
     assert late[-1]["type"] == "response.failed"
     assert late[-1]["response"]["error"]["code"] == "server_error"
     assert text_of(late[-1]["response"]) == "a"
+    client.scripts = [[accepted(), chunk({"content": "a"}), lost()]]
     whole = await respond(gateway, keys.acme)
     assert (whole.status, whole.error["code"]) == (503, "worker_lost")
+
+
+async def test_a_response_of_which_nothing_was_sent_is_made_anew_by_another_worker(
+    gateway: Gateway, keys: Keys, client: ScriptedClient
+) -> None:
+    client.scripts = [[accepted(), chunk({"content": "lost "}), lost()], script()]
+    reply = await respond(gateway, keys.acme)
+    assert (reply.status, text_of(reply.document)) == (200, TEXT)
+    assert client.excluded == [(), ("worker-1",)]
+
+
+@pytest.mark.parametrize("data", [b"data: {oops\n\n", b"data: 5\n\n", b"data: [1]\n\n"])
+async def test_an_engine_that_writes_no_chunks_has_failed(
+    gateway: Gateway, keys: Keys, client: ScriptedClient, data: bytes
+) -> None:
+    odd = Delta(request_id="", attempt=1, index=0, data=data)
+    client.scripts = [[accepted(), odd, finished()]]
+    reply = await respond(gateway, keys.acme)
+    assert (reply.status, reply.error["code"]) == (500, "engine_error")
 
 
 @pytest.mark.parametrize(

@@ -65,6 +65,7 @@ async def test_a_detached_stream_has_an_id_and_numbers_and_else_the_events_of_a_
     assert detached.first_token_s is not None
 
 
+@pytest.mark.honours("chat", "stream_options")
 async def test_a_stream_cut_at_every_event_and_resumed_is_the_uncut_one(
     gateway: Gateway, keys: Keys, client: ScriptedClient, redis_client: redis.Redis
 ) -> None:
@@ -288,6 +289,7 @@ async def test_on_disconnect_is_only_for_streams_and_has_two_values(
     assert client.calls == []
 
 
+@pytest.mark.honours("completions", "stream_options")
 async def test_completions_can_be_resumed_as_well(
     gateway: Gateway, keys: Keys, client: ScriptedClient
 ) -> None:
