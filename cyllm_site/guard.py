@@ -125,6 +125,9 @@ class GuardedProtocol(HttpToolsProtocol):
             self.expect_100_continue = False
         super().on_headers_complete()
         self._in_body = True
+        if fault is not None:
+            # Where a head is open to two readings, so is where its request ends.
+            self.cycle.keep_alive = False
 
     def on_chunk_header(self) -> None:
         """The size of a chunk has been read."""

@@ -5,8 +5,12 @@ from __future__ import annotations
 import socket
 
 import pytest
+import redis
 
+from inference_worker.protocol.messages import Outcome, RequestEnded
+from tests.gateway.conftest import facts_of
 from tests.site.raw import ask, read_answer
+from tests.stacks import wait_until
 
 GET = b"GET /v1/models HTTP/1.1\r\nHost: x\r\n"
 POST = b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
@@ -62,6 +66,7 @@ def test_a_broken_request_gets_an_entry_of_the_catalogue_and_the_end(port: int, 
         answer = read_answer(connection)
     assert (answer.status, answer.error["code"]) == (status, code)
     assert answer.headers["x-request-id"]
+    assert answer.headers["connection"] == "close"
     assert answer.rest == b""
 
 
@@ -172,3 +177,15 @@ def test_a_head_that_ends_in_the_middle_is_no_request(port: int, sent: bytes) ->
 def test_who_ends_within_the_body_is_told_that_it_left(port: int, live_key: str) -> None:
     answer = ask(port, _authorized(POST, live_key) + b"Content-Length: 9\r\n\r\n{", half_close=True)
     assert (answer.status, answer.error["code"]) == (499, "client_disconnected")
+
+
+def test_a_request_whose_head_could_be_read_is_recorded_though_it_was_refused(
+    port: int, redis_client: redis.Redis
+) -> None:
+    sent = b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nExpect: x\r\nX-Request-ID: odd-1\r\n\r\n"
+    assert ask(port, sent).headers["x-request-id"] == "odd-1"
+    wait_until(lambda: bool(facts_of(redis_client)), 5, "it is recorded")
+    (fact,) = facts_of(redis_client)
+    assert isinstance(fact, RequestEnded)
+    assert (fact.correlation_id, fact.endpoint, fact.client_ip) == ("odd-1", "/v1/completions", "127.0.0.1")
+    assert (fact.status, fact.outcome, fact.error_code) == (417, Outcome.REFUSED, "expectation_failed")
