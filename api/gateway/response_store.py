@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +21,7 @@ from api.stored.selectors import KeptResponse, Turn
 MOST_TURNS = 256
 CONTINUABLE = frozenset({ResponseStatus.COMPLETED, ResponseStatus.INCOMPLETE})
 PREVIOUS = "previous_response_id"
+_ID = re.compile(r"resp_[0-9a-f]{1,59}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,24 +63,32 @@ class ResponseStore:
 
     async def delete(self, response_id: str, tenant_id: str) -> bool:
         """Whether there was one."""
-        return await self.database.write(services.response_delete, response_id, tenant_id)
+        return _may_exist(response_id) and await self.database.write(
+            services.response_delete, response_id, tenant_id
+        )
 
     async def find(self, response_id: str, tenant_id: str) -> KeptResponse:
         """The tenant's response. Raises ApiError ``response_not_found``."""
-        found = await self.database.read(selectors.response_find, response_id, tenant_id)
+        found = None
+        if _may_exist(response_id):
+            found = await self.database.read(selectors.response_find, response_id, tenant_id)
         if found is None:
             raise response_not_found(response_id)
         return found
 
     async def input_items(self, response_id: str, tenant_id: str) -> list[dict[str, Any]]:
         """What the tenant's response was made of. Raises ApiError ``response_not_found``."""
-        found = await self.database.read(selectors.response_input, response_id, tenant_id)
+        found = None
+        if _may_exist(response_id):
+            found = await self.database.read(selectors.response_input, response_id, tenant_id)
         if found is None:
             raise response_not_found(response_id)
         return found
 
     async def history(self, response_id: str, tenant_id: str) -> History:
         """The conversation up to a response. Raises ApiError, also where a part of it is not kept."""
+        if not _may_exist(response_id):
+            raise _not_kept(response_id)
         turns = await self.database.read(selectors.response_chain, response_id, tenant_id, MOST_TURNS)
         if not turns:
             raise _not_kept(response_id)
@@ -99,6 +109,11 @@ class ResponseStore:
                 raise _unfit(f"the status of response '{turn.id}' is '{turn.status}'")
         if _size(turns) > self.limits.max_body_bytes:
             raise _unfit(f"its conversation is larger than {self.limits.max_body_bytes} bytes")
+
+
+def _may_exist(response_id: str) -> bool:
+    # The database takes no text with a zero in it.
+    return _ID.fullmatch(response_id) is not None
 
 
 def response_not_found(response_id: str) -> ApiError:

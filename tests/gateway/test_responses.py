@@ -312,6 +312,28 @@ async def test_a_response_of_characters_that_the_database_cannot_hold_is_stored_
     assert text_of(found).startswith("a\x00b")
 
 
+@pytest.mark.parametrize(
+    "response_id", ["a\x00b", "resp_\x00", "resp_" + "0" * 200, "resp_é", "'; --", "resp_"]
+)
+async def test_an_id_that_can_be_none_is_not_found_wherever_it_is_sent(
+    gateway: Gateway, keys: Keys, response_id: str
+) -> None:
+    for method, path in (
+        ("GET", "/{}"),
+        ("GET", "/{}?stream=true"),
+        ("DELETE", "/{}"),
+        ("POST", "/{}/cancel"),
+        ("GET", "/{}/input_items"),
+    ):
+        reply = await call(gateway, method, PATH + path.format(response_id), key=keys.acme)
+        assert (reply.status, reply.error["code"]) == (404, "response_not_found"), (method, path)
+    stream = await call(gateway, "GET", f"/v1/streams/{response_id}", key=keys.acme)
+    assert (stream.status, stream.error["code"]) == (404, "stream_not_found")
+    if len(response_id) <= 128:
+        previous = await respond(gateway, keys.acme, previous_response_id=response_id)
+        assert (previous.status, previous.error["code"]) == (400, "previous_response_not_found")
+
+
 async def test_one_in_front_cannot_be_cancelled(gateway: Gateway, keys: Keys, client: ScriptedClient) -> None:
     client.scripts = [script()]
     made = (await respond(gateway, keys.acme)).document

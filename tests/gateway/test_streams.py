@@ -98,6 +98,7 @@ async def test_a_client_that_leaves_before_the_first_event_finds_the_whole_strea
         await asyncio.sleep(0.005)
     begun.leave()
     await begun.task
+    assert gateway.generation.places.taken == 1, "what runs on keeps its place"
     stream_id = "chatcmpl-" + client.calls[0].request_id.removeprefix("req_")
     assert text_of(numbered((await resume(gateway, keys.acme, stream_id)).body)) == "".join(WORDS)
 
