@@ -16,6 +16,7 @@ EVENT_STREAM = (
     (b"x-accel-buffering", b"no"),
 )
 JSON = (b"content-type", b"application/json")
+NOT_GUESSED = (b"x-content-type-options", b"nosniff")
 
 
 def _error_events(error: ApiError) -> bytes:
@@ -89,7 +90,7 @@ class Answer:
         self._started = True
         self._exchange.status = status
         named = (b"x-request-id", self._exchange.correlation_id.encode())
-        sent = [*headers, *self.headers, named]
+        sent = [*headers, *self.headers, NOT_GUESSED, named]
         await self._write({"type": "http.response.start", "status": status, "headers": sent})
 
     async def _body(self, body: bytes, *, last: bool = False) -> None:

@@ -45,14 +45,16 @@ class ApiError(Exception):
         return ApiError(self.code, param=param, headers=self.headers, **self.details)
 
     def body(self) -> bytes:
-        """The error in OpenAI's format, as JSON; characters beyond ASCII are escaped."""
+        """The error in OpenAI's format, as JSON; characters beyond ASCII and those of markup are escaped."""
         error = {
             "message": self.message,
             "type": self.spec.type,
             "param": self.param,
             "code": self.code,
         }
-        return json.dumps({"error": error}).encode()
+        # Whatever shows this as a page by mistake finds no tag in what a client has sent.
+        text = json.dumps({"error": error})
+        return text.replace("<", "\\u003c").replace(">", "\\u003e").encode()
 
 
 def shown(text: str) -> str:

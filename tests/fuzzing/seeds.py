@@ -1,0 +1,98 @@
+"""Valid requests with every parameter that an endpoint has: what the fuzz begins with."""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+Body: TypeAlias = dict[str, Any]
+
+CHAT = "/v1/chat/completions"
+COMPLETIONS = "/v1/completions"
+# Text of the tests' own that may be in no log line and no record.
+CANARY = "canary-of-a-prompt"
+
+_TOOL = {
+    "type": "function",
+    "function": {
+        "name": "look",
+        "description": "Looks at something",
+        "strict": True,
+        "parameters": {"type": "object", "properties": {"at": {"type": "string"}}, "required": ["at"]},
+    },
+}
+_CALL = {"id": "call_1", "type": "function", "function": {"name": "look", "arguments": '{"at": "the sky"}'}}
+_TALK = [
+    {"role": "system", "content": f"You keep {CANARY}.", "name": "ops"},
+    {"role": "developer", "content": [{"type": "text", "text": "Be brief."}]},
+    {"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]},
+    {"role": "assistant", "content": None, "tool_calls": [_CALL]},
+    {"role": "tool", "tool_call_id": "call_1", "content": "blue"},
+    {"role": "assistant", "content": [{"type": "refusal", "refusal": "no"}], "refusal": None},
+    {"role": "user", "content": f"What is {CANARY}?"},
+]
+_SAMPLING: Body = {
+    "temperature": 0.7,
+    "top_p": 0.9,
+    "n": 2,
+    "stop": ["stop here", "\n\n"],
+    "seed": 7,
+    "presence_penalty": 0.1,
+    "frequency_penalty": -0.1,
+    "logit_bias": {"5": -100, "49151": 1.5},
+    "user": "somebody",
+    "top_k": 40,
+    "min_p": 0.05,
+    "repetition_penalty": 1.1,
+    "min_tokens": 1,
+    "ignore_eos": False,
+    "stop_token_ids": [2, 49151],
+    "bad_words": ["bad", " worse"],
+    "skip_special_tokens": True,
+    "spaces_between_special_tokens": True,
+    "include_stop_str_in_output": False,
+    "add_special_tokens": False,
+    "return_token_ids": False,
+}
+_USER = [{"role": "user", "content": f"hello {CANARY}"}]
+
+
+def _chat(**fields: Any) -> tuple[str, Body]:
+    return CHAT, {"model": "tiny", "messages": _USER, "max_tokens": 3, **fields}
+
+
+def _completion(**fields: Any) -> tuple[str, Body]:
+    return COMPLETIONS, {"model": "tiny", "prompt": f"once {CANARY}", "max_tokens": 3, **fields}
+
+
+def seeds() -> list[tuple[str, Body]]:
+    """Paths and bodies. Each is answered with 200 by the stack's tiny model."""
+    schema = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}
+    named = {"name": "answer", "description": "An answer", "schema": schema, "strict": True}
+    return [
+        _chat(),
+        _chat(**_SAMPLING, logprobs=True, top_logprobs=2),
+        _chat(messages=_TALK, **_SAMPLING, parallel_tool_calls=True, tools=[_TOOL], tool_choice="none"),
+        _chat(stream=True, stream_options={"include_usage": True, "continuous_usage_stats": False}),
+        _chat(messages=_TALK, stream=True, n=2, logprobs=True, top_logprobs=0),
+        _chat(
+            reasoning_effort="low",
+            metadata={"team": "sky"},
+            safety_identifier="somebody",
+            prompt_cache_key="sky",
+            store=False,
+            service_tier="auto",
+            modalities=["text"],
+            verbosity="medium",
+        ),
+        _chat(chat_template_kwargs={"enable_thinking": False, "style": "plain"}, include_reasoning=True),
+        _chat(add_generation_prompt=False, continue_final_message=True, allowed_token_ids=[5, 6, 7]),
+        _chat(response_format={"type": "json_schema", "json_schema": named}),
+        _chat(structured_outputs={"choice": ["yes", "no"]}),
+        _chat(structured_outputs={"regex": "[a-c]{1,3}"}),
+        _completion(),
+        _completion(**_SAMPLING, logprobs=2, echo=True, best_of=2),
+        _completion(prompt=[1, 2, 3], stream=True, stream_options={"include_usage": False}),
+        _completion(prompt=["a", "b"], n=2, stream=True, logprobs=0),
+        _completion(prompt=[[5, 6], [7]], echo=True, max_tokens=0),
+        _completion(response_format={"type": "json_object"}),
+    ]

@@ -1,0 +1,98 @@
+"""What is wrong with an answer: the rules that hold for whatever was asked."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from api.openai.catalogue import CATALOGUE
+from api.openai.errors import shown
+from tests.fuzzing.mutations import INJECTED
+from tests.fuzzing.wire import Raw
+
+SLOW_S = 30.0
+_ID = re.compile(r"[A-Za-z0-9._-]{1,128}", re.ASCII)
+_HEADERS = frozenset(
+    {
+        *("allow", "cache-control", "connection", "content-length", "content-type", "date", "retry-after"),
+        *(
+            "transfer-encoding",
+            "www-authenticate",
+            "x-accel-buffering",
+            "x-content-type-options",
+            "x-request-id",
+        ),
+    }
+)
+_JSON = "application/json"
+_EVENTS = "text/event-stream; charset=utf-8"
+# What a request must have, and what an engine counts when it counts tokens.
+_NAMED_ANYHOW = ("model", "messages", "prompt", "input", "tokens", "max_tokens", "max_completion_tokens")
+
+
+def faults(answer: Raw, tree: Any) -> list[str]:
+    """What is wrong with it, empty if nothing. ``tree``: the body that was sent, if it was JSON."""
+    found = _head_faults(answer)
+    if answer.took_s > SLOW_S:
+        found.append(f"it took {answer.took_s:.1f} s")
+    if answer.status == 200:
+        return found + _success_faults(answer)
+    try:
+        error = json.loads(answer.body)["error"]
+    except (ValueError, KeyError, TypeError):
+        return [*found, f"status {answer.status} without an error: {answer.body[:200]!r}"]
+    return found + _error_faults(answer, error, tree)
+
+
+def _head_faults(answer: Raw) -> list[str]:
+    found = []
+    if unknown := {name for name, _ in answer.headers} - _HEADERS:
+        found.append(f"unknown headers {unknown}")
+    if any(not value.isprintable() or INJECTED in value for _, value in answer.headers):
+        found.append("a header holds what a client sent")
+    if not _ID.fullmatch(answer.header("x-request-id") or ""):
+        found.append("no request id")
+    if answer.header("x-content-type-options") != "nosniff":
+        found.append("a browser may guess another type")
+    expected = {_JSON, _EVENTS} if answer.status == 200 else {_JSON}
+    if answer.header("content-type") not in expected:
+        found.append(f"content type {answer.header('content-type')}")
+    return found
+
+
+def _success_faults(answer: Raw) -> list[str]:
+    if answer.header("content-type") == _JSON:
+        return [] if isinstance(json.loads(answer.body), dict) else ["no object"]
+    lines = [line for line in answer.body.split(b"\n") if line.startswith(b"data: ")]
+    events = [json.loads(line[6:]) for line in lines if line != b"data: [DONE]"]
+    wrong = [event["error"] for event in events if "error" in event]
+    if any(error.get("code") not in CATALOGUE or CATALOGUE[error["code"]].status >= 500 for error in wrong):
+        return [f"an error in the stream: {wrong}"]
+    return [] if lines and lines[-1] == b"data: [DONE]" else ["a stream without an end"]
+
+
+def _error_faults(answer: Raw, error: Any, tree: Any) -> list[str]:
+    if not isinstance(error, dict) or set(error) != {"message", "type", "param", "code"}:
+        return [f"no error of the format: {error!r}"]
+    spec = CATALOGUE.get(error["code"])
+    if spec is None:
+        return [f"code {error['code']!r} is not in the catalogue"]
+    found = []
+    if (answer.status, error["type"]) != (spec.status, spec.type):
+        found.append(f"{spec.code} with status {answer.status} and type {error['type']}")
+    if answer.status >= 500:
+        found.append(f"status {answer.status}: {error['message']}")
+    if not error["message"].isprintable() or len(error["message"]) > 1000:
+        found.append(f"message {error['message'][:300]!r}")
+    if b"<" in answer.body or not answer.body.isascii():
+        found.append("markup or characters beyond ASCII in an error")
+    if not _is_of(error["param"], tree):
+        found.append(f"param {error['param']!r} is not of the request")
+    return found
+
+
+def _is_of(param: str | None, tree: Any) -> bool:
+    if param is None or not isinstance(tree, dict):
+        return param is None or isinstance(param, str)
+    return param.startswith((*_NAMED_ANYHOW, *(shown(key) for key in tree)))

@@ -1,0 +1,139 @@
+"""Ten thousand mutated requests: each is answered by the rules, and nothing of them is left behind."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections import Counter
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+import pytest
+
+from tests.fuzzing.mutations import INJECTED, Case, case_of
+from tests.fuzzing.seeds import CANARY, seeds
+from tests.fuzzing.verdict import faults
+from tests.fuzzing.wire import Connection, Raw, request
+from tests.stack.conftest import OwnedStack
+from tests.stack.records import heartbeat, running
+from tests.stacks import wait_until
+
+SEED = 20261125
+CASES = 10_000
+CONNECTIONS = 24
+MORE_PATHS = ["/v1/models", "/v1/models/tiny", "/v1/", "/v1/files", "/v1/nothing"]
+PROCESSES = ("gateway", "worker", "celery")
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\x80-\x9f\u2028\u2029]")
+
+
+@dataclass
+class Round:
+    """What came of the cases."""
+
+    answers: Counter[int] = field(default_factory=Counter)
+    codes: Counter[str] = field(default_factory=Counter)
+    ids: Counter[str] = field(default_factory=Counter)
+    wrong: list[tuple[Case, list[str]]] = field(default_factory=list)
+    slowest_s: float = 0.0
+
+    def note(self, case: Case, answer: Raw) -> None:
+        self.answers[answer.status] += 1
+        self.ids[answer.header("x-request-id") or ""] += 1
+        self.slowest_s = max(self.slowest_s, answer.took_s)
+        if answer.status != 200 and answer.header("content-type") == "application/json":
+            self.codes[json.loads(answer.body)["error"]["code"]] += 1
+        if found := faults(answer, case.tree):
+            self.wrong.append((case, found))
+
+    def _by_size(self, *, reverse: bool) -> list[tuple[Case, list[str]]]:
+        return sorted(self.wrong, key=lambda pair: len(pair[0].body), reverse=reverse)
+
+    def report(self) -> str:
+        """The seed, what was answered, and the smallest bodies that were answered wrongly."""
+        smallest = {repr(found)[:60]: (case, found) for case, found in self._by_size(reverse=True)}
+        lines = [
+            f"seed {SEED}, {sum(self.answers.values())} answers {dict(self.answers)}, {self.slowest_s:.1f} s"
+        ]
+        lines += [f"{len(self.wrong)} wrong", str(self.codes.most_common())]
+        for case, found in smallest.values():
+            lines.append(
+                f"case {case.number} {case.did}: {found}\n  {case.method} {case.path} {case.headers} {case.body[:600]!r}"
+            )
+        return "\n".join(lines)
+
+
+async def _send(connection: Connection, case: Case, key: str, host: str) -> Raw:
+    headers = [("host", host), ("content-length", str(len(case.body))), *case.headers]
+    if not any(name == "authorization" for name, _ in case.headers):
+        headers.append(("authorization", f"Bearer {key}"))
+    return await connection.ask(request(case.method, case.path, headers, case.body))
+
+
+async def _run(stack: OwnedStack, cases: int) -> Round:
+    address = urlsplit(stack.base_url)
+    came = Round()
+    bodies = seeds()
+    numbers = iter(range(cases))
+
+    async def visitor() -> None:
+        async with Connection(address.hostname or "", address.port or 0) as connection:
+            for number in numbers:
+                case = case_of(SEED, number, bodies, MORE_PATHS)
+                try:
+                    came.note(case, await _send(connection, case, stack.key, address.netloc))
+                except (OSError, EOFError) as error:
+                    came.wrong.append((case, [f"no answer: {type(error).__name__}"]))
+
+    await asyncio.gather(*(visitor() for _ in range(CONNECTIONS)))
+    return came
+
+
+def _recorded(stack: OwnedStack) -> Counter[str]:
+    with stack.database() as connection:
+        rows = connection.execute("SELECT correlation_id FROM tenants_auditrecord").fetchall()
+    return Counter(str(row[0]) for row in rows)
+
+
+@pytest.mark.criterion("6.6")
+def test_each_seed_is_a_right_request(ready_stack: OwnedStack) -> None:
+    with ready_stack.client() as client:
+        for path, body in seeds():
+            answer = client.post(path, json=body)
+            assert answer.status_code == 200, (body, answer.text)
+
+
+@pytest.mark.criterion("6.6")
+@pytest.mark.timeout(400)
+def test_ten_thousand_mutated_requests_do_no_harm(ready_stack: OwnedStack) -> None:
+    stack = ready_stack
+    pids = {name: stack.pid(name) for name in PROCESSES}
+    logged = {name: len(stack.log(name)) for name in PROCESSES}
+    before, beat = _recorded(stack), heartbeat(stack)
+    came = asyncio.run(_run(stack, CASES))
+    print(came.report())
+    assert not came.wrong, came.report()
+    assert came.answers[200] > CASES / 20
+    assert len(came.codes) > 20, came.codes
+
+    wait_until(lambda: running(stack) == 0, 20, "the engine has nothing left to do")
+    after = heartbeat(stack)
+    assert beat is not None
+    assert after is not None
+    assert (after.boot, {name: stack.pid(name) for name in PROCESSES}) == (beat.boot, pids)
+    wait_until(lambda: _recorded(stack).total() - before.total() >= CASES, 60, "all audit rows are there")
+    assert _recorded(stack) - before == came.ids
+    for name in PROCESSES:
+        _check_log(stack.log(name)[logged[name] :], stack.key)
+    with stack.database() as connection:
+        rows = connection.execute(
+            "SELECT count(*) FROM tenants_auditrecord r WHERE r::text ~ %s", [f"{CANARY}|{INJECTED}|<"]
+        )
+        assert rows.fetchone() == (0,)
+
+
+def _check_log(text: str, key: str) -> None:
+    lines = text.splitlines()
+    for secret in (CANARY, INJECTED, key):
+        assert [line[:300] for line in lines if secret in line][:3] == []
+    assert [line[:300] for line in text.split("\n") if _CONTROL.search(line)][:3] == []
