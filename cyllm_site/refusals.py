@@ -6,6 +6,7 @@ import http
 import re
 from collections.abc import Iterable, Sequence
 
+from api.gateway.answer import NOT_GUESSED
 from api.gateway.asgi import Send
 from api.gateway.correlation import new_request_id
 from api.openai.errors import ApiError
@@ -76,5 +77,6 @@ def _headers(error: ApiError, request_id: str) -> list[tuple[bytes, bytes]]:
         (b"content-type", b"application/json"),
         (b"content-length", str(len(error.body())).encode()),
         (b"x-request-id", request_id.encode()),
+        NOT_GUESSED,
         *more,
     ]

@@ -53,3 +53,8 @@ class ChatRequest(Sampling):
     def choices(self) -> int:
         """How many answers are generated."""
         return self.n or 1
+
+    @property
+    def constrained(self) -> bool:
+        """Whether the answer must have a form; that of a call that has to be made is one."""
+        return super().constrained or self.tool_choice not in (None, "none", "auto")

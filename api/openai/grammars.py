@@ -32,6 +32,7 @@ MAX_NUMBER = 2**63 - 1
 
 # Escapes are read as units, so that an escaped brace is no quantifier. A brace in a class counts as one.
 _REPEAT = re.compile(r"\\(?P<escape>.)|\{\s*(?P<least>\d*)\s*(?:,\s*(?P<most>\d*)\s*)?\}", re.DOTALL)
+_WHOLE_ESCAPES = re.compile(r"(?:[^\\]++|\\.)*+", re.DOTALL)
 _REPEATED_GROUP = re.compile(r"\)\s*\{")
 _COUNTS = frozenset(
     f"{side}{what}" for side in ("min", "max") for what in ("Items", "Length", "Properties", "Contains")
@@ -52,6 +53,8 @@ def check_pattern(pattern: str, param: str) -> int:
     """How often the pattern repeats at most, multiplied out. Raises ApiError if that is too often."""
     if len(pattern) > MAX_PATTERN_LENGTH:
         raise ApiError("string_above_max_length", param=param, bound=MAX_PATTERN_LENGTH, length=len(pattern))
+    if not _WHOLE_ESCAPES.fullmatch(pattern):
+        raise _invalid(param, "it ends in a backslash that escapes nothing")
     product = 1
     for match in _REPEAT.finditer(pattern):
         if match["escape"]:

@@ -17,7 +17,7 @@ _PREFIX = TEMPLATE.format(model="")
 _NEVER_VALID = "Unknown"
 # What rules say of the keys of these parameters.
 _KEYS: Mapping[str, Json] = {
-    "logit_bias": {"pattern": "^[0-9]{1,7}$"},
+    "logit_bias": {"pattern": "^(0|[1-9][0-9]{0,6})$"},
     "metadata": {"maxLength": 64},
     "chat_template_kwargs": {"pattern": "^[A-Za-z][A-Za-z0-9_]*$"},
 }

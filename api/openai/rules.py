@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -38,11 +39,10 @@ RESERVED_TEMPLATE_KWARGS = frozenset(
 )
 
 _OF_CONVERSATIONS = ("add_generation_prompt", "continue_final_message", "chat_template_kwargs", "tools")
-_ONE_END = "it can't be combined with 'add_generation_prompt'"
-
-# Python reads no longer ones out of a text; whether they stand in a string is not looked at.
-MAX_DIGITS = 4300
-_LONG_NUMBER = re.compile(f"[0-9]{{{MAX_DIGITS + 1}}}")
+# The engine's default of the latter is true.
+_ONE_END = "it is only allowed when 'add_generation_prompt' is false"
+# Python's parser refuses longer numbers; half a surrogate pair can't be written as UTF-8.
+SUSPECT = re.compile(r"\\u[dD][89a-fA-F]|[0-9]{4301}")
 MAX_ARGUMENT_BRACKETS = 100_000  # in all arguments of a request, those in strings included
 
 
@@ -78,7 +78,7 @@ def check_tokenize(request: TokenizeRequest) -> None:
         return
     if request.prompt is not None:
         raise _invalid("messages", "it can't be combined with 'prompt'")
-    if request.continue_final_message and request.add_generation_prompt:
+    if request.continue_final_message and request.add_generation_prompt is not False:
         raise _invalid("continue_final_message", _ONE_END)
     _check_tool_schemas(request.tools or ())
     _check_template_kwargs(request.chat_template_kwargs or {})
@@ -105,7 +105,7 @@ def _check_sampling(request: Sampling) -> None:
                 reason="events are not padded, send false",
             )
     for token in request.logit_bias or ():
-        if not (token.isascii() and token.isdigit() and len(token) <= 7):
+        if not (token.isascii() and token.isdigit() and len(token) <= 7) or str(int(token)) != token:
             raise _invalid("logit_bias", f"keys must be token ids, '{shown(token)}' is none")
     _check_constraints(request)
 
@@ -115,7 +115,15 @@ def _check_least(request: Sampling, limit: int | None) -> None:
         raise _invalid("min_tokens", f"the answer has {limit} tokens at most")
 
 
+# What takes tokens away from a constrained answer may leave none that the constraint allows.
+_EXCLUDE_TOKENS = ("allowed_token_ids", "bad_words", "min_tokens")
+
+
 def _check_constraints(request: Sampling) -> None:
+    if request.constrained:
+        for name in _EXCLUDE_TOKENS:
+            if getattr(request, name):
+                raise _invalid(name, "it can't be combined with a constraint on the answer's form")
     if isinstance(request.response_format, SchemaFormat):
         check_schema(request.response_format.json_schema.schema_, "response_format.json_schema.schema")
     if request.structured_outputs is not None:
@@ -132,6 +140,8 @@ def _check_constraint(asked: StructuredOutputs) -> None:
         check_schema_text(asked.json_, "structured_outputs.json")
     if asked.regex is not None:
         check_pattern(asked.regex, "structured_outputs.regex")
+    if asked.json_object is False:
+        raise _invalid("structured_outputs.json_object", "expected true")
     if asked.choice is not None:
         check_choices(asked.choice, "structured_outputs.choice")
 
@@ -143,7 +153,7 @@ def _check_limits(request: ChatRequest) -> None:
         )
     if request.top_logprobs is not None and not request.logprobs:
         raise _invalid("top_logprobs", "it is only allowed when 'logprobs' is true")
-    if request.continue_final_message and request.add_generation_prompt:
+    if request.continue_final_message and request.add_generation_prompt is not False:
         raise _invalid("continue_final_message", _ONE_END)
 
 
@@ -215,11 +225,23 @@ def _check_assistant(message: AssistantMessage, path: str, brackets: int) -> int
         brackets += arguments.count("[") + arguments.count("{")
         if brackets > MAX_ARGUMENT_BRACKETS:
             raise _invalid(param, f"there are more than {MAX_ARGUMENT_BRACKETS} brackets up to here")
-        # Templates are given arguments parsed, and a parser that goes down too far fails.
-        try:
-            check_shape(arguments.encode("utf-8", "surrogatepass"))
-        except ApiError:
-            raise _invalid(param, f"it is nested deeper than {MAX_DEPTH} levels") from None
-        if _LONG_NUMBER.search(arguments):
-            raise _invalid(param, f"a number in it has more than {MAX_DIGITS} digits")
+        _check_arguments(arguments, param)
     return brackets
+
+
+def _check_arguments(arguments: str, param: str) -> None:
+    """Templates are given them parsed; those that are no JSON become an empty object at the engine."""
+    try:
+        check_shape(arguments.encode())
+    except ApiError:
+        raise _invalid(param, f"it is nested deeper than {MAX_DEPTH} levels") from None
+    if not SUSPECT.search(arguments):
+        return
+    try:
+        json.dumps(json.loads(arguments), ensure_ascii=False).encode()
+    except json.JSONDecodeError:
+        return
+    except UnicodeEncodeError:
+        raise _invalid(param, "a string in it holds half of a surrogate pair") from None
+    except ValueError:
+        raise _invalid(param, "a number in it is too long") from None

@@ -62,3 +62,9 @@ class Sampling(EngineOptions):
     n: Annotated[int, Field(ge=1, le=128)] | None = None
     response_format: ResponseFormat | None = None
     return_token_ids: bool | None = None
+
+    @property
+    def constrained(self) -> bool:
+        """Whether the answer must have a form."""
+        shaped = self.response_format is not None and self.response_format.type != "text"
+        return shaped or self.structured_outputs is not None
