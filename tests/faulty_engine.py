@@ -25,7 +25,7 @@ SEEN: list[dict[str, Any]] = []
 
 
 class Script:
-    """``pieces=N gap=S first=S`` and flags: ``hang_first hang_mid error_400 error_500 error_mid cut_mid``."""
+    """``pieces=N gap=S first=S`` and flags: ``hang_first hang_mid error_400 error_500 error_mid cut_mid refuse_late``."""
 
     def __init__(self, text: str) -> None:
         words = dict(word.partition("=")[::2] for word in text.split())
@@ -72,6 +72,10 @@ async def _events(call: dict[str, Any], script: Script) -> AsyncIterator[str]:
     OPEN.add(token)
     try:
         await asyncio.sleep(3600 if "hang_first" in script.flags else script.first_s)
+        if "refuse_late" in script.flags:
+            yield 'data: {"error": {"message": "Token id 9 is out of vocabulary", "code": 400}}\n\n'
+            yield "data: [DONE]\n\n"
+            return
         for n in range(script.pieces):
             if n == script.pieces // 2:
                 if "hang_mid" in script.flags:

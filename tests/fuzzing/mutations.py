@@ -203,7 +203,7 @@ def case_of(seed: int, number: int, bodies: list[tuple[str, Body]], more_paths: 
     elif 0.90 <= kind < 0.95:
         headers = _odd_headers(chance, headers, did)
     elif kind >= 0.95:
-        method, path = _odd_address(chance, path, more_paths, did)
+        (method, path), tree = _odd_address(chance, path, more_paths, did), None
     return Case(number, method, path, headers, data, did, tree)
 
 

@@ -8,6 +8,8 @@ Body: TypeAlias = dict[str, Any]
 
 CHAT = "/v1/chat/completions"
 COMPLETIONS = "/v1/completions"
+TOKENIZE = "/v1/tokenize"
+DETOKENIZE = "/v1/detokenize"
 # Text of the tests' own that may be in no log line and no record.
 CANARY = "canary-of-a-prompt"
 
@@ -53,6 +55,12 @@ _SAMPLING: Body = {
     "add_special_tokens": False,
     "return_token_ids": False,
 }
+_TEMPLATE: Body = {
+    "add_generation_prompt": True,
+    "continue_final_message": False,
+    "add_special_tokens": False,
+    "chat_template_kwargs": {"enable_thinking": False, "style": "plain"},
+}
 _USER = [{"role": "user", "content": f"hello {CANARY}"}]
 
 
@@ -84,7 +92,7 @@ def seeds() -> list[tuple[str, Body]]:
             modalities=["text"],
             verbosity="medium",
         ),
-        _chat(chat_template_kwargs={"enable_thinking": False, "style": "plain"}, include_reasoning=True),
+        _chat(**_TEMPLATE, include_reasoning=True),
         _chat(add_generation_prompt=False, continue_final_message=True, allowed_token_ids=[5, 6, 7]),
         _chat(response_format={"type": "json_schema", "json_schema": named}),
         _chat(structured_outputs={"choice": ["yes", "no"]}),
@@ -95,4 +103,7 @@ def seeds() -> list[tuple[str, Body]]:
         _completion(prompt=["a", "b"], n=2, stream=True, logprobs=0),
         _completion(prompt=[[5, 6], [7]], echo=True, max_tokens=0),
         _completion(response_format={"type": "json_object"}),
+        (TOKENIZE, {"model": "tiny", "prompt": f"once {CANARY}", "return_token_strs": True}),
+        (TOKENIZE, {"model": "tiny", "messages": _TALK, "tools": [_TOOL], **_TEMPLATE}),
+        (DETOKENIZE, {"model": "tiny", "tokens": [1, 2, 49151]}),
     ]

@@ -27,6 +27,7 @@ _HEADERS = frozenset(
 )
 _JSON = "application/json"
 _EVENTS = "text/event-stream; charset=utf-8"
+_TYPES: dict[int, set[str | None]] = {200: {_JSON, _EVENTS}, 204: {None}}
 # What a request must have, and what an engine counts when it counts tokens.
 _NAMED_ANYHOW = ("model", "messages", "prompt", "input", "tokens", "max_tokens", "max_completion_tokens")
 
@@ -36,6 +37,8 @@ def faults(answer: Raw, tree: Any) -> list[str]:
     found = _head_faults(answer)
     if answer.took_s > SLOW_S:
         found.append(f"it took {answer.took_s:.1f} s")
+    if answer.status == 204:
+        return found if answer.header("allow") else [*found, "nothing is said"]
     if answer.status == 200:
         return found + _success_faults(answer)
     try:
@@ -55,8 +58,7 @@ def _head_faults(answer: Raw) -> list[str]:
         found.append("no request id")
     if answer.header("x-content-type-options") != "nosniff":
         found.append("a browser may guess another type")
-    expected = {_JSON, _EVENTS} if answer.status == 200 else {_JSON}
-    if answer.header("content-type") not in expected:
+    if answer.header("content-type") not in _TYPES.get(answer.status, {_JSON}):
         found.append(f"content type {answer.header('content-type')}")
     return found
 

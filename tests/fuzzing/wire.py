@@ -64,7 +64,10 @@ class Connection:
         first, *lines = head.rstrip("\r\n").split("\r\n")
         pairs = [line.split(":", 1) for line in lines]
         headers = [(name.lower(), value.strip(" \t")) for name, value in pairs]
+        status = int(first.split(" ")[1])
         named = dict(headers)
+        if status == 204:
+            named["content-length"] = "0"
         if named.get("transfer-encoding") == "chunked":
             body = await self._chunks()
         elif "content-length" in named:
@@ -75,7 +78,7 @@ class Connection:
             "content-length" not in named and "transfer-encoding" not in named
         ):
             await self._close()
-        return Raw(int(first.split(" ")[1]), headers, body, time.monotonic() - begun)
+        return Raw(status, headers, body, time.monotonic() - begun)
 
     async def _chunks(self) -> bytes:
         assert self._reader is not None

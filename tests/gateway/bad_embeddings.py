@@ -71,7 +71,7 @@ TOKENIZE = [
         {"prompt": ..., "messages": [USER], "continue_final_message": True, "add_generation_prompt": True},
         "invalid_value",
         "continue_final_message",
-        "can't be combined",
+        "is false",
     ),
     Bad(
         {"prompt": ..., "messages": [{"role": "user", "content": "x" * (MAX_CHARACTERS // 2)}] * 2},

@@ -24,6 +24,15 @@ def _assistant(**fields: Any) -> dict[str, Any]:
 
 TOOL = {"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}
 
+_ARGUMENTS = "messages[1].tool_calls[0].function.arguments"
+_REGEX = {"structured_outputs": {"regex": "[0-9]+"}}
+
+
+def _call(arguments: str) -> dict[str, Any]:
+    function = {"name": "look", "arguments": arguments}
+    return _assistant(content=None, tool_calls=[{"id": "1", "type": "function", "function": function}])
+
+
 CHAT = [
     Bad({"messages": ...}, "missing_required_parameter", "messages", "'messages'"),
     Bad({"model": ...}, "missing_required_parameter", "model", "'model'"),
@@ -224,6 +233,33 @@ CHAT = [
         "logit_bias",
         "300",
     ),
+    Bad({"logit_bias": {"007": 1}}, "invalid_value", "logit_bias", "'007'"),
+    Bad({"max_tokens": 2, "min_tokens": 3}, "invalid_value", "min_tokens", "limit of 2 tokens"),
+    Bad({**_REGEX, "allowed_token_ids": [5]}, "invalid_value", "allowed_token_ids", "a constraint"),
+    Bad({**_REGEX, "bad_words": ["a"]}, "invalid_value", "bad_words", "a constraint"),
+    Bad({**_REGEX, "min_tokens": 1}, "invalid_value", "min_tokens", "a constraint"),
+    Bad(
+        {"tools": [TOOL], "tool_choice": "required", "bad_words": ["a"]},
+        "invalid_value",
+        "bad_words",
+        "a constraint",
+    ),
+    Bad(
+        {"structured_outputs": {"regex": "a\\"}},
+        "invalid_value",
+        "structured_outputs.regex",
+        "ends in a backslash",
+    ),
+    Bad(
+        {"structured_outputs": {"json_object": False}},
+        "invalid_value",
+        "structured_outputs.json_object",
+        "expected true",
+    ),
+    Bad({"continue_final_message": True}, "invalid_value", "continue_final_message", "is false"),
+    Bad(_call('{"a": "\\ud800"}'), "invalid_value", _ARGUMENTS, "half of a surrogate pair"),
+    Bad(_call('{"a": ' + "9" * 4301 + "}"), "invalid_value", _ARGUMENTS, "too long"),
+    Bad(_call("[" * 65), "invalid_value", _ARGUMENTS, "64 levels"),
     Bad({f"x{number}": 1 for number in range(300)}, "invalid_request", None, "256 parameters"),
     Bad({"<script>": 1}, "unknown_parameter", "<script>", "<script>"),
 ]

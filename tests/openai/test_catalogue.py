@@ -112,6 +112,13 @@ def test_every_error_can_be_shown_in_openais_format(code: str) -> None:
     assert ("retry-after" in error.headers) == (error.status in (429, 503))
 
 
+@pytest.mark.criterion("6.6")
+def test_no_error_holds_markup() -> None:
+    error = ApiError("unknown_parameter", param="<script>alert(1)</script>")
+    assert not set(b"<>") & set(error.body())
+    assert json.loads(error.body())["error"]["param"] == "<script>alert(1)</script>"
+
+
 def test_what_a_client_sent_is_shown_bounded_and_on_one_line() -> None:
     assert shown("a\r\nb\x1b[31m") == "a��b�[31m"
     assert len(shown("x" * 10_000)) == MAX_SHOWN + 1

@@ -126,6 +126,15 @@ def test_all_roles_and_forms_of_content_are_taken_unchanged(message: dict[str, A
     assert sent({**CHAT, "messages": [message]})["messages"] == [message]
 
 
+@pytest.mark.parametrize(
+    "arguments", ["", "no JSON", '"\\ud83d\\ude00"', '{"a": "' + "9" * 5000 + '"}', "[\\ud800"]
+)
+def test_arguments_that_are_no_json_or_hold_whole_pairs_are_taken(arguments: str) -> None:
+    call = {"id": "1", "type": "function", "function": {"name": "f", "arguments": arguments}}
+    message = {"role": "assistant", "content": None, "tool_calls": [call]}
+    assert sent({**CHAT, "messages": [USER, message]})["messages"][1] == message
+
+
 def test_unicode_reaches_the_engine_as_utf8() -> None:
     text = "你好 안녕 مرحبا 👩‍👩‍👧 \u2028"
     body = check_chat_body({**CHAT, "messages": [{"role": "user", "content": text}]})

@@ -99,6 +99,7 @@ async def test_work_of_a_gateway_that_died_is_stopped_within_three_seconds(
     [
         ("error_400", FailureKind.REQUEST, 400),
         ("error_500", FailureKind.ENGINE, 500),
+        ("refuse_late", FailureKind.REQUEST, 400),
         ("error_mid pieces=4", FailureKind.ENGINE, 500),
         ("cut_mid pieces=4", FailureKind.ENGINE, 500),
     ],

@@ -22,7 +22,8 @@ from tests.stacks import wait_until
 SEED = 20261125
 CASES = 10_000
 CONNECTIONS = 24
-MORE_PATHS = ["/v1/models", "/v1/models/tiny", "/v1/", "/v1/files", "/v1/nothing"]
+MORE_PATHS = ["/v1/models", "/v1/models/tiny", "/v1/", "/v1/files", "/v1/streams/none", "/v1/embeddings"]
+UNREAD = "invalid_http_request"  # refused by the parser: no request, so no record
 PROCESSES = ("gateway", "worker", "celery")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\x80-\x9f\u2028\u2029]")
 
@@ -39,10 +40,13 @@ class Round:
 
     def note(self, case: Case, answer: Raw) -> None:
         self.answers[answer.status] += 1
-        self.ids[answer.header("x-request-id") or ""] += 1
         self.slowest_s = max(self.slowest_s, answer.took_s)
-        if answer.status != 200 and answer.header("content-type") == "application/json":
-            self.codes[json.loads(answer.body)["error"]["code"]] += 1
+        code = ""
+        if answer.status >= 400:
+            code = str(json.loads(answer.body)["error"]["code"])
+            self.codes[code] += 1
+        if code != UNREAD:
+            self.ids[answer.header("x-request-id") or ""] += 1
         if found := faults(answer, case.tree):
             self.wrong.append((case, found))
 
@@ -57,9 +61,8 @@ class Round:
         ]
         lines += [f"{len(self.wrong)} wrong", str(self.codes.most_common())]
         for case, found in smallest.values():
-            lines.append(
-                f"case {case.number} {case.did}: {found}\n  {case.method} {case.path} {case.headers} {case.body[:600]!r}"
-            )
+            lines.append(f"case {case.number} {case.did}: {found}")
+            lines.append(f"  {case.method} {case.path} {case.headers} {case.body[:600]!r}")
         return "\n".join(lines)
 
 
@@ -121,7 +124,9 @@ def test_ten_thousand_mutated_requests_do_no_harm(ready_stack: OwnedStack) -> No
     assert beat is not None
     assert after is not None
     assert (after.boot, {name: stack.pid(name) for name in PROCESSES}) == (beat.boot, pids)
-    wait_until(lambda: _recorded(stack).total() - before.total() >= CASES, 60, "all audit rows are there")
+    assert came.ids.total() > CASES * 0.98
+    sent = came.ids.total() + before.total()
+    wait_until(lambda: _recorded(stack).total() >= sent, 60, "all audit rows are there")
     assert _recorded(stack) - before == came.ids
     for name in PROCESSES:
         _check_log(stack.log(name)[logged[name] :], stack.key)
