@@ -25,7 +25,10 @@ SEEN: list[dict[str, Any]] = []
 
 
 class Script:
-    """``pieces=N gap=S first=S`` and flags: ``hang_first hang_mid error_400 error_500 error_mid cut_mid refuse_late``."""
+    """``pieces=N gap=S first=S`` and flags: ``hang_first hang_mid error_400 error_500``,
+
+    ``error_mid cut_mid refuse_late``.
+    """
 
     def __init__(self, text: str) -> None:
         words = dict(word.partition("=")[::2] for word in text.split())

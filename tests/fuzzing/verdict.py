@@ -8,7 +8,7 @@ from typing import Any
 
 from api.openai.catalogue import CATALOGUE
 from api.openai.errors import shown
-from tests.fuzzing.mutations import INJECTED
+from tests.fuzzing.values import INJECTED
 from tests.fuzzing.wire import Raw
 
 SLOW_S = 30.0

@@ -113,7 +113,8 @@ RULES = {
     *("messages[1].content", "max_tokens", "top_logprobs", "stream_options", "tools", "tool_choice"),
     *("tool_choice.function.name", "parallel_tool_calls", "structured_outputs", "structured_outputs.regex"),
     *("structured_outputs.json.$ref", "chat_template_kwargs.chat_template", "chat_template_kwargs.self"),
-    "best_of",
+    *("best_of", "min_tokens", "allowed_token_ids", "bad_words", "continue_final_message"),
+    *("structured_outputs.json_object", "messages[1].tool_calls[0].function.arguments"),
 }
 RULES_OF_ONE = {"/tokenize": {"prompt", "messages", *_OF_CONVERSATIONS}}
 

@@ -11,8 +11,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.fuzzing.mutations import INJECTED, Case, case_of
+from tests.fuzzing.mutations import Case, case_of
 from tests.fuzzing.seeds import CANARY, seeds
+from tests.fuzzing.values import INJECTED
 from tests.fuzzing.verdict import faults
 from tests.fuzzing.wire import Connection, Raw, request
 from tests.stack.conftest import OwnedStack
