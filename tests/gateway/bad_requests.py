@@ -234,7 +234,7 @@ CHAT = [
         "300",
     ),
     Bad({"logit_bias": {"007": 1}}, "invalid_value", "logit_bias", "'007'"),
-    Bad({"max_tokens": 2, "min_tokens": 3}, "invalid_value", "min_tokens", "limit of 2 tokens"),
+    Bad({"max_tokens": 2, "min_tokens": 3}, "invalid_value", "min_tokens", "2 tokens at most"),
     Bad({**_REGEX, "allowed_token_ids": [5]}, "invalid_value", "allowed_token_ids", "a constraint"),
     Bad({**_REGEX, "bad_words": ["a"]}, "invalid_value", "bad_words", "a constraint"),
     Bad({**_REGEX, "min_tokens": 1}, "invalid_value", "min_tokens", "a constraint"),
