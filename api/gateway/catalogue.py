@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from api.gateway.relay import NO_WORKER_RETRY_S
 from api.openai.errors import ApiError, shown
 from inference_worker.client.directory import is_usable, offers
+from inference_worker.client.interface import EngineClient, TransportError
 from inference_worker.protocol.messages import Heartbeat, Operation
 from inference_worker.registry.selectors import CatalogueEntry
 
@@ -57,12 +58,31 @@ def build(entries: Iterable[CatalogueEntry]) -> Catalogue:
     return Catalogue(listed, by_name)
 
 
-def require_operation(entry: CatalogueEntry, operation: Operation, workers: Iterable[Heartbeat]) -> None:
-    """Raise ApiError if no worker of the model is ready, or none that is can do this.
+async def able_workers(
+    client: EngineClient, entry: CatalogueEntry, operation: Operation
+) -> Sequence[Heartbeat]:
+    """The live workers, of which one at least is ready to do this with the model. Raises ApiError.
 
     Asked before anything is written down: load that finds no worker costs no durable fact of a start.
     """
-    ready = [worker for worker in workers if entry.name in worker.models and is_usable(worker)]
+    workers = client.workers()
+    if not any(offers(worker, operation) for worker in ready_workers(entry, workers)):
+        try:
+            workers = await client.workers_now()
+        except TransportError:
+            raise ApiError("redis_unavailable") from None
+    require_operation(entry, operation, workers)
+    return workers
+
+
+def ready_workers(entry: CatalogueEntry, workers: Iterable[Heartbeat]) -> list[Heartbeat]:
+    """Those of the workers that take requests for the model."""
+    return [worker for worker in workers if entry.name in worker.models and is_usable(worker)]
+
+
+def require_operation(entry: CatalogueEntry, operation: Operation, workers: Iterable[Heartbeat]) -> None:
+    """Raise ApiError if no worker of the model is ready, or none that is can do this."""
+    ready = ready_workers(entry, workers)
     if not ready:
         raise ApiError("no_worker_available", headers={"retry-after": str(NO_WORKER_RETRY_S)})
     if any(offers(worker, operation) for worker in ready):

@@ -7,6 +7,7 @@ import logging
 import re
 from typing import Any
 
+from api.gateway.context import PROMPTS, context_error, overlong
 from api.openai.errors import ApiError, shown
 from inference_worker.client.interface import Lost
 from inference_worker.protocol.messages import Failed, FailureKind, Operation
@@ -17,7 +18,10 @@ RETRIED_KINDS = frozenset({FailureKind.REFUSED, FailureKind.UPSTREAM})
 CLIENT_FAULTS = frozenset({400, 413, 422})
 MAX_REASON = 200
 
-# The wordings of vLLM 0.32 (renderers/params.py, entrypoints/serve/utils/api_utils.py).
+# OpenAI's wordings, which are our workers' as well, then those of vLLM 0.32 (renderers/params.py,
+# entrypoints/serve/utils/api_utils.py).
+_REQUESTED = re.compile(r"(\d+) in (?:the|your) \w+[,;] (\d+) (?:in|for) the completion")
+_RESULTED = re.compile(r"resulted in (\d+) tokens")
 _CONTEXT = re.compile(r"maximum context length (?:is |\()(\d+)")
 _PROMPT_TOKENS = re.compile(r"(?:contains (at least )?|Input length \()(\d+)(?: input tokens|\))")
 _PROMPT_CHARACTERS = re.compile(r"contains (\d+) characters")
@@ -27,14 +31,6 @@ _NO_DIMENSIONS = re.compile(r"does not support Matryoshka")
 _DIMENSIONS = re.compile(r"only supports (?:Matryoshka )?dimensions (.+), got (\d+)")
 _OUT_OF_VOCABULARY = re.compile(r"Token id (\d+) is out of vocabulary")
 _DETAILS = re.compile(r"\s*\(parameter=.*\)$", re.DOTALL)
-# What holds the text or the token ids.
-_PROMPT = {
-    Operation.CHAT_COMPLETIONS: "messages",
-    Operation.COMPLETIONS: "prompt",
-    Operation.EMBEDDINGS: "input",
-    Operation.TOKENIZE: "prompt",
-    Operation.DETOKENIZE: "tokens",
-}
 
 
 def may_move(event: Failed | Lost) -> bool:
@@ -83,7 +79,7 @@ def _client_fault(detail: str, operation: Operation) -> ApiError:
         return error
     if found := _OUT_OF_VOCABULARY.search(message):
         reason = f"{found.group(1)} is no token id of this model"
-        return ApiError("invalid_value", param=_PROMPT[operation], reason=reason)
+        return ApiError("invalid_value", param=PROMPTS[operation], reason=reason)
     line = next(iter(_DETAILS.sub("", message).strip().splitlines()), "")
     reason = shown(line.rstrip("."))[:MAX_REASON] or "the engine refused it"
     if param:
@@ -113,14 +109,16 @@ def _error_object(detail: str) -> dict[str, Any]:
 def _context_error(message: str, operation: Operation) -> ApiError | None:
     if above := _LIMIT_ABOVE.search(message):
         name, found, limit = above.groups()
-        return ApiError(
-            "context_length_exceeded", param=name, limit=limit, found=f"'{name}' set to {found} tokens"
-        )
+        return overlong(operation, limit, f"you requested {found} tokens in the completion", f"'{name}'")
     context = _CONTEXT.search(message)
     if context is None:
         return None
-    found, limit = _prompt_length(message), context.group(1)
-    return ApiError("context_length_exceeded", param=_PROMPT[operation], limit=limit, found=found)
+    limit = context.group(1)
+    if found := _REQUESTED.search(message):
+        return context_error(operation, int(limit), int(found.group(1)), int(found.group(2)))
+    if found := _RESULTED.search(message):
+        return context_error(operation, int(limit), int(found.group(1)), None)
+    return overlong(operation, limit, _prompt_length(message, PROMPTS[operation]))
 
 
 def _embedding_error(message: str) -> ApiError | None:
@@ -133,9 +131,9 @@ def _embedding_error(message: str) -> ApiError | None:
     return None
 
 
-def _prompt_length(message: str) -> str:
+def _prompt_length(message: str, part: str) -> str:
     if tokens := _PROMPT_TOKENS.search(message):
-        return f"a prompt of {tokens.group(1) or ''}{tokens.group(2)} tokens"
+        return f"your {part} resulted in {tokens.group(1) or ''}{tokens.group(2)} tokens"
     if characters := _PROMPT_CHARACTERS.search(message):
-        return f"a prompt of {characters.group(1)} characters"
-    return "a longer prompt"
+        return f"your {part} has {characters.group(1)} characters, which are more tokens than that"
+    return f"your {part} resulted in more"

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from api.gateway.admit import SharedPlaces, TenantPlaces, authorize, tenant_salt
 from api.gateway.answer import Answer
 from api.gateway.asgi import Receive
-from api.gateway.catalogue import ReadCatalogue, context_length, require_operation
+from api.gateway.catalogue import ReadCatalogue, able_workers, context_length
+from api.gateway.context import check_context
 from api.gateway.detached import Detached, Job
 from api.gateway.event_log import Kind
 from api.gateway.exchange import Exchange
@@ -26,12 +27,12 @@ from api.openai.errors import ApiError
 from api.openai.requests import BodyCheck, Checked
 from inference_worker.client.interface import Call, EngineClient
 from inference_worker.protocol.messages import Operation
-from inference_worker.registry.selectors import CatalogueEntry
 
 STUCK_CLIENT_GRACE_S = 1.0
 KINDS = {Operation.CHAT_COMPLETIONS: Kind.CHAT, Operation.COMPLETIONS: Kind.COMPLETION}
 # As the engine names the answer in its chunks: the request's id behind a prefix.
 ID_PREFIXES = {Kind.CHAT: "chatcmpl", Kind.COMPLETION: "cmpl"}
+UNKNOWN_CONTEXT = 4096  # tokens, for routing alone
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,18 +99,9 @@ class Generation:
         tenant_id = exchange.tenant_id or ""
         entry = (await self.catalogue()).resolve(checked.model, tenant_id)
         exchange.model = entry.name
-        require_operation(entry, operation, self.client.workers())
-        return self._call(exchange, checked, entry, operation, body_bytes, tenant_id)
-
-    def _call(
-        self,
-        exchange: Exchange,
-        checked: Checked,
-        entry: CatalogueEntry,
-        operation: Operation,
-        body_bytes: int,
-        tenant_id: str,
-    ) -> Call:
+        workers = await able_workers(self.client, entry, operation)
+        context = context_length(entry, workers)
+        check_context(checked, operation, context)
         salt = tenant_salt(self.secret, tenant_id)
         return Call(
             request_id=exchange.request_id,
@@ -119,7 +111,7 @@ class Generation:
             streamed=checked.streamed,
             body=checked.engine_body(model=entry.name, cache_salt=salt),
             budget_s=self.limits.total_timeout_s,
-            cost_tokens=checked.cost_tokens(body_bytes, context_length(entry, self.client.workers())),
+            cost_tokens=checked.cost_tokens(body_bytes, context or UNKNOWN_CONTEXT),
         )
 
 

@@ -254,9 +254,8 @@ _PARAMETERS = (
     ErrorSpec(
         "context_length_exceeded",
         400,
-        "This model's maximum context length is {limit} tokens. However, your request has {found}. "
-        "Please shorten the prompt or the completion.",
-        "Shorten the messages or lower `max_completion_tokens`.",
+        "This model's maximum context length is {limit} tokens. However, {found}.",
+        "Shorten what is sent, or lower `max_completion_tokens`: both together have to fit.",
     ),
     ErrorSpec(
         "unsupported_model",

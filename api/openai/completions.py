@@ -25,6 +25,15 @@ def prompt_kind(value: Any) -> str:
     return "<token lists>" if isinstance(first, list) else LIST
 
 
+def lengths_of(prompts: str | list[str] | list[int] | list[list[int]]) -> tuple[int, ...]:
+    """How many tokens each prompt has, if they are token ids; nothing for texts."""
+    if isinstance(prompts, str) or isinstance(prompts[0], str):
+        return ()
+    if isinstance(prompts[0], int):
+        return (len(prompts),)
+    return tuple(len(prompt) for prompt in prompts if isinstance(prompt, list))
+
+
 Prompt: TypeAlias = Annotated[
     Annotated[PromptText, Tag(TEXT)]
     | Annotated[list[PromptText], Field(fail_fast=True, min_length=1, max_length=MAX_PROMPTS), Tag(LIST)]
@@ -49,6 +58,11 @@ class CompletionRequest(Sampling):
     def completion_limit(self) -> int:
         """The most tokens of one choice."""
         return DEFAULT_LIMIT if self.max_tokens is None else self.max_tokens
+
+    @property
+    def token_prompts(self) -> tuple[int, ...]:
+        """The lengths of those prompts that are token ids."""
+        return lengths_of(self.prompt)
 
     @property
     def choices(self) -> int:

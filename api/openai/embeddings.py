@@ -6,7 +6,7 @@ from typing import Annotated, Literal, TypeAlias
 
 from pydantic import Discriminator, Field, Tag
 
-from api.openai.completions import PromptText, Tokens, prompt_kind
+from api.openai.completions import PromptText, Tokens, lengths_of, prompt_kind
 from api.openai.fields import LIST, TEXT, Wire
 
 MAX_INPUTS = 2048  # OpenAI's
@@ -33,6 +33,11 @@ class EmbeddingRequest(Wire):
 
     # vLLM's
     add_special_tokens: bool | None = None
+
+    @property
+    def token_prompts(self) -> tuple[int, ...]:
+        """The lengths of those inputs that are token ids."""
+        return lengths_of(self.input)
 
     @property
     def inputs(self) -> int:

@@ -35,8 +35,10 @@ BYTES_PER_TOKEN = 4  # rough, for routing only
 GATEWAY_STREAM_OPTIONS = frozenset({"on_disconnect"})  # no engine knows them
 # OpenAI takes 0 for "only the likeliest token"; vLLM wants more than 0, and so little means the same.
 LEAST_TOP_P = 1e-9
-# It refuses several greedy answers, but has other words for always taking the likeliest token.
-SEVERAL_GREEDY: Mapping[str, Any] = {"temperature": 1.0, "top_k": 1}
+# It refuses several greedy answers, but has other words for always taking the likeliest token: drawing from
+# that one alone, and from one where two are as likely.
+GREEDY_BELOW = 1e-5
+SEVERAL_GREEDY: Mapping[str, Any] = {"temperature": 1.0, "top_k": 1, "top_p": LEAST_TOP_P}
 # It takes -1 for no seed; to a client it is a seed like others.
 SEED_OF_MINUS_ONE = 2**63 - 1
 
@@ -56,6 +58,8 @@ class Checked:
     """A request that may go to an engine. ``fields`` are the client's, without nulls.
 
     ``salted``: the engine keeps a cache of prefixes for it, which no other tenant's request may find.
+    ``asked_tokens``: the client's own limit for each completion. ``token_prompts``: lengths of those prompts
+    that are token ids.
     """
 
     model: str
@@ -64,6 +68,8 @@ class Checked:
     choices: int
     fields: Mapping[str, Any]
     salted: bool = True
+    asked_tokens: int | None = None
+    token_prompts: tuple[int, ...] = ()
 
     @property
     def detached(self) -> bool:
@@ -97,7 +103,7 @@ def _in_words_of_vllm(body: Mapping[str, Any]) -> dict[str, Any]:
         told["top_p"] = LEAST_TOP_P
     if body.get("seed") == -1:
         told["seed"] = SEED_OF_MINUS_ONE
-    if body.get("temperature") == 0 and body.get("n", 1) > 1:
+    if body.get("temperature", 1) < GREEDY_BELOW and body.get("n", 1) > 1:
         told |= SEVERAL_GREEDY
     return told
 
@@ -116,14 +122,23 @@ def check_completion_body(body: Any) -> Checked:
     fields = _without_nulls(body, _NULLABLE_COMPLETION)
     request = _validated(CompletionRequest, fields, REFUSED_COMPLETIONS)
     check_completion(request)
-    return Checked(request.model, request.streamed, request.completion_limit, request.choices, _sent(fields))
+    return Checked(
+        request.model,
+        request.streamed,
+        request.completion_limit,
+        request.choices,
+        _sent(fields),
+        asked_tokens=request.max_tokens,
+        token_prompts=request.token_prompts,
+    )
 
 
 def check_embedding_body(body: Any) -> Checked:
     """Validate an embeddings request. Raises ApiError with the first fault."""
     fields = _without_nulls(body, _NULLABLE_EMBEDDING)
     request = _validated(EmbeddingRequest, fields, REFUSED_EMBEDDINGS)
-    return Checked(request.model, False, 0, request.inputs, fields)
+    lengths = request.token_prompts
+    return Checked(request.model, False, 0, request.inputs, fields, token_prompts=lengths)
 
 
 def check_tokenize_body(body: Any) -> Checked:

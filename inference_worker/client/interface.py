@@ -88,6 +88,10 @@ class EngineClient(Protocol):
         """The live workers as last seen (at most a second old)."""
         ...
 
+    async def workers_now(self) -> Sequence[Heartbeat]:
+        """The live workers as Redis has them: one may have become ready since. Raises TransportError."""
+        ...
+
     def healthy(self) -> bool:
         """Whether the relay's own connections to Redis are up."""
         ...

@@ -119,6 +119,7 @@ class RelayClient:
         self._disowned: OrderedDict[str, None] = OrderedDict()
         self._unseen_since: dict[str, float] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._look: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Connect and begin to listen; without Redis it returns all the same and connects later."""
@@ -140,6 +141,16 @@ class RelayClient:
 
     def workers(self) -> Sequence[Heartbeat]:
         """See ``interface.EngineClient``."""
+        return self._directory.workers()
+
+    async def workers_now(self) -> Sequence[Heartbeat]:
+        """See ``interface.EngineClient``. All who ask while one look is under way share it."""
+        if self._look is None or self._look.done():
+            self._look = asyncio.create_task(self._directory.refresh(), name="look-for-workers")
+        try:
+            await asyncio.shield(self._look)
+        except LinkDown as error:
+            raise TransportError(str(error)) from error
         return self._directory.workers()
 
     def healthy(self) -> bool:
@@ -174,10 +185,7 @@ class RelayClient:
         """The best worker; where none is known, as Redis has it now: one may just have become ready."""
         if worker := self._directory.best(call.model, call.operation, excluded, silent):
             return worker
-        try:
-            await self._directory.refresh()
-        except LinkDown as error:
-            raise TransportError(str(error)) from error
+        await self.workers_now()
         return self._directory.best(call.model, call.operation, excluded, silent)
 
     def _submit_message(self, call: Call, attempt: int) -> Submit:

@@ -19,6 +19,7 @@ from inference_worker.protocol.messages import (
     Submit,
 )
 from inference_worker.runtime.constraints import current_submit
+from inference_worker.runtime.context import explained
 from inference_worker.runtime.engine import Engine, Message
 from inference_worker.runtime.meter import CallMeter, current_meter
 from inference_worker.runtime.routes import scope_of
@@ -74,6 +75,8 @@ class EngineCall:
         try:
             scope = scope_of(self.submit.operation, self.engine_id)
             await self._engine.app(scope, self._receive, self._send)
+            if self._status == 400:
+                self._body = bytearray(await explained(self._engine, self.submit, bytes(self._body)))
         except asyncio.CancelledError:
             if self._cancel_reason is None:
                 self.cancel(WORKER_STOPS)

@@ -25,7 +25,6 @@ CHECK_TIMEOUT_S = 5.0
 TELL_INTERVAL_S = 10.0
 FAILED_CHECKS = 5
 START_TIMEOUT_S = 600.0
-DEFAULT_MAX_MODEL_LEN = 4096
 EVENT_END = b"\n\n"
 
 
@@ -58,7 +57,7 @@ class RemoteEngine:
     is_dead = False  # it may answer the next request; ``failed`` tells when it doesn't for long
 
     def __init__(self, client: httpx.AsyncClient, settings: WorkerSettings) -> None:
-        self.max_model_len = settings.max_model_len or DEFAULT_MAX_MODEL_LEN
+        self.max_model_len = settings.max_model_len or 0  # unknown, until the engine's list says it
         self.operations = tuple(map(Operation, settings.engine_operations.split(",")))
         self._client = client
         self._served = settings.model
@@ -111,7 +110,10 @@ class RemoteEngine:
             return f"no answer within {CHECK_TIMEOUT_S:.0f} s"
         except httpx.HTTPError as error:
             return _reason(error)
-        return "" if answer.status_code == 200 else f"answered {answer.status_code} to /v1/models"
+        if answer.status_code != 200:
+            return f"answered {answer.status_code} to /v1/models"
+        self.max_model_len = self.max_model_len or _context_of(answer.content, self._upstream_name)
+        return ""
 
     async def app(self, scope: Message, receive: Receive, send: Send) -> None:
         """Forward one request and its answer; ends at once when the caller disconnects."""
@@ -194,6 +196,16 @@ class RemoteEngine:
                 return None
         chunk["model"] = self._served
         return b"data: " + json.dumps(chunk, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def _context_of(models: bytes, name: str) -> int:
+    """The context length that a list of models tells of one of them, as vLLM's does; 0 for others."""
+    try:
+        listed = json.loads(models)["data"]
+        (found,) = (model["max_model_len"] for model in listed if model["id"] == name)
+    except (ValueError, LookupError, TypeError):
+        return 0
+    return found if isinstance(found, int) and found > 0 else 0
 
 
 def _observe(meter: CallMeter, chunk: dict[str, Any], usage: Any) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import shlex
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +16,13 @@ from inference_worker.runtime.constraints import constrained
 from inference_worker.runtime.engine import Engine, EngineStartError, ReportStage
 from inference_worker.runtime.grammar_guard import BACKEND, GrammarGuard
 from inference_worker.runtime.hardware import EngineChoice, Hardware, checkpoint_dtype, choose_engine
-from inference_worker.runtime.meter import CallMeter, current_meter
+from inference_worker.runtime.meter import CallMeter
 from inference_worker.runtime.orphans import end_children_with_us
 from inference_worker.runtime.parsers import check_parsers, parser_arguments, short_ways
 from inference_worker.runtime.reasoning_stop import stop_in_content_only
 from inference_worker.runtime.routes import ask
 from inference_worker.runtime.settings import WorkerSettings
-from inference_worker.runtime.sink import current_sink
+from inference_worker.runtime.vllm_hooks import fitting, metered, metered_pooling, sunk
 
 HEALTH_INTERVAL_S = 0.5
 SELF_TESTS: Mapping[Operation, Mapping[str, Any]] = {
@@ -62,9 +62,10 @@ async def vllm_engine(
             app = build_app(args, tasks, client.model_config)
             guard = GrammarGuard.of_engine(client, settings.compile_limit_s)
             stack.push_async_callback(guard.close)
-            client.generate = _metered(constrained(client.generate, guard.check))
-            client.encode = _metered_pooling(client.encode)
-            client.add_request = _sunk(client.add_request)
+            checked = constrained(client.generate, guard.check)
+            client.generate = metered(fitting(checked, client.model_config.max_model_len))
+            client.encode = metered_pooling(client.encode)
+            client.add_request = sunk(client.add_request)
             await init_app_state(client, app.state, args, tasks)
             engine = VllmEngine(client, app, settings, operations_of(client, tasks))
             engine.hold_stop_strings()
@@ -144,50 +145,6 @@ def engine_arguments(settings: WorkerSettings, hardware: Hardware, choice: Engin
         arguments += ["--gpu-memory-utilization", str(settings.gpu_memory_utilization)]
     arguments += adapter_arguments(adapter_sources(settings.adapters))
     return arguments + parser_arguments(settings) + shlex.split(settings.engine_args)
-
-
-def _metered(generate: Any) -> Any:
-    """Wrap ``AsyncLLM.generate`` so that each output passes the meter of the call it belongs to."""
-
-    async def metered(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, None]:
-        meter = current_meter.get()
-        async with aclosing(generate(*args, **kwargs)) as outputs:
-            if meter is not None:
-                meter.accepted()
-            async for output in outputs:
-                if meter is not None and current_sink.get() is None:
-                    meter.observe_output(output)
-                yield output
-
-    return metered
-
-
-def _metered_pooling(encode: Any) -> Any:
-    """Wrap ``AsyncLLM.encode``, which reads prompts and generates nothing, in the same way."""
-
-    async def metered(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, None]:
-        meter = current_meter.get()
-        async with aclosing(encode(*args, **kwargs)) as outputs:
-            if meter is not None:
-                meter.accepted()
-            async for output in outputs:
-                if meter is not None:
-                    meter.observe_pooled(output)
-                yield output
-
-    return metered
-
-
-def _sunk(add_request: Any) -> Any:
-    """Wrap ``AsyncLLM.add_request`` so that the call's sink, if it has one, gets the outputs first."""
-
-    async def sunk(*args: Any, **kwargs: Any) -> Any:
-        collector = await add_request(*args, **kwargs)
-        if (sink := current_sink.get()) is not None:
-            sink.attach(collector)
-        return collector
-
-    return sunk
 
 
 class VllmEngine:

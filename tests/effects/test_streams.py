@@ -88,7 +88,7 @@ def test_what_was_in_the_prompt_before_is_counted_as_cached(ask: Asking) -> None
         ({"logit_bias": {"60000": 1}}, "invalid_value", "logit_bias"),
         ({"allowed_token_ids": [60000]}, "invalid_value", "allowed_token_ids"),
         ({"stop_token_ids": [60000]}, "invalid_value", "stop_token_ids"),
-        ({"max_tokens": 5000}, "context_length_exceeded", "max_tokens"),
+        ({"max_tokens": 5000}, "context_length_exceeded", "messages"),
         ({"min_tokens": 9, "max_tokens": 6}, "invalid_value", "min_tokens"),
     ],
 )
@@ -99,4 +99,5 @@ def test_what_the_engine_refuses_has_a_status_of_its_own_on_a_stream_too(
     fields: dict[str, Any] = {"messages": QUESTION} if path.startswith("chat") else {"prompt": "The sea"}
     errors = [ask.refusal(path, **fields, **wrong, stream=streamed) for streamed in (True, False)]
     assert errors[0] == errors[1]
-    assert (errors[0]["code"], errors[0]["param"]) == (code, param)
+    renamed = {"messages": next(iter(fields))}
+    assert (errors[0]["code"], errors[0]["param"]) == (code, renamed.get(param, param))

@@ -116,6 +116,23 @@ async def test_without_a_ready_worker_it_is_a_matter_of_waiting(
     assert (reply.status, reply.error["code"]) == (503, "no_worker_available")
 
 
+async def test_a_worker_that_has_just_become_ready_is_found_before_anything_is_refused(
+    gateway: Gateway, keys: Keys, client: ScriptedClient
+) -> None:
+    for serves, operations in (((), GENERATING), (("tiny",), GENERATING)):
+        client.serves, client.operations, client.arriving = serves, operations, POOLING
+        client.scripts = [[accepted(), finished(b"{}")]]
+        assert (await ask(gateway, keys, "/v1/embeddings")).status == 200
+
+
+async def test_when_redis_cannot_tell_of_a_worker_that_is_what_is_said(
+    gateway: Gateway, keys: Keys, client: ScriptedClient
+) -> None:
+    client.serves, client.unreachable = (), True
+    reply = await ask(gateway, keys, "/v1/embeddings")
+    assert (reply.status, reply.error["code"]) == (503, "redis_unavailable")
+
+
 @pytest.mark.parametrize(
     ("path", "operation", "cost_tokens", "salted"),
     [

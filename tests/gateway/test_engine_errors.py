@@ -48,8 +48,39 @@ def detail(message: str, param: str | None = None) -> str:
             "max_completion_tokens=500 cannot be greater than max_model_len=128. Please request fewer",
             "max_completion_tokens",
             "context_length_exceeded",
-            "max_completion_tokens",
-            ("500", "128"),
+            "messages",
+            (
+                "500 tokens in the completion",
+                "128 tokens",
+                "reduce the length of the 'max_completion_tokens'",
+            ),
+        ),
+        (
+            "This model's maximum context length is 128 tokens. However, you requested 140 tokens (120 in "
+            "the messages, 20 in the completion). Please reduce the length of the messages or completion.",
+            None,
+            "context_length_exceeded",
+            "messages",
+            ("128 tokens", "140 tokens (120 in the messages, 20 in the completion)"),
+        ),
+        (
+            "This model's maximum context length is 128 tokens, however you requested 140 tokens (120 in "
+            "your prompt; 20 for the completion). Please reduce your prompt; or completion length.",
+            None,
+            "context_length_exceeded",
+            "messages",
+            ("128 tokens", "140 tokens (120 in the messages, 20 in the completion)"),
+        ),
+        (
+            "This model's maximum context length is 128 tokens. However, your messages resulted in 130 "
+            "tokens.",
+            None,
+            "context_length_exceeded",
+            "messages",
+            (
+                "128 tokens. However, your messages resulted in 130 tokens.",
+                "reduce the length of the messages",
+            ),
         ),
         (
             '"auto" tool choice requires --enable-auto-tool-choice and --tool-call-parser to be set',

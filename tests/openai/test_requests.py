@@ -13,7 +13,7 @@ from api.openai.chat import ChatRequest
 from api.openai.completions import CompletionRequest
 from api.openai.errors import ApiError
 from api.openai.parameters import REFUSED_CHAT, REFUSED_COMPLETIONS, WITHOUT_EFFECT
-from api.openai.requests import check_chat_body, check_completion_body
+from api.openai.requests import check_chat_body, check_completion_body, check_embedding_body
 
 USER = {"role": "user", "content": "hi"}
 CHAT: dict[str, Any] = {"model": "m", "messages": [USER]}
@@ -143,6 +143,23 @@ def test_unicode_reaches_the_engine_as_utf8() -> None:
 
 def test_the_likeliest_token_alone_can_be_asked_for() -> None:
     assert 0 < sent({**CHAT, "top_p": 0})["top_p"] < 1e-6
+
+
+def test_several_greedy_answers_are_drawn_from_the_likeliest_token_alone() -> None:
+    greedy = sent({**CHAT, "temperature": 0, "n": 3, "top_p": 0.5, "seed": 7})
+    assert (greedy["temperature"], greedy["top_k"], greedy["n"], greedy["seed"]) == (1.0, 1, 3, 7)
+    assert 0 < greedy["top_p"] < 1e-6
+    for unchanged in ({"temperature": 0}, {"temperature": 0, "n": 1}, {"temperature": 0.5, "n": 3}, {"n": 3}):
+        assert sent({**CHAT, **unchanged}) == {**sent(CHAT), **unchanged}
+
+
+@pytest.mark.parametrize(
+    ("prompt", "lengths"),
+    [("a", ()), (["a", "b"], ()), ([1, 2], (2,)), ([[1], [2, 3]], (1, 2))],
+)
+def test_prompts_of_token_ids_have_known_lengths(prompt: Any, lengths: tuple[int, ...]) -> None:
+    assert check_completion_body({"model": "m", "prompt": prompt}).token_prompts == lengths
+    assert check_embedding_body({"model": "m", "input": prompt}).token_prompts == lengths
 
 
 @pytest.mark.criterion("1.2")

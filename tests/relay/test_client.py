@@ -289,3 +289,14 @@ async def test_a_worker_without_the_operation_is_never_asked(client: RelayClient
         await client.submit(replace(CALL, operation=Operation.TOKENIZE), attempt=1)
     with pytest.raises(NoWorkerError):
         await client.submit(replace(CALL, operation=Operation.EMBEDDINGS), attempt=1, excluded=["w2"])
+
+
+async def test_a_look_finds_who_has_just_become_ready_and_is_shared_by_all_who_ask(
+    client: RelayClient, worker: HandWorker, redis_client: redis.Redis
+) -> None:
+    await HandWorker(worker.layer, worker.redis, "w2").announce()
+    before = redis_client.info("commandstats")["cmdstat_mget"]["calls"]
+    seen = await asyncio.gather(*(client.workers_now() for _ in range(50)))
+    assert all({found.worker_id for found in workers} == {"w1", "w2"} for workers in seen)
+    looks = redis_client.info("commandstats")["cmdstat_mget"]["calls"] - before
+    assert looks <= 3, "one for all, and perhaps those that are made anyway"

@@ -176,6 +176,24 @@ def test_a_length_of_vectors_that_the_model_lacks_is_refused_by_name(
     assert (caught.value.code, caught.value.param) == ("invalid_value", "input")
 
 
+def test_an_input_that_is_too_long_is_told_by_how_much_whatever_its_form(
+    client: openai.OpenAI, embedder: str, tokenizer: Any
+) -> None:
+    fits, long = "the" + " the" * (CONTEXT - 1), "the" + " the" * CONTEXT
+    ids = tokenizer(long)["input_ids"]
+    assert len(ids) == CONTEXT + 1
+    for given in (fits, ids[1:]):
+        assert client.embeddings.create(model=embedder, input=given).usage.prompt_tokens == CONTEXT
+    messages = set()
+    for given in (long, ["short", long], ids, [ids[:3], ids]):
+        with pytest.raises(openai.BadRequestError) as caught:
+            client.embeddings.create(model=embedder, input=given)
+        assert (caught.value.code, caught.value.param) == ("context_length_exceeded", "input")
+        messages.add(caught.value.message)
+    (message,) = messages
+    assert "maximum context length is 256 tokens. However, your input resulted in 257 tokens." in message
+
+
 @pytest.mark.honours("tokenize", "prompt", "model", "add_special_tokens", "return_token_strs")
 @pytest.mark.honours("detokenize", "tokens", "model")
 @pytest.mark.parametrize("text", [*TEXTS, "  two  spaces\n\ttab", "<|im_start|>user", "👩‍👩‍👧‍👦 Straße", ""])

@@ -1,0 +1,77 @@
+"""What stands before vLLM's own calls: the meter, the sink, and the check that a request has room."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from typing import Any, TypeAlias
+
+from inference_worker.runtime.constraints import current_submit
+from inference_worker.runtime.context import asked_by
+from inference_worker.runtime.meter import current_meter
+from inference_worker.runtime.sink import current_sink
+
+Outputs: TypeAlias = AsyncGenerator[Any, None]
+
+
+def metered(generate: Callable[..., Outputs]) -> Callable[..., Outputs]:
+    """Wrap ``AsyncLLM.generate`` so that each output passes the meter of the call it belongs to."""
+
+    async def outputs_of(outputs: Outputs) -> Outputs:
+        meter = current_meter.get()
+        async with aclosing(outputs):
+            if meter is not None:
+                meter.accepted()
+            async for output in outputs:
+                if meter is not None and current_sink.get() is None:
+                    meter.observe_output(output)
+                yield output
+
+    # Called at once, not with the first output: what it refuses can still be answered with a status.
+    return lambda *args, **kwargs: outputs_of(generate(*args, **kwargs))
+
+
+def metered_pooling(encode: Callable[..., Outputs]) -> Callable[..., Outputs]:
+    """Wrap ``AsyncLLM.encode``, which reads prompts and generates nothing, in the same way."""
+
+    async def outputs_of(outputs: Outputs) -> Outputs:
+        meter = current_meter.get()
+        async with aclosing(outputs):
+            if meter is not None:
+                meter.accepted()
+            async for output in outputs:
+                if meter is not None:
+                    meter.observe_pooled(output)
+                yield output
+
+    return lambda *args, **kwargs: outputs_of(encode(*args, **kwargs))
+
+
+def fitting(generate: Callable[..., Outputs], context: int) -> Callable[..., Outputs]:
+    """Wrap ``AsyncLLM.generate`` to refuse what has no room for the completion that was asked for.
+
+    vLLM would make a shorter one. Raises VLLMValidationError, which its application answers with 400.
+    """
+    from vllm.exceptions import VLLMValidationError
+
+    def fits(prompt: Any, *args: Any, **kwargs: Any) -> Outputs:
+        submit = current_submit.get()
+        wants = asked_by(submit) if submit is not None else None
+        tokens = prompt.get("prompt_token_ids") if isinstance(prompt, dict) else None
+        if wants is not None and tokens is not None and (text := wants.overflow(context, len(tokens))):
+            raise VLLMValidationError(text)
+        return generate(prompt, *args, **kwargs)
+
+    return fits
+
+
+def sunk(add_request: Any) -> Any:
+    """Wrap ``AsyncLLM.add_request`` so that the call's sink, if it has one, gets the outputs first."""
+
+    async def add(*args: Any, **kwargs: Any) -> Any:
+        collector = await add_request(*args, **kwargs)
+        if (sink := current_sink.get()) is not None:
+            sink.attach(collector)
+        return collector
+
+    return add

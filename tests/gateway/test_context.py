@@ -1,0 +1,102 @@
+"""Prompts of token ids are counted before a worker is asked; the answer names the limit and the count."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from api.gateway.app import Gateway
+from tests.gateway.conftest import Keys
+from tests.gateway.driver import call
+from tests.gateway.scripted import ScriptedClient, accepted, finished
+
+LIMIT = 64
+COMPLETIONS, EMBEDDINGS = "/v1/completions", "/v1/embeddings"
+
+
+def _ids(count: int) -> list[int]:
+    return [5] * count
+
+
+@pytest.mark.criterion("1.7")
+@pytest.mark.parametrize(
+    ("path", "changes", "found"),
+    [
+        (COMPLETIONS, {"prompt": _ids(65)}, "your prompt resulted in 65 tokens"),
+        (COMPLETIONS, {"prompt": _ids(64)}, "65 tokens (64 in the prompt, 1 in the completion)"),
+        (
+            COMPLETIONS,
+            {"prompt": _ids(63), "max_tokens": 2},
+            "65 tokens (63 in the prompt, 2 in the completion)",
+        ),
+        (
+            COMPLETIONS,
+            {"prompt": _ids(1), "max_tokens": 64},
+            "65 tokens (1 in the prompt, 64 in the completion)",
+        ),
+        (
+            COMPLETIONS,
+            {"prompt": _ids(90), "max_tokens": 9},
+            "99 tokens (90 in the prompt, 9 in the completion)",
+        ),
+        (
+            COMPLETIONS,
+            {"prompt": _ids(2), "max_tokens": 10**6},
+            "1000002 tokens (2 in the prompt, 1000000 in",
+        ),
+        (COMPLETIONS, {"prompt": [_ids(3), _ids(70)]}, "your prompt resulted in 70 tokens"),
+        (
+            COMPLETIONS,
+            {"prompt": [_ids(3), _ids(60)], "max_tokens": 8, "n": 2},
+            "68 tokens (60 in the prompt, 8",
+        ),
+        (COMPLETIONS, {"prompt": _ids(64), "max_tokens": 0, "echo": True}, "65 tokens (64 in the prompt, 1"),
+        (COMPLETIONS, {"prompt": _ids(64), "stream": True}, "65 tokens (64 in the prompt, 1"),
+        (EMBEDDINGS, {"input": _ids(65)}, "your input resulted in 65 tokens"),
+        (EMBEDDINGS, {"input": [_ids(1), _ids(66)]}, "your input resulted in 66 tokens"),
+    ],
+)
+async def test_what_does_not_fit_is_refused_with_both_numbers(
+    gateway: Gateway, keys: Keys, client: ScriptedClient, path: str, changes: dict[str, Any], found: str
+) -> None:
+    client.max_model_len = LIMIT
+    reply = await call(gateway, "POST", path, key=keys.acme, body={"model": "tiny", **changes})
+    error = reply.error
+    part = "input" if path == EMBEDDINGS else "prompt"
+    assert (reply.status, error["code"], error["param"]) == (400, "context_length_exceeded", part)
+    assert error["message"].startswith("This model's maximum context length is 64 tokens. However, you")
+    assert found in error["message"]
+    assert client.calls == []
+
+
+@pytest.mark.parametrize(
+    ("path", "changes"),
+    [
+        (COMPLETIONS, {"prompt": _ids(63)}),  # OpenAI's default of 16 makes no request fail
+        (COMPLETIONS, {"prompt": _ids(63), "max_tokens": 1}),
+        (COMPLETIONS, {"prompt": _ids(1), "max_tokens": 63}),
+        (COMPLETIONS, {"prompt": [_ids(60), _ids(60)], "max_tokens": 4, "n": 8}),
+        (COMPLETIONS, {"prompt": _ids(63), "max_tokens": 0, "echo": True}),
+        (COMPLETIONS, {"prompt": "a text of which only the worker knows the tokens " * 40}),
+        (EMBEDDINGS, {"input": _ids(64)}),
+        (EMBEDDINGS, {"input": [_ids(64)] * 10}),
+    ],
+)
+async def test_what_fits_just_so_goes_to_a_worker(
+    gateway: Gateway, keys: Keys, client: ScriptedClient, path: str, changes: dict[str, Any]
+) -> None:
+    client.max_model_len = LIMIT
+    client.scripts = [[accepted(), finished(b"{}")]]
+    reply = await call(gateway, "POST", path, key=keys.acme, body={"model": "tiny", **changes})
+    assert (reply.status, len(client.calls)) == (200, 1)
+
+
+async def test_where_nobody_knows_the_limit_the_engine_decides(
+    gateway: Gateway, keys: Keys, client: ScriptedClient
+) -> None:
+    client.max_model_len = 0
+    client.scripts = [[accepted(), finished(b"{}")]]
+    body = {"model": "tiny", "prompt": _ids(10_000)}
+    assert (await call(gateway, "POST", COMPLETIONS, key=keys.acme, body=body)).status == 200
+    assert client.calls[0].cost_tokens > 1000, "routing needs an estimate all the same"
