@@ -80,7 +80,8 @@ def _names(prefix: str, *schemas: type[BaseModel]) -> frozenset[str]:
     return frozenset(known | {name for name in refused if "." not in name})
 
 
-_TOP = _names("", ResponseRequest)
+# Without its null, what is required is missing.
+_TOP = _names("", ResponseRequest) | {"model"}
 _NESTED = {
     "text": _names("text.", TextOptions),
     "reasoning": _names("reasoning.", ReasoningOptions),
