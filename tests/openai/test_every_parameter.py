@@ -136,7 +136,7 @@ def test_a_wrong_type_is_named(given: Parameter) -> None:
     code = "invalid_value" if only_words else "invalid_type"
     wrong = VALUES.keys() - given.types
     assert len(wrong) >= 3
-    assert {kind: given.code(VALUES[kind]) for kind in wrong} == {kind: (code, given.name) for kind in wrong}
+    assert {kind: given.code(VALUES[kind]) for kind in wrong} == dict.fromkeys(wrong, (code, given.name))
 
 
 def _beyond(branch: Mapping[str, Any]) -> Iterator[tuple[Any, str]]:

@@ -35,7 +35,7 @@ def said(*parts: Any, role: str = "user") -> dict[str, Any]:
 
 REFUSALS: list[tuple[dict[str, Any], str, str | None]] = [
     # the top
-    ({"model": None}, "invalid_type", "model"),
+    ({"model": None}, "missing_required_parameter", "model"),
     ({"input": None}, "missing_required_parameter", "input"),
     ({"input": 5}, "invalid_type", "input"),
     ({"input": []}, "empty_array", "input"),
