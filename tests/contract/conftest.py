@@ -20,8 +20,7 @@ def stack(smollm2: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[R
     """One for all tests of this folder."""
     state_dir = tmp_path_factory.mktemp("real-stack")
     shutil.copytree(smollm2, state_dir / "models" / "smollm2-135m-instruct", copy_function=_link)
-    tools = "--enable-auto-tool-choice --tool-call-parser hermes"
-    with running_stack(state_dir, {"CYLLM_WORKER_ENGINE_ARGS": tools}) as running:
+    with running_stack(state_dir, {}) as running:
         yield running
 
 
