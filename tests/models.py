@@ -41,7 +41,7 @@ def tiny_model() -> Path:
 
 @pytest.fixture(scope="session")
 def thinking_model() -> Path:
-    """As the tiny one, with the two tokens between which a model reasons."""
+    """As the tiny one, with the two tokens between which a model reasons, and one before every text."""
     return thinking_folder()
 
 
@@ -59,7 +59,7 @@ def tiny_folder() -> Path:
 
 def thinking_folder() -> Path:
     """See the fixture."""
-    return _tiny_folder("thinking", ["<think>", "</think>"])
+    return _tiny_folder("reasoning", ["<think>", "</think>"])
 
 
 def _tiny_folder(name: str, tokens: list[str]) -> Path:
@@ -74,12 +74,18 @@ def _tiny_folder(name: str, tokens: list[str]) -> Path:
 
 def _make_tiny(smollm2: Path, folder: Path, tokens: list[str]) -> None:
     import torch
+    from tokenizers.processors import TemplateProcessing
     from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
     partial = folder.with_name(f"{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     tokenizer = AutoTokenizer.from_pretrained(smollm2)
-    tokenizer.add_tokens(tokens)
+    if tokens:
+        first = tokenizer.bos_token
+        tokenizer.add_tokens(tokens)
+        tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+            single=f"{first} $A", special_tokens=[(first, tokenizer.bos_token_id)]
+        )
     config = LlamaConfig(
         hidden_size=64,
         intermediate_size=128,

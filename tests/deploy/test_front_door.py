@@ -68,6 +68,13 @@ def test_a_streamed_answer_is_put_together_with_its_count(gateway: str) -> None:
     assert _Scripted.seen[0]["model"] == "some-model"
 
 
+def test_what_a_model_reasons_is_an_answer_too(gateway: str) -> None:
+    _Scripted.status = 200
+    thought: dict[str, object] = {"choices": [{"index": 0, "delta": {"reasoning": "Hm."}}]}
+    _Scripted.body = _events(thought, {"choices": [], "usage": {"completion_tokens": 1}})
+    assert ask(f"{gateway}/v1", key="sk-test", model="some-model").text == "Hm."
+
+
 def test_a_refusal_is_told_with_status_and_words(gateway: str) -> None:
     _Scripted.status, _Scripted.body = 503, b'{"error": {"message": "no worker"}}'
     with pytest.raises(FrontDoorError, match=r"HTTP 503.*no worker"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -150,8 +151,8 @@ def test_variables_of_the_template_and_the_effort_reach_the_prompt(ask: Asking, 
 
 
 @pytest.mark.criterion("1.9")
-@pytest.mark.honours("chat", "return_token_ids", "add_special_tokens")
-@pytest.mark.honours("completions", "return_token_ids", "add_special_tokens", "prompt", "echo")
+@pytest.mark.honours("chat", "return_token_ids")
+@pytest.mark.honours("completions", "return_token_ids", "prompt", "echo")
 def test_tokens_of_prompt_and_answer_are_given_back_when_asked_for(ask: Asking, tokenizer: Any) -> None:
     answer = ask.chat(return_token_ids=True, max_tokens=4, ignore_eos=True)
     choice = answer["choices"][0]
@@ -163,3 +164,32 @@ def test_tokens_of_prompt_and_answer_are_given_back_when_asked_for(ask: Asking, 
         assert found["prompt_token_ids"] == ids
     text = ask.text("The sea", echo=True, max_tokens=4, ignore_eos=True)
     assert text == "The sea" + ask.text("The sea", max_tokens=4, ignore_eos=True)
+
+
+@pytest.mark.criterion("1.9")
+@pytest.mark.honours("chat", "add_special_tokens")
+@pytest.mark.honours("completions", "add_special_tokens")
+def test_the_tokenizers_own_tokens_are_added_to_texts_and_to_chats_if_asked_for(
+    ask: Asking, tokenizer: Any
+) -> None:
+    bare = tokenizer.encode("The sea", add_special_tokens=False)
+    for added, expected in ((None, [tokenizer.bos_token_id, *bare]), (False, bare)):
+        found = ask.complete(return_token_ids=True, add_special_tokens=added)["choices"][0]
+        assert found["prompt_token_ids"] == expected
+    chat = ask.chat(return_token_ids=True)["prompt_token_ids"]
+    assert ask.chat(return_token_ids=True, add_special_tokens=False)["prompt_token_ids"] == chat
+    more = ask.chat(return_token_ids=True, add_special_tokens=True)["prompt_token_ids"]
+    assert more == [tokenizer.bos_token_id, *chat]
+
+
+@pytest.mark.criterion("1.1")
+@pytest.mark.parametrize("streamed", [False, True])
+def test_a_conversation_beyond_the_context_is_refused_with_both_numbers(ask: Asking, streamed: bool) -> None:
+    """Case 32."""
+    long = [{"role": "user", "content": "sea " * 1100}]
+    error = ask.refusal("chat/completions", messages=long, stream=streamed)
+    assert (error["code"], error["param"]) == ("context_length_exceeded", "messages")
+    assert "1024 tokens" in error["message"]
+    found = re.search(r"a prompt of (?:at least )?(\d+) tokens", error["message"])
+    assert found is not None
+    assert int(found[1]) > 1012

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from typing import Any
 
 import pytest
@@ -80,3 +82,25 @@ def test_an_answer_cut_while_reasoning_has_no_content_and_says_length(ask: Askin
     said = {**THINKING, **forced(tokenizer, WORDS), "max_tokens": 2}
     assert _both(ask, **said) == (" first apple", "", "length")
     assert ask.chat(**said)["choices"][0]["message"]["content"] is None
+
+
+@pytest.mark.criterion("1.6")
+@pytest.mark.honours("chat", "structured_outputs", "tools")
+def test_a_constraint_and_a_call_come_after_the_reasoning(ask: Asking, tokenizer: Any) -> None:
+    words = [" first", " apple", "</think>"]
+    said = {**THINKING, **forced(tokenizer, words), "max_tokens": 80}
+    assert _both(ask, **said, structured_outputs={"regex": "So [a-c]{4}[.]"})[0] == " first apple"
+    bound = ask.chat(**said, structured_outputs={"regex": "So [a-c]{4}[.]"})["choices"][0]
+    assert re.fullmatch("So [a-c]{4}[.]", bound["message"]["content"])
+    call = '<tool_call>\n{"name": "tide", "arguments": {"port": "Brest"}}\n</tool_call>'
+    tools = [{"type": "function", "function": {"name": "tide", "parameters": {"type": "object"}}}]
+    asked = {**said, "tools": tools, "structured_outputs": {"regex": re.escape(call).replace("\\\n", "\n")}}
+    choice = ask.chat(**asked)["choices"][0]
+    found = ask.stream_chat(**asked)
+    assert choice["message"]["reasoning"] == found.reasoning[0] == " first apple"
+    assert choice["finish_reason"] == found.reasons[0][0] == "tool_calls"
+    for arguments in (
+        choice["message"]["tool_calls"][0]["function"]["arguments"],
+        found.calls[0][0]["arguments"],
+    ):
+        assert json.loads(arguments) == {"port": "Brest"}
