@@ -35,6 +35,7 @@ def limits_of(tree: Settings) -> Limits:
         max_requests=tree.gateway_max_requests,
         tenant_share=tree.gateway_tenant_share,
         max_body_bytes=tree.max_body_bytes,
+        held_body_bytes=tree.gateway_body_bytes,
         client_body_timeout_s=tree.client_body_timeout_s,
         queue_timeout_s=tree.queue_timeout_s,
         first_token_timeout_s=tree.first_token_timeout_s,

@@ -71,6 +71,12 @@ class Settings(BaseSettings):
         "and there is always room for another",
     )
     max_body_bytes: int = Field(8 * 1024 * 1024, ge=1024, description="largest request body")
+    gateway_body_bytes: int = Field(
+        512 * 1024 * 1024,
+        ge=2048,
+        description="bytes of bodies that a gateway process holds for the requests that it carries; tenants "
+        "share them as they share those; less than two of the largest counts as two",
+    )
     client_body_timeout_s: float = Field(30.0, gt=0, description="time a client has to send its body")
     queue_timeout_s: float = Field(60.0, gt=0, description="limit from arrival until an engine has accepted")
     first_token_timeout_s: float = Field(120.0, gt=0, description="limit from acceptance to the first token")

@@ -62,7 +62,8 @@ class Gateway:
             await self._conclude(exchange, receive, answer)
             return
         try:
-            await self._conclude(exchange, receive, answer)
+            with exchange.held:
+                await self._conclude(exchange, receive, answer)
         finally:
             if not exchange.is_handed_over:
                 self.generation.ledger.ended(exchange)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 
 from api.gateway.asgi import Scope
@@ -45,7 +46,7 @@ class Exchange:
 
     ``endpoint`` is a route, never a path as it came: people paste keys into addresses. ``values`` are those
     of the route's parameters, ``query`` is the address behind the question mark. ``refused`` is a fault that
-    the server found in the head.
+    the server found in the head. What is ``held`` is given back when the client has its answer.
     """
 
     method: str
@@ -72,6 +73,7 @@ class Exchange:
     first_token_s: float | None = None
     error_code: str | None = None
     is_handed_over: bool = False
+    held: ExitStack = field(default_factory=ExitStack)
     outcome: Outcome = Outcome.FAILED
 
     def header(self, name: bytes) -> str | None:

@@ -6,7 +6,7 @@ import asyncio
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-from api.gateway.admit import SharedPlaces, TenantPlaces, authorize, tenant_salt
+from api.gateway.admit import BodyBytes, SharedPlaces, TenantPlaces, authorize, tenant_salt
 from api.gateway.answer import Answer
 from api.gateway.asgi import Receive
 from api.gateway.catalogue import ReadCatalogue, able_workers, context_length
@@ -45,6 +45,7 @@ class Generation:
     ledger: Ledger
     places: SharedPlaces
     readers: TenantPlaces
+    bodies: BodyBytes
     find_principal: FindPrincipal
     catalogue: ReadCatalogue
     detached: Detached
@@ -73,7 +74,8 @@ class Generation:
         # Before the body is read: who has no key makes us hold nothing.
         principal = await authorize(exchange, self.find_principal)
         with self.readers.take(str(principal.tenant_id)):
-            return await read_body(receive, self.limits)
+            more = exchange.held.enter_context(self.bodies.account(str(principal.tenant_id)))
+            return await read_body(receive, self.limits, more)
 
     async def run(self, call: Call, answer: Sink, exchange: Exchange) -> None:
         """Have the engine answer. Raises ApiError."""

@@ -12,6 +12,7 @@ class Limits:
     max_requests: int = 512
     tenant_share: float = 0.875
     max_body_bytes: int = 8 * 1024 * 1024
+    held_body_bytes: int = 512 * 1024 * 1024
     client_body_timeout_s: float = 30.0
     queue_timeout_s: float = 60.0
     first_token_timeout_s: float = 120.0

@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 
 from api.gateway import catalogue
-from api.gateway.admit import SharedPlaces, TenantPlaces
+from api.gateway.admit import BodyBytes, SharedPlaces, TenantPlaces
 from api.gateway.app import Gateway
 from api.gateway.catalogue import Catalogue
 from api.gateway.changes import Changes
@@ -111,6 +111,11 @@ async def gateway_process(
             ledger=ledger,
             places=SharedPlaces(limits.max_requests, limits.tenant_share),
             readers=TenantPlaces(limits.max_requests),
+            bodies=BodyBytes(
+                max(limits.held_body_bytes, 2 * limits.max_body_bytes),
+                limits.tenant_share,
+                limits.max_body_bytes,
+            ),
             find_principal=keys.get,
             catalogue=lambda: models.get(None),
             detached=detached,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
+from collections.abc import Callable
 
 from api.gateway.asgi import ClientGone, Receive
 from api.gateway.exchange import Exchange
@@ -26,12 +27,15 @@ def check_headers(exchange: Exchange, limits: Limits) -> None:
         raise ApiError("request_too_large", limit=limits.max_body_bytes)
 
 
-async def read_body(receive: Receive, limits: Limits) -> bytes:
-    """The whole body. Raises ApiError if it is too large or too slow, ClientGone if it breaks off."""
+async def read_body(receive: Receive, limits: Limits, more: Callable[[int], None]) -> bytes:
+    """The whole body; ``more`` is told of each piece, and may refuse it.
+
+    Raises ApiError if it is too large or too slow, ClientGone if it breaks off.
+    """
     begun = time.monotonic()
     try:
         async with asyncio.timeout(limits.client_body_timeout_s):
-            return await _collect(receive, limits.max_body_bytes)
+            return await _collect(receive, limits.max_body_bytes, more)
     except TimeoutError:
         raise ApiError(
             "client_timeout",
@@ -41,7 +45,7 @@ async def read_body(receive: Receive, limits: Limits) -> bytes:
         ) from None
 
 
-async def _collect(receive: Receive, limit: int) -> bytes:
+async def _collect(receive: Receive, limit: int, more: Callable[[int], None]) -> bytes:
     pieces: list[bytes] = []
     size = 0
     while True:
@@ -52,6 +56,7 @@ async def _collect(receive: Receive, limit: int) -> bytes:
         size += len(piece)
         if size > limit:
             raise ApiError("request_too_large", limit=limit, headers={"connection": "close"})
+        more(len(piece))
         pieces.append(piece)
         if not message.get("more_body", False):
             return b"".join(pieces)

@@ -283,7 +283,7 @@ _SERVICE = (
         503,
         "The server is at its limit of concurrent requests. Please try again.",
         "Try again after `Retry-After`; operators: add gateways or workers, or raise "
-        "`CYLLM_GATEWAY_MAX_REQUESTS`.",
+        "`CYLLM_GATEWAY_MAX_REQUESTS` or `CYLLM_GATEWAY_BODY_BYTES`.",
     ),
     ErrorSpec(
         "redis_unavailable",

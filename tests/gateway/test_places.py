@@ -5,18 +5,21 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
+from dataclasses import replace
 from random import Random
 from typing import Any
 
 import pytest
 
-from api.gateway.admit import Places, SharedPlaces, TenantPlaces
+from api.gateway.admit import BodyBytes, Places, SharedPlaces, TenantPlaces
 from api.gateway.app import Gateway
 from api.openai.errors import ApiError
 from inference_worker.protocol.messages import Outcome
 from tests.gateway.conftest import QUICK, Keys
-from tests.gateway.driver import CHAT, chat, visit
+from tests.gateway.driver import CHAT, call, chat, visit
 from tests.gateway.scripted import Pause, ScriptedClient, accepted, finished
+
+PATH = "/v1/chat/completions"
 
 
 @pytest.mark.case("serving.21")
@@ -137,3 +140,42 @@ async def test_a_request_that_no_worker_serves_has_its_record_and_was_never_star
     assert (record.model, record.tenant_id) == ("tiny", keys.acme_id)
     assert started_facts() == []
     assert client.calls == []
+
+
+def test_bodies_of_one_tenant_leave_room_for_the_largest_of_another() -> None:
+    bodies = BodyBytes(100, 0.875, largest=20)
+    with ExitStack() as held:
+        mine = [held.enter_context(bodies.account("acme")) for _ in range(10)]
+        for more in mine[:8]:
+            more(10)
+        with pytest.raises(ApiError) as caught:
+            mine[8](1)
+        assert caught.value.code == "overloaded"
+        other = held.enter_context(bodies.account("globex"))
+        other(20)
+        assert bodies.taken == 100
+    assert bodies.taken == 0
+
+
+async def test_bodies_that_are_held_are_bounded_and_given_back_however_requests_end(
+    gateway: Gateway, keys: Keys, client: ScriptedClient
+) -> None:
+    generation = replace(gateway.generation, bodies=BodyBytes(150_000, 0.875, QUICK.max_body_bytes))
+    bounded = replace(gateway, generation=generation)
+    slow = visit(bounded, "POST", PATH, key=keys.acme, pieces=[b"x" * 60_000], unfinished=True)
+    await asyncio.sleep(0.05)
+    assert generation.bodies.taken == 60_000
+    refused = await call(bounded, "POST", PATH, key=keys.acme, pieces=[b"x" * 60_000])
+    assert (refused.status, refused.error["code"]) == (503, "overloaded")
+    client.scripts = [[accepted(), Pause(0.1), finished(b"{}")]]
+    running = visit(bounded, "POST", PATH, key=keys.globex, body={**CHAT, "user": "u" * 60_000})
+    await asyncio.sleep(0.05)
+    assert generation.bodies.taken > 120_000, "held until its answer is there"
+    await running.task
+    assert running.reply.status == 200
+    leaving = visit(bounded, "POST", PATH, key=keys.globex, pieces=[b"x" * 20_000], unfinished=True)
+    leaving.leave()
+    await leaving.task
+    await slow.task
+    assert slow.reply.status == 408
+    assert generation.bodies.taken == 0
