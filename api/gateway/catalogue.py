@@ -98,9 +98,11 @@ def require_operation(entry: CatalogueEntry, operation: Operation, workers: Iter
 
 
 def context_length(entry: CatalogueEntry, workers: Iterable[Heartbeat]) -> int:
-    """The longest context of a model in tokens: the registry's word, else the workers'; 0 if nobody knows."""
+    """The longest context of a model in tokens: the workers' word, which their engines hold texts to as well,
+    else the registry's; 0 if nobody knows.
+    """
     reported = (worker.max_model_len for worker in workers if entry.name in worker.models)
-    return entry.max_model_len or max(reported, default=0)
+    return max(reported, default=0) or entry.max_model_len or 0
 
 
 def visible(entry: CatalogueEntry, tenant_id: str) -> bool:

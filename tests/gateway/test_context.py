@@ -19,6 +19,7 @@ def _ids(count: int) -> list[int]:
     return [5] * count
 
 
+@pytest.mark.case("serving.32")
 @pytest.mark.criterion("1.7")
 @pytest.mark.parametrize(
     ("path", "changes", "found"),

@@ -55,6 +55,7 @@ def _refusal(reply: httpx.Response, part: str) -> str:
     return str(error["message"].removeprefix(begin).partition(". Please")[0])
 
 
+@pytest.mark.case("serving.32")
 @pytest.mark.criterion("1.7")
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize(
@@ -89,6 +90,7 @@ def test_text_token_ids_and_messages_are_told_the_same_numbers(
         assert _refusal(_ask(client, CHAT, messages=messages, **body), "messages") == found.format("messages")
 
 
+@pytest.mark.case("serving.32")
 def test_what_fits_to_the_last_token_is_answered(client: httpx.Client, tokenizer: Any) -> None:
     ids = tokenizer(_text(LIMIT - 1))["input_ids"]
     for prompt in (_text(LIMIT - 1), ids):

@@ -176,6 +176,7 @@ def test_a_length_of_vectors_that_the_model_lacks_is_refused_by_name(
     assert (caught.value.code, caught.value.param) == ("invalid_value", "input")
 
 
+@pytest.mark.case("serving.32")
 def test_an_input_that_is_too_long_is_told_by_how_much_whatever_its_form(
     client: openai.OpenAI, embedder: str, tokenizer: Any
 ) -> None:

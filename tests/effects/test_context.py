@@ -1,0 +1,55 @@
+"""What a conversation brings besides its words counts against the context, and is counted exactly."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.effects.asking import Asking, Json
+from tests.effects.test_tools import OTHER, WEATHER
+
+LIMIT = 1024
+
+
+def _talk(words: int) -> list[Json]:
+    return [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "the" + " the" * words}]
+
+
+@pytest.mark.case("serving.32")
+@pytest.mark.criterion("1.7")
+@pytest.mark.parametrize(
+    "brought",
+    [
+        {"tools": [WEATHER], "tool_choice": "auto"},
+        {"tools": [WEATHER, OTHER], "tool_choice": "none"},
+        {
+            "tools": [WEATHER],
+            "reasoning_effort": "high",
+            "chat_template_kwargs": {"tone": "friendly and warm"},
+        },
+        {"reasoning_effort": "low", "chat_template_kwargs": {"enable_thinking": False}},
+        {"chat_template_kwargs": {"tone": "of the sea"}},
+        {"add_generation_prompt": False},
+    ],
+)
+@pytest.mark.parametrize("limit", [None, 30])
+def test_what_comes_with_the_messages_pushes_them_over_the_limit(
+    ask: Asking, brought: dict[str, Any], limit: int | None
+) -> None:
+    """Case 32."""
+    short = ask.chat(messages=_talk(10), max_tokens=1, **{"chat_template_kwargs": {}, **brought})
+    words = LIMIT - short["usage"]["prompt_tokens"] + 10  # more words fill the context to its last token
+    needed = limit or 1
+    fields = {"messages": _talk(words - needed), "max_tokens": limit, **brought}
+    assert ask.post("chat/completions", fields).json()["usage"]["prompt_tokens"] == LIMIT - needed
+    for more in (1, 7, 90):
+        prompt = LIMIT - needed + more
+        error = ask.refusal("chat/completions", **{**fields, "messages": _talk(words - needed + more)})
+        assert (error["code"], error["param"]) == ("context_length_exceeded", "messages")
+        found = (
+            f"you requested {prompt + needed} tokens ({prompt} in the messages, {needed} in the completion)"
+        )
+        if limit is None and prompt > LIMIT:
+            found = f"your messages resulted in {prompt} tokens"
+        assert f"maximum context length is {LIMIT} tokens. However, {found}." in error["message"]
