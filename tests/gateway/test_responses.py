@@ -149,6 +149,7 @@ async def test_a_conversation_is_bounded_in_turns_and_bytes(
 
 
 @pytest.mark.case("serving.13")
+@pytest.mark.criterion("6.2")
 @pytest.mark.parametrize(
     ("method", "path"),
     [
@@ -173,6 +174,7 @@ async def test_another_tenants_response_is_one_that_does_not_exist(
 
 
 @pytest.mark.case("serving.13")
+@pytest.mark.criterion("6.2")
 async def test_another_tenants_response_cannot_be_continued(
     gateway: Gateway, keys: Keys, client: ScriptedClient
 ) -> None:

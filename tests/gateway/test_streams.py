@@ -158,6 +158,7 @@ async def test_without_the_callers_word_who_leaves_cancels(
     assert redis_client.keys("cyllm:stream*") == []
 
 
+@pytest.mark.criterion("5.2")
 @pytest.mark.parametrize("elsewhere", [False, True])
 async def test_a_cancel_stops_the_engine_from_any_gateway_and_is_recorded_as_such(
     gateway: Gateway,
@@ -209,6 +210,8 @@ async def test_a_deleted_stream_is_stopped_and_gone(
     assert redis_client.keys("cyllm:stream:*") == []
 
 
+@pytest.mark.case("serving.13")
+@pytest.mark.criterion("6.2")
 @pytest.mark.parametrize(
     ("method", "path"),
     [("GET", "/v1/streams/{}"), ("DELETE", "/v1/streams/{}"), ("POST", "/v1/streams/{}/cancel")],

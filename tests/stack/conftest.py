@@ -46,6 +46,7 @@ def stack(tiny_model: Path) -> Iterator[OwnedStack]:
             "CYLLM_WORKER_MAX_NUM_SEQS": "256",
             "CYLLM_WORKER_MAX_MODEL_LEN": "1024",
             "CYLLM_LOG_LEVEL": "DEBUG",
+            "CYLLM_DETACHED_GRACE_S": "1",
         }
         with running_stack(folder / "state", settings) as running:
             yield OwnedStack(**running.__dict__, postgres=postgres, valkey=valkey)

@@ -59,7 +59,6 @@ def text_of(events: list[Event]) -> str:
     return "".join(choice["delta"].get("content") or "" for choice in choices)
 
 
-@pytest.mark.case("serving.20")
 def test_a_real_stream_cut_at_every_event_and_resumed_is_the_uncut_one(ready_stack: OwnedStack) -> None:
     body = chat("tiny", "tell me", max_tokens=TOKENS, stream_options=CONTINUE)
     with ready_stack.client() as client:
@@ -111,6 +110,27 @@ def test_a_stream_whose_gateway_is_killed_can_be_read_to_where_it_came_and_says_
     assert (usage["outcome"], usage["meter_source"]) == ("lost", "worker")
     assert usage["completion_tokens"] >= 10
     assert audit_row(ready_stack, request_id)["outcome"] == "lost"
+
+
+def test_a_gateway_that_is_told_to_stop_ends_what_runs_on_with_an_error_event(
+    start_worker: StartWorker, ready_stack: OwnedStack, faulty_model: str
+) -> None:
+    start_worker("left")
+    with ready_stack.client() as client:
+        body = chat(faulty_model, "pieces=1000 gap=0.03", stream_options=CONTINUE)
+        stream_id, request_id, before = begin(client, body, until=5)
+    old = ready_stack.pid("gateway")
+    os.kill(old, signal.SIGTERM)
+    wait_until(lambda: ready_stack.pid("gateway") != old, 30, "the gateway was started again")
+    wait_until(ready_stack.ready, 60, "the gateway is back")
+    with ready_stack.client() as client:
+        after = resume(client, f"/v1/streams/{stream_id}?starting_after={before[-1][0]}")
+    assert [number for number, _ in before + after] == list(range(len(before) + len(after)))
+    assert json.loads(after[-2][1])["error"]["code"] == "gateway_stopping"
+    assert after[-1][1] == "[DONE]"
+    usage = settled_usage(ready_stack, request_id)
+    assert (usage["outcome"], usage["error_code"]) == ("failed", "gateway_stopping")
+    assert usage["completion_tokens"] >= len(before) + len(after) - 4
 
 
 @pytest.fixture
