@@ -8,7 +8,8 @@ import pytest
 
 from tests.contract.guests import Guest
 
-PROVIDERS = ["compatible", "official"]
+COMPLETING = ["compatible", "official"]
+PROVIDERS = [*COMPLETING, "responses"]
 CITIES = ("Paris", "Rome", "Lima")
 
 
@@ -30,7 +31,7 @@ def test_generated_and_streamed_text_are_the_same(heard: dict[str, Any], provide
 
 
 @pytest.mark.criterion("1.2")
-@pytest.mark.parametrize("provider", PROVIDERS)
+@pytest.mark.parametrize("provider", COMPLETING)
 def test_a_completion_and_its_stream_are_the_same(heard: dict[str, Any], provider: str) -> None:
     completion = heard[provider]["completion"]
     assert completion["text"] == completion["streamed"]

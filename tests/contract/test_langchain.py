@@ -71,6 +71,16 @@ def test_structured_output_is_an_object_of_its_class(heard: dict[str, Any], way:
     assert heard["structured"][way] == {"country": "France", "capital": "Paris"}
 
 
+def test_the_responses_api_gives_the_same(heard: dict[str, Any]) -> None:
+    responses = heard["responses"]
+    assert responses["text"] == responses["streamed"] == ANSWER
+    assert responses["usage"]["output_tokens"] == 8
+    assert "Rome" in responses["continued"]
+    (call,) = responses["tools"]
+    assert call["args"]["city"] in CITIES
+    assert responses["structured"] == {"country": "France", "capital": "Paris"}
+
+
 @pytest.mark.criterion("4.2")
 @pytest.mark.parametrize(
     ("name", "wanted", "status", "code"),

@@ -50,6 +50,12 @@ def test_a_structured_answer_is_of_its_schema(heard: dict[str, Any]) -> None:
     assert json.loads(heard["tools"]["structured"]) == {"country": "France", "capital": "Paris"}
 
 
+def test_the_responses_api_gives_the_same(heard: dict[str, Any]) -> None:
+    responses = heard["responses"]
+    assert responses["text"] == responses["streamed"] == ANSWER
+    assert responses["last"] == "response.completed"
+
+
 @pytest.mark.criterion("4.2")
 @pytest.mark.parametrize(
     ("name", "wanted", "status"),

@@ -46,3 +46,7 @@ def test_llamaindex_calls_the_function_that_the_model_chose(heard: dict[str, Any
 @pytest.mark.parametrize("way", ["function", "format"])
 def test_a_structured_answer_is_an_object_of_its_class(heard: dict[str, Any], way: str) -> None:
     assert heard["structured"][way] == {"country": "France", "capital": "Paris"}
+
+
+def test_the_responses_api_gives_the_same(heard: dict[str, Any]) -> None:
+    assert heard["responses"]["text"] == heard["responses"]["streamed"] == heard["chat"]["text"]

@@ -23,6 +23,11 @@ MODELS = """
   api_base: {base_url}/v1
   api_key_name: ours
   completion: true
+- model_id: ours-responses
+  model_name: {model}
+  api_base: {base_url}/v1
+  api_key_name: ours
+  responses: true
 """
 
 
@@ -74,6 +79,10 @@ def test_without_a_stream_it_is_the_same_answer(llm: Command) -> None:
 @pytest.mark.criterion("1.2")
 def test_a_model_can_be_declared_as_one_for_completions(llm: Command) -> None:
     assert len(llm.ask("The sea is", model="ours-completion", limit=12)) > 10
+
+
+def test_a_model_can_be_declared_as_one_for_responses(llm: Command) -> None:
+    assert llm.run("prompt", "-m", "ours-responses", "-o", "temperature", "0", QUESTION).stdout == ANSWER
 
 
 @pytest.mark.criterion("1.6")

@@ -112,3 +112,14 @@ def test_the_sdk_tries_again_when_it_was_told_to(heard: dict[str, Any]) -> None:
     assert error["code"] == "no_worker_available"
     assert (first["status"], second["status"]) == (503, 503)
     assert second["ms"] - first["ms"] >= float(first["after"]) * 1000 > 0
+
+
+def test_responses_are_made_streamed_kept_continued_and_polled(heard: dict[str, Any]) -> None:
+    responses = heard["responses"]
+    text = "The capital of France is Paris."
+    assert responses["text"] == responses["streamed"] == responses["kept"] == text
+    assert responses["numbers"] == list(range(len(responses["numbers"])))
+    assert len(responses["numbers"]) > 10
+    assert responses["background"]["first"] in ("queued", "in_progress")
+    assert (responses["background"]["last"], responses["background"]["text"]) == ("completed", text)
+    assert "Rome" in responses["continued"]

@@ -106,6 +106,22 @@ def structured() -> dict[str, Any]:
     }
 
 
+def responses() -> dict[str, Any]:
+    """The same through the Responses API; the conversation goes on from what the server has kept."""
+    model = chat(use_responses_api=True)
+    answer = model.invoke(QUESTION)
+    called = model.bind_tools([Weather], tool_choice="Weather", strict=True)
+    kept = model.bind(previous_response_id=answer.response_metadata["id"])
+    return {
+        "text": answer.text,
+        "usage": answer.usage_metadata,
+        "streamed": added(list(model.stream(QUESTION))).text,
+        "continued": kept.invoke("And of Italy?").text,
+        "tools": called.invoke("How is the weather in Rome?").tool_calls,
+        "structured": model.with_structured_output(Capital).invoke(QUESTION).model_dump(),
+    }
+
+
 def failures() -> dict[str, Any]:
     """Errors by the class that LangChain makes of them."""
     return {
@@ -122,6 +138,7 @@ print(
             "logprobs": logprobs(),
             "tools": tools(),
             "structured": structured(),
+            "responses": responses(),
             "failures": failures(),
         },
         default=str,

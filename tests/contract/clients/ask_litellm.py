@@ -104,6 +104,15 @@ def tools() -> dict[str, Any]:
     }
 
 
+def responses() -> dict[str, Any]:
+    """The Responses API, whole and streamed."""
+    asked = {"input": MESSAGES[0]["content"], "temperature": 0, "max_output_tokens": 40}
+    answer = litellm.responses(model=f"openai/{MODEL}", **asked)
+    events = list(litellm.responses(model=f"openai/{MODEL}", stream=True, **asked))
+    deltas = [getattr(event, "delta", "") for event in events]
+    return {"text": answer.output[0].content[0].text, "streamed": "".join(deltas), "last": events[-1].type}
+
+
 def failures() -> dict[str, Any]:
     """Errors by the class that litellm makes of them."""
     idle = os.environ["IDLE_MODEL"]
@@ -123,6 +132,7 @@ print(
             "awaited": asyncio.run(awaited()),
             "completion": completion(),
             "tools": tools(),
+            "responses": responses(),
             "failures": failures(),
         },
         default=str,

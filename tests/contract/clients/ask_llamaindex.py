@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from llama_index.core.llms import ChatMessage
 from llama_index.core.tools import FunctionTool
+from llama_index.llms.openai import OpenAIResponses
 from llama_index.llms.openai_like import OpenAILike
 from pydantic import BaseModel
 
@@ -70,6 +71,23 @@ def chatting() -> dict[str, Any]:
     }
 
 
+def responses() -> dict[str, Any]:
+    """The Responses API, whole and streamed."""
+    llm = OpenAIResponses(
+        model=os.environ["MODEL"],
+        api_base=os.environ["OPENAI_BASE_URL"],
+        api_key=os.environ["OPENAI_API_KEY"],
+        context_window=8192,
+        temperature=0,
+        max_output_tokens=24,
+        max_retries=0,
+    )
+    return {
+        "text": llm.complete(QUESTION).text,
+        "streamed": "".join(piece.delta or "" for piece in llm.stream_complete(QUESTION)),
+    }
+
+
 def tools() -> dict[str, Any]:
     """Function calling: the calls of the model, and the function called by LlamaIndex itself."""
     llm = client(chat=True)
@@ -99,7 +117,13 @@ def structured() -> dict[str, Any]:
 
 print(
     json.dumps(
-        {"completion": completion(), "chat": chatting(), "tools": tools(), "structured": structured()},
+        {
+            "completion": completion(),
+            "chat": chatting(),
+            "responses": responses(),
+            "tools": tools(),
+            "structured": structured(),
+        },
         default=str,
     )
 )

@@ -107,6 +107,11 @@ console.log(
       objects: await objects(official.chat(id)),
       tools: await tools(official.chat(id)),
     },
+    responses: {
+      chat: await text(official.responses(id)),
+      objects: await objects(official.responses(id)),
+      tools: await tools(official.responses(id)),
+    },
     failures: {
       key: await failure(() =>
         generateText({ ...greedy, prompt, model: createOpenAI({ ...at, apiKey: "sk-wrong" }).chat(id) }),

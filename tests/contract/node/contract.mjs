@@ -122,6 +122,30 @@ async function headers() {
   return { text: data.choices[0].message.content, type: response.headers.get("content-type"), request_id };
 }
 
+async function responses() {
+  const asked = { model, temperature: 0, max_output_tokens: 40, input: question[0].content };
+  const made = await client.responses.create(asked);
+  const stream = client.responses.stream(asked);
+  const numbers = [];
+  for await (const event of stream) numbers.push(event.sequence_number);
+  const background = await client.responses.create({ ...asked, background: true });
+  let polled = background;
+  while (["queued", "in_progress"].includes(polled.status)) polled = await client.responses.retrieve(polled.id);
+  const continued = await client.responses.create({
+    ...asked,
+    input: "And of Italy?",
+    previous_response_id: made.id,
+  });
+  return {
+    text: made.output_text,
+    streamed: (await stream.finalResponse()).output[0].content[0].text,
+    numbers,
+    kept: (await client.responses.retrieve(made.id)).output_text,
+    background: { first: background.status, last: polled.status, text: polled.output_text },
+    continued: continued.output_text,
+  };
+}
+
 // When the model has no worker, the SDK tries again when it was told to.
 async function retried() {
   const at = [];
@@ -175,6 +199,7 @@ console.log(
     parsed: await parsed(),
     tools: await tools(),
     sampling: await sampling(),
+    responses: await responses(),
     headers: await headers(),
     retried: await retried(),
     stoppedAfter: await stoppedAfter(5),
