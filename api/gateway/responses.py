@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 
@@ -37,6 +38,15 @@ class Asked:
     translator: ResponseTranslator
 
 
+@contextlib.contextmanager
+def _in_terms_of(checked: CheckedResponse) -> Iterator[None]:
+    """Errors of the chat that the engine is asked for are told in terms of the response that is wanted."""
+    try:
+        yield
+    except ApiError as error:
+        raise checked.renamed(error) from None
+
+
 @dataclass(frozen=True, slots=True)
 class Responses:
     """Makes responses."""
@@ -61,7 +71,8 @@ class Responses:
             else:
                 kind = LiveResponse if checked.streamed else WholeResponse
                 live = kind(asked.translator, answer)
-                await until_gone(receive, self.generation.run(asked.call, live, exchange))
+                with _in_terms_of(checked):
+                    await until_gone(receive, self.generation.run(asked.call, live, exchange))
 
     async def _asked(self, checked: CheckedResponse, exchange: Exchange, body_bytes: int) -> Asked:
         history = History()
@@ -69,7 +80,8 @@ class Responses:
             history = await self.store.history(checked.previous_response_id, exchange.tenant_id or "")
         chat = checked.chat(history.items)
         size = body_bytes + history.size
-        call = await self.generation.call(exchange, chat, Operation.CHAT_COMPLETIONS, size)
+        with _in_terms_of(checked):
+            call = await self.generation.call(exchange, chat, Operation.CHAT_COMPLETIONS, size)
         response_id = new_id("resp")
         assembly = ResponseAssembly(
             checked,

@@ -266,6 +266,18 @@ async def test_an_error_before_the_answer_has_its_status_and_one_in_it_is_an_eve
     assert (whole.status, whole.error["code"]) == (503, "worker_lost")
 
 
+@pytest.mark.parametrize(
+    ("theirs", "ours"), [("max_completion_tokens", "max_output_tokens"), ("messages", "input")]
+)
+async def test_what_an_engine_refuses_is_named_as_the_client_has_written_it(
+    gateway: Gateway, keys: Keys, client: ScriptedClient, theirs: str, ours: str
+) -> None:
+    detail = json.dumps({"error": {"message": "not so", "param": theirs}})
+    client.scripts = [[failed(FailureKind.REQUEST, 400, detail)]]
+    reply = await respond(gateway, keys.acme, max_output_tokens=9)
+    assert (reply.status, reply.error["param"]) == (400, ours)
+
+
 async def test_a_response_of_which_nothing_was_sent_is_made_anew_by_another_worker(
     gateway: Gateway, keys: Keys, client: ScriptedClient
 ) -> None:
