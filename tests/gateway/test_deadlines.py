@@ -153,10 +153,14 @@ async def test_a_stopping_server_leaves_a_record_as_well(
 async def test_a_full_process_says_so_and_has_room_again(
     gateway: Gateway, keys: Keys, client: ScriptedClient
 ) -> None:
-    client.scripts = [[accepted(), Pause(0.2), finished(b"{}")] for _ in range(QUICK.max_requests)]
-    of = [keys.globex, *[keys.acme] * (QUICK.max_requests - 1)]
-    running = [visit(gateway, "POST", "/v1/chat/completions", key=key, body=CHAT) for key in of]
-    await asyncio.sleep(0.1)
+    client.scripts = [[accepted(), Pause(0.5), finished(b"{}")] for _ in range(QUICK.max_requests)]
+    running = []
+    # The last place is for a tenant that has none.
+    for key in (*[keys.acme] * (QUICK.max_requests - 1), keys.globex):
+        running.append(visit(gateway, "POST", "/v1/chat/completions", key=key, body=CHAT))
+        async with asyncio.timeout(5):
+            while gateway.generation.places.taken < len(running):
+                await asyncio.sleep(0.005)
     for key in (keys.acme, keys.globex):
         reply = await chat(gateway, key)
         assert (reply.status, reply.error["code"], reply.headers["retry-after"]) == (503, "overloaded", "1")

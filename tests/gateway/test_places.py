@@ -13,6 +13,7 @@ import pytest
 
 from api.gateway.admit import BodyBytes, Places, SharedPlaces, TenantPlaces
 from api.gateway.app import Gateway
+from api.gateway.limits import Limits
 from api.openai.errors import ApiError
 from inference_worker.protocol.messages import Outcome
 from tests.gateway.conftest import QUICK, Keys
@@ -20,6 +21,18 @@ from tests.gateway.driver import CHAT, call, chat, visit
 from tests.gateway.scripted import Pause, ScriptedClient, accepted, finished
 
 PATH = "/v1/chat/completions"
+
+
+@pytest.fixture
+def limits() -> Limits:
+    """Time for a body that a busy machine does not need."""
+    return replace(QUICK, client_body_timeout_s=2.0)
+
+
+async def _until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(5):
+        while not condition():
+            await asyncio.sleep(0.005)
 
 
 @pytest.mark.case("serving.21")
@@ -107,12 +120,12 @@ def test_few_places_are_shared_as_well(limit: int) -> None:
 async def test_one_tenant_with_all_its_requests_running_stops_no_other(
     gateway: Gateway, keys: Keys, client: ScriptedClient
 ) -> None:
-    client.scripts = [[accepted(), Pause(0.2), finished(b"{}")] for _ in range(QUICK.max_requests)]
+    client.scripts = [[accepted(), Pause(0.5), finished(b"{}")] for _ in range(QUICK.max_requests)]
     running = [
         visit(gateway, "POST", "/v1/chat/completions", key=keys.acme, body=CHAT)
         for _ in range(QUICK.max_requests - 1)
     ]
-    await asyncio.sleep(0.05)
+    await _until(lambda: gateway.generation.places.taken == QUICK.max_requests - 1)
     refused = await chat(gateway, keys.acme)
     assert (refused.status, refused.error["code"]) == (503, "overloaded")
     assert (await chat(gateway, keys.globex)).status == 200
@@ -163,13 +176,12 @@ async def test_bodies_that_are_held_are_bounded_and_given_back_however_requests_
     generation = replace(gateway.generation, bodies=BodyBytes(150_000, 0.875, QUICK.max_body_bytes))
     bounded = replace(gateway, generation=generation)
     slow = visit(bounded, "POST", PATH, key=keys.acme, pieces=[b"x" * 60_000], unfinished=True)
-    await asyncio.sleep(0.05)
-    assert generation.bodies.taken == 60_000
+    await _until(lambda: generation.bodies.taken == 60_000)
     refused = await call(bounded, "POST", PATH, key=keys.acme, pieces=[b"x" * 60_000])
     assert (refused.status, refused.error["code"]) == (503, "overloaded")
-    client.scripts = [[accepted(), Pause(0.1), finished(b"{}")]]
+    client.scripts = [[accepted(), Pause(0.3), finished(b"{}")]]
     running = visit(bounded, "POST", PATH, key=keys.globex, body={**CHAT, "user": "u" * 60_000})
-    await asyncio.sleep(0.05)
+    await _until(lambda: len(client.streams) == 1)
     assert generation.bodies.taken > 120_000, "held until its answer is there"
     await running.task
     assert running.reply.status == 200
