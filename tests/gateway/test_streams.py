@@ -10,6 +10,7 @@ import redis
 
 from api.gateway.answer import COMMENT
 from api.gateway.app import Gateway
+from api.gateway.event_log import MOST_EVENTS_READ, Entry, Kind, State
 from api.gateway.limits import Limits
 from inference_worker.protocol import names
 from inference_worker.protocol.messages import FailureKind, Meter, Outcome, RequestEnded
@@ -23,6 +24,7 @@ from tests.gateway.scripted import (
     ScriptedClient,
     accepted,
     delta,
+    done,
     failed,
     finished,
     lost,
@@ -124,17 +126,36 @@ async def test_two_readers_on_two_gateways_see_the_same_while_it_is_made(
     assert numbered(there.body) == numbered(begun.reply.body)[1:]
 
 
-async def test_new_events_reach_a_reader_within_milliseconds(
+async def test_a_reader_is_woken_by_new_events_and_need_not_look_for_them(
+    gateway: Gateway, keys: Keys
+) -> None:
+    logs = gateway.generation.followers.logs
+    await logs.create("chatcmpl-woken", keys.acme_id, Kind.CHAT)
+    log = await logs.find("chatcmpl-woken", keys.acme_id)
+    assert log is not None
+    reader = aiter(logs.follow(log, -1, look_s=60))
+    for number in range(3):
+        coming = asyncio.ensure_future(anext(reader))
+        await asyncio.sleep(0.05)
+        assert not coming.done()
+        await logs.append("chatcmpl-woken", keys.acme_id, number, [b"data: %d" % number])
+        async with asyncio.timeout(5):
+            assert await coming == [Entry(number, b"data: %d" % number, False)]
+    await logs.append("chatcmpl-woken", keys.acme_id, 3, [b"data: [DONE]"], State.COMPLETED)
+    assert [entry.last async for entries in reader for entry in entries] == [True]
+
+
+async def test_a_long_stream_is_read_in_portions_and_whole(
     gateway: Gateway, keys: Keys, client: ScriptedClient
 ) -> None:
-    client.scripts = [[accepted(), delta("a"), Pause(0.3), delta("b"), Pause(0.3), finished()]]
-    begun = begin(gateway, keys.acme)
-    await begun.until(b'"a"')
-    reader = visit(gateway, "GET", f"/v1/streams/{begun.reply.headers['x-stream-id']}", key=keys.acme)
-    await reader.until(b'"a"')
-    await reader.until(b'"b"')
-    assert client.streams[0].closed == 0, "only a look once a second has found it"
-    await asyncio.gather(begun.task, reader.task)
+    count = 2 * MOST_EVENTS_READ + 7
+    client.scripts = [[accepted(), [delta(f"{number} ") for number in range(count)], [done(), finished()]]]
+    reply = await whole(gateway, keys.acme)
+    events = numbered(reply.body)
+    assert [event.number for event in events] == list(range(count + 1))
+    assert text_of(events) == "".join(f"{number} " for number in range(count))
+    again = await resume(gateway, keys.acme, reply.headers["x-stream-id"], 3)
+    assert numbered(again.body) == events[4:]
 
 
 @pytest.mark.parametrize("options", [{}, {"stream_options": {"on_disconnect": "cancel"}}])
