@@ -147,7 +147,22 @@ async def test_a_stopping_server_leaves_a_record_as_well(
         await begun.task
     record = await ended()
     assert (record.outcome, record.error_code) == (Outcome.FAILED, "gateway_stopping")
+    assert (begun.reply.status, begun.reply.error["code"]) == (503, "gateway_stopping")
     assert client.streams[0].closed == 1
+
+
+@pytest.mark.criterion("4.2")
+async def test_a_stopping_server_ends_a_stream_with_an_error_event(
+    gateway: Gateway, keys: Keys, client: ScriptedClient
+) -> None:
+    client.scripts = [[accepted(), delta("a"), HANG]]
+    begun = visit(gateway, "POST", "/v1/chat/completions", key=keys.acme, body={**CHAT, "stream": True})
+    await begun.until(b'"a"')
+    begun.task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await begun.task
+    assert begun.reply.body.endswith(b'"code": "gateway_stopping"}}\n\ndata: [DONE]\n\n')
+    assert begun.reply.complete
 
 
 async def test_a_full_process_says_so_and_has_room_again(

@@ -71,7 +71,7 @@ async def test_a_database_that_hangs_gives_503_within_its_limit_to_everyone_and_
     for reply, seconds in (*answers, (later, took_s)):
         assert (reply.status, reply.error["code"]) == (503, "database_unavailable")
         assert reply.headers["retry-after"]
-        assert seconds < 2 * DATABASE_TIMEOUT_S + 0.5
+        assert seconds < 2 * DATABASE_TIMEOUT_S + 1.5
     assert (ready.status, ready.document["components"]["database"]["status"]) == (503, "down")
     assert live.status == 200
     assert await seconds_until(works, 5) < 5
@@ -94,7 +94,7 @@ async def test_a_redis_that_hangs_gives_503_within_its_limit_dispatches_nothing_
         assert len(client.calls) == dispatched, "dispatched without a durable start"
         for reply, seconds in answers:
             assert (reply.status, reply.error["code"]) == (503, "redis_unavailable")
-            assert seconds < WRITE_TIMEOUT_S + 1
+            assert seconds < WRITE_TIMEOUT_S + 2
         assert (ready.status, ready.document["components"]["redis"]["status"]) == (503, "down")
         assert await seconds_until(works, 5) < 5
         # Those that were refused are recorded once Redis is back: none is lost, none is there twice.

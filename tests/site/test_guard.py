@@ -47,6 +47,11 @@ async def _reads(scope: Any, receive: Any, send: Any) -> None:
     await send({"type": "http.response.body", "body": body})
 
 
+async def _waits_for_a_leaving_client(scope: Any, receive: Any, send: Any) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
 async def _answers_at_once(scope: Any, receive: Any, send: Any) -> None:
     await send({**START, "headers": [(b"content-length", b"2")]})
     await send({"type": "http.response.body", "body": b"no"})
@@ -196,3 +201,29 @@ async def test_what_follows_a_request_that_is_being_answered_breaks_nothing() ->
         answer = await served.rest()
     assert answer.count(b"HTTP/1.1 ") == 1
     assert answer.endswith(b"no")
+
+
+async def test_who_closes_the_sending_side_of_a_post_has_left_and_is_still_told_so() -> None:
+    async with _served(_waits_for_a_leaving_client) as served:
+        served.writer.write(POST + b"a" * 10)
+        await asyncio.sleep(0.02)
+        served.writer.write_eof()
+        assert _error(await served.rest()) == (499, "client_disconnected")
+
+
+async def test_who_closes_the_sending_side_of_a_get_has_time_for_what_is_read_in_a_moment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def slow(scope: Any, receive: Any, send: Any) -> None:
+        await asyncio.sleep(0.1)
+        await _answers_at_once(scope, receive, send)
+
+    async with _served(slow) as served:
+        served.writer.write(GET)
+        served.writer.write_eof()
+        assert (await served.rest()).endswith(b"no")
+    monkeypatch.setattr(guard, "LEAVING_S", 0.1)
+    async with _served(_waits_for_a_leaving_client) as served:
+        served.writer.write(GET)
+        served.writer.write_eof()
+        assert _error(await served.rest()) == (499, "client_disconnected")
