@@ -77,6 +77,8 @@ class GrammarGuard:
         except TrialUnavailableError as error:
             logger.error("constraints pass without a trial: %s", error)
             return ""
+        except TimeoutError:
+            return TOO_LONG  # not for good: the machine may only be busy
         self._known[key] = why
         if len(self._known) > MAX_KNOWN:
             self._known.popitem(last=False)
@@ -101,7 +103,7 @@ class GrammarGuard:
                 await stdin.drain()
                 return await answer
         except TimeoutError:
-            return TOO_LONG
+            raise
         except OSError as error:
             raise TrialUnavailableError(type(error).__name__) from error
         finally:

@@ -100,11 +100,11 @@ class Asking:
 
 
 def forced(tokenizer: Any, words: list[str]) -> Json:
-    """What makes the model say these words, each of them one token, in this order and then go on.
+    """What makes the model say these words, no token of them twice, in this order and then go on.
 
     The bias falls from one to the next, and the penalty takes each out of the race once it was said.
     """
-    ids = [tokenizer.encode(word, add_special_tokens=False) for word in words]
-    assert all(len(found) == 1 for found in ids), words
-    bias = {str(found[0]): 100 - 5 * place for place, found in enumerate(ids)}
-    return {"logit_bias": bias, "repetition_penalty": 10, "max_tokens": len(words)}
+    ids = [number for word in words for number in tokenizer.encode(word, add_special_tokens=False)]
+    assert len(set(ids)) == len(ids) < 18, words
+    bias = {str(number): 100 - 5 * place for place, number in enumerate(ids)}
+    return {"logit_bias": bias, "repetition_penalty": 10, "max_tokens": len(ids)}

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.effects.asking import PLAIN, QUESTION, Asking, Json
+from tests.effects.asking import PLAIN, QUESTION, Asking, Json, forced
 
 LONG = {"max_tokens": 6, "ignore_eos": True}
 
@@ -101,3 +101,29 @@ def test_what_the_engine_refuses_has_a_status_of_its_own_on_a_stream_too(
     assert errors[0] == errors[1]
     renamed = {"messages": next(iter(fields))}
     assert (errors[0]["code"], errors[0]["param"]) == (code, renamed.get(param, param))
+
+
+TEXTS = ["海 é 😀", "naïve – 你好 🎉"]
+
+
+@pytest.mark.criterion("1.3")
+@pytest.mark.parametrize("text", TEXTS)
+@pytest.mark.parametrize("long_way", [{}, {"skip_special_tokens": True}, {"stop": ["~never~"]}])
+def test_characters_over_several_tokens_are_whole_in_every_piece(
+    ask: Asking, tokenizer: Any, text: str, long_way: Json
+) -> None:
+    said = forced(tokenizer, [text])
+    assert said["max_tokens"] > len(text) - 3
+    for found in (
+        ask.stream_chat(**said, **long_way),
+        ask.stream("completions", prompt="x", **said, **long_way),
+    ):
+        assert found.texts[0] == text
+        pieces = [
+            choice.get("text") or choice.get("delta", {}).get("content") or ""
+            for chunk in found.chunks
+            for choice in chunk["choices"]
+        ]
+        assert not any("�" in piece for piece in pieces)
+        assert len([piece for piece in pieces if piece]) > 2
+    assert ask.chat(**said, **long_way)["choices"][0]["message"]["content"] == text

@@ -71,6 +71,7 @@ def test_calls_in_the_text_become_calls_in_the_answer(ask: Asking, choice: str |
     text = _call("Paris", "\n") + _call('Zürich " 北京')
     assert _both(ask, **asked, **_saying(text)) == (two, "", "tool_calls")
     assert _both(ask, **asked, **_saying(text), parallel_tool_calls=True) == (two, "", "tool_calls")
+    assert _both(ask, **asked, **_saying(text), parallel_tool_calls=False) == ([one], "", "tool_calls")
 
 
 @pytest.mark.criterion("1.6")
