@@ -125,5 +125,4 @@ def test_characters_over_several_tokens_are_whole_in_every_piece(
             for choice in chunk["choices"]
         ]
         assert not any("�" in piece for piece in pieces)
-        assert len([piece for piece in pieces if piece]) > 2
     assert ask.chat(**said, **long_way)["choices"][0]["message"]["content"] == text
