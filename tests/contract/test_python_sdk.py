@@ -118,13 +118,17 @@ def test_an_unknown_model_is_a_not_found_error(client: openai.OpenAI) -> None:
 def test_a_conversation_longer_than_the_context_is_refused_with_both_numbers(
     client: openai.OpenAI, stack: RunningStack
 ) -> None:
+    messages: list[ChatCompletionMessageParam] = [{"role": "user", "content": "sea " * 9000}]
+    with stack.client() as tokenizer:
+        asked = tokenizer.post("/v1/tokenize", json={"model": stack.model, "messages": messages})
+    tokens = asked.json()["count"]
     with pytest.raises(openai.BadRequestError) as caught:
-        client.chat.completions.create(
-            model=stack.model, messages=[{"role": "user", "content": "sea " * 9000}], max_tokens=8
-        )
-    assert caught.value.code == "context_length_exceeded"
-    assert "8192 tokens" in caught.value.message
-    assert "at least 8193 tokens" in caught.value.message
+        client.chat.completions.create(model=stack.model, messages=messages, max_tokens=8)
+    assert (caught.value.code, caught.value.param) == ("context_length_exceeded", "messages")
+    assert "maximum context length is 8192 tokens" in caught.value.message
+    found = f"you requested {tokens + 8} tokens ({tokens} in the messages, 8 in the completion)"
+    assert tokens > 9000
+    assert found in caught.value.message
 
 
 @pytest.mark.criterion("1.8")

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import re
 from typing import Any
 
 import pytest
 
 from tests.effects.asking import Asking, Json
+from tests.stacks import RunningStack
 
 USER: Json = {"role": "user", "content": "How is it in Rome?"}
 SYSTEM: Json = {"role": "system", "content": "Be brief."}
@@ -184,12 +184,20 @@ def test_the_tokenizers_own_tokens_are_added_to_texts_and_to_chats_if_asked_for(
 
 @pytest.mark.criterion("1.1")
 @pytest.mark.parametrize("streamed", [False, True])
-def test_a_conversation_beyond_the_context_is_refused_with_both_numbers(ask: Asking, streamed: bool) -> None:
-    """Case 32."""
-    long = [{"role": "user", "content": "sea " * 1100}]
-    error = ask.refusal("chat/completions", messages=long, stream=streamed)
-    assert (error["code"], error["param"]) == ("context_length_exceeded", "messages")
-    assert "1024 tokens" in error["message"]
-    found = re.search(r"(?:in|requested) (\d+) tokens", error["message"])
-    assert found is not None, error["message"]
-    assert int(found[1]) > 1100
+def test_a_conversation_beyond_the_context_is_refused_with_both_numbers(
+    ask: Asking, stack: RunningStack, streamed: bool
+) -> None:
+    """Case 32; the tokens that a tokenizer adds by itself count as well."""
+    text = "sea " * 1100
+    for path, part, prompt in (
+        ("chat/completions", "messages", {"messages": [{"role": "user", "content": text}]}),
+        ("completions", "prompt", {"prompt": text}),
+        ("completions", "prompt", {"prompt": text, "add_special_tokens": False}),
+    ):
+        with stack.client() as client:
+            tokens = client.post("/tokenize", json={"model": "tiny", **prompt}).json()["count"]
+        error = ask.refusal(path, **prompt, stream=streamed)
+        assert (error["code"], error["param"]) == ("context_length_exceeded", part)
+        assert "1024 tokens" in error["message"]
+        assert f"{tokens + 12} tokens ({tokens} in the {part}, 12 in the completion)" in error["message"]
+        assert tokens > 1100
