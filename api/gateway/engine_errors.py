@@ -70,6 +70,9 @@ def _upstream(event: Failed, elapsed_s: float) -> ApiError:
 
 
 def _client_fault(detail: str, operation: Operation) -> ApiError:
+    size = _error_object(detail)
+    if isinstance(size.get("answer_bytes"), int) and isinstance(size.get("limit_bytes"), int):
+        return ApiError("answer_too_large", size=size["answer_bytes"], limit=size["limit_bytes"])
     message, param = _parsed(detail)
     if (error := _context_error(message, operation)) is not None:
         return error

@@ -41,7 +41,7 @@ BODY: Codes = frozenset(
 )
 ENGINE: Codes = frozenset(
     {
-        *("model_not_found", "unsupported_model", "context_length_exceeded"),
+        *("model_not_found", "unsupported_model", "context_length_exceeded", "answer_too_large"),
         *("no_worker_available", "redis_unavailable"),
         *("worker_lost", "events_lost", "upstream_error", "engine_error"),
         *("queue_timeout", "first_token_timeout", "inter_token_timeout", "total_timeout", "upstream_timeout"),

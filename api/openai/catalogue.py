@@ -258,6 +258,12 @@ _PARAMETERS = (
         "Shorten what is sent, or lower `max_completion_tokens`: both together have to fit.",
     ),
     ErrorSpec(
+        "answer_too_large",
+        400,
+        "The answer has {size} bytes. It may have {limit} at most where it is not streamed.",
+        "Ask for less at once: fewer inputs, choices or log probabilities. Stream; have vectors in base64.",
+    ),
+    ErrorSpec(
         "unsupported_model",
         400,
         "This is not {kind} model and thus not supported in the {endpoint} endpoint. Supported: {others}.",

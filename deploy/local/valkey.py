@@ -49,7 +49,7 @@ class EmbeddedValkey:
             "save": "",
             "daemonize": "no",
             # streams of tokens: a subscriber that falls behind is cut off, not buffered for ever
-            "client-output-buffer-limit": "pubsub 64mb 16mb 30",
+            "client-output-buffer-limit": "pubsub 256mb 64mb 30",
         }
         lines = [f"{name} {_value(name, value)}\n" for name, value in settings.items()]
         write_private(self.config_path, "".join(lines))

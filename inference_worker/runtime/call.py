@@ -34,6 +34,10 @@ WORKER_STOPS = "worker stops"
 EVENT = b"data: "
 ERROR_EVENT = EVENT + b'{"error"'
 MAX_DETAIL = 16_384
+TOO_LARGE = 413
+# Redis cuts off a subscriber whose messages pile up (at 32 MB if it isn't told otherwise), and with it all
+# streams of a gateway.
+MAX_ANSWER_BYTES = 16 * 1024 * 1024
 
 
 class EngineCall:
@@ -156,6 +160,9 @@ class EngineCall:
             self._fail(FailureKind.ENGINE, 500, detail)
         elif self._error is not None:
             self._fail_with_event(self._error[len(EVENT) :].decode(errors="replace").strip())
+        elif self._status == 200 and len(self._body) > MAX_ANSWER_BYTES:
+            size = {"answer_bytes": len(self._body), "limit_bytes": MAX_ANSWER_BYTES}
+            self._fail(FailureKind.REQUEST, TOO_LARGE, json.dumps({"error": size}))
         elif self._status == 200:
             self.outcome = Outcome.COMPLETED
             self._emit(self._finished())

@@ -9,7 +9,7 @@ import secrets
 from collections.abc import Callable
 
 from inference_worker.protocol import codec
-from inference_worker.protocol.messages import Event, Frame
+from inference_worker.protocol.messages import Delta, Event, Finished, Frame
 from inference_worker.transport.layer import NoReceiver, PubSubChannelLayer
 from inference_worker.transport.link import LinkDown
 
@@ -18,6 +18,7 @@ logger = logging.getLogger("cyllm.worker.outbox")
 SIGN_OF_LIFE_S = 1.0
 RETRY_INTERVAL_S = 0.1
 GIVE_UP_S = 10.0
+LARGE_FRAME_BYTES = 1024 * 1024
 TURNS_PER_STEP = 3  # loop turns in which the streams of one engine step pass through vLLM's application
 
 
@@ -30,6 +31,16 @@ class _Lane:
         self.wake = asyncio.Event()
         self.sequence = 0
         self.task: asyncio.Task[None] | None = None
+
+    def take(self) -> tuple[Event, ...]:
+        """The events of the next frame: all that wait, but no more behind one that makes it large."""
+        size = count = 0
+        while count < len(self.events) and size < LARGE_FRAME_BYTES:
+            event = self.events[count]
+            size += len(event.data) if isinstance(event, Delta | Finished) else 0
+            count += 1
+        taken, self.events = tuple(self.events[:count]), self.events[count:]
+        return taken
 
 
 class Outbox:
@@ -98,7 +109,7 @@ class Outbox:
         """Send one frame, empty if nothing came for a while; false if the gateway is gone."""
         for _ in range(TURNS_PER_STEP if lane.events else 0):
             await asyncio.sleep(0)
-        events, lane.events = tuple(lane.events), []
+        events = lane.take()
         frame = Frame(worker_id=self._worker_id, lane=lane.name, sequence=lane.sequence, events=events)
         lane.sequence += 1
         sent = await self._deliver(reply_to, codec.encode(frame))

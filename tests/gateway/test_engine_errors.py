@@ -147,3 +147,11 @@ def test_only_what_another_worker_could_answer_moves() -> None:
     staying: list[Failed | Lost] = [failed(FailureKind.REQUEST, 400), failed(FailureKind.ENGINE, 500)]
     assert [may_move(event) for event in moving] == [True] * 3
     assert [may_move(event) for event in staying] == [False] * 2
+
+
+def test_an_answer_too_large_to_be_carried_is_said_to_be_so_with_both_sizes() -> None:
+    body = json.dumps({"error": {"answer_bytes": 20_000_000, "limit_bytes": 16_777_216}})
+    error = error_of(failed(FailureKind.REQUEST, 413, body), Operation.EMBEDDINGS, 1.0)
+    assert (error.status, error.code) == (400, "answer_too_large")
+    assert "20000000 bytes" in error.message
+    assert "16777216" in error.message

@@ -18,6 +18,7 @@ from inference_worker.protocol.messages import (
     Finished,
     Outcome,
 )
+from inference_worker.runtime.call import MAX_ANSWER_BYTES
 from tests.runtime.conftest import Bench
 
 
@@ -219,3 +220,23 @@ async def test_what_has_sent_nothing_when_the_worker_stops_may_go_elsewhere(benc
         kinds.append(events[-1].kind)
         stream.close()
     assert kinds == [FailureKind.REFUSED, FailureKind.CANCELLED]
+
+
+async def test_answers_too_large_for_the_way_are_refused_and_large_ones_cut_nobody_off(bench: Bench) -> None:
+    other = await bench.client.submit(bench.call("req_other", "hang_mid"), attempt=1)
+    large = [bench.call(f"req_large{number}", "pieces=1500000", streamed=False) for number in range(5)]
+    too_large = bench.call("req_too_large", "pieces=2500000", streamed=False)
+    *ended, refused = [events[-1] for events in await asyncio.gather(*map(bench.run, [*large, too_large]))]
+    for end in ended:
+        assert isinstance(end, Finished)
+        text = json.loads(end.data)["choices"][0]["message"]["content"]
+        assert text.endswith(" w1499999 ")
+        assert len(end.data) > 12_000_000
+    assert isinstance(refused, Failed)
+    assert (refused.kind, refused.status) == (FailureKind.REQUEST, 413)
+    size = json.loads(refused.detail)["error"]
+    assert size["answer_bytes"] > size["limit_bytes"] == MAX_ANSWER_BYTES
+    (fact,) = await bench.facts("req_too_large")
+    assert fact.meter.completion_tokens == 2_500_000, "what was made is charged"
+    assert not any(isinstance(event, Lost) for event in await other.next_events(1))
+    other.close()
