@@ -130,7 +130,7 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
     ),
     ("GET", "/v1/streams/{id}"): Operation(
         "Read a resumable stream from any of its events on.",
-        event=answers.ChatCompletionChunk,
+        event=response_answers.StreamData,
         errors=KEPT | {"events_expired", "total_timeout"},
     ),
     ("DELETE", "/v1/streams/{id}"): Operation(

@@ -6,12 +6,13 @@ from typing import Any
 
 from api.gateway.app import Gateway
 from api.openai.responses import answers
-from inference_worker.protocol.messages import FailureKind
+from inference_worker.protocol.messages import Delta, FailureKind
 from tests.documented import answer_faults, request_is_wrong
 from tests.gateway.conftest import Keys
+from tests.gateway.detaching import CONTINUE
 from tests.gateway.driver import CHAT, Reply, call
 from tests.gateway.responding import PATH, USAGE, chunk, respond, retrieve, script
-from tests.gateway.scripted import Script, ScriptedClient, accepted, done, failed, finished
+from tests.gateway.scripted import Script, ScriptedClient, accepted, done, event_of, failed, finished
 
 ONE = f"{PATH}/{{id}}"
 TOOL = {"type": "function", "name": "look", "parameters": {"type": "object"}}
@@ -106,9 +107,9 @@ async def test_resumable_streams_are_as_documented(
         "model": "tiny",
     }
     client.scripts = [[accepted(), chunk({"content": "a"}, **head), chunk(finish="stop", **head), finished()]]
-    options = {"stream": True, "stream_options": {"on_disconnect": "continue"}}
-    assert not request_is_wrong("/v1/chat/completions", {**CHAT, **options})
-    first = await call(gateway, "POST", "/v1/chat/completions", key=keys.acme, body={**CHAT, **options})
+    body = {**CHAT, **CONTINUE}
+    assert not request_is_wrong("/v1/chat/completions", body)
+    first = await call(gateway, "POST", "/v1/chat/completions", key=keys.acme, body=body)
     _checked("POST", "/v1/chat/completions", first)
     path, endpoint = f"/v1/streams/{first.headers['x-stream-id']}", "/v1/streams/{id}"
     _checked("GET", endpoint, await call(gateway, "GET", path, key=keys.acme))
@@ -118,3 +119,20 @@ async def test_resumable_streams_are_as_documented(
     _checked("GET", endpoint, await call(gateway, "GET", path, key=keys.globex), 404)
     _checked("DELETE", endpoint, await call(gateway, "DELETE", path, key=keys.acme))
     _checked("GET", endpoint, await call(gateway, "GET", path, key=keys.acme), 404)
+
+
+async def test_a_resumable_completion_is_as_documented_too(
+    gateway: Gateway, keys: Keys, client: ScriptedClient
+) -> None:
+    choice = {"index": 0, "text": "a", "finish_reason": None}
+    piece = {"id": "cmpl-1", "object": "text_completion", "created": 1, "model": "tiny", "choices": [choice]}
+    client.scripts = [
+        [accepted(), Delta(request_id="", attempt=1, index=0, data=event_of(piece)), finished()]
+    ]
+    body = {"model": "tiny", "prompt": "a", **CONTINUE}
+    assert not request_is_wrong("/v1/completions", body)
+    first = await call(gateway, "POST", "/v1/completions", key=keys.acme, body=body)
+    _checked("POST", "/v1/completions", first)
+    again = await call(gateway, "GET", f"/v1/streams/{first.headers['x-stream-id']}", key=keys.acme)
+    _checked("GET", "/v1/streams/{id}", again)
+    assert b'"text_completion"' in again.body

@@ -16,6 +16,8 @@ import openai
 import pytest
 from openai.types import CreateEmbeddingResponse
 
+from api.openai.answers import EmbeddingList
+from tests.documented import answer_faults, request_is_wrong
 from tests.stack.conftest import OwnedStack
 from tests.stack.records import audit_row, heartbeat, settled_usage
 from tests.stacks import ROOT, wait_until
@@ -112,6 +114,19 @@ def test_texts_and_token_ids_give_the_vectors_that_the_model_has(
     assert _same(_vectors(client.embeddings.create(model=embedder, input=TEXTS[1])), wanted[1:2])
     assert _same(_vectors(client.embeddings.create(model=embedder, input=prompts[2])), wanted[2:3])
     assert _same(_vectors(client.embeddings.create(model=embedder, input=prompts)), wanted)
+
+
+def test_answers_are_as_the_openapi_document_says_and_nothing_more(
+    ready_stack: OwnedStack, embedder: str
+) -> None:
+    with ready_stack.client() as client:
+        for fields in ({}, {"encoding_format": "base64"}, {"input": TEXTS}, {"input": [[5, 6], [7]]}):
+            body = {"model": embedder, "input": "hello", **fields}
+            assert not request_is_wrong("/v1/embeddings", body)
+            answer = client.post("/v1/embeddings", json=body)
+            faults = answer_faults("POST", "/v1/embeddings", 200, answer.headers, answer.content)
+            assert (answer.status_code, faults) == (200, [])
+            EmbeddingList.model_validate_json(answer.content)
 
 
 @pytest.mark.criterion("1.4")

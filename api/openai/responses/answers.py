@@ -6,7 +6,7 @@ from typing import Annotated, Literal, TypeAlias
 
 from pydantic import Field, RootModel
 
-from api.openai.answers import AnswerModel, Count, LogProb
+from api.openai.answers import AnswerModel, ChatCompletionChunk, Completion, Count, LogProb
 from api.openai.error_spec import ErrorType
 from api.openai.fields import Json
 
@@ -293,6 +293,10 @@ Event: TypeAlias = (
 
 class ResponseEvent(RootModel[Annotated[Event, Field(discriminator="type")]]):
     """The data of one event of a streamed response; its type is the name of the event as well."""
+
+
+class StreamData(RootModel[ChatCompletionChunk | Completion | ResponseEvent]):
+    """The data of one event of a resumable stream, whose kind is that of the request that made it."""
 
 
 class ResponseDeleted(AnswerModel):
