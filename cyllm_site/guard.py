@@ -59,7 +59,6 @@ class GuardedProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        self._unset_keepalive_if_required()
         if self._deaf:
             self._overhear(data)
             return
@@ -93,6 +92,8 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
+        # Not at each byte, as uvicorn does: empty lines would keep a connection open for ever.
+        self._unset_keepalive_if_required()
         self._in_head = True
         self._field_bytes = self._loose_bytes = 0
         self._start_timer(HEAD_TIMEOUT_S, self._head_overdue)
@@ -226,21 +227,24 @@ class GuardedProtocol(HttpToolsProtocol):
         async def sending(message: Message) -> None:
             await self._send(cycle, send, message)
 
-        error: ApiError | None = None
+        async def say(error: ApiError) -> None:
+            if not cycle.response_started:
+                await document(sending, error, request_id)
+
+        request_id = new_request_id()
         try:
             await self._inner(scope, receiving, sending)
-            if not cycle.response_started:
-                error = ApiError("client_disconnected" if self._left else "internal_error")
+            await say(ApiError("client_disconnected" if self._left else "internal_error"))
         except asyncio.CancelledError:
-            await document(sending, ApiError("gateway_stopping"), started=cycle.response_started)
+            await say(ApiError("gateway_stopping"))
             raise
-        except ApiError as fault:
-            error = fault
-        except Exception as unforeseen:
-            logger.error("an application failed", extra={"trace": trace_without_texts(unforeseen)})
-            error = ApiError("internal_error")
-        if error is not None:
-            await document(sending, error, started=cycle.response_started)
+        except ApiError as error:
+            await say(error)
+        except Exception as error:
+            logger.error(
+                "an application failed: id=%s", request_id, extra={"trace": trace_without_texts(error)}
+            )
+            await say(ApiError("internal_error"))
         if not cycle.response_complete:
             cycle.disconnected = cycle.disconnected or self._left
             self.transport.close()

@@ -54,11 +54,9 @@ def with_path(target: bytes) -> bytes:
     return scheme + b"://" + authority + b"/" + question + query
 
 
-async def document(send: Send, error: ApiError, *, started: bool = False) -> None:
-    """Answer with the error; nothing where an answer has begun."""
-    if started:
-        return
-    status, headers, body = error.status, _headers(error, new_request_id()), error.body()
+async def document(send: Send, error: ApiError, request_id: str = "") -> None:
+    """Answer with the error."""
+    status, headers, body = error.status, _headers(error, request_id or new_request_id()), error.body()
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body, "more_body": False})
 

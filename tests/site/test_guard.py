@@ -83,9 +83,11 @@ class Served:
 
 
 @asynccontextmanager
-async def served(application: Callable[..., Any]) -> AsyncIterator[tuple[str, int, ServerState]]:
+async def served(
+    application: Callable[..., Any], keep_alive_s: int = 5
+) -> AsyncIterator[tuple[str, int, ServerState]]:
     """A guarded application: its address, and the state of its server."""
-    config = uvicorn.Config(application, ws="none", log_config=None)
+    config = uvicorn.Config(application, ws="none", log_config=None, timeout_keep_alive=keep_alive_s)
     config.load()
     state = ServerState()
     loop = asyncio.get_running_loop()
@@ -102,8 +104,8 @@ async def served(application: Callable[..., Any]) -> AsyncIterator[tuple[str, in
 
 
 @asynccontextmanager
-async def _served(application: Callable[..., Any]) -> AsyncIterator[Served]:
-    async with served(application) as (host, port, state):
+async def _served(application: Callable[..., Any], keep_alive_s: int = 5) -> AsyncIterator[Served]:
+    async with served(application, keep_alive_s) as (host, port, state):
         reader, writer = await asyncio.open_connection(host, port)
         yield Served(reader, writer, state)
         writer.close()
@@ -133,6 +135,8 @@ async def test_what_an_application_leaves_unsaid_is_said_in_the_catalogues_form(
         one.writer.write(GET.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
         assert _error(await one.rest()) == (status, code)
     assert "secret" not in caplog.text
+    if application is _raises:
+        assert "an application failed: id=req_" in caplog.text
 
 
 async def test_an_answer_that_breaks_off_ends_the_connection_and_nothing_is_put_behind_it() -> None:
@@ -244,3 +248,17 @@ async def test_who_closes_the_sending_side_of_a_get_has_time_for_what_is_read_in
         one.writer.write(GET)
         one.writer.write_eof()
         assert _error(await one.rest()) == (499, "client_disconnected")
+
+
+@pytest.mark.parametrize("sent", [GET, POST])
+async def test_empty_lines_and_late_bodies_do_not_keep_an_idle_connection_open(sent: bytes) -> None:
+    async with _served(_answers_at_once, keep_alive_s=1) as one:
+        one.writer.write(sent)
+        await one.reader.readuntil(b"no")
+        one.writer.write(b"a" * 10 if sent is POST else b"\r\n")
+        await asyncio.sleep(0.5)
+        if sent is GET:
+            one.writer.write(b"\r\n")
+        begun = asyncio.get_running_loop().time()
+        assert await one.rest() == b""
+        assert asyncio.get_running_loop().time() - begun < 0.9
