@@ -14,6 +14,8 @@ DEFAULT_LIMIT = 16
 PromptText: TypeAlias = Annotated[str, Field(min_length=1)]
 Tokens: TypeAlias = Annotated[list[TokenId], Field(fail_fast=True, min_length=1)]
 
+Prompts: TypeAlias = str | list[str] | list[int] | list[list[int]]
+
 
 def prompt_kind(value: Any) -> str:
     """Which branch of a union of texts and token ids a value belongs to."""
@@ -25,7 +27,12 @@ def prompt_kind(value: Any) -> str:
     return "<token lists>" if isinstance(first, list) else LIST
 
 
-def lengths_of(prompts: str | list[str] | list[int] | list[list[int]]) -> tuple[int, ...]:
+def count_of(prompts: Prompts) -> int:
+    """How many prompts there are."""
+    return len(prompts) if isinstance(prompts, list) and not isinstance(prompts[0], int) else 1
+
+
+def lengths_of(prompts: Prompts) -> tuple[int, ...]:
     """How many tokens each prompt has, if they are token ids; nothing for texts."""
     if isinstance(prompts, str) or isinstance(prompts[0], str):
         return ()
@@ -67,5 +74,4 @@ class CompletionRequest(Sampling):
     @property
     def choices(self) -> int:
         """How many answers are generated, over all prompts."""
-        several = isinstance(self.prompt, list) and not isinstance(self.prompt[0], int)
-        return (self.n or 1) * (len(self.prompt) if several else 1)
+        return (self.n or 1) * count_of(self.prompt)

@@ -6,8 +6,8 @@ from typing import Annotated, Literal, TypeAlias
 
 from pydantic import Discriminator, Field, Tag
 
-from api.openai.completions import PromptText, Tokens, lengths_of, prompt_kind
-from api.openai.fields import LIST, TEXT, Wire
+from api.openai.completions import PromptText, Tokens, count_of, lengths_of, prompt_kind
+from api.openai.fields import LIST, TEXT, ModelName, Wire
 
 MAX_INPUTS = 2048  # OpenAI's
 
@@ -25,7 +25,7 @@ Input: TypeAlias = Annotated[
 class EmbeddingRequest(Wire):
     """Every parameter that is honoured; ``dimensions`` where the model was trained for it."""
 
-    model: Annotated[str, Field(min_length=1, max_length=256)]
+    model: ModelName
     input: Input
     encoding_format: Literal["float", "base64"] | None = None
     dimensions: Annotated[int, Field(ge=1, le=2**31 - 1)] | None = None
@@ -42,5 +42,4 @@ class EmbeddingRequest(Wire):
     @property
     def inputs(self) -> int:
         """How many vectors are asked for."""
-        several = isinstance(self.input, list) and not isinstance(self.input[0], int)
-        return len(self.input) if several else 1
+        return count_of(self.input)

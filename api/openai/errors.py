@@ -57,6 +57,11 @@ class ApiError(Exception):
         return text.replace("<", "\\u003c").replace(">", "\\u003e").encode()
 
 
+def invalid(param: str, reason: str) -> ApiError:
+    """The error for a value that a rule does not allow. ``param``: its path; ``reason``: the rule."""
+    return ApiError("invalid_value", param=param, reason=reason)
+
+
 def shown(text: str) -> str:
     """Text of a client as it may be repeated to it: bounded, on one line."""
     clipped = text if len(text) <= MAX_SHOWN else text[:MAX_SHOWN] + "…"

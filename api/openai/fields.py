@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 Json: TypeAlias = dict[str, Any]
 
 Name: TypeAlias = Annotated[str, Field(pattern=r"^[a-zA-Z0-9_-]{1,64}$")]
+ModelName: TypeAlias = Annotated[str, Field(min_length=1, max_length=256)]
 Int64: TypeAlias = Annotated[int, Field(ge=-(2**63), le=2**63 - 1)]
 TokenId: TypeAlias = Annotated[int, Field(ge=0, le=2**31 - 1)]
 Penalty: TypeAlias = Annotated[float, Field(ge=-2.0, le=2.0, allow_inf_nan=False)]
@@ -37,13 +38,18 @@ class Wire(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
 
-class StreamOptions(Wire):
-    """``stream_options``; ``continuous_usage_stats`` is vLLM's, ``on_disconnect`` ours."""
+class AnyStreamOptions(Wire):
+    """What ``stream_options`` are at every endpoint; ``on_disconnect`` is this platform's."""
+
+    include_obfuscation: bool | None = None
+    on_disconnect: Literal["cancel", "continue"] | None = None
+
+
+class StreamOptions(AnyStreamOptions):
+    """``stream_options`` of chat completions and completions; ``continuous_usage_stats`` is vLLM's."""
 
     include_usage: bool | None = None
-    include_obfuscation: bool | None = None
     continuous_usage_stats: bool | None = None
-    on_disconnect: Literal["cancel", "continue"] | None = None
 
 
 class JsonSchemaFormat(Wire):

@@ -30,7 +30,10 @@ _VALUES: Mapping[str, Mapping[str, Json]] = {
         "verbosity": {"const": "medium"},
     },
     "StreamOptions": {"include_obfuscation": {"const": False}},
+    "ResponseStreamOptions": {"include_obfuscation": {"const": False}},
 }
+# Where the messages of a conversation are; their bound is lower than that of other arrays.
+_CONVERSATIONS: Mapping[str, str] = {"ResponseRequest": "input"}
 
 
 def request_schemas(models: Collection[type[BaseModel]]) -> Json:
@@ -41,7 +44,7 @@ def request_schemas(models: Collection[type[BaseModel]]) -> Json:
     schemas = {name: schema for name, schema in schemas.items() if _NEVER_VALID not in name}
     _keep_branches_apart(schemas)
     for model in models:
-        _bound(schemas[model.__name__])
+        _bound(schemas[model.__name__], _CONVERSATIONS.get(model.__name__, "messages"))
     for name, values in _VALUES.items():
         for parameter, value in values.items() if name in schemas else ():
             schemas[name]["properties"][parameter] = {"anyOf": [value, {"type": "null"}]}
@@ -105,16 +108,15 @@ def _unions(schema: Any) -> Iterator[list[Json]]:
             yield from _unions(value)
 
 
-def _bound(schema: Json) -> None:
+def _bound(schema: Json, conversation: str) -> None:
     """Write the bounds of sizes.py into the parameters of one request."""
     for name, parameter in schema["properties"].items():
+        longest, largest = longest_array(name, conversation=conversation), largest_object(name)
         for branch in _branches(parameter):
             if branch.get("type") == "array":
-                branch["maxItems"] = min(branch.get("maxItems", longest_array(name)), longest_array(name))
+                branch["maxItems"] = min(branch.get("maxItems", longest), longest)
             if branch.get("type") == "object":
-                branch["maxProperties"] = min(
-                    branch.get("maxProperties", largest_object(name)), largest_object(name)
-                )
+                branch["maxProperties"] = min(branch.get("maxProperties", largest), largest)
                 branch["propertyNames"] = {"maxLength": MAX_KEY_LENGTH, **_KEYS.get(name, {})}
 
 

@@ -23,7 +23,8 @@ class RefusalPart(Wire):
     refusal: str
 
 
-def _part_kind(value: Any) -> str:
+def part_kind(value: Any) -> str:
+    """Which branch of the union of an assistant's parts a value belongs to."""
     return "<refusal>" if isinstance(value, dict) and value.get("type") == "refusal" else "<part>"
 
 
@@ -36,7 +37,7 @@ class AssistantTextPart(Wire):
 
 AssistantPart: TypeAlias = Annotated[
     Annotated[AssistantTextPart, Tag("<part>")] | Annotated[RefusalPart, Tag("<refusal>")],
-    Discriminator(_part_kind),
+    Discriminator(part_kind),
 ]
 
 Content: TypeAlias = Annotated[

@@ -10,8 +10,8 @@ from typing import Any
 from api.openai.body import MAX_DEPTH, check_shape
 from api.openai.chat import ChatRequest
 from api.openai.completions import CompletionRequest
-from api.openai.errors import ApiError, shown
-from api.openai.fields import StructuredOutputs
+from api.openai.errors import ApiError, invalid, shown
+from api.openai.fields import AnyStreamOptions, StructuredOutputs
 from api.openai.grammars import (
     MAX_SCHEMAS_BYTES,
     check_choices,
@@ -39,8 +39,6 @@ RESERVED_TEMPLATE_KWARGS = frozenset(
 )
 
 _OF_CONVERSATIONS = ("add_generation_prompt", "continue_final_message", "chat_template_kwargs", "tools")
-# The engine's default of the latter is true.
-_ONE_END = "it is only allowed when 'add_generation_prompt' is false"
 # Python's parser refuses longer numbers; half a surrogate pair can't be written as UTF-8.
 SUSPECT = re.compile(r"\\u[dD][89a-fA-F]|[0-9]{4301}")
 MAX_ARGUMENT_BRACKETS = 100_000  # in all arguments of a request, those in strings included
@@ -51,6 +49,7 @@ def check_chat(request: ChatRequest) -> None:
     _check_sampling(request)
     _check_least(request, request.completion_limit)
     _check_limits(request)
+    _check_end(request)
     _check_tools(request)
     _check_fixed(request)
     _check_template_kwargs(request.chat_template_kwargs or {})
@@ -74,12 +73,11 @@ def check_tokenize(request: TokenizeRequest) -> None:
             raise ApiError("missing_required_parameter", param="prompt")
         for name in _OF_CONVERSATIONS:
             if getattr(request, name) is not None:
-                raise _invalid(name, "it is only allowed with 'messages'")
+                raise invalid(name, "it is only allowed with 'messages'")
         return
     if request.prompt is not None:
-        raise _invalid("messages", "it can't be combined with 'prompt'")
-    if request.continue_final_message and request.add_generation_prompt is not False:
-        raise _invalid("continue_final_message", _ONE_END)
+        raise invalid("messages", "it can't be combined with 'prompt'")
+    _check_end(request)
     _check_tool_schemas(request.tools or ())
     _check_template_kwargs(request.chat_template_kwargs or {})
     _check_messages(request.messages)
@@ -89,30 +87,29 @@ def _unsupported(param: str, value: Any) -> ApiError:
     return ApiError("unsupported_value", param=param, value=shown(repr(value)), reason=WITHOUT_EFFECT[param])
 
 
-def _invalid(param: str, reason: str) -> ApiError:
-    return ApiError("invalid_value", param=param, reason=reason)
+def check_stream_options(stream: bool, options: AnyStreamOptions | None) -> None:
+    """Raise ApiError for options of a stream where there is none, and for padding of its events."""
+    if options is None:
+        return
+    if not stream:
+        raise invalid("stream_options", "it is only allowed when 'stream' is true")
+    if options.include_obfuscation:
+        param = "stream_options.include_obfuscation"
+        reason = "events are not padded, send false"
+        raise ApiError("unsupported_value", param=param, value="true", reason=reason)
 
 
 def _check_sampling(request: Sampling) -> None:
-    if request.stream_options is not None:
-        if not request.stream:
-            raise _invalid("stream_options", "it is only allowed when 'stream' is true")
-        if request.stream_options.include_obfuscation:
-            raise ApiError(
-                "unsupported_value",
-                param="stream_options.include_obfuscation",
-                value="true",
-                reason="events are not padded, send false",
-            )
+    check_stream_options(request.streamed, request.stream_options)
     for token in request.logit_bias or ():
         if not (token.isascii() and token.isdigit() and len(token) <= 7) or str(int(token)) != token:
-            raise _invalid("logit_bias", f"keys must be token ids, '{shown(token)}' is none")
+            raise invalid("logit_bias", f"keys must be token ids, '{shown(token)}' is none")
     _check_constraints(request)
 
 
 def _check_least(request: Sampling, limit: int | None) -> None:
     if request.min_tokens is not None and limit is not None and request.min_tokens > limit:
-        raise _invalid("min_tokens", f"the answer has {limit} tokens at most")
+        raise invalid("min_tokens", f"the answer has {limit} tokens at most")
 
 
 # What takes tokens away from a constrained answer may leave none that the constraint allows.
@@ -123,15 +120,15 @@ def _check_constraints(request: Sampling) -> None:
     if request.constrained:
         for name in _EXCLUDE_TOKENS:
             if getattr(request, name):
-                raise _invalid(name, "it can't be combined with a constraint on the answer's form")
+                raise invalid(name, "it can't be combined with a constraint on the answer's form")
     if isinstance(request.response_format, SchemaFormat):
         check_schema(request.response_format.json_schema.schema_, "response_format.json_schema.schema")
     if request.structured_outputs is not None:
         constraints = request.structured_outputs.model_dump(exclude_none=True)
         if len(constraints) != 1:
-            raise _invalid("structured_outputs", f"expected exactly one constraint, found {len(constraints)}")
+            raise invalid("structured_outputs", f"expected exactly one constraint, found {len(constraints)}")
         if request.response_format is not None and request.response_format.type != "text":
-            raise _invalid("structured_outputs", "it can't be combined with 'response_format'")
+            raise invalid("structured_outputs", "it can't be combined with 'response_format'")
         _check_constraint(request.structured_outputs)
 
 
@@ -141,46 +138,48 @@ def _check_constraint(asked: StructuredOutputs) -> None:
     if asked.regex is not None:
         check_pattern(asked.regex, "structured_outputs.regex")
     if asked.json_object is False:
-        raise _invalid("structured_outputs.json_object", "expected true")
+        raise invalid("structured_outputs.json_object", "expected true")
     if asked.choice is not None:
         check_choices(asked.choice, "structured_outputs.choice")
 
 
 def _check_limits(request: ChatRequest) -> None:
     if request.max_tokens is not None and request.max_completion_tokens is not None:
-        raise _invalid(
-            "max_tokens", "it can't be combined with 'max_completion_tokens', send only the latter"
-        )
+        raise invalid("max_tokens", "it can't be combined with 'max_completion_tokens', send only the latter")
     if request.top_logprobs is not None and not request.logprobs:
-        raise _invalid("top_logprobs", "it is only allowed when 'logprobs' is true")
+        raise invalid("top_logprobs", "it is only allowed when 'logprobs' is true")
+
+
+def _check_end(request: ChatRequest | TokenizeRequest) -> None:
+    """A last message can't be gone on with and ended at once; the engine's default is to end it."""
     if request.continue_final_message and request.add_generation_prompt is not False:
-        raise _invalid("continue_final_message", _ONE_END)
+        raise invalid("continue_final_message", "it is only allowed when 'add_generation_prompt' is false")
 
 
 def _check_tools(request: ChatRequest) -> None:
     choice = request.tool_choice
     if request.tools is None:
         if choice is not None and choice != "none":
-            raise _invalid("tool_choice", "it is only allowed when 'tools' are given")
+            raise invalid("tool_choice", "it is only allowed when 'tools' are given")
         if request.parallel_tool_calls is not None:
-            raise _invalid("parallel_tool_calls", "it is only allowed when 'tools' are given")
+            raise invalid("parallel_tool_calls", "it is only allowed when 'tools' are given")
         return
     names = _check_tool_schemas(request.tools)
     if isinstance(choice, NamedToolChoice) and choice.function.name not in names:
-        raise _invalid("tool_choice.function.name", f"no tool is named '{choice.function.name}'")
+        raise invalid("tool_choice.function.name", f"no tool is named '{choice.function.name}'")
 
 
 def _check_tool_schemas(tools: Sequence[Tool]) -> set[str]:
     """The tools' names."""
     names = {tool.function.name for tool in tools}
     if len(names) != len(tools):
-        raise _invalid("tools", "two tools have the same name")
+        raise invalid("tools", "two tools have the same name")
     total = 0
     for position, tool in enumerate(tools):
         if tool.function.parameters is not None:
             total += check_schema(tool.function.parameters, f"tools[{position}].function.parameters")
     if total > MAX_SCHEMAS_BYTES:
-        raise _invalid("tools", f"their parameters have {total} bytes, {MAX_SCHEMAS_BYTES} are allowed")
+        raise invalid("tools", f"their parameters have {total} bytes, {MAX_SCHEMAS_BYTES} are allowed")
     return names
 
 
@@ -205,7 +204,7 @@ def _check_template_kwargs(kwargs: dict[str, Any]) -> None:
         if key in RESERVED_TEMPLATE_KWARGS or not key.isidentifier() or key.startswith("_"):
             raise ApiError("unsupported_parameter", param=param, reason="the platform sets it")
         if isinstance(value, dict | list):
-            raise _invalid(param, "expected a string, number, boolean or null")
+            raise invalid(param, "expected a string, number, boolean or null")
 
 
 def _check_messages(messages: Sequence[Message]) -> None:
@@ -224,7 +223,7 @@ def _check_assistant(message: AssistantMessage, path: str, brackets: int) -> int
         arguments = call.function.arguments
         brackets += arguments.count("[") + arguments.count("{")
         if brackets > MAX_ARGUMENT_BRACKETS:
-            raise _invalid(param, f"there are more than {MAX_ARGUMENT_BRACKETS} brackets up to here")
+            raise invalid(param, f"there are more than {MAX_ARGUMENT_BRACKETS} brackets up to here")
         _check_arguments(arguments, param)
     return brackets
 
@@ -234,7 +233,7 @@ def _check_arguments(arguments: str, param: str) -> None:
     try:
         check_shape(arguments.encode())
     except ApiError:
-        raise _invalid(param, f"it is nested deeper than {MAX_DEPTH} levels") from None
+        raise invalid(param, f"it is nested deeper than {MAX_DEPTH} levels") from None
     if not SUSPECT.search(arguments):
         return
     try:
@@ -242,6 +241,6 @@ def _check_arguments(arguments: str, param: str) -> None:
     except json.JSONDecodeError:
         return
     except UnicodeEncodeError:
-        raise _invalid(param, "a string in it holds half of a surrogate pair") from None
+        raise invalid(param, "a string in it holds half of a surrogate pair") from None
     except ValueError:
-        raise _invalid(param, "a number in it is too long") from None
+        raise invalid(param, "a number in it is too long") from None

@@ -9,6 +9,7 @@ from pydantic import Field
 from api.openai.fields import (
     Fraction,
     Int64,
+    ModelName,
     Penalty,
     Stop,
     StopText,
@@ -23,7 +24,7 @@ from api.openai.tools import ResponseFormat
 class EngineOptions(Wire):
     """What all endpoints that generate give on: OpenAI's first, then those of vLLM that a tenant may use."""
 
-    model: Annotated[str, Field(min_length=1, max_length=256)]
+    model: ModelName
     stream: bool | None = None
     temperature: Annotated[float, Field(ge=0.0, le=2.0, allow_inf_nan=False)] | None = None
     top_p: Fraction | None = None

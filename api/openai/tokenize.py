@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from api.openai.fields import Json, TokenId, Wire
+from api.openai.fields import Json, ModelName, TokenId, Wire
 from api.openai.messages import Message
 from api.openai.tools import Tool
 
@@ -17,7 +17,7 @@ MAX_CHARACTERS = 1_000_000
 class TokenizeRequest(Wire):
     """Either ``prompt``, or ``messages`` with what belongs to a conversation."""
 
-    model: Annotated[str, Field(min_length=1, max_length=256)]
+    model: ModelName
     prompt: Annotated[str, Field(max_length=MAX_CHARACTERS)] | None = None
     messages: Annotated[list[Message], Field(fail_fast=True, min_length=1)] | None = None
     add_special_tokens: bool | None = None
@@ -31,5 +31,5 @@ class TokenizeRequest(Wire):
 class DetokenizeRequest(Wire):
     """Token ids, back to text."""
 
-    model: Annotated[str, Field(min_length=1, max_length=256)]
+    model: ModelName
     tokens: Annotated[list[TokenId], Field(fail_fast=True)]

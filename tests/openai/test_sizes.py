@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import re
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
+from pydantic import BaseModel
 
+from api.openai.chat import ChatRequest
 from api.openai.errors import ApiError
+from api.openai.json_schemas import request_schemas
 from api.openai.requests import check_chat_body, check_completion_body
+from api.openai.responses.requests import check_response_body
+from api.openai.responses.schema import ResponseRequest
 from api.openai.sizes import MAX_ELEMENTS
 
 USER = {"role": "user", "content": "hi"}
@@ -77,3 +85,18 @@ def test_other_arguments_are_taken(arguments: str) -> None:
     call = {"id": "1", "type": "function", "function": {"name": "f", "arguments": arguments}}
     messages = [USER, {"role": "assistant", "tool_calls": [call]}]
     assert check_chat_body({**CHAT, "messages": messages}).fields["messages"] == messages
+
+
+ROUTES = [(ChatRequest, "messages", check_chat_body), (ResponseRequest, "input", check_response_body)]
+
+
+@pytest.mark.criterion("6.8")
+@pytest.mark.parametrize(("schema", "name", "check"), ROUTES)
+def test_a_conversation_is_as_long_as_the_document_says(
+    schema: type[BaseModel], name: str, check: Callable[[Any], Any]
+) -> None:
+    document = json.dumps(request_schemas([schema])[schema.__name__]["properties"][name])
+    (longest,) = (int(found) for found in re.findall(r'"maxItems": (\d+)', document))
+    check({"model": "m", name: [USER] * longest})
+    with pytest.raises(ApiError, match="array_above_max_length"):
+        check({"model": "m", name: [USER] * (longest + 1)})

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 from pydantic import Discriminator, Field, Tag
 
 from api.openai.fields import LIST, TEXT, Json, Wire, text_or_list
-from api.openai.messages import RefusalPart
+from api.openai.messages import RefusalPart, part_kind
 from api.openai.refusals import refusing
 from api.openai.responses.parameters import INPUT_PARTS, ITEMS
 
@@ -32,13 +32,9 @@ class OutputText(Wire):
     logprobs: Annotated[list[Json], Field(fail_fast=True)] | None = None
 
 
-def _part_kind(value: Any) -> str:
-    return "<refusal>" if isinstance(value, dict) and value.get("type") == "refusal" else "<part>"
-
-
 OutputPart: TypeAlias = Annotated[
     Annotated[OutputText, Tag("<part>")] | Annotated[RefusalPart, Tag("<refusal>")],
-    Discriminator(_part_kind),
+    Discriminator(part_kind),
 ]
 InputContent: TypeAlias = Annotated[
     Annotated[str, Tag(TEXT)] | Annotated[list[InputText], Field(fail_fast=True, min_length=1), Tag(LIST)],

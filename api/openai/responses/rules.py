@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from api.openai.errors import ApiError
+from api.openai.errors import ApiError, invalid
 from api.openai.responses.schema import LOGPROBS, AllowedTools, NamedFunction, ResponseRequest
+from api.openai.rules import check_stream_options
 
 
 def check_response(request: ResponseRequest) -> None:
@@ -11,41 +12,25 @@ def check_response(request: ResponseRequest) -> None:
     if request.input is None and request.previous_response_id is None:
         raise ApiError("missing_required_parameter", param="input")
     if request.background and request.store is False:
-        raise _invalid("background", "it is only allowed when 'store' is true")
+        raise invalid("background", "it is only allowed when 'store' is true")
     if request.top_logprobs and not request.with_logprobs:
-        raise _invalid("top_logprobs", f"it is only allowed when '{LOGPROBS}' is in 'include'")
+        raise invalid("top_logprobs", f"it is only allowed when '{LOGPROBS}' is in 'include'")
     text = request.text.format if request.text is not None else None
     if request.structured_outputs is not None and text is not None and text.type != "text":
-        raise _invalid("structured_outputs", "it can't be combined with 'text.format'")
-    _check_stream_options(request)
+        raise invalid("structured_outputs", "it can't be combined with 'text.format'")
+    check_stream_options(request.streamed, request.stream_options)
     _check_choice(request)
-
-
-def _check_stream_options(request: ResponseRequest) -> None:
-    options = request.stream_options
-    if options is None:
-        return
-    if not request.stream:
-        raise _invalid("stream_options", "it is only allowed when 'stream' is true")
-    if options.include_obfuscation:
-        param = "stream_options.include_obfuscation"
-        reason = "events are not padded, send false"
-        raise ApiError("unsupported_value", param=param, value="true", reason=reason)
 
 
 def _check_choice(request: ResponseRequest) -> None:
     choice, tools = request.tool_choice, request.tools or ()
     if not tools and choice not in (None, "none", "auto"):
-        raise _invalid("tool_choice", "it is only allowed when 'tools' are given")
+        raise invalid("tool_choice", "it is only allowed when 'tools' are given")
     names = {tool.name for tool in tools}
     if isinstance(choice, NamedFunction) and choice.name not in names:
-        raise _invalid("tool_choice.name", f"no tool is named '{choice.name}'")
+        raise invalid("tool_choice.name", f"no tool is named '{choice.name}'")
     if isinstance(choice, AllowedTools):
         for position, allowed in enumerate(choice.tools):
             if allowed.name not in names:
                 param = f"tool_choice.tools[{position}].name"
-                raise _invalid(param, f"no tool is named '{allowed.name}'")
-
-
-def _invalid(param: str, reason: str) -> ApiError:
-    return ApiError("invalid_value", param=param, reason=reason)
+                raise invalid(param, f"no tool is named '{allowed.name}'")

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 from pydantic import Discriminator, Field, Tag
 
 from api.openai.chat import Effort, Identifier, MetadataValue, TokenLimit
-from api.openai.fields import LIST, TEXT, Json, JsonSchemaFormat, Name, Wire, text_or_list
+from api.openai.fields import LIST, TEXT, AnyStreamOptions, Json, JsonSchemaFormat, Name, Wire, text_or_list
 from api.openai.refusals import refusing
 from api.openai.responses.items import Item
 from api.openai.responses.parameters import (
@@ -106,11 +106,8 @@ class ReasoningOptions(Wire):
     context: Annotated[Literal["auto"], refusing(REASONING_CONTEXT)] | None = None
 
 
-class ResponseStreamOptions(Wire):
-    """``stream_options``; ``on_disconnect`` is this platform's."""
-
-    include_obfuscation: bool | None = None
-    on_disconnect: Literal["cancel", "continue"] | None = None
+class ResponseStreamOptions(AnyStreamOptions):
+    """``stream_options``."""
 
 
 Include: TypeAlias = Annotated[Literal["message.output_text.logprobs"], refusing(INCLUDE)]
