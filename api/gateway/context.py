@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from api.openai.checked import Checked
 from api.openai.errors import ApiError
-from api.openai.requests import Checked
 from inference_worker.protocol.messages import Operation
 
 # The parameter that holds what the engine reads.

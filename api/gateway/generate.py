@@ -23,8 +23,9 @@ from api.gateway.relay import Sink, relay
 from api.gateway.settle import Ledger
 from api.gateway.translate import AsTheyCome
 from api.openai.body import parse_body
+from api.openai.checked import Checked
 from api.openai.errors import ApiError
-from api.openai.requests import BodyCheck, Checked
+from api.openai.requests import BodyCheck
 from inference_worker.client.interface import Call, EngineClient
 from inference_worker.protocol.messages import Operation
 

@@ -9,11 +9,11 @@ import pytest
 from pydantic import BaseModel
 
 from api.openai.chat import ChatRequest
+from api.openai.checked import Checked
 from api.openai.completions import CompletionRequest
 from api.openai.embeddings import EmbeddingRequest
 from api.openai.errors import ApiError
 from api.openai.requests import (
-    Checked,
     check_chat_body,
     check_completion_body,
     check_detokenize_body,

@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from api.openai.checked import Checked
 from api.openai.errors import ApiError
-from api.openai.requests import Checked, check_chat_body
+from api.openai.requests import check_chat_body
 from api.openai.responses.conversation import Conversation
 from api.openai.responses.stored import Stored
 
