@@ -12,10 +12,19 @@ from pydantic import ValidationError
 
 from api.openai.errors import ApiError, shown
 from api.openai.fields import LIST, TEXT
-from api.openai.parameters import REFUSED_CONSTRAINT, REFUSED_MESSAGE, REFUSED_PART
+from api.openai.parameters import REFUSED_BELOW
 
 UNSUPPORTED = "unsupported_value"
 _POSITION = re.compile(r"\[\d+\]")
+
+# Of branches of unions: they are no steps of a path.
+_TAGS = frozenset(
+    {
+        *(TEXT, LIST, "<tokens>", "<token lists>", "<object>", "<plain>", "<schema>"),
+        *("<instruction>", "<user>", "<assistant>", "<tool>", "<unknown>", "<part>", "<refusal>"),
+        *("<message>", "<call>", "<output>", "<reasoning>", "<item>", "<allowed>"),
+    }
+)
 
 _EXPECTED = {
     "string_type": "a string",
@@ -49,7 +58,7 @@ def first_fault(error: ValidationError, refused: Mapping[str, str]) -> ApiError:
     if kind == "missing":
         return ApiError("missing_required_parameter", param=param)
     if kind == "extra_forbidden":
-        return _unwanted(loc, param, refused)
+        return _unwanted(param, refused)
     if kind == "float_type" and isinstance(given, int) and not isinstance(given, bool):
         return _beyond_floats(param, given)
     if kind == UNSUPPORTED:
@@ -64,15 +73,6 @@ def first_fault(error: ValidationError, refused: Mapping[str, str]) -> ApiError:
     return ApiError("invalid_value", param=param, reason=_reason(kind, given, context))
 
 
-_TAGS = frozenset(
-    {
-        *(TEXT, LIST, "<tokens>", "<token lists>", "<object>", "<plain>", "<schema>"),
-        *("<instruction>", "<user>", "<assistant>", "<tool>", "<unknown>", "<part>", "<refusal>"),
-        *("<message>", "<call>", "<output>", "<reasoning>", "<item>", "<allowed>"),
-    }
-)
-
-
 def path_of(loc: Sequence[int | str]) -> str:
     """``("messages", 2, "<user>", "content")`` as ``messages[2].content``."""
     path = ""
@@ -84,17 +84,10 @@ def path_of(loc: Sequence[int | str]) -> str:
     return path
 
 
-def _unwanted(loc: Sequence[int | str], param: str, refused: Mapping[str, str]) -> ApiError:
-    name = str(loc[-1])
-    if (place := _POSITION.sub("[]", param)) in refused:
-        return ApiError("unsupported_parameter", param=param, reason=refused[place])
-    table = refused if len(loc) == 1 else {}
-    if len(loc) > 1 and loc[0] == "structured_outputs":
-        table = REFUSED_CONSTRAINT
-    elif len(loc) > 1:
-        table = REFUSED_PART if "content" in loc[:-1] else REFUSED_MESSAGE if loc[0] == "messages" else table
-    if name in table:
-        return ApiError("unsupported_parameter", param=param, reason=table[name])
+def _unwanted(param: str, refused: Mapping[str, str]) -> ApiError:
+    place = _POSITION.sub("[]", param)
+    if reason := refused.get(place) or REFUSED_BELOW.get(place):
+        return ApiError("unsupported_parameter", param=param, reason=reason)
     return ApiError("unknown_parameter", param=param)
 
 

@@ -108,5 +108,18 @@ REFUSED_CONSTRAINT: Mapping[str, str] = {
     "structural_tag": _COMPILES_UNBOUNDED,
 }
 
+# The same tables by path, without positions.
+REFUSED_BELOW: Mapping[str, str] = {
+    f"{place}.{name}": reason
+    for place, table in (
+        ("messages[]", REFUSED_MESSAGE),
+        ("messages[].content[]", REFUSED_PART),
+        ("input[].content[]", REFUSED_PART),
+        ("input[].output[]", REFUSED_PART),
+        ("structured_outputs", REFUSED_CONSTRAINT),
+    )
+    for name, reason in table.items()
+}
+
 STREAM_OPTIONS_WITHOUT_EFFECT = ("include_obfuscation",)
 MESSAGE_WITHOUT_EFFECT = ("annotations",)
