@@ -11,7 +11,7 @@ from api.openai.errors import ApiError
 from api.openai.responses.checked import CheckedResponse
 from api.openai.responses.output import Event, Logprobs
 from api.openai.responses.transcript import Transcript
-from api.openai.responses.usage import error_of, usage_of
+from api.openai.responses.usage import usage_of
 
 State = Literal["queued", "in_progress", "completed", "incomplete", "failed", "cancelled"]
 
@@ -77,7 +77,7 @@ class ResponseAssembly:
 
     def fail(self, error: ApiError) -> list[Event]:
         """An error of the catalogue ended it."""
-        return self._end("failed", "response.failed", error=error_of(error))
+        return self._end("failed", "response.failed", error=_error_of(error))
 
     def cancel(self) -> list[Event]:
         """The client ended it. The API has no event for that: ``response.incomplete`` has the status."""
@@ -125,3 +125,9 @@ def event_bytes(event: Mapping[str, Any]) -> bytes:
     data = json.dumps(event, ensure_ascii=False, separators=(",", ":"))
     # An engine may split a pair of surrogates, half of which is no UTF-8.
     return f"event: {event['type']}\ndata: {data}\n\n".encode(errors="replace")
+
+
+def _error_of(error: ApiError) -> dict[str, Any]:
+    """The ``error`` of a failed response. Its codes are a closed list that knows few of the catalogue."""
+    code = "invalid_prompt" if error.status in (400, 404, 413) else "server_error"
+    return {"code": code, "message": error.message, "param": error.param, "type": error.spec.type}

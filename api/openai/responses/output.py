@@ -48,16 +48,23 @@ class _PartItem(OutputItem):
     """An item with one part of text."""
 
     def part(self) -> dict[str, Any]:
+        """The part as the API shows it, as far as it is made."""
         raise NotImplementedError
 
+    def content(self) -> list[dict[str, Any]]:
+        """The part in a list; an empty one while nothing of it is there."""
+        return [self.part()] if self.fragments or self.status != "in_progress" else []
+
+    def place(self) -> dict[str, Any]:
+        return {**super().place(), "content_index": 0}
+
     def opening(self) -> list[Event]:
-        added = {**self.place(), "content_index": 0, "part": self.part()}
-        return [*super().opening(), {"type": "response.content_part.added", **added}]
+        added = {"type": "response.content_part.added", **self.place(), "part": self.part()}
+        return [*super().opening(), added]
 
     def _closing_part(self, status: Status, ended: Event) -> list[Event]:
-        place = {**self.place(), "content_index": 0}
-        done = {"type": "response.content_part.done", **place, "part": self.part()}
-        return [{**ended, **place}, done, *super().closing(status)]
+        done = {"type": "response.content_part.done", **self.place(), "part": self.part()}
+        return [{**ended, **self.place()}, done, *super().closing(status)]
 
 
 class ReasoningOutput(_PartItem):
@@ -70,20 +77,18 @@ class ReasoningOutput(_PartItem):
         return {"type": "reasoning_text", "text": self.text}
 
     def item(self) -> dict[str, Any]:
-        content = [self.part()] if self.fragments or self.status != "in_progress" else []
         return {
             "id": self.id,
             "type": "reasoning",
             "status": self.status,
             "summary": [],
-            "content": content,
+            "content": self.content(),
         }
 
     def add(self, text: str) -> Event:
         """Append text; the event that tells it."""
         self.fragments.append(text)
-        place = {**self.place(), "content_index": 0}
-        return {"type": "response.reasoning_text.delta", **place, "delta": text}
+        return {"type": "response.reasoning_text.delta", **self.place(), "delta": text}
 
     def closing(self, status: Status) -> list[Event]:
         return self._closing_part(status, {"type": "response.reasoning_text.done", "text": self.text})
@@ -100,13 +105,12 @@ class MessageOutput(_PartItem):
         return output_text(self.text, self.logprobs)
 
     def item(self) -> dict[str, Any]:
-        content = [self.part()] if self.fragments or self.status != "in_progress" else []
         return {
             "id": self.id,
             "type": "message",
             "status": self.status,
             "role": "assistant",
-            "content": content,
+            "content": self.content(),
         }
 
     def add(self, text: str, logprobs: Logprobs) -> Event:
@@ -114,8 +118,7 @@ class MessageOutput(_PartItem):
         self.fragments.append(text)
         self.add_logprobs(logprobs)
         shown = [_short(entry) for entry in logprobs]
-        place = {**self.place(), "content_index": 0}
-        return {"type": "response.output_text.delta", **place, "delta": text, "logprobs": shown}
+        return {"type": "response.output_text.delta", **self.place(), "delta": text, "logprobs": shown}
 
     def add_logprobs(self, logprobs: Logprobs) -> None:
         """Append log probabilities alone: of tokens that gave no text."""

@@ -1,11 +1,9 @@
-"""Usage and errors in the form that responses have them."""
+"""The usage of a chat in the form that responses have it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
-
-from api.openai.errors import ApiError
 
 
 def usage_of(chat: Mapping[str, Any]) -> dict[str, Any]:
@@ -23,9 +21,3 @@ def usage_of(chat: Mapping[str, Any]) -> dict[str, Any]:
         "output_tokens_details": {"reasoning_tokens": completion.get("reasoning_tokens") or 0},
         "total_tokens": input_tokens + output_tokens,
     }
-
-
-def error_of(error: ApiError) -> dict[str, Any]:
-    """The ``error`` of a failed response. Its codes are a closed list that knows few of the catalogue."""
-    code = "invalid_prompt" if error.status in (400, 404, 413) else "server_error"
-    return {"code": code, "message": error.message, "param": error.param, "type": error.spec.type}
