@@ -1,0 +1,77 @@
+"""What is refused by name: every entry of the tables that no other test goes through."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from api.openai.errors import ApiError
+from api.openai.parameters import REFUSED_EMBEDDINGS, REFUSED_TOKENIZE
+from api.openai.requests import check_embedding_body, check_tokenize_body
+from api.openai.responses.parameters import REFUSED as REFUSED_RESPONSES
+from api.openai.responses.requests import check_response_body
+
+EMBEDDING = {"model": "m", "input": "hello"}
+TOKENIZE = {"model": "m", "prompt": "hello"}
+RESPONSE = {"model": "m", "input": "hello"}
+CALL = {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"}
+REASONING = {"type": "reasoning", "id": "rs_1", "summary": []}
+TOOL = {"type": "function", "name": "f"}
+NESTED: dict[str, dict[str, Any]] = {
+    "stream_options.include_usage": {"stream": True, "stream_options": {"include_usage": True}},
+    "stream_options.continuous_usage_stats": {
+        "stream": True,
+        "stream_options": {"continuous_usage_stats": True},
+    },
+    "reasoning.summary": {"reasoning": {"summary": "auto"}},
+    "reasoning.generate_summary": {"reasoning": {"generate_summary": "auto"}},
+    "tools[].allowed_callers": {"tools": [{**TOOL, "allowed_callers": ["direct"]}]},
+    "tools[].async": {"tools": [{**TOOL, "async": True}]},
+    "tools[].defer_loading": {"tools": [{**TOOL, "defer_loading": True}]},
+    "tools[].output_schema": {"tools": [{**TOOL, "output_schema": {}}]},
+    "input[].async": {"input": [{**CALL, "async": True}]},
+    "input[].encrypted_content": {"input": [{**REASONING, "encrypted_content": "x"}]},
+    "input[].namespace": {"input": [{**CALL, "namespace": "x"}]},
+}
+
+
+def refused(check: Any, body: dict[str, Any]) -> ApiError:
+    with pytest.raises(ApiError) as caught:
+        check(body)
+    assert (caught.value.code, caught.value.status) == ("unsupported_parameter", 400)
+    return caught.value
+
+
+def cases(endpoint: str, names: Any) -> list[Any]:
+    return [pytest.param(name, marks=pytest.mark.refuses(endpoint, name)) for name in sorted(names)]
+
+
+@pytest.mark.criterion("1.7")
+@pytest.mark.parametrize("name", cases("embeddings", REFUSED_EMBEDDINGS))
+def test_an_embedding_parameter_that_can_not_be_honoured_is_named_with_the_reason(name: str) -> None:
+    error = refused(check_embedding_body, {**EMBEDDING, name: "x"})
+    assert error.param == name
+    assert REFUSED_EMBEDDINGS[name] in error.message
+    check_embedding_body({**EMBEDDING, name: None})
+
+
+@pytest.mark.criterion("1.7")
+@pytest.mark.parametrize("name", cases("tokenize", REFUSED_TOKENIZE))
+def test_a_tokenize_parameter_that_can_not_be_honoured_is_named_with_the_reason(name: str) -> None:
+    error = refused(check_tokenize_body, {**TOKENIZE, name: "x"})
+    assert error.param == name
+    assert REFUSED_TOKENIZE[name] in error.message
+    check_tokenize_body({**TOKENIZE, name: None})
+
+
+def test_every_nested_entry_of_responses_is_looked_at_here() -> None:
+    assert set(NESTED) == {name for name in REFUSED_RESPONSES if "." in name or "[" in name}
+
+
+@pytest.mark.criterion("1.7")
+@pytest.mark.parametrize("name", cases("responses", NESTED))
+def test_a_nested_response_parameter_is_named_by_its_path(name: str) -> None:
+    error = refused(check_response_body, {**RESPONSE, **NESTED[name]})
+    assert error.param == name.replace("[]", "[0]")
+    assert REFUSED_RESPONSES[name] in error.message
