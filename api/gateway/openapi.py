@@ -17,9 +17,9 @@ Json = dict[str, Any]
 ABOUT = f"""OpenAI's API as this platform serves it.
 
 Bodies are one JSON object in UTF-8, nested {MAX_DEPTH} levels at most, with at most {MAX_CONTAINERS:,}
-objects and arrays, every key once. A null stands for the default of a parameter that exists. What the
-schemas can't say, such as which parameters exclude each other, is refused with status 400 and a message
-that says it.
+objects and arrays, every key once; integers have no decimal point. A null stands for the default of a
+parameter that exists. What the schemas can't say, such as which parameters exclude each other, is refused
+with status 400 and a message that says it.
 
 Every answer that is no success is an entry of the error catalogue, docs/errors.md. Schemas of answers are
 open: remote engines may add fields."""

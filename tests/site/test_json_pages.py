@@ -68,6 +68,14 @@ def test_a_page_waits_no_longer_for_a_body_than_the_api(port: int) -> None:
     assert (answer.status, answer.error["code"]) == (408, "client_timeout")
 
 
+@pytest.mark.criterion("6.8")
+def test_a_form_with_too_many_fields_is_refused_in_words_of_the_catalogue(port: int) -> None:
+    form = b"&".join(b"f%d=1" % number for number in range(2000))
+    head = HEAD + b"Content-Type: application/x-www-form-urlencoded\r\nCookie: csrftoken=" + b"a" * 32
+    answer = ask(port, head + b"\r\nContent-Length: %d\r\n\r\n" % len(form) + form)
+    assert (answer.status, answer.error["code"]) == (400, "invalid_request")
+
+
 def test_a_broken_body_ends_a_page_as_well(port: int) -> None:
     answer = ask(port, HEAD + b"Transfer-Encoding: chunked\r\n\r\n", b"zz\r\n")
     assert (answer.status, answer.error["code"]) == (400, "invalid_http_request")
