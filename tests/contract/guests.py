@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,7 @@ ONLY_HERE = {
     "HF_DATASETS_OFFLINE": "1",
     "LITELLM_LOCAL_MODEL_COST_MAP": "True",
 }
+NOTHING: Mapping[str, str] = {}
 OURS = ("CYLLM_", "DJANGO_", "OPENAI_", "PYTHON")
 
 
@@ -84,12 +85,14 @@ class Guest:
             "IDLE_MODEL": self.idle_model,
         }
 
-    def run(self, command: Sequence[str], cwd: Path = CLIENTS) -> subprocess.CompletedProcess[str]:
-        """Run to the end, whatever it is."""
+    def run(
+        self, command: Sequence[str], cwd: Path = CLIENTS, given: Mapping[str, str] = NOTHING
+    ) -> subprocess.CompletedProcess[str]:
+        """Run to the end, whatever it is; ``given`` is beside the rest in its environment."""
         return subprocess.run(
             command,
             cwd=cwd,
-            env=self.environment(),
+            env={**self.environment(), **given},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -97,17 +100,17 @@ class Guest:
             check=False,
         )
 
-    def told(self, command: Sequence[str], cwd: Path = CLIENTS) -> dict[str, Any]:
+    def told(self, command: Sequence[str], cwd: Path, given: Mapping[str, str]) -> dict[str, Any]:
         """What a script of ours, in which the client is driven, has printed as JSON."""
-        ran = self.run(command, cwd)
+        ran = self.run(command, cwd, given)
         assert ran.returncode == 0, ran.stderr
         return dict(json.loads(ran.stdout))
 
-    def python(self, script: str) -> dict[str, Any]:
+    def python(self, script: str, given: Mapping[str, str] = NOTHING) -> dict[str, Any]:
         """``told`` by a Python script of the folder ``clients``."""
-        return self.told([str(python_clients() / "python"), script])
+        return self.told([str(python_clients() / "python"), script], CLIENTS, given)
 
-    def node(self, script: str) -> dict[str, Any]:
+    def node(self, script: str, given: Mapping[str, str] = NOTHING) -> dict[str, Any]:
         """``told`` by a script of the folder ``node``."""
         node_clients()
-        return self.told(["node", script], NODE)
+        return self.told(["node", script], NODE, given)

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,51 +15,19 @@ from openai.types import CreateEmbeddingResponse
 
 from api.openai.answers import EmbeddingList
 from tests.documented import answer_faults, request_is_wrong
+from tests.embedder import CONTEXT, embedding_worker
 from tests.stack.conftest import OwnedStack
-from tests.stack.records import audit_row, heartbeat, settled_usage
-from tests.stacks import ROOT, wait_until
+from tests.stack.records import audit_row, settled_usage
 
-MODEL, WORKER = "embedder", "embedder-1"
-CONTEXT = 256
 TEXTS = ["The sea is calm.", "海は静かだ。", "Ça va 😀?", "x"]
 CHATTING = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "你好 🙂"}]
 
 
 @pytest.fixture(scope="module")
 def embedder(stack: OwnedStack, tiny_model: Path) -> Iterator[str]:
-    """The tiny model in a vLLM worker of its own, as an embedding model."""
-    if not any(MODEL in line for line in stack.manage("models", "list").splitlines()):
-        stack.manage("models", "add", MODEL, "--source", "tests")
-    environment = {
-        **{name: value for name, value in os.environ.items() if not name.startswith("CYLLM_")},
-        "CYLLM_REDIS_URL": stack.environment["CYLLM_REDIS_URL"],
-        "CYLLM_WORKER_ID": WORKER,
-        "CYLLM_WORKER_MODEL": MODEL,
-        "CYLLM_WORKER_MODEL_PATH": str(tiny_model),
-        "CYLLM_WORKER_ENGINE_ARGS": "--runner pooling --convert embed",
-        "CYLLM_WORKER_MAX_MODEL_LEN": str(CONTEXT),
-        "CYLLM_WORKER_KV_CACHE_GIB": "0.25",
-    }
-    with (stack.state_dir / "logs" / f"{WORKER}.log").open("wb") as log:
-        worker = subprocess.Popen(
-            [sys.executable, "-m", "inference_worker.runtime"],
-            cwd=ROOT,
-            env=environment,
-            stdout=log,
-            stderr=log,
-        )
-    try:
-        wait_until(lambda: _ready(stack, worker), 180, f"{WORKER} is ready; {log.name}")
-        yield MODEL
-    finally:
-        worker.terminate()
-        worker.wait(30)
-
-
-def _ready(stack: OwnedStack, worker: subprocess.Popen[bytes]) -> bool:
-    assert worker.poll() is None, f"{WORKER} ended with {worker.returncode}"
-    beat = heartbeat(stack, WORKER)
-    return beat is not None and beat.state == "ready"
+    """The name of an embedding model."""
+    with embedding_worker(stack, tiny_model) as model:
+        yield model
 
 
 @pytest.fixture(scope="module")
