@@ -95,10 +95,14 @@ class CalledTool(AnswerModel):
     function: CalledFunction
 
 
+# That of the last message where the client has asked for no generation prompt.
+Speaking = Literal["assistant", "user", "system", "developer", "tool"]
+
+
 class ChatMessage(AnswerModel):
     """The model's message."""
 
-    role: Literal["assistant"]
+    role: Speaking
     content: str | None = None
     refusal: str | None = None
     annotations: list[Json] | None = None
@@ -159,7 +163,7 @@ class ToolDelta(AnswerModel):
 class ChatDelta(AnswerModel):
     """What is added to a message."""
 
-    role: Literal["assistant"] | None = None
+    role: Speaking | None = None
     content: str | None = None
     reasoning: str | None = None
     reasoning_content: str | None = None

@@ -1,0 +1,143 @@
+"""Requests that schemathesis makes from the OpenAPI document, right and wrong ones, against the stack."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from typing import Any
+
+import pytest
+import requests
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, seed, settings
+from schemathesis import GenerationMode, Response
+from schemathesis.checks import not_a_server_error
+from schemathesis.core.result import Ok
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    negative_data_rejection,
+    response_headers_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from tests.documented import answer_faults
+from tests.stack.conftest import OwnedStack
+from tests.stack.records import heartbeat, running
+from tests.stacks import ROOT, wait_until
+
+SEED = 20261125
+EXAMPLES = 60
+CHECKS = [
+    not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_headers_conformance,
+]
+LIMITS = {
+    "/v1/chat/completions": "max_tokens",
+    "/v1/completions": "max_tokens",
+    "/v1/responses": "max_output_tokens",
+}
+# What a request must have by a rule that no schema says.
+NEEDED = {
+    "/v1/responses": ("input",),
+    "/tokenize": ("prompt", "messages"),
+    "/v1/tokenize": ("prompt", "messages"),
+}
+
+
+def _operations() -> list[Any]:
+    """Those of the document that take anything. Keys are the same for all: what is wrong is the rest."""
+    document = json.loads((ROOT / "docs/openapi.json").read_text(encoding="utf-8"))
+    for methods in document["paths"].values():
+        for operation in methods.values():
+            operation.pop("security", None)
+    results = schemathesis.openapi.from_dict(document).get_all_operations()
+    found = [result.ok() for result in results if isinstance(result, Ok)]
+    assert len(found) == sum(len(methods) for methods in document["paths"].values())
+    return [each for each in found if each.body or each.path_parameters or each.query]
+
+
+def _aimed(path: str, body: Any) -> Any:
+    """Ask the model that there is, and for little: the body stays as right or wrong as it was."""
+    if not isinstance(body, dict):
+        return body
+    body = _whole(body)
+    if isinstance(body.get("model"), str) and 1 <= len(body["model"]) <= 256:
+        body["model"] = "tiny"
+    limit = LIMITS.get(path)
+    if limit and (body.get(limit) is None or (type(body[limit]) is int and 2 < body[limit] < 2**31)):
+        body[limit] = 2
+    needed = NEEDED.get(path, ())
+    if needed and all(body.get(name) is None for name in needed):
+        body[needed[0]] = "hello"
+    return body
+
+
+def _whole(value: Any) -> Any:
+    """1.0 is an integer to JSON Schema, not to the gateway."""
+    if isinstance(value, dict):
+        return {name: _whole(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_whole(inner) for inner in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _check(case: schemathesis.Case[Any], answer: Response, *, wrong: bool) -> None:
+    checks = [*CHECKS, *([negative_data_rejection] if wrong else [])]
+    # schemathesis holds each event against the schema of the whole stream; what is documented does better.
+    headers = {name: values[0] for name, values in answer.headers.items()}
+    if headers["content-type"] == "application/json":
+        checks.append(response_schema_conformance)
+    case.validate_response(answer, checks=checks)
+    said = answer_faults(case.method, case.path, answer.status_code, headers, answer.content)
+    assert said == [], (case.body, answer.text)
+
+
+def _ask(stack: OwnedStack, operation: Any, mode: GenerationMode) -> Counter[str]:
+    codes: Counter[str] = Counter()
+
+    @seed(SEED)
+    @settings(
+        max_examples=EXAMPLES,
+        database=None,
+        deadline=None,
+        phases=[Phase.generate, Phase.shrink],
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(case=operation.as_strategy(generation_mode=mode))
+    def one(case: schemathesis.Case[Any]) -> None:
+        case.body = _aimed(case.path, case.body)
+        answer = case.call(base_url=stack.base_url, session=session, headers=stack.headers(), timeout=60)
+        codes[answer.json()["error"]["code"] if answer.status_code >= 400 else "success"] += 1
+        _check(case, answer, wrong=mode is GenerationMode.NEGATIVE)
+
+    with requests.Session() as session:
+        session.trust_env = False
+        one()
+    return codes
+
+
+@pytest.mark.criterion("6.6")
+@pytest.mark.timeout(400)
+def test_the_stack_keeps_to_the_document_whatever_is_sent(ready_stack: OwnedStack) -> None:
+    beat = heartbeat(ready_stack)
+    right: Counter[str] = Counter()
+    wrong: Counter[str] = Counter()
+    for operation in _operations():
+        right += _ask(ready_stack, operation, GenerationMode.POSITIVE)
+        # Of a path alone, every text is right.
+        if operation.body or operation.query:
+            wrong += _ask(ready_stack, operation, GenerationMode.NEGATIVE)
+    print(f"right: {right.most_common()}\nwrong: {wrong.most_common()}")
+    assert right["success"] > EXAMPLES
+    assert len(right) > 5
+    assert wrong.total() > 8 * EXAMPLES
+    assert len(wrong) > 10
+
+    wait_until(lambda: running(ready_stack) == 0, 20, "the engine has nothing left to do")
+    after = heartbeat(ready_stack)
+    assert beat is not None
+    assert after is not None
+    assert after.boot == beat.boot
