@@ -9,11 +9,11 @@ from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-from api.gateway.admit import Places, TenantPlaces
-from api.gateway.event_log import EventLogs, Kind, State
+from api.gateway.event_log import EventLogs, Kind, State, state_of
 from api.gateway.exchange import Exchange
 from api.gateway.limits import Limits
 from api.gateway.log_sink import LogSink
+from api.gateway.places import Places, TenantPlaces
 from api.gateway.repeated import Repeated
 from api.gateway.settle import Ledger
 from api.gateway.translate import Translator
@@ -123,6 +123,7 @@ class Detached:
         finally:
             self._jobs.pop(job.sink.log_id, None)
             job.held.close()
+            job.sink.exchange.held.close()
             self._ledger.ended(job.sink.exchange)
 
     async def _fail(self, job: Job, error: ApiError) -> None:
@@ -149,5 +150,5 @@ class Detached:
                 job.stop("request_cancelled")
         for log_id, (tenant_id, error) in list(self._unclosed.items()):
             if log := await self._logs.find(log_id, tenant_id):
-                await self._logs.close_with(log, error, State.FAILED)
+                await self._logs.close_with(log, error, state_of(error))
             self._unclosed.pop(log_id, None)

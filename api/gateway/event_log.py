@@ -7,7 +7,7 @@ import enum
 import json
 import re
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,7 @@ from inference_worker.transport.address import Address
 from inference_worker.transport.link import CommandRefused, Link, LinkDown
 
 COMMAND_TIMEOUT_S = 3.0
+CANCEL_WAIT_S = 3.0
 LOOK_INTERVAL_S = 1.0
 # As for the sweep: a Redis that has just come back holds no sign of life of anyone.
 MISSING_S = 4.0
@@ -67,6 +68,11 @@ class Entry:
     number: int
     event: bytes
     last: bool
+
+
+def state_of(error: ApiError) -> State:
+    """The state of a log that its gateway ends with this error."""
+    return State.CANCELLED if error.code == "request_cancelled" else State.FAILED
 
 
 def closing_events(kind: Kind, error: ApiError, number: int) -> list[bytes]:
@@ -143,11 +149,15 @@ class EventLogs:
             return None
         return Log(log_id, tenant, gateway, Kind(kind), State(state), int(number), bool(cancel))
 
-    async def cancel(self, log: Log) -> None:
-        """Ask the gateway that writes the log to end it."""
+    async def cancel(self, log: Log) -> Log | None:
+        """Ask the gateway that writes the log to end it.
+
+        Returns the log as it is then, or some seconds later where the gateway does not; None if it is gone.
+        """
         await self._run(
             CANCEL, (names.stream_meta_key(log.log_id),), names.CHANGES_CHANNEL, f"stream {log.log_id}"
         )
+        return await self._ended(log, CANCEL_WAIT_S)
 
     async def delete(self, log_id: str, tenant_id: str) -> None:
         """Forget the log; what is still being written to it is cancelled."""
@@ -157,7 +167,7 @@ class EventLogs:
 
     async def follow(
         self, log: Log, after: int, look_s: float = LOOK_INTERVAL_S
-    ) -> AsyncIterator[list[Entry]]:
+    ) -> AsyncGenerator[list[Entry]]:
         """The events after that number as they come, up to the last; an empty list after each silent look.
 
         Raises ApiError ``events_expired`` where the next one is not kept any more, ``stream_not_found``
@@ -181,8 +191,16 @@ class EventLogs:
                     yield []
                     log = await self._looked(log, owner)
 
-    async def ended(self, log: Log, timeout_s: float) -> Log | None:
-        """The log once it has ended, or as it is after ``timeout_s``; None when it is gone."""
+    async def close_with(self, log: Log, error: ApiError, state: State) -> None:
+        """End a log, whoever wrote it, with an error as its last event. One that has ended stays as it is."""
+        events = closing_events(log.kind, error, log.next_number)
+        try:
+            await self.append(log.log_id, log.tenant_id, log.next_number, events, state)
+        except ApiError as refused:
+            if refused.code == "redis_unavailable":
+                raise
+
+    async def _ended(self, log: Log, timeout_s: float) -> Log | None:
         deadline = time.monotonic() + timeout_s
         with self._wakeups.listening(log.log_id) as grown:
             while True:
@@ -192,15 +210,6 @@ class EventLogs:
                 if found is None or found.state is not State.RUNNING or left_s <= 0:
                     return found
                 await _within(grown, min(left_s, LOOK_INTERVAL_S))
-
-    async def close_with(self, log: Log, error: ApiError, state: State) -> None:
-        """End a log, whoever wrote it, with an error as its last event. One that has ended stays as it is."""
-        events = closing_events(log.kind, error, log.next_number)
-        try:
-            await self.append(log.log_id, log.tenant_id, log.next_number, events, state)
-        except ApiError as refused:
-            if refused.code == "redis_unavailable":
-                raise
 
     async def _looked(self, log: Log, owner: _Owner) -> Log:
         """The log as it is now; one whose gateway has gone is ended, so that every reader sees the same."""

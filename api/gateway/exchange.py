@@ -46,7 +46,8 @@ class Exchange:
 
     ``endpoint`` is a route, never a path as it came: people paste keys into addresses. ``values`` are those
     of the route's parameters, ``query`` is the address behind the question mark. ``refused`` is a fault that
-    the server found in the head. What is ``held`` is given back when the client has its answer.
+    the server found in the head. What is ``held`` is given back when the client has its answer, or at the end
+    of a request that outlives its connection.
     """
 
     method: str
@@ -86,8 +87,8 @@ class Exchange:
         return time.monotonic() - self.begun
 
     def handed_over(self) -> Exchange:
-        """A copy for who records the request from here on; this one is not recorded."""
-        copy = replace(self, dispatch=Dispatch())
+        """A copy for who records the request from here on, with what is held; this one is not recorded."""
+        copy = replace(self, dispatch=Dispatch(), held=self.held.pop_all())
         self.is_handed_over = True
         return copy
 

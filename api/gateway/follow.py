@@ -8,14 +8,14 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from api.gateway.admit import SharedPlaces
 from api.gateway.answer import Answer
 from api.gateway.asgi import Receive
 from api.gateway.detached import Job
-from api.gateway.event_log import LOOK_INTERVAL_S, Entry, EventLogs, Kind, Log, State, closing_events
+from api.gateway.event_log import LOOK_INTERVAL_S, Entry, EventLogs, Kind, Log, closing_events
 from api.gateway.exchange import Exchange
 from api.gateway.gone import until_gone
 from api.gateway.limits import Limits
+from api.gateway.places import SharedPlaces
 from api.gateway.query import number_of
 from api.openai.errors import ApiError
 
@@ -74,14 +74,17 @@ class Followers:
     async def _pass_on(self, log: Log, after: int, answer: Answer) -> None:
         comment_s = self.limits.stream_comment_s
         comment_at = time.monotonic() + comment_s
-        async for entries in self.logs.follow(log, after, min(LOOK_INTERVAL_S, comment_s)):
-            if entries:
-                await answer.data(rendered(entries))
-            elif time.monotonic() >= comment_at:
-                await answer.comment()
-            else:
-                continue
-            comment_at = time.monotonic() + comment_s
+        following = self.logs.follow(log, after, min(LOOK_INTERVAL_S, comment_s))
+        # Closed here: who leaves while an answer is written would stay subscribed for a while.
+        async with contextlib.aclosing(following):
+            async for entries in following:
+                if entries:
+                    await answer.data(rendered(entries))
+                elif time.monotonic() >= comment_at:
+                    await answer.comment()
+                else:
+                    continue
+                comment_at = time.monotonic() + comment_s
         await answer.end()
 
 
@@ -111,12 +114,3 @@ def starting_point(exchange: Exchange, query: Mapping[str, str], log: Log) -> in
 def _response_error(error: ApiError) -> bytes:
     # Not of the log, so it has no number of its own; the client may resume after the last that has.
     return b"\n\n".join([*closing_events(Kind.RESPONSE, error, 0), b""])
-
-
-SHOWN_STATES: Mapping[State, str] = {
-    State.RUNNING: "in_progress",
-    State.COMPLETED: "completed",
-    State.FAILED: "failed",
-    State.CANCELLED: "cancelled",
-    State.LOST: "failed",
-}

@@ -6,7 +6,7 @@ import asyncio
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-from api.gateway.admit import BodyBytes, SharedPlaces, TenantPlaces, authorize, tenant_salt
+from api.gateway.admit import authorize, tenant_salt
 from api.gateway.answer import Answer
 from api.gateway.asgi import Receive
 from api.gateway.catalogue import ReadCatalogue, able_workers, context_length
@@ -18,6 +18,7 @@ from api.gateway.follow import Followers
 from api.gateway.gone import until_gone
 from api.gateway.identify import FindPrincipal
 from api.gateway.limits import Limits
+from api.gateway.places import BodyBytes, SharedPlaces, TenantPlaces
 from api.gateway.receive import check_headers, read_body
 from api.gateway.relay import Sink, relay
 from api.gateway.settle import Ledger
@@ -30,7 +31,7 @@ from inference_worker.client.interface import Call, EngineClient
 from inference_worker.protocol.messages import Operation
 
 STUCK_CLIENT_GRACE_S = 1.0
-KINDS = {Operation.CHAT_COMPLETIONS: Kind.CHAT, Operation.COMPLETIONS: Kind.COMPLETION}
+LOG_KINDS = {Operation.CHAT_COMPLETIONS: Kind.CHAT, Operation.COMPLETIONS: Kind.COMPLETION}
 # As the engine names the answer in its chunks: the request's id behind a prefix.
 ID_PREFIXES = {Kind.CHAT: "chatcmpl", Kind.COMPLETION: "cmpl"}
 UNKNOWN_CONTEXT = 4096  # tokens, for routing alone
@@ -91,7 +92,7 @@ class Generation:
 
     async def _detach(self, call: Call, exchange: Exchange, held: ExitStack) -> Job:
         """The request as a task that its client need not wait for; what is held goes with it."""
-        kind = KINDS[call.operation]
+        kind = LOG_KINDS[call.operation]
         log_id = stream_id(kind, exchange.request_id)
         sink = await self.detached.begin(log_id, kind, AsTheyCome(kind), exchange, held)
         own = sink.exchange

@@ -17,7 +17,6 @@ from api.gateway.query import flag_of, number_of, query_of
 from api.gateway.response_store import ResponseStore, response_not_found
 from api.openai.errors import ApiError, shown
 
-CANCEL_WAIT_S = 3.0
 DEFAULT_PAGE, LARGEST_PAGE = 20, 100
 OBFUSCATION = "include_obfuscation"
 RETRIEVING = ("stream", STARTING_AFTER, OBFUSCATION)
@@ -69,7 +68,6 @@ class KeptResponses:
         log = await self.logs.find(found.id, tenant_id) if found.is_open else None
         if log is not None:
             await self.logs.cancel(log)
-            await self.logs.ended(log, CANCEL_WAIT_S)
             found = await self.store.find(found.id, tenant_id)
         await answer.json(found.body.encode())
 

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Sequence
 
-from api.gateway.event_log import EventLogs, Kind, State
+from api.gateway.event_log import EventLogs, Kind, State, state_of
 from api.gateway.exchange import Exchange
 from api.gateway.translate import Translator
 from api.openai.errors import ApiError
@@ -59,7 +59,7 @@ class LogSink:
         if not self.begun.done():
             self.begun.set_exception(error)
             self.begun.exception()  # seen: nobody may be waiting any more
-        state = State.CANCELLED if error.code == "request_cancelled" else State.FAILED
+        state = state_of(error)
         if await self._settled():
             return
         try:

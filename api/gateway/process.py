@@ -10,7 +10,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 
 from api.gateway import catalogue
-from api.gateway.admit import BodyBytes, SharedPlaces, TenantPlaces
 from api.gateway.app import Gateway
 from api.gateway.catalogue import Catalogue
 from api.gateway.changes import Changes
@@ -23,6 +22,7 @@ from api.gateway.generate import Generation
 from api.gateway.health import Health
 from api.gateway.kept_responses import KeptResponses
 from api.gateway.limits import Limits
+from api.gateway.places import BodyBytes, SharedPlaces, TenantPlaces
 from api.gateway.repeated import Repeated
 from api.gateway.response_store import ResponseStore
 from api.gateway.responses import Responses

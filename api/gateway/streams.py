@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from api.gateway.admit import authorize
 from api.gateway.answer import Answer
 from api.gateway.asgi import Receive
-from api.gateway.event_log import EventLogs, Log
+from api.gateway.event_log import EventLogs, Log, State
 from api.gateway.exchange import Exchange
-from api.gateway.follow import SHOWN_STATES, Followers, starting_point
+from api.gateway.follow import Followers, starting_point
 from api.gateway.identify import FindPrincipal
 from api.gateway.query import query_of
 from api.openai.errors import ApiError, shown
 
-CANCEL_WAIT_S = 3.0
+SHOWN_STATES: Mapping[State, str] = {
+    State.RUNNING: "in_progress",
+    State.COMPLETED: "completed",
+    State.FAILED: "failed",
+    State.CANCELLED: "cancelled",
+    State.LOST: "failed",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +43,7 @@ class Streams:
     async def cancel(self, exchange: Exchange, answer: Answer) -> None:
         """``POST …/cancel``: end it, wherever it runs; one that has ended stays as it is."""
         log, _ = await self._asked_for(exchange)
-        await self.logs.cancel(log)
-        ended = await self.logs.ended(log, CANCEL_WAIT_S)
-        await answer.json(_object(ended or log))
+        await answer.json(_object(await self.logs.cancel(log) or log))
 
     async def delete(self, exchange: Exchange, answer: Answer) -> None:
         """``DELETE``: cancel and forget it."""

@@ -1,4 +1,4 @@
-"""Reads of stored responses; each for one tenant, whose own alone are found."""
+"""Reads of stored responses: what a tenant asks for is found among its own alone."""
 
 from __future__ import annotations
 
@@ -20,7 +20,6 @@ class KeptResponse:
     status: str
     body: str
     background: bool
-    previous_response_id: str
 
     @property
     def is_open(self) -> bool:
@@ -42,7 +41,7 @@ class Turn:
 def response_find(response_id: str, tenant_id: str) -> KeptResponse | None:
     """The tenant's response of this id that is still kept; None where there is none."""
     found = StoredResponse.objects.filter(id=response_id, tenant_id=tenant_id, expires_at__gt=timezone.now())
-    row = found.values_list("id", "status", "body", "background", "previous_response_id").first()
+    row = found.values_list("id", "status", "body", "background").first()
     return KeptResponse(*row) if row is not None else None
 
 

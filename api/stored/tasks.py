@@ -5,22 +5,19 @@ from __future__ import annotations
 import datetime as dt
 import logging
 
-import redis
 from celery import shared_task
 from django.conf import settings
-from django.db import InterfaceError, OperationalError
 from django.utils import timezone
 
 from api.stored.selectors import gateways_waited_for
 from api.stored.services import responses_fail_lost, responses_purge
 from inference_worker.protocol import names
 from tenants.ledger.presence import gateways_gone
-from tenants.tasks import ledger_client
+from tenants.tasks import AWAY, ledger_client
 
 logger = logging.getLogger("cyllm.stored")
 
 LONGEST_MARGIN = dt.timedelta(seconds=60)
-AWAY = (redis.RedisError, OperationalError, InterfaceError)
 
 
 @shared_task(ignore_result=True)

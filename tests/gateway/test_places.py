@@ -11,12 +11,13 @@ from typing import Any
 
 import pytest
 
-from api.gateway.admit import BodyBytes, Places, SharedPlaces, TenantPlaces
 from api.gateway.app import Gateway
 from api.gateway.limits import Limits
+from api.gateway.places import BodyBytes, Places, SharedPlaces, TenantPlaces
 from api.openai.errors import ApiError
 from inference_worker.protocol.messages import Outcome
 from tests.gateway.conftest import QUICK, Keys
+from tests.gateway.detaching import begin, script
 from tests.gateway.driver import CHAT, call, chat, visit
 from tests.gateway.scripted import Pause, ScriptedClient, accepted, finished
 
@@ -191,3 +192,18 @@ async def test_bodies_that_are_held_are_bounded_and_given_back_however_requests_
     await slow.task
     assert slow.reply.status == 408
     assert generation.bodies.taken == 0
+
+
+async def test_the_body_of_a_request_that_outlives_its_client_is_held_to_its_end(
+    gateway: Gateway, keys: Keys, client: ScriptedClient
+) -> None:
+    client.scripts = [script(gap_s=0.2)]
+    generation = gateway.generation
+    begun = begin(gateway, keys.acme, user="u" * 20_000)
+    await begun.until(b"one ")
+    begun.leave()
+    await begun.task
+    assert generation.detached.running == 1
+    assert generation.bodies.taken > 20_000
+    await _until(lambda: generation.detached.running == 0)
+    assert (generation.bodies.taken, generation.places.taken) == (0, 0)
