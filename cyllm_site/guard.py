@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from typing import Any
 
 import httptools
@@ -17,7 +18,7 @@ from api.gateway.asgi import Message, Receive, Scope, Send
 from api.gateway.correlation import new_request_id
 from api.gateway.exchange import REFUSED
 from api.openai.errors import ApiError
-from cyllm_site.refusals import broken_request, document, head_fault, refusal_bytes, with_path
+from cyllm_site.refusals import broken_request, head_fault, refusal_bytes, send_error, with_path
 from inference_worker.telemetry.lines import trace_without_texts
 
 logger = logging.getLogger("cyllm.site.guard")
@@ -204,7 +205,7 @@ class GuardedProtocol(HttpToolsProtocol):
         else:
             self.transport.close()
 
-    def _start_timer(self, seconds: float, then: Any) -> None:
+    def _start_timer(self, seconds: float, then: Callable[[], object]) -> None:
         self._stop_timer()
         self._timer = self.loop.call_later(seconds, then)
 
@@ -229,7 +230,7 @@ class GuardedProtocol(HttpToolsProtocol):
 
         async def say(error: ApiError) -> None:
             if not cycle.response_started:
-                await document(sending, error, request_id)
+                await send_error(sending, error, request_id)
 
         request_id = new_request_id()
         try:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from api.gateway.asgi import Message, Receive, Scope, Send
 from api.gateway.exchange import REFUSED
 from api.openai.errors import ApiError, shown
-from cyllm_site.refusals import document
+from cyllm_site.refusals import send_error
 
 BROWSER_ROOTS = frozenset({"admin", "i18n", "static"})
 
@@ -31,7 +31,7 @@ class Pages:
             told = send if reads_html(scope) else InCatalogueForm(scope, send)
             await self.django(scope, bounded, told)  # type: ignore[operator]  # Django leaves it untyped
         except ApiError as error:
-            await document(send, error)
+            await send_error(send, error)
 
 
 class BoundedBody:
@@ -73,7 +73,7 @@ class InCatalogueForm:
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start" and message["status"] >= 400:
             self._replaced = True
-            await document(self._send, self._error(message["status"], dict(message["headers"])))
+            await send_error(self._send, self._error(message["status"], dict(message["headers"])))
         elif not self._replaced:
             await self._send(message)
 

@@ -54,7 +54,7 @@ def with_path(target: bytes) -> bytes:
     return scheme + b"://" + authority + b"/" + question + query
 
 
-async def document(send: Send, error: ApiError, request_id: str = "") -> None:
+async def send_error(send: Send, error: ApiError, request_id: str = "") -> None:
     """Answer with the error."""
     status, headers, body = error.status, _headers(error, request_id or new_request_id()), error.body()
     await send({"type": "http.response.start", "status": status, "headers": headers})

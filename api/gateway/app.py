@@ -19,13 +19,14 @@ from api.gateway.kept_responses import PAGING, RETRIEVING, KeptResponses
 from api.gateway.models import model_detail, model_list
 from api.gateway.openapi import openapi_document
 from api.gateway.responses import Responses
-from api.gateway.routes import Route, RouteTable
+from api.gateway.routes import Handler, Route, RouteTable
 from api.gateway.streams import Streams
 from api.openai.chat import ChatRequest
 from api.openai.completions import CompletionRequest
 from api.openai.embeddings import EmbeddingRequest
 from api.openai.errors import ApiError, shown
 from api.openai.requests import (
+    BodyCheck,
     check_chat_body,
     check_completion_body,
     check_detokenize_body,
@@ -116,21 +117,6 @@ class Gateway:
                 headers={"allow": place.allowed},
             )
 
-    async def _chat(self, exchange: Exchange, receive: Receive, answer: Answer) -> None:
-        await self.generation.serve(exchange, receive, answer, Operation.CHAT_COMPLETIONS, check_chat_body)
-
-    async def _completions(self, exchange: Exchange, receive: Receive, answer: Answer) -> None:
-        await self.generation.serve(exchange, receive, answer, Operation.COMPLETIONS, check_completion_body)
-
-    async def _embeddings(self, exchange: Exchange, receive: Receive, answer: Answer) -> None:
-        await self.generation.serve(exchange, receive, answer, Operation.EMBEDDINGS, check_embedding_body)
-
-    async def _tokenize(self, exchange: Exchange, receive: Receive, answer: Answer) -> None:
-        await self.generation.serve(exchange, receive, answer, Operation.TOKENIZE, check_tokenize_body)
-
-    async def _detokenize(self, exchange: Exchange, receive: Receive, answer: Answer) -> None:
-        await self.generation.serve(exchange, receive, answer, Operation.DETOKENIZE, check_detokenize_body)
-
     async def _models(self, exchange: Exchange, _: Receive, answer: Answer) -> None:
         principal = await authorize(exchange, self.generation.find_principal)
         catalogue = await self.generation.catalogue()
@@ -180,18 +166,33 @@ class Gateway:
         await answer.json(report.body, 200 if report.ready else 503, headers)
 
 
+def _engine(operation: Operation, check: BodyCheck) -> Handler:
+    """The handler of what one call of an engine answers."""
+
+    async def handle(gateway: Gateway, exchange: Exchange, receive: Receive, answer: Answer) -> None:
+        await gateway.generation.serve(exchange, receive, answer, operation, check)
+
+    return handle
+
+
+_chat = _engine(Operation.CHAT_COMPLETIONS, check_chat_body)
+_completions = _engine(Operation.COMPLETIONS, check_completion_body)
+_embeddings = _engine(Operation.EMBEDDINGS, check_embedding_body)
+_tokenize = _engine(Operation.TOKENIZE, check_tokenize_body)
+_detokenize = _engine(Operation.DETOKENIZE, check_detokenize_body)
+
 _GENERATE = (INFERENCE,)
 _READ_MODELS = (MODELS_READ, INFERENCE)
 
 ROUTES = RouteTable(
     (
-        Route("POST", "/v1/chat/completions", Gateway._chat, _GENERATE, ChatRequest),
-        Route("POST", "/v1/completions", Gateway._completions, _GENERATE, CompletionRequest),
-        Route("POST", "/v1/embeddings", Gateway._embeddings, _GENERATE, EmbeddingRequest),
-        Route("POST", "/tokenize", Gateway._tokenize, _GENERATE, TokenizeRequest),
-        Route("POST", "/v1/tokenize", Gateway._tokenize, _GENERATE, TokenizeRequest),
-        Route("POST", "/detokenize", Gateway._detokenize, _GENERATE, DetokenizeRequest),
-        Route("POST", "/v1/detokenize", Gateway._detokenize, _GENERATE, DetokenizeRequest),
+        Route("POST", "/v1/chat/completions", _chat, _GENERATE, ChatRequest),
+        Route("POST", "/v1/completions", _completions, _GENERATE, CompletionRequest),
+        Route("POST", "/v1/embeddings", _embeddings, _GENERATE, EmbeddingRequest),
+        Route("POST", "/tokenize", _tokenize, _GENERATE, TokenizeRequest),
+        Route("POST", "/v1/tokenize", _tokenize, _GENERATE, TokenizeRequest),
+        Route("POST", "/detokenize", _detokenize, _GENERATE, DetokenizeRequest),
+        Route("POST", "/v1/detokenize", _detokenize, _GENERATE, DetokenizeRequest),
         Route("GET", "/v1/models", Gateway._models, _READ_MODELS),
         Route("GET", "/v1/models/{model:path}", Gateway._model, _READ_MODELS),
         Route("POST", "/v1/responses", Gateway._response, _GENERATE, ResponseRequest),

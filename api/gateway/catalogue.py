@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from api.gateway.relay import NO_WORKER_RETRY_S
+from api.gateway.limits import NO_WORKER_RETRY_S
 from api.openai.errors import ApiError, shown
 from inference_worker.client.directory import is_usable, offers
 from inference_worker.client.interface import EngineClient, TransportError

@@ -1,8 +1,10 @@
-"""The limits that the stages of the request path hold."""
+"""The limits that the stages of the request path hold, and when to try again where no worker is."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+
+NO_WORKER_RETRY_S = 5
 
 
 @dataclass(frozen=True, slots=True)

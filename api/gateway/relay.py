@@ -13,7 +13,7 @@ from typing import Protocol
 from api.gateway.deadlines import Deadlines
 from api.gateway.engine_errors import error_of, may_move
 from api.gateway.exchange import Dispatch, Exchange
-from api.gateway.limits import Limits
+from api.gateway.limits import NO_WORKER_RETRY_S, Limits
 from api.openai.errors import ApiError
 from inference_worker.client.interface import (
     Call,
@@ -27,6 +27,9 @@ from inference_worker.client.interface import (
 from inference_worker.protocol.messages import Accepted, Delta, Failed, Finished
 
 logger = logging.getLogger("cyllm.gateway.relay")
+
+# Quotes inside a JSON string are escaped: what a model writes can't look like this.
+_TEXT = re.compile(rb'"(?:content|text|reasoning|reasoning_content|arguments|name)": ?"[^"]')
 
 
 class Sink(Protocol):
@@ -53,11 +56,6 @@ class Sink(Protocol):
     def begin_again(self) -> None:
         """Another worker is asked; only as long as there is no data."""
         ...
-
-
-NO_WORKER_RETRY_S = 5
-# Quotes inside a JSON string are escaped: what a model writes can't look like this.
-_TEXT = re.compile(rb'"(?:content|text|reasoning|reasoning_content|arguments|name)": ?"[^"]')
 
 
 async def relay(client: EngineClient, call: Call, answer: Sink, exchange: Exchange, limits: Limits) -> None:

@@ -31,11 +31,11 @@ class ResponseTranslator:
 
     def begin(self) -> list[bytes]:
         """The first events. Others begin by themselves."""
-        return self._passed(())
+        return self._passed(self._first())
 
     def take(self, data: bytes) -> list[bytes]:
         """See ``translate.Translator``."""
-        events: list[dict[str, Any]] = list(self._first())
+        events = self._first()
         for piece in data.split(END):
             if piece.startswith(DATA) and piece != DONE:
                 events += self._assembly.chunk(_chunk(piece[len(DATA) :]))
@@ -70,7 +70,7 @@ class ResponseTranslator:
         return self._assembly.begin()
 
     def _passed(self, events: Iterable[Mapping[str, Any]]) -> list[bytes]:
-        made = [event_bytes(event).removesuffix(END) for event in (*self._first(), *events)]
+        made = [event_bytes(event).removesuffix(END) for event in events]
         self._given += len(made)
         return made
 

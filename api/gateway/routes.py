@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+Handler = Callable[..., Awaitable[None]]  # of a gateway, an exchange, its receive, its answer
 _PARAMETER = re.compile(r"\{(\w+)(:path)?\}")
 
 
@@ -22,7 +23,7 @@ class Route:
 
     method: str
     template: str
-    handler: Callable[..., Awaitable[None]]
+    handler: Handler
     scopes: tuple[str, ...] = ()
     schema: type[BaseModel] | None = None
     query: tuple[str, ...] | None = None
