@@ -121,7 +121,7 @@ def test_the_sdk_comes_back_when_it_was_told_to_and_is_answered(stack: RunningSt
     assert seen[1][1] - seen[0][1] >= RETRY_AFTER_S
 
 
-@pytest.mark.criterion("6.9")
+@pytest.mark.case("serving.19", "serving.20")
 def test_a_client_whose_time_is_up_leaves_and_pays_for_what_was_made(
     client: openai.OpenAI, stack: RunningStack
 ) -> None:

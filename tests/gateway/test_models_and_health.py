@@ -83,8 +83,12 @@ async def test_ready_needs_every_component_and_names_the_one_that_is_down(
 
 
 @pytest.mark.case("serving.35")
-async def test_probes_are_nobodys_usage_and_need_no_key(gateway: Gateway) -> None:
+async def test_probes_are_nobodys_usage_need_no_key_and_ask_no_engine(
+    gateway: Gateway, client: ScriptedClient
+) -> None:
     assert (await call(gateway, "GET", "/health/live")).document == {"status": "live"}
     assert (await call(gateway, "GET", "/health/nothing")).status == 404
     assert (await call(gateway, "POST", "/health/live")).status == 405
+    assert (await call(gateway, "GET", "/health/ready")).status == 200
     assert gateway.generation.ledger.backlog == 0
+    assert client.calls == []

@@ -71,10 +71,9 @@ async def _breaks_off(scope: Any, receive: Any, send: Any) -> None:
 class Served:
     """A connection to a guarded application, and the tasks that answer on it."""
 
-    def __init__(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, state: ServerState
-    ) -> None:
-        self.reader, self.writer, self.state = reader, writer, state
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+    state: ServerState
 
     async def rest(self) -> bytes:
         """All that comes until the server closes."""
@@ -93,14 +92,16 @@ async def served(
     loop = asyncio.get_running_loop()
     server = await loop.create_server(lambda: guard.GuardedProtocol(config, state, {}, loop), "127.0.0.1", 0)
     host, port = server.sockets[0].getsockname()
-    yield host, port, state
-    for task in list(state.tasks):
-        task.cancel()
-    await asyncio.sleep(0)
-    for connection in list(state.connections):
-        connection.transport.abort()
-    server.close()
-    await asyncio.sleep(0.02)
+    try:
+        yield host, port, state
+    finally:
+        for task in list(state.tasks):
+            task.cancel()
+        await asyncio.sleep(0)
+        for connection in list(state.connections):
+            connection.transport.abort()
+        server.close()
+        await asyncio.sleep(0.02)
 
 
 @asynccontextmanager

@@ -65,7 +65,6 @@ def _same(found: np.ndarray[Any, Any], wanted: np.ndarray[Any, Any]) -> bool:
     return bool((np.sum(found * wanted, axis=1) > 0.9999).all()) and np.allclose(found, wanted, atol=1e-4)
 
 
-@pytest.mark.criterion("1.4")
 @pytest.mark.honours("embeddings", "input", "model", "encoding_format")
 def test_texts_and_token_ids_give_the_vectors_that_the_model_has(
     client: openai.OpenAI, embedder: str, tiny_model: Path, tokenizer: Any
