@@ -95,26 +95,26 @@ class Gateway:
             logger.debug("the client did not take its error")
 
     async def _handle(self, exchange: Exchange, receive: Receive, answer: Answer) -> None:
-        place = ROUTES.find(exchange.path)
-        if place is not None:
-            exchange.endpoint, exchange.values = place.endpoint, place.values
+        resource = ROUTES.find(exchange.path)
+        if resource is not None:
+            exchange.endpoint, exchange.values = resource.endpoint, resource.values
         if exchange.refused is not None:
             raise exchange.refused
-        if place is None:
+        if resource is None:
             raise ApiError("unknown_url", method=shown(exchange.method), path=shown(exchange.path))
-        route = place.route(exchange.method)
+        route = resource.route(exchange.method)
         if route is not None:
             exchange.route = route
             await route.handler(self, exchange, receive, answer)
         elif exchange.method == "OPTIONS":
-            await answer.nothing({"allow": place.allowed})
+            await answer.nothing({"allow": resource.allowed})
         else:
             raise ApiError(
                 "method_not_allowed",
                 method=shown(exchange.method),
                 path=shown(exchange.path),
-                allowed=place.allowed,
-                headers={"allow": place.allowed},
+                allowed=resource.allowed,
+                headers={"allow": resource.allowed},
             )
 
     async def _models(self, exchange: Exchange, _: Receive, answer: Answer) -> None:

@@ -35,7 +35,7 @@ class Route:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Resource:
     """What is at a path: its routes by method, and the values in the path."""
 
     endpoint: str
@@ -68,18 +68,18 @@ class RouteTable:
             (_pattern(template), methods) for template, methods in by_template.items() if "{" in template
         ]
 
-    def find(self, path: str) -> Place | None:
+    def find(self, path: str) -> Resource | None:
         """What is at ``path``; None where nothing is."""
         if (methods := self._fixed.get(path)) is not None:
-            return _place(methods, {})
+            return _resource(methods, {})
         for pattern, methods in self._patterns:
             if match := pattern.fullmatch(path):
-                return _place(methods, match.groupdict())
+                return _resource(methods, match.groupdict())
         return None
 
 
-def _place(methods: Mapping[str, Route], values: Mapping[str, Any]) -> Place:
-    return Place(next(iter(methods.values())).endpoint, methods, values)
+def _resource(methods: Mapping[str, Route], values: Mapping[str, Any]) -> Resource:
+    return Resource(next(iter(methods.values())).endpoint, methods, values)
 
 
 def _pattern(template: str) -> re.Pattern[str]:

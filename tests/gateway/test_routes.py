@@ -36,9 +36,9 @@ TABLE = RouteTable(
     ],
 )
 def test_a_path_is_found_with_the_values_in_it(path: str, endpoint: str, values: dict[str, str]) -> None:
-    place = TABLE.find(path)
-    assert place is not None
-    assert (place.endpoint, dict(place.values)) == (endpoint, values)
+    resource = TABLE.find(path)
+    assert resource is not None
+    assert (resource.endpoint, dict(resource.values)) == (endpoint, values)
 
 
 @pytest.mark.parametrize(
@@ -49,11 +49,11 @@ def test_what_only_resembles_a_path_is_not_found(path: str) -> None:
 
 
 def test_all_methods_of_a_path_are_named() -> None:
-    place = TABLE.find("/v1/things/a")
-    assert place is not None
-    assert place.allowed == "DELETE, GET, HEAD, OPTIONS"
-    assert place.route("POST") is None
-    assert place.route("HEAD") is place.route("GET") is not None
+    resource = TABLE.find("/v1/things/a")
+    assert resource is not None
+    assert resource.allowed == "DELETE, GET, HEAD, OPTIONS"
+    assert resource.route("POST") is None
+    assert resource.route("HEAD") is resource.route("GET") is not None
 
 
 def test_a_route_that_is_there_twice_is_an_error_of_the_programmer() -> None:
