@@ -85,7 +85,7 @@ class Detached:
 
         The sink's exchange is that of the job. Raises ApiError.
         """
-        tenant_id = exchange.tenant_id or ""
+        tenant_id = exchange.caller
         try:
             held.enter_context(self._tenants.take(tenant_id))
         except ApiError:

@@ -82,6 +82,13 @@ class Exchange:
         values = [value.decode("latin-1") for key, value in self.headers if key == name]
         return ", ".join(values) if values else None
 
+    @property
+    def caller(self) -> str:
+        """The id of the tenant whose key it came with. Raises RuntimeError before the key was identified."""
+        if self.tenant_id is None:
+            raise RuntimeError("nobody knows yet whose request this is")
+        return self.tenant_id
+
     def elapsed_s(self) -> float:
         """Seconds since arrival."""
         return time.monotonic() - self.begun
@@ -116,7 +123,7 @@ class Exchange:
             request_id=self.request_id,
             correlation_id=self.correlation_id,
             gateway_id=gateway_id,
-            tenant_id=self.tenant_id or "",
+            tenant_id=self.caller,
             key_id=self.key_id or "",
             model=self.model or "",
             endpoint=self.endpoint,

@@ -38,7 +38,7 @@ class Followers:
 
     async def again(self, log: Log, exchange: Exchange, after: int, receive: Receive, answer: Answer) -> None:
         """Show a log from the event behind ``after`` on to a client that came (back) for it."""
-        with self.places.take(exchange.tenant_id or ""):
+        with self.places.take(exchange.caller):
             if exchange.method == "HEAD":
                 await answer.end()
             else:

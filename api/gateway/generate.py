@@ -60,7 +60,7 @@ class Generation:
         body = await self.body_of(exchange, receive)
         # Only now: bodies that never come hold no place.
         with ExitStack() as held:
-            held.enter_context(self.places.take(exchange.tenant_id or ""))
+            held.enter_context(self.places.take(exchange.caller))
             checked = check(parse_body(body))
             exchange.streamed = checked.streamed
             call = await self.call(exchange, checked, operation, len(body))
@@ -100,7 +100,7 @@ class Generation:
 
     async def call(self, exchange: Exchange, checked: Checked, operation: Operation, body_bytes: int) -> Call:
         """The call of an engine for a checked request. Raises ApiError."""
-        tenant_id = exchange.tenant_id or ""
+        tenant_id = exchange.caller
         entry = (await self.catalogue()).resolve(checked.model, tenant_id)
         exchange.model = entry.name
         workers = await able_workers(self.client, entry, operation)

@@ -29,7 +29,7 @@ class LogSink:
         self.end: State | None = None
         self.begun: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.exchange = exchange
-        self.tenant_id = exchange.tenant_id or ""
+        self.tenant_id = exchange.caller
         self._logs, self._translator = logs, translator
         self._number = 0
         self._writing: asyncio.Task[None] | None = None

@@ -45,7 +45,7 @@ class ResponseStore:
         created_at = dt.datetime.fromtimestamp(exchange.started_at, dt.UTC)
         new = services.NewResponse(
             id=body["id"],
-            tenant_id=exchange.tenant_id or "",
+            tenant_id=exchange.caller,
             model=exchange.model or "",
             body=body,
             input_items=checked.input,

@@ -58,7 +58,7 @@ class Responses:
         """Answer one request. Raises ApiError, ClientGone."""
         body = await self.generation.body_of(exchange, receive)
         with ExitStack() as held:
-            held.enter_context(self.generation.places.take(exchange.tenant_id or ""))
+            held.enter_context(self.generation.places.take(exchange.caller))
             checked = check_response_body(parse_body(body))
             exchange.streamed = checked.streamed
             asked = await self._asked(checked, exchange, len(body))
@@ -77,7 +77,7 @@ class Responses:
     async def _asked(self, checked: CheckedResponse, exchange: Exchange, body_bytes: int) -> Asked:
         history = History()
         if checked.previous_response_id is not None:
-            history = await self.store.history(checked.previous_response_id, exchange.tenant_id or "")
+            history = await self.store.history(checked.previous_response_id, exchange.caller)
         chat = checked.chat(history.items)
         size = body_bytes + history.size
         with _in_terms_of(checked):
@@ -110,7 +110,7 @@ class Responses:
             sink = await self._begin(asked, exchange, held)
         except ApiError:
             with contextlib.suppress(ApiError):
-                await self.store.delete(asked.response_id, exchange.tenant_id or "")
+                await self.store.delete(asked.response_id, exchange.caller)
             raise
         job = self._job(asked, sink, held)
         if asked.checked.streamed:
