@@ -99,7 +99,6 @@ def _recorded(stack: OwnedStack) -> Counter[str]:
     return Counter(str(row[0]) for row in rows)
 
 
-@pytest.mark.criterion("6.6")
 def test_each_seed_is_a_right_request(ready_stack: OwnedStack) -> None:
     with ready_stack.client() as client:
         for path, body in seeds():
