@@ -5,33 +5,28 @@ from __future__ import annotations
 import gc
 import logging
 import uuid
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from functools import partial
+from typing import Protocol
 
-from api.gateway import catalogue
 from api.gateway.app import Gateway
-from api.gateway.catalogue import Catalogue
+from api.gateway.cached import Cached
 from api.gateway.changes import Changes
 from api.gateway.database import Database
 from api.gateway.detached import Detached
 from api.gateway.event_log import EventLogs
 from api.gateway.follow import Followers
-from api.gateway.fresh import FreshCache
 from api.gateway.generate import Generation
 from api.gateway.health import Health
 from api.gateway.kept_responses import KeptResponses
 from api.gateway.limits import Limits
 from api.gateway.places import BodyBytes, SharedPlaces, TenantPlaces
-from api.gateway.repeated import Repeated
 from api.gateway.response_store import ResponseStore
 from api.gateway.responses import Responses
 from api.gateway.settle import Ledger
 from api.gateway.streams import Streams
 from inference_worker.client.interface import EngineClient
 from inference_worker.client.relay import RelayClient
-from inference_worker.registry import selectors as registry
-from tenants.selectors import KeyPrincipal, key_principal, key_principals
 
 logger = logging.getLogger("cyllm.gateway")
 
@@ -47,86 +42,81 @@ async def gateway_process(
     gateway_id = f"gw-{uuid.uuid4().hex[:16]}"
     database = Database(limits.database_timeout_s)
     ledger = Ledger(redis_url, gateway_id)
-
-    async def find(prefix: str) -> KeyPrincipal | None:
-        return await database.read(key_principal, prefix)
-
-    async def find_many(prefixes: Sequence[str]) -> Mapping[str, KeyPrincipal | None]:
-        found = await database.read(key_principals, prefixes)
-        return {prefix: found.get(prefix) for prefix in prefixes}
-
-    async def read_models(_: None) -> Catalogue:
-        return catalogue.build(await database.read(registry.catalogue))
-
-    async def read_models_again(_: Sequence[None]) -> Mapping[None, Catalogue]:
-        return {None: await read_models(None)}
-
-    keys: FreshCache[str, KeyPrincipal | None] = FreshCache(find, limits.cache_s)
-    models: FreshCache[None, Catalogue] = FreshCache(read_models, limits.cache_s)
-
-    def forget_all() -> None:
-        keys.clear()
-        models.clear()
-
+    cached = Cached(database, limits.cache_s)
     logs = EventLogs(redis_url, gateway_id, limits)
     detached = Detached(logs, ledger, limits)
-    followers = Followers(logs, limits, SharedPlaces(limits.max_requests, limits.tenant_share))
-    changes = Changes(
-        redis_url,
-        on_key=keys.forget,
-        on_tenant=forget_all,
-        on_models=models.clear,
-        on_stream=detached.cancel,
-        on_gap=forget_all,
-    )
     async with AsyncExitStack() as stack:
         stack.push_async_callback(database.close)
-        stack.push_async_callback(ledger.stop)
-        await ledger.start()
-        stack.push_async_callback(changes.stop)
-        await changes.start()
+        await _started(stack, ledger)
+        await _started(stack, _changes(redis_url, cached, detached))
         if client is None:
             relay = client = RelayClient(redis_url, gateway_id)
-            stack.push_async_callback(relay.stop)
-            await relay.start()
-        stack.push_async_callback(logs.stop)
-        await logs.start()
+            await _started(stack, relay)
+        await _started(stack, logs)
         # Stopped before all that its requests need.
-        stack.push_async_callback(detached.stop)
-        await detached.start()
-        for warming in (
-            Repeated("keys-warm", partial(keys.warm, find_many), keys.warming_s),
-            Repeated("models-warm", partial(models.warm, read_models_again), models.warming_s),
-        ):
+        await _started(stack, detached)
+        for warming in cached.warmings:
             warming.start()
             stack.push_async_callback(warming.stop)
         # What is here now stays: the collector need not go through it again and again under load.
         gc.collect()
         gc.freeze()
         logger.info("gateway %s started", gateway_id)
-        generation = Generation(
-            limits=limits,
-            secret=secret.encode(),
-            client=client,
-            ledger=ledger,
-            places=SharedPlaces(limits.max_requests, limits.tenant_share),
-            readers=TenantPlaces(limits.max_requests),
-            bodies=BodyBytes(
-                max(limits.held_body_bytes, 2 * limits.max_body_bytes),
-                limits.tenant_share,
-                limits.max_body_bytes,
-            ),
-            find_principal=keys.get,
-            catalogue=lambda: models.get(None),
-            detached=detached,
-            followers=followers,
-        )
+        followers = Followers(logs, limits, SharedPlaces(limits.max_requests, limits.tenant_share))
+        generation = _generation(limits, secret, client, ledger, cached, detached, followers)
         store = ResponseStore(database, gateway_id, limits)
         yield Gateway(
             generation,
-            Streams(logs, followers, keys.get),
+            Streams(logs, followers, cached.keys.get),
             Responses(generation, store),
-            KeptResponses(store, logs, followers, keys.get),
+            KeptResponses(store, logs, followers, cached.keys.get),
             Health(database, ledger, client),
         )
         logger.info("gateway %s stops", gateway_id)
+
+
+class _Part(Protocol):
+    async def start(self) -> None: ...
+    async def stop(self) -> None: ...
+
+
+async def _started(stack: AsyncExitStack, part: _Part) -> None:
+    """Start a part; also one that fails at that is stopped with the others."""
+    stack.push_async_callback(part.stop)
+    await part.start()
+
+
+def _changes(redis_url: str, cached: Cached, detached: Detached) -> Changes:
+    return Changes(
+        redis_url,
+        on_key=cached.keys.forget,
+        on_tenant=cached.forget_all,
+        on_models=cached.models.clear,
+        on_stream=detached.cancel,
+        on_gap=cached.forget_all,
+    )
+
+
+def _generation(
+    limits: Limits,
+    secret: str,
+    client: EngineClient,
+    ledger: Ledger,
+    cached: Cached,
+    detached: Detached,
+    followers: Followers,
+) -> Generation:
+    held = max(limits.held_body_bytes, 2 * limits.max_body_bytes)
+    return Generation(
+        limits=limits,
+        secret=secret.encode(),
+        client=client,
+        ledger=ledger,
+        places=SharedPlaces(limits.max_requests, limits.tenant_share),
+        readers=TenantPlaces(limits.max_requests),
+        bodies=BodyBytes(held, limits.tenant_share, limits.max_body_bytes),
+        find_principal=cached.keys.get,
+        catalogue=cached.catalogue,
+        detached=detached,
+        followers=followers,
+    )
