@@ -65,8 +65,9 @@ class Generation:
             exchange.streamed = checked.streamed
             call = await self.call(exchange, checked, operation, len(body))
             if checked.detached:
-                job = await self._detach(call, exchange, held)
-                await self.followers.first(job, receive, answer)
+                with self.followers.places.take(exchange.caller):
+                    job = await self._detach(call, exchange, held)
+                    await self.followers.first(job, receive, answer)
             else:
                 await until_gone(receive, self.run(call, answer, exchange))
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
+from typing import Any
 
 from api.gateway.event_log import EventLogs, Kind, State, state_of
 from api.gateway.exchange import Exchange
@@ -14,7 +15,7 @@ from inference_worker.telemetry.lines import trace_without_texts
 
 logger = logging.getLogger("cyllm.gateway.detached")
 
-CLOSE_TIMEOUT_S = 5.0
+CLOSE_TIMEOUT_S = 7.0  # to store an answer and to write its last events
 
 
 class LogSink:
@@ -44,8 +45,11 @@ class LogSink:
         await self.write(self._translator.take(events))
 
     async def finish(self) -> None:
-        """The answer is complete. Raises ApiError."""
-        await self.write(await self._translator.finish(), State.COMPLETED)
+        """The answer is complete. Raises ApiError.
+
+        Where this is cancelled, it goes on: what may be stored already is not cancelled any more.
+        """
+        await self._undisturbed(self._finish())
 
     def begin_again(self) -> None:
         """See ``relay.Sink``: nothing was written."""
@@ -75,10 +79,15 @@ class LogSink:
 
     async def write(self, events: Sequence[bytes], end: State | None = None) -> None:
         """Add events. Where this is cancelled, what is on its way still arrives and is known to have."""
-        if not events:
-            return
-        self._writing = asyncio.ensure_future(self._append(events, end))
+        if events:
+            await self._undisturbed(self._append(events, end))
+
+    async def _undisturbed(self, writing: Coroutine[Any, Any, None]) -> None:
+        self._writing = asyncio.ensure_future(writing)
         await asyncio.shield(self._writing)
+
+    async def _finish(self) -> None:
+        await self._append(await self._translator.finish(), State.COMPLETED)
 
     async def _append(self, events: Sequence[bytes], end: State | None) -> None:
         cancelled = await self._logs.append(self.log_id, self.tenant_id, self._number, events, end)

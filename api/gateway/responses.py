@@ -27,6 +27,8 @@ from api.openai.responses.requests import check_response_body
 from inference_worker.client.interface import Call
 from inference_worker.protocol.messages import Operation
 
+REPEATED = "what the events of a response repeat of its request"
+
 
 @dataclass(frozen=True, slots=True)
 class Asked:
@@ -62,12 +64,9 @@ class Responses:
             checked = check_response_body(parse_body(body))
             exchange.streamed = checked.streamed
             asked = await self._asked(checked, exchange, len(body))
-            if checked.background:
-                await self._in_background(asked, exchange, held, receive, answer)
-            elif checked.continues:
-                sink = await self._begin(asked, exchange, held)
-                job = self._job(asked, sink, held)
-                await self.generation.followers.first(job, receive, answer)
+            if checked.background or checked.continues:
+                self._check_size(asked)
+                await self._outliving(asked, exchange, held, receive, answer)
             else:
                 kind = LiveResponse if checked.streamed else WholeResponse
                 live = kind(asked.translator, answer)
@@ -100,6 +99,17 @@ class Responses:
             return lambda body: self.store.create(checked, exchange, body)
         return None
 
+    async def _outliving(
+        self, asked: Asked, exchange: Exchange, held: ExitStack, receive: Receive, answer: Answer
+    ) -> None:
+        readers = self.generation.followers.places
+        with readers.take(exchange.caller) if asked.checked.streamed else contextlib.nullcontext():
+            if asked.checked.background:
+                await self._in_background(asked, exchange, held, receive, answer)
+            else:
+                sink = await self._begin(asked, exchange, held)
+                await self.generation.followers.first(self._job(asked, sink, held), receive, answer)
+
     async def _in_background(
         self, asked: Asked, exchange: Exchange, held: ExitStack, receive: Receive, answer: Answer
     ) -> None:
@@ -122,12 +132,22 @@ class Responses:
         detached = self.generation.detached
         return await detached.begin(asked.response_id, Kind.RESPONSE, asked.translator, exchange, held)
 
+    def _check_size(self, asked: Asked) -> None:
+        # A log keeps its last event whatever its size, and that holds what is repeated here.
+        most = self.generation.limits.stream_log_bytes
+        repeated = json.dumps(asked.translator.snapshot, ensure_ascii=False)
+        if len(repeated.encode(errors="replace")) > most:
+            raise ApiError(
+                "invalid_request", reason=f"{REPEATED} has more than {most} bytes, and is not kept"
+            )
+
     def _job(self, asked: Asked, sink: LogSink, held: ExitStack) -> Job:
         async def work() -> None:
             if asked.checked.background:
                 await sink.write(asked.translator.begin())
                 with contextlib.suppress(ApiError):
                     await self.store.update(asked.translator.snapshot)
-            await self.generation.run(asked.call, sink, sink.exchange)
+            with _in_terms_of(asked.checked):
+                await self.generation.run(asked.call, sink, sink.exchange)
 
         return self.generation.detached.run(sink, held.pop_all(), work)

@@ -36,8 +36,11 @@ class NewResponse:
 
 
 def response_create(new: NewResponse) -> None:
-    """Store a response. Its status is that of its body."""
-    StoredResponse.objects.create(
+    """Store a response, once: again is nothing, as a write may have taken place that seemed to fail.
+
+    Its status is that of its body.
+    """
+    stored = StoredResponse(
         id=new.id,
         tenant_id=new.tenant_id,
         model=new.model,
@@ -50,6 +53,7 @@ def response_create(new: NewResponse) -> None:
         created_at=new.created_at,
         expires_at=new.expires_at,
     )
+    StoredResponse.objects.bulk_create([stored], ignore_conflicts=True)
 
 
 def response_update(response_id: str, body: Mapping[str, Any]) -> bool:

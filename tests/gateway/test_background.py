@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -23,12 +25,19 @@ from tests.gateway.threads import in_thread
 
 TEXT = "".join(WORDS)
 OPEN = {"queued", "in_progress"}
+CONTINUING: dict[str, Any] = {"stream": True, "stream_options": {"on_disconnect": "continue"}}
 
 
 @pytest.fixture
 def limits() -> Limits:
     """Times that a busy machine does not reach."""
-    return Limits(max_requests=8, stream_comment_s=0.2, total_timeout_s=60.0, detached_grace_s=0.2)
+    return Limits(
+        max_requests=8,
+        stream_comment_s=0.2,
+        total_timeout_s=60.0,
+        detached_grace_s=0.2,
+        stream_log_bytes=50_000,
+    )
 
 
 async def made(gateway: Gateway, key: str, response_id: str) -> dict[str, Any]:
@@ -225,3 +234,49 @@ async def test_an_answer_that_could_not_be_stored_in_the_end_is_an_error(
     assert (events[-1]["type"], events[-1]["code"]) == ("error", "database_unavailable")
     assert [event["sequence_number"] for event in events] == list(range(len(events)))
     assert "response.completed" not in {event["type"] for event in events}
+
+
+async def test_a_cancel_while_the_answer_is_stored_comes_too_late_for_everybody(
+    gateway: Gateway,
+    keys: Keys,
+    client: ScriptedClient,
+    redis_client: redis.Redis,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from api.stored import services
+
+    storing, create = threading.Event(), services.response_create
+
+    def slowly(new: services.NewResponse) -> None:
+        storing.set()
+        time.sleep(0.3)
+        create(new)
+
+    monkeypatch.setattr(services, "response_create", slowly)
+    client.scripts = [script()]
+    begun = begin(gateway, keys.acme, **CONTINUING)
+    await asyncio.to_thread(storing.wait, 5)
+    stream_id = begun.reply.headers["x-stream-id"]
+    reply = await call(gateway, "POST", f"/v1/streams/{stream_id}/cancel", key=keys.acme)
+    assert reply.document["status"] == "completed"
+    await begun.task
+    last = events_of(begun.reply.body)[-1]
+    assert (last["type"], text_of(last["response"])) == ("response.completed", TEXT)
+    assert (await retrieve(gateway, keys.acme, stream_id)).document == last["response"]
+    record = await record_of(gateway, redis_client)
+    assert (record.outcome, record.error_code) == (Outcome.COMPLETED, None)
+
+
+@pytest.mark.parametrize("way", [{"background": True}, CONTINUING])
+async def test_what_a_log_could_not_bound_is_refused_and_nowhere(
+    gateway: Gateway, keys: Keys, client: ScriptedClient, redis_client: redis.Redis, way: dict[str, Any]
+) -> None:
+    from api.stored.models import StoredResponse
+
+    most = gateway.generation.limits.stream_log_bytes
+    reply = await respond(gateway, keys.acme, instructions="x" * most, **way)
+    assert (reply.status, reply.error["code"]) == (400, "invalid_request")
+    assert str(most) in reply.error["message"]
+    assert client.calls == []
+    assert redis_client.keys("cyllm:stream:*") == []
+    assert await in_thread(StoredResponse.objects.count) == 0

@@ -19,9 +19,10 @@ from inference_worker.protocol.messages import Outcome
 from tests.gateway.conftest import QUICK, Keys
 from tests.gateway.detaching import begin, script
 from tests.gateway.driver import CHAT, call, chat, visit
-from tests.gateway.scripted import Pause, ScriptedClient, accepted, finished
+from tests.gateway.scripted import Pause, ScriptedClient, accepted, delta, done, finished
 
 PATH = "/v1/chat/completions"
+CONTINUING: dict[str, Any] = {"stream": True, "stream_options": {"on_disconnect": "continue"}}
 
 
 @pytest.fixture
@@ -207,3 +208,23 @@ async def test_the_body_of_a_request_that_outlives_its_client_is_held_to_its_end
     assert generation.bodies.taken > 20_000
     await _until(lambda: generation.detached.running == 0)
     assert (generation.bodies.taken, generation.places.taken) == (0, 0)
+
+
+async def test_who_made_a_request_that_runs_on_reads_it_in_the_place_of_a_reader(
+    gateway: Gateway, keys: Keys, client: ScriptedClient
+) -> None:
+    readers = SharedPlaces(2, 0.5)
+    followers = replace(gateway.generation.followers, places=readers)
+    narrow = replace(gateway, generation=replace(gateway.generation, followers=followers))
+    client.scripts = [[accepted(), delta("a"), Pause(0.2), delta("b"), done(), finished()]]
+    slow = visit(narrow, "POST", PATH, key=keys.acme, body={**CHAT, **CONTINUING})
+    await slow.until(b'"a"')
+    slow.stuck = True
+    await _until(lambda: gateway.generation.detached.running == 0)
+    assert (readers.taken, gateway.generation.places.taken) == (1, 0), "its job is over, the reader is not"
+    refused = await chat(narrow, keys.acme, **CONTINUING)
+    assert (refused.status, refused.error["code"]) == (503, "overloaded")
+    assert len(client.calls) == 1, "what nobody can read is not made"
+    slow.leave()
+    await slow.task
+    assert readers.taken == 0

@@ -273,9 +273,11 @@ async def test_what_an_engine_refuses_is_named_as_the_client_has_written_it(
     gateway: Gateway, keys: Keys, client: ScriptedClient, theirs: str, ours: str
 ) -> None:
     detail = json.dumps({"error": {"message": "not so", "param": theirs}})
-    client.scripts = [[failed(FailureKind.REQUEST, 400, detail)]]
-    reply = await respond(gateway, keys.acme, max_output_tokens=9)
-    assert (reply.status, reply.error["param"]) == (400, ours)
+    client.scripts = [[failed(FailureKind.REQUEST, 400, detail)] for _ in range(2)]
+    continuing = {"stream": True, "stream_options": {"on_disconnect": "continue"}}
+    for way in ({}, continuing):
+        reply = await respond(gateway, keys.acme, max_output_tokens=9, **way)
+        assert (reply.status, reply.error["param"]) == (400, ours)
 
 
 async def test_a_response_of_which_nothing_was_sent_is_made_anew_by_another_worker(

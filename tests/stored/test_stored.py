@@ -54,6 +54,12 @@ def test_an_unknown_status_is_refused_by_the_database(cast: Cast) -> None:
         stored(cast, "odd", status="done")
 
 
+def test_a_response_stored_again_stays_as_it_was_stored_first(cast: Cast) -> None:
+    stored(cast, "a", model="first")
+    assert stored(cast, "a", model="second").model == "first"
+    assert StoredResponse.objects.count() == 1
+
+
 def test_an_ended_response_is_not_changed_any_more(cast: Cast) -> None:
     stored(cast, "a", status="in_progress")
     assert response_update("resp_a", {"status": "completed", "output": ["x"]})
