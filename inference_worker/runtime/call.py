@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 from collections.abc import Callable
+from contextvars import ContextVar
 
 from inference_worker.protocol.messages import (
     Accepted,
@@ -18,7 +19,6 @@ from inference_worker.protocol.messages import (
     Outcome,
     Submit,
 )
-from inference_worker.runtime.constraints import current_submit
 from inference_worker.runtime.context import explained
 from inference_worker.runtime.engine import Engine, Message
 from inference_worker.runtime.meter import CallMeter, current_meter
@@ -28,6 +28,8 @@ from inference_worker.telemetry.correlation import correlation_id
 from inference_worker.telemetry.lines import trace_without_texts
 
 logger = logging.getLogger("cyllm.worker.call")
+
+current_submit: ContextVar[Submit | None] = ContextVar("current_submit", default=None)
 
 ABORT_GRACE_S = 2.0
 WORKER_STOPS = "worker stops"

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
-from contextvars import ContextVar
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
 
-from inference_worker.protocol.messages import Operation, Submit
-
-current_submit: ContextVar[Submit | None] = ContextVar("current_submit", default=None)
+from inference_worker.protocol.messages import Operation
+from inference_worker.runtime.call import current_submit
 
 # What vLLM refuses in a schema (has_xgrammar_unsupported_json_features), some of it in combinations only.
 UNSUPPORTED = (
@@ -19,19 +17,20 @@ UNSUPPORTED = (
     *("patternProperties", "format", "pattern"),
 )
 
+Outputs: TypeAlias = AsyncGenerator[Any, None]
 CheckConstraint = Callable[[str, str], Awaitable[str]]
 """Takes the kind of a constraint and its text; gives why it is refused, or an empty string."""
 
 
-def constrained(generate: Any, check: CheckConstraint | None) -> Any:
+def constrained(generate: Callable[..., Outputs], check: CheckConstraint | None) -> Callable[..., Outputs]:
     """Wrap ``AsyncLLM.generate``: constraints are checked first, and what the engine says against one is
     given the name of the parameter that holds it.
     """
 
-    def generate_checked(prompt: Any, params: Any, *args: Any, **kwargs: Any) -> AsyncGenerator[Any, None]:
+    def generate_checked(prompt: Any, params: Any, *args: Any, **kwargs: Any) -> Outputs:
         asked = getattr(params, "structured_outputs", None)
         if asked is None:
-            return generate(prompt, params, *args, **kwargs)  # type: ignore[no-any-return]
+            return generate(prompt, params, *args, **kwargs)
         submit = current_submit.get()
         if submit is not None and submit.operation is Operation.COMPLETIONS:
             # vLLM would wait for the end of a reasoning that completions are not read for.
@@ -41,9 +40,7 @@ def constrained(generate: Any, check: CheckConstraint | None) -> Any:
     return generate_checked
 
 
-async def _named(
-    begin: Callable[[], Any], asked: Any, check: CheckConstraint | None
-) -> AsyncGenerator[Any, None]:
+async def _named(begin: Callable[[], Outputs], asked: Any, check: CheckConstraint | None) -> Outputs:
     from vllm.exceptions import VLLMValidationError
 
     submit = current_submit.get()

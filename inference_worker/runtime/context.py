@@ -48,7 +48,10 @@ class Asked:
     completion: int | None
 
     def overflow(self, context: int, prompt: int) -> str:
-        """What is wrong, in OpenAI's words; empty if it fits. A completion has a token at least."""
+        """What is wrong, in OpenAI's words; empty if it fits. A completion has a token at least.
+
+        ``context``, ``prompt``: tokens that the model can read, and that were counted.
+        """
         part = PARTS[self.operation]
         needed = 0 if self.operation is Operation.EMBEDDINGS else max(self.completion or 0, 1)
         if prompt + needed <= context:
@@ -69,8 +72,8 @@ def asked_by(submit: Submit) -> Asked | None:
         limits = _limits_decoder.decode(submit.body)
     except msgspec.MsgspecError:
         return None  # the engine's application says what is wrong with it
-    least = limits.max_tokens if limits.max_completion_tokens is None else limits.max_completion_tokens
-    return Asked(submit.operation, least)
+    limit = limits.max_tokens if limits.max_completion_tokens is None else limits.max_completion_tokens
+    return Asked(submit.operation, limit)
 
 
 async def explained(engine: Engine, submit: Submit, answer: bytes) -> bytes:
@@ -110,7 +113,7 @@ def _questions(operation: Operation, body: Mapping[str, Any], context: int) -> l
 
 
 def _candidates(texts: Sequence[str], context: int, bound: int, body: Mapping[str, Any]) -> list[str]:
-    """Texts that can have too many tokens: each token is a byte or more. None if counting costs too much."""
+    """Texts that can have too many tokens: each token is a byte or more. Empty if counting costs too much."""
     room = context - max(body.get("max_tokens") or 0, 1)
     found = [text for text in texts if len(text.encode("utf-8", "surrogatepass")) > room]
     return found if sum(map(len, found)) <= bound else []

@@ -63,6 +63,7 @@ class GrammarGuard:
     async def check(self, kind: str, text: str) -> str:
         """Why the engine must not be given this constraint; empty if it may.
 
+        ``kind``: vLLM's name for it, of which ``TRIED_KINDS`` are tried; ``text``: schema or pattern.
         Without a process to try it in, constraints pass: the gateway has bounds of its own.
         """
         if not self._active or kind not in TRIED_KINDS:
@@ -86,8 +87,8 @@ class GrammarGuard:
 
     async def close(self) -> None:
         """End the process."""
-        if self._process is not None and self._process.returncode is None:
-            self._process.kill()
+        if self._process is not None:
+            end(self._process)
             await self._process.wait()
         if self._reader is not None:
             self._reader.cancel()
@@ -103,7 +104,7 @@ class GrammarGuard:
                 await stdin.drain()
                 return await answer
         except TimeoutError:
-            raise
+            raise  # it is an OSError, but the process is there
         except OSError as error:
             raise TrialUnavailableError(type(error).__name__) from error
         finally:
@@ -126,7 +127,7 @@ class GrammarGuard:
         if await self._first_line(process):
             self._reader = asyncio.create_task(self._read(process), name="grammar-trials")
             return process
-        process.kill()
+        end(process)
         raise TrialUnavailableError("its process does not start")
 
     async def _first_line(self, process: Process) -> bytes:
@@ -144,6 +145,14 @@ class GrammarGuard:
         for waiting in self._waiting.values():
             if not waiting.done():
                 waiting.set_exception(TrialUnavailableError("its process has ended"))
+
+
+def end(process: Process) -> None:
+    """Kill a process, unless it has ended."""
+    # Between its end and the news of it, asyncio says that there is no such process.
+    with contextlib.suppress(ProcessLookupError):
+        if process.returncode is None:
+            process.kill()
 
 
 def pipe(process: Process) -> asyncio.StreamWriter:

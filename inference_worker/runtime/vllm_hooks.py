@@ -2,38 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import Callable
 from contextlib import aclosing
-from typing import Any, TypeAlias
+from typing import Any
 
-from inference_worker.runtime.constraints import current_submit
+from inference_worker.runtime.call import current_submit
+from inference_worker.runtime.constraints import Outputs
 from inference_worker.runtime.context import asked_by
-from inference_worker.runtime.meter import current_meter
+from inference_worker.runtime.meter import CallMeter, current_meter
 from inference_worker.runtime.sink import current_sink
-
-Outputs: TypeAlias = AsyncGenerator[Any, None]
 
 
 def metered(generate: Callable[..., Outputs]) -> Callable[..., Outputs]:
     """Wrap ``AsyncLLM.generate`` so that each output passes the meter of the call it belongs to."""
 
-    async def outputs_of(outputs: Outputs) -> Outputs:
-        meter = current_meter.get()
-        async with aclosing(outputs):
-            if meter is not None:
-                meter.accepted()
-            async for output in outputs:
-                if meter is not None and current_sink.get() is None:
-                    meter.observe_output(output)
-                yield output
+    def observe(meter: CallMeter, output: Any) -> None:
+        if current_sink.get() is None:  # a sink has its outputs metered before they come here
+            meter.observe_output(output)
 
-    # Called at once, not with the first output: what it refuses can still be answered with a status.
-    return lambda *args, **kwargs: outputs_of(generate(*args, **kwargs))
+    return _observed(generate, observe)
 
 
 def metered_pooling(encode: Callable[..., Outputs]) -> Callable[..., Outputs]:
     """Wrap ``AsyncLLM.encode``, which reads prompts and generates nothing, in the same way."""
+    return _observed(encode, CallMeter.observe_pooled)
 
+
+def _observed(
+    begin: Callable[..., Outputs], observe: Callable[[CallMeter, Any], None]
+) -> Callable[..., Outputs]:
     async def outputs_of(outputs: Outputs) -> Outputs:
         meter = current_meter.get()
         async with aclosing(outputs):
@@ -41,10 +38,11 @@ def metered_pooling(encode: Callable[..., Outputs]) -> Callable[..., Outputs]:
                 meter.accepted()
             async for output in outputs:
                 if meter is not None:
-                    meter.observe_pooled(output)
+                    observe(meter, output)
                 yield output
 
-    return lambda *args, **kwargs: outputs_of(encode(*args, **kwargs))
+    # Called at once, not with the first output: what it refuses can still be answered with a status.
+    return lambda *args, **kwargs: outputs_of(begin(*args, **kwargs))
 
 
 def fitting(generate: Callable[..., Outputs], context: int) -> Callable[..., Outputs]:
