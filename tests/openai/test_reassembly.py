@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from itertools import pairwise
 
 import httpx
-import httpx2
-import openai
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -21,6 +19,7 @@ from api.openai.responses.transcript import Transcript
 from inference_worker.runtime.engine import Message
 from inference_worker.runtime.remote_engine import RemoteEngine
 from inference_worker.runtime.settings import WorkerSettings
+from tests.openai.answering import Service
 from tests.openai.splits import Answer, Call, Delta, answers, cut_at, deltas
 
 SETTINGS = WorkerSettings(CYLLM_REDIS_URL="redis://unused", model="m", engine="remote", engine_url="http://e")
@@ -67,34 +66,16 @@ def stream_of(answer: Answer, given: list[Delta]) -> bytes:
     return "".join(events).encode() + DONE
 
 
-class Service(httpx2.BaseTransport):
-    """Answers the SDK with given bytes."""
-
-    def __init__(self) -> None:
-        self.body = b""
-        client = httpx2.Client(transport=self)
-        self.client = openai.OpenAI(api_key="k", base_url="http://x/v1", http_client=client)
-
-    def handle_request(self, _: httpx2.Request) -> httpx2.Response:
-        return httpx2.Response(200, content=self.body, headers={"content-type": "text/event-stream"})
-
-    def final(self, body: bytes) -> ChatCompletion:
-        """What the SDK puts together from a stream of chunks."""
-        self.body = body
-        with self.client.chat.completions.stream(
-            model="m", messages=[{"role": "user", "content": "hi"}]
-        ) as stream:
-            for _ in stream:
-                pass
-            # Not the final completion: the SDK gives none if the answer was stopped short.
-            return stream.current_completion_snapshot
-
-
-@pytest.fixture(scope="module")
-def service() -> Iterator[Service]:
-    made = Service()
-    with made.client:
-        yield made
+def final(service: Service, body: bytes) -> ChatCompletion:
+    """What the SDK puts together from a stream of chunks."""
+    service.body = body
+    with service.client.chat.completions.stream(
+        model="m", messages=[{"role": "user", "content": "hi"}]
+    ) as stream:
+        for _ in stream:
+            pass
+        # Not the final completion: the SDK gives none if the answer was stopped short.
+        return stream.current_completion_snapshot
 
 
 def check_same(answer: Answer, completion: ChatCompletion) -> None:
@@ -129,7 +110,7 @@ def test_the_sdk_puts_the_plain_answer_together_from_any_split(service: Service,
     borders = sorted(data.draw(st.lists(st.integers(0, len(body)), max_size=12)))
     places = [0, *borders, len(body)]
     pieces = [body[start:end] for start, end in pairwise(places)]
-    check_same(answer, service.final(asyncio.run(relayed(pieces))))
+    check_same(answer, final(service, asyncio.run(relayed(pieces))))
 
 
 @pytest.mark.case("serving.31")
@@ -140,14 +121,14 @@ def test_text_and_arguments_are_the_same_at_each_of_all_their_splits(service: Se
         given: list[Delta] = [{"content": piece} for piece in pieces]
         given.append({"tool_calls": [begun]})
         given += [{"tool_calls": [{"index": 0, "function": {"arguments": piece}}]} for piece in pieces]
-        check_same(SHORT, service.final(stream_of(SHORT, given)))
+        check_same(SHORT, final(service, stream_of(SHORT, given)))
 
 
 @pytest.mark.criterion("1.3")
 def test_a_stream_is_the_same_cut_at_each_of_its_bytes(service: Service) -> None:
     body = stream_of(SHORT, [SHORT.delta()])
     whole = asyncio.run(relayed([body]))
-    check_same(SHORT, service.final(whole))
+    check_same(SHORT, final(service, whole))
 
     async def each_cut() -> None:
         for place in range(len(body)):
@@ -162,9 +143,7 @@ def test_a_stream_is_the_same_cut_at_each_of_its_bytes(service: Service) -> None
 def test_a_call_that_was_cut_says_so_at_every_split(service: Service, data: st.DataObject) -> None:
     cut = data.draw(st.integers(1, len(TEXT) - 1))
     answer = replace(SHORT, calls=(Call("call_1", "f", TEXT[:cut]),), finish_reason="length")
-    body = stream_of(answer, data.draw(deltas(answer, tidy=True)))
-    service.body = body
-    check_same(answer, service.final(body))
+    check_same(answer, final(service, stream_of(answer, data.draw(deltas(answer, tidy=True)))))
 
 
 @given(st.data())
@@ -176,7 +155,7 @@ def test_chat_and_responses_read_the_same_out_of_a_stream(service: Service, data
     for delta in given:
         transcript.add(delta, ())
     transcript.close(cut=True)
-    message = service.final(stream_of(answer, given)).choices[0].message
+    message = final(service, stream_of(answer, given)).choices[0].message
     items = [item.item() for item in transcript.items]
     assert [item["arguments"] for item in items if item["type"] == "function_call"] == [
         call.function.arguments for call in message.tool_calls or () if call.type == "function"

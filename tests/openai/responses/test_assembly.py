@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-import httpx2
-import openai
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -17,6 +14,7 @@ from api.openai.errors import ApiError
 from api.openai.responses.assembly import ResponseAssembly, event_bytes
 from api.openai.responses.requests import check_response_body
 from api.openai.responses.schema import LOGPROBS
+from tests.openai.answering import Service
 from tests.openai.responses.strict import checked_event, checked_response
 from tests.openai.splits import Answer, Call, Delta, answers, cut_at, deltas
 
@@ -108,32 +106,12 @@ def test_text_and_arguments_are_the_same_at_each_of_all_their_splits() -> None:
         assert response["output"][1]["arguments"] == text
 
 
-class Service(httpx2.BaseTransport):
-    """Answers the SDK with given events."""
-
-    def __init__(self) -> None:
-        self.events: list[Event] = []
-        self.client = openai.OpenAI(
-            api_key="k", base_url="http://x/v1", http_client=httpx2.Client(transport=self)
-        )
-
-    def handle_request(self, _: httpx2.Request) -> httpx2.Response:
-        body = b"".join(event_bytes(event) for event in self.events)
-        return httpx2.Response(200, content=body, headers={"content-type": "text/event-stream"})
-
-
-@pytest.fixture(scope="module")
-def service() -> Iterator[Service]:
-    made = Service()
-    with made.client:
-        yield made
-
-
 @given(st.data())
 @settings(max_examples=60, deadline=None)
 def test_the_sdk_puts_the_same_response_together(service: Service, data: st.DataObject) -> None:
     answer = replace(data.draw(answers), finish_reason="stop")
-    service.events, response = assembled(answer, data.draw(deltas(answer, tidy=False)))
+    events, response = assembled(answer, data.draw(deltas(answer, tidy=False)))
+    service.body = b"".join(event_bytes(event) for event in events)
     with service.client.responses.stream(model="m", input="hi") as stream:
         told = "".join(event.delta for event in stream if event.type == "response.output_text.delta")
         final = stream.get_final_response()

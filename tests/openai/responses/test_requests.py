@@ -39,6 +39,7 @@ def sent(change: dict[str, Any]) -> dict[str, Any]:
     """What the engine gets beyond what it always gets."""
     chat = check_response_body({**BODY, **change}).chat()
     body: dict[str, Any] = json.loads(chat.engine_body(model="canonical", cache_salt="s"))
+    assert ALWAYS.keys() <= body.keys()
     return {name: value for name, value in body.items() if ALWAYS.get(name) != value}
 
 
