@@ -45,7 +45,7 @@ def _documents(answer: httpx.Response) -> list[bytes]:
     return [line.removeprefix(b"data: ") for line in lines if line.startswith(b"data: {")]
 
 
-@pytest.mark.criterion("1.1")
+@pytest.mark.criterion("1.4")
 def test_answers_of_a_real_engine_are_as_documented(ready_stack: OwnedStack) -> None:
     with ready_stack.client() as client:
         for path, body, model in ASKED:
