@@ -126,12 +126,24 @@ def _success(operation: Operation) -> Json:
         content["text/event-stream"] = {
             "schema": {
                 "type": "string",
-                "description": f"Server-sent events with the data of one {name} each, the last is `[DONE]`. "
-                "A stream that breaks off has an ErrorAnswer as the data of the last event before that.",
+                "description": f"Server-sent events with the data of one {name} each. "
+                + _ENDINGS.get(name, _DONE),
             },
             "x-event-data": {"$ref": TEMPLATE.format(model=name)},
         }
     return {"description": "Success.", "headers": {"X-Request-ID": _REQUEST_ID}, "content": content}
+
+
+# How a stream ends, by the data of its events; chunks end in the first way.
+_DONE = (
+    "The last is `[DONE]`. A stream that breaks off has an ErrorAnswer as the data of the last event "
+    "before that."
+)
+_ENDINGS: Mapping[str, str] = {
+    "ResponseEvent": "The last is `response.completed`, `response.incomplete` or `response.failed`, or an "
+    "`error` where the response itself can't be told; there is no `[DONE]`.",
+    "StreamData": "They end as those of the request that made the stream do, and have numbers as their `id`.",
+}
 
 
 def _share_responses(paths: Json) -> Json:

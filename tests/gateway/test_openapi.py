@@ -97,6 +97,22 @@ def _references(part: Any) -> list[str]:
     return own + [found for inner in part.values() for found in _references(inner)]
 
 
+def test_only_streams_that_end_in_done_are_said_to() -> None:
+    found = {}
+    for path, operations in DOCUMENT["paths"].items():
+        for method, operation in operations.items():
+            events = operation["responses"]["200"].get("content", {}).get("text/event-stream")
+            if events is not None:
+                found[f"{method} {path}"] = "last is `[DONE]`" in events["schema"]["description"]
+    assert found == {
+        "post /v1/chat/completions": True,
+        "post /v1/completions": True,
+        "post /v1/responses": False,
+        "get /v1/responses/{id}": False,
+        "get /v1/streams/{id}": False,
+    }
+
+
 def test_bounds_that_are_held_before_the_schemas_are_in_the_document() -> None:
     chat = DOCUMENT["components"]["schemas"]["ChatRequest"]
     assert chat["additionalProperties"] is False
