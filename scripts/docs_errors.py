@@ -10,6 +10,7 @@ sys.path.insert(0, str(ROOT))
 
 from api.openai.catalogue import CATALOGUE  # noqa: E402 - the repository's root has to be on the path
 from api.openai.error_spec import ErrorSpec  # noqa: E402
+from scripts.generated import write_or_check  # noqa: E402
 
 PAGE = ROOT / "docs" / "errors.md"
 HEAD = """# Errors
@@ -37,16 +38,5 @@ def _row(spec: ErrorSpec) -> str:
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |\n"
 
 
-def main(arguments: list[str]) -> int:
-    """Write or check; the exit status is 1 if the page is out of date."""
-    if arguments == ["--check"]:
-        current = PAGE.is_file() and PAGE.read_text() == page()
-        if not current:
-            print("docs/errors.md is out of date: run scripts/docs_errors.py", file=sys.stderr)
-        return 0 if current else 1
-    PAGE.write_text(page())
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(write_or_check(PAGE, page(), sys.argv[1:]))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,10 +12,15 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 from pydantic_settings import BaseSettings
 
-from cyllm_site.env import PREFIX, Settings
-from deploy.local.settings import ROOT, LocalSettings
-from inference_worker.runtime.settings import PREFIX as WORKER_PREFIX
-from inference_worker.runtime.settings import WorkerSettings
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+# The repository's root has to be on the path for what follows.
+from cyllm_site.env import PREFIX, Settings  # noqa: E402
+from deploy.local.settings import LocalSettings  # noqa: E402
+from inference_worker.runtime.settings import PREFIX as WORKER_PREFIX  # noqa: E402
+from inference_worker.runtime.settings import WorkerSettings  # noqa: E402
+from scripts.generated import write_or_check  # noqa: E402
 
 PAGE = ROOT / "docs" / "settings.md"
 HEAD = """# Settings
@@ -96,17 +100,5 @@ def page() -> str:
     return "\n".join(lines)
 
 
-def main(check: bool) -> int:
-    """0 if the page is current or was written."""
-    wanted = page()
-    if not check:
-        PAGE.write_text(wanted, encoding="utf-8")
-        return 0
-    if PAGE.exists() and PAGE.read_text(encoding="utf-8") == wanted:
-        return 0
-    print(f"{os.path.relpath(PAGE)} is not current: run python scripts/docs_settings.py")
-    return 1
-
-
 if __name__ == "__main__":
-    sys.exit(main("--check" in sys.argv[1:]))
+    sys.exit(write_or_check(PAGE, page(), sys.argv[1:]))
