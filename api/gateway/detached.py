@@ -91,8 +91,17 @@ class Detached:
         except ApiError:
             raise ApiError("too_many_streams", limit=self._limits.detached_per_tenant) from None
         held.enter_context(self._places.take())
-        await self._logs.create(log_id, tenant_id, kind)
+        await self._create(log_id, tenant_id, kind)
         return LogSink(self._logs, log_id, kind, translator, exchange.handed_over())
+
+    async def _create(self, log_id: str, tenant_id: str, kind: Kind) -> None:
+        try:
+            await self._logs.create(log_id, tenant_id, kind)
+        except ApiError as error:
+            # Redis may have made it all the same: without an end it would count as running.
+            if error.code == "redis_unavailable" and len(self._unclosed) < self._limits.detached_max:
+                self._unclosed[log_id] = (tenant_id, error)
+            raise
 
     def run(self, sink: LogSink, held: ExitStack, work: Work) -> Job:
         """Start a job; at its end it gives back what is ``held``, whatever the end is, and is recorded."""

@@ -18,6 +18,7 @@ from api.gateway.settle import WRITE_TIMEOUT_S
 from deploy.local.processes import Supervisor
 from inference_worker.protocol.messages import Outcome, RequestEnded
 from tests.gateway.conftest import QUICK, Keys, facts_of
+from tests.gateway.detaching import script, whole
 from tests.gateway.driver import Reply, call, chat
 from tests.gateway.scripted import ScriptedClient
 from tests.gateway.test_outages import answered, gateway_on, own_valkey, seconds_until
@@ -114,3 +115,26 @@ def _refused(url: str) -> list[RequestEnded]:
     with redis.Redis.from_url(url) as direct:
         found = [fact for fact in facts_of(direct) if isinstance(fact, RequestEnded)]
     return [fact for fact in found if fact.error_code == "redis_unavailable"]
+
+
+async def test_a_stream_that_redis_made_too_late_does_not_count_as_running(
+    keys: Keys, client: ScriptedClient, own_valkey: tuple[Service, str]
+) -> None:
+    import redis
+
+    service, url = own_valkey
+    async with gateway_on(url, client) as gateway:
+        await seconds_until(answered(gateway, keys, client), 5)
+        client.scripts = [script()]
+        assert (await whole(gateway, keys.acme)).status == 200
+        assert service.process is not None
+        with _hanging(service.process.pid):
+            refused = await whole(gateway, keys.acme)
+        assert (refused.status, refused.error["code"]) == (503, "redis_unavailable")
+        with redis.Redis.from_url(url) as direct:
+
+            async def ended() -> bool:
+                states = [direct.hget(key, "state") for key in direct.scan_iter("cyllm:stream:*:meta")]
+                return sorted(map(str, states)) == ["b'completed'", "b'failed'"]
+
+            assert await seconds_until(ended, 8) < 8
