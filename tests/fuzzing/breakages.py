@@ -70,6 +70,7 @@ def odd_headers(
             *headers,
             ("content-encoding", chance.choice(("gzip", "br", "identity, gzip", *odd))),
         ],
+        "key": [*headers, ("authorization", f"Bearer {chance.choice(odd)}")],
         "accept": [
             *headers,
             ("accept", "text/html"),

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from tests.fuzzing.breakages import broken, odd_address, odd_headers
-from tests.fuzzing.seeds import Body
+from tests.fuzzing.seeds import LIMITS, Body
 from tests.fuzzing.values import KEYS, NUMBERS, OTHERS, SCRIPT, STRINGS
 
 Path: TypeAlias = tuple[Any, ...]
@@ -38,7 +38,7 @@ def case_of(seed: int, number: int, bodies: list[tuple[str, Body]], more_paths: 
     kind = chance.random()
     for _ in range(chance.choice((1, 1, 1, 2, 3)) if kind < 0.86 else 0):
         tree = _mutated(chance, tree, did)
-    tree = _kept_cheap(chance, tree)
+    tree = _kept_cheap(chance, path, tree)
     data, tree = _text(chance, tree, did)
     headers = [("content-type", "application/json")]
     method = "POST"
@@ -163,18 +163,20 @@ def _swap(chance: random.Random, tree: Any, path: Path, places: list[Path]) -> A
 def _wrap(chance: random.Random, tree: Any, path: Path, _: list[Path]) -> Any:
     value = at_place(tree, path)
     return _put(
-        tree, path, chance.choice(([value], {"a": value}, [value] * 3, str(value), json.dumps(value)))
+        tree,
+        path,
+        chance.choice(([value], {"a": value}, [value, copy.deepcopy(value)], str(value), json.dumps(value))),
     )
 
 
-def _kept_cheap(chance: random.Random, tree: Any) -> Any:
+def _kept_cheap(chance: random.Random, path: str, tree: Any) -> Any:
     """With a limit that the mutation left nothing of, an accepted request would go on for a whole context."""
-    if isinstance(tree, dict) and chance.random() < 0.98:
-        names = [name for name in ("max_tokens", "max_completion_tokens") if tree.get(name) is not None]
-        if not names:
-            tree["max_tokens"] = 2
-        for name in names:
-            if isinstance(tree[name], int) and 8 < tree[name] < 1100:
+    limit = LIMITS.get(path)
+    if limit is not None and isinstance(tree, dict) and chance.random() < 0.98:
+        if tree.get(limit) is None and tree.get("max_completion_tokens") is None:
+            tree[limit] = 2
+        for name in (limit, "max_completion_tokens"):
+            if isinstance(tree.get(name), int) and 8 < tree[name] < 1100:
                 tree[name] = 8
     return tree
 

@@ -9,19 +9,20 @@ Body: TypeAlias = dict[str, Any]
 CHAT = "/v1/chat/completions"
 COMPLETIONS = "/v1/completions"
 TOKENIZE = "/v1/tokenize"
+RESPONSES = "/v1/responses"
+# The parameter that bounds an answer's length, where there are answers.
+LIMITS = {CHAT: "max_tokens", COMPLETIONS: "max_tokens", RESPONSES: "max_output_tokens"}
 DETOKENIZE = "/v1/detokenize"
 # Text of the tests' own that may be in no log line and no record.
 CANARY = "canary-of-a-prompt"
 
-_TOOL = {
-    "type": "function",
-    "function": {
-        "name": "look",
-        "description": "Looks at something",
-        "strict": True,
-        "parameters": {"type": "object", "properties": {"at": {"type": "string"}}, "required": ["at"]},
-    },
+_FUNCTION: Body = {
+    "name": "look",
+    "description": "Looks at something",
+    "strict": True,
+    "parameters": {"type": "object", "properties": {"at": {"type": "string"}}, "required": ["at"]},
 }
+_TOOL = {"type": "function", "function": _FUNCTION}
 _CALL = {"id": "call_1", "type": "function", "function": {"name": "look", "arguments": '{"at": "the sky"}'}}
 _TALK = [
     {"role": "system", "content": f"You keep {CANARY}.", "name": "ops"},
@@ -72,6 +73,46 @@ def _completion(**fields: Any) -> tuple[str, Body]:
     return COMPLETIONS, {"model": "tiny", "prompt": f"once {CANARY}", "max_tokens": 3, **fields}
 
 
+def _response(**fields: Any) -> tuple[str, Body]:
+    return RESPONSES, {
+        "model": "tiny",
+        "input": f"hello {CANARY}",
+        "max_output_tokens": 3,
+        "store": False,
+        **fields,
+    }
+
+
+def _responses() -> list[tuple[str, Body]]:
+    sampling = {name: value for name, value in _SAMPLING.items() if name not in ("n", "return_token_ids")}
+    items = [
+        {"type": "message", "role": "developer", "content": "Be brief."},
+        {"role": "user", "content": [{"type": "input_text", "text": f"What is {CANARY}?"}]},
+        {"type": "function_call", "call_id": "call_1", "name": "look", "arguments": "{}"},
+        {"type": "function_call_output", "call_id": "call_1", "output": "blue"},
+    ]
+    return [
+        _response(),
+        _response(
+            **sampling,
+            input=items,
+            instructions=f"You keep {CANARY}.",
+            tools=[{"type": "function", **_FUNCTION}],
+            tool_choice="none",
+            parallel_tool_calls=True,
+            include=["message.output_text.logprobs"],
+            top_logprobs=2,
+            reasoning={"effort": "low"},
+            truncation="disabled",
+            service_tier="auto",
+            metadata={"team": "sky"},
+            text={"format": {"type": "text"}, "verbosity": "medium"},
+        ),
+        _response(stream=True, stream_options={"include_obfuscation": False, "on_disconnect": "cancel"}),
+        _response(background=True, store=True, text={"format": {"type": "json_object"}}),
+    ]
+
+
 def seeds() -> list[tuple[str, Body]]:
     """Paths and bodies. Each is answered with 200 by the stack's tiny model."""
     schema = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}
@@ -106,4 +147,5 @@ def seeds() -> list[tuple[str, Body]]:
         (TOKENIZE, {"model": "tiny", "prompt": f"once {CANARY}", "return_token_strs": True}),
         (TOKENIZE, {"model": "tiny", "messages": _TALK, "tools": [_TOOL], **_TEMPLATE}),
         (DETOKENIZE, {"model": "tiny", "tokens": [1, 2, 49151]}),
+        *_responses(),
     ]

@@ -134,6 +134,8 @@ KEYS = (
 OTHERS = (
     *(
         "priority",
+        "background",
+        "previous_response_id",
         "cache_salt",
         "lora_path",
         "chat_template",

@@ -27,6 +27,7 @@ _HEADERS = frozenset(
 )
 _JSON = "application/json"
 _EVENTS = "text/event-stream; charset=utf-8"
+_LAST_EVENTS = ("response.completed", "response.incomplete")
 _TYPES: dict[int, set[str | None]] = {200: {_JSON, _EVENTS}, 204: {None}}
 # What a request must have, and what an engine counts when it counts tokens.
 _NAMED_ANYHOW = ("model", "messages", "prompt", "input", "tokens", "max_tokens", "max_completion_tokens")
@@ -71,7 +72,9 @@ def _success_faults(answer: Raw) -> list[str]:
     wrong = [event["error"] for event in events if "error" in event]
     if any(error.get("code") not in CATALOGUE or CATALOGUE[error["code"]].status >= 500 for error in wrong):
         return [f"an error in the stream: {wrong}"]
-    return [] if lines and lines[-1] == b"data: [DONE]" else ["a stream without an end"]
+    if events and events[-1].get("type") in _LAST_EVENTS:
+        return []
+    return [] if lines and lines[-1] == b"data: [DONE]" else [f"a stream that ends in {lines[-1:]}"]
 
 
 def _error_faults(answer: Raw, error: Any, tree: Any) -> list[str]:

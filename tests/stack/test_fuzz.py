@@ -23,7 +23,14 @@ from tests.stacks import wait_until
 SEED = 20261125
 CASES = 10_000
 CONNECTIONS = 24
-MORE_PATHS = ["/v1/models", "/v1/models/tiny", "/v1/", "/v1/files", "/v1/streams/none", "/v1/embeddings"]
+MORE_PATHS = [
+    "/v1/models",
+    "/v1/models/tiny",
+    "/v1/",
+    "/v1/files",
+    "/v1/streams/none",
+    "/v1/responses/resp_none",
+]
 UNREAD = "invalid_http_request"  # refused by the parser: no request, so no record
 PROCESSES = ("gateway", "worker", "celery")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\x80-\x9f\u2028\u2029]")

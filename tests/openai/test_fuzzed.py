@@ -1,0 +1,56 @@
+"""Mutated requests in the checks alone, many more than a whole stack is given: refused by name, or taken."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from api.openai.body import parse_body
+from api.openai.catalogue import CATALOGUE
+from api.openai.errors import ApiError
+from api.openai.requests import (
+    check_chat_body,
+    check_completion_body,
+    check_detokenize_body,
+    check_tokenize_body,
+)
+from api.openai.responses.requests import check_response_body
+from tests.fuzzing import seeds
+from tests.fuzzing.mutations import Case, case_of
+
+CASES = 15_000
+CHECKS: dict[str, Callable[[Any], Any]] = {
+    seeds.CHAT: check_chat_body,
+    seeds.COMPLETIONS: check_completion_body,
+    seeds.TOKENIZE: check_tokenize_body,
+    seeds.DETOKENIZE: check_detokenize_body,
+    seeds.RESPONSES: lambda body: _chat_of(check_response_body(body)),
+}
+
+
+def _chat_of(response: Any) -> Any:
+    return response.chat([])
+
+
+def _outcome(case: Case) -> str:
+    try:
+        checked = CHECKS[case.path](parse_body(case.body))
+    except ApiError as error:
+        orderly = error.status == 400 and error.message.isprintable() and len(error.message) < 1000
+        return error.code if orderly else f"disorderly: {case.number}"
+    assert checked.engine_body(model="m", cache_salt="s").decode()
+    return "taken"
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_checks_raise_errors_of_the_catalogue_alone(seed: int) -> None:
+    bodies = seeds.seeds()
+    cases = (case_of(seed, number, bodies, []) for number in range(CASES))
+    outcomes = Counter(_outcome(case) for case in cases if case.method == "POST" and case.path in CHECKS)
+    assert outcomes.total() > CASES * 0.9
+    assert outcomes.keys() <= {*CATALOGUE, "taken"}
+    assert outcomes["taken"] > CASES / 10
+    assert len(outcomes) > 15
