@@ -7,6 +7,7 @@ process answers nobody meanwhile.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import islice
 from typing import Any
 
 from api.openai.errors import ApiError, shown
@@ -48,7 +49,9 @@ def check_sizes(body: Mapping[str, Any], *, conversation: str = "messages") -> N
     ``conversation``: the parameter that holds messages.
     """
     if len(body) > MAX_PARAMETERS:
-        raise ApiError("invalid_request", reason=f"it has more than {MAX_PARAMETERS} parameters")
+        first_beyond = next(islice(body, MAX_PARAMETERS, None))
+        reason = f"it has more than {MAX_PARAMETERS} parameters"
+        raise ApiError("invalid_request", param=first_beyond, reason=reason)
     for name, value in body.items():
         _check_key(name, name)
         longest = longest_array(name, conversation=conversation)

@@ -260,7 +260,7 @@ CHAT = [
     Bad(_call('{"a": "\\ud800"}'), "invalid_value", _ARGUMENTS, "half of a surrogate pair"),
     Bad(_call('{"a": ' + "9" * 4301 + "}"), "invalid_value", _ARGUMENTS, "too long"),
     Bad(_call("[" * 65), "invalid_value", _ARGUMENTS, "64 levels"),
-    Bad({f"x{number}": 1 for number in range(300)}, "invalid_request", None, "256 parameters"),
+    Bad({f"x{number}": 1 for number in range(300)}, "invalid_request", "x254", "256 parameters"),
     Bad({"<script>": 1}, "unknown_parameter", "<script>", "<script>"),
 ]
 
