@@ -67,15 +67,15 @@ class Settings(BaseSettings):
         0.875,
         gt=0,
         lt=1,
-        description="share of those requests that one tenant may have alone; several tenants share evenly, "
-        "and there is always room for another",
+        description="share of the requests carried at once that one tenant may have alone; several tenants "
+        "share evenly, and there is always room for another",
     )
     max_body_bytes: int = Field(8 * 1024 * 1024, ge=1024, description="largest request body")
     gateway_body_bytes: int = Field(
         512 * 1024 * 1024,
         ge=2048,
         description="bytes of bodies that a gateway process holds for the requests that it carries; tenants "
-        "share them as they share those; less than two of the largest counts as two",
+        "share them as they share its places; less than two of the largest bodies counts as two",
     )
     client_body_timeout_s: float = Field(30.0, gt=0, description="time a client has to send its body")
     queue_timeout_s: float = Field(60.0, gt=0, description="limit from arrival until an engine has accepted")
@@ -104,11 +104,11 @@ class Settings(BaseSettings):
         256, ge=1, description="resumable streams kept for a tenant; the oldest ended ones make room"
     )
     detached_max: int = Field(
-        256, ge=1, description="requests of a gateway process that run on without their client"
+        256, ge=1, description="requests of a gateway process that may run on without their client"
     )
-    detached_per_tenant: int = Field(64, ge=1, description="those of one tenant")
+    detached_per_tenant: int = Field(64, ge=1, description="those of them that may be one tenant's")
     detached_grace_s: float = Field(
-        20.0, ge=0, description="time that they have to end when the gateway is stopped"
+        20.0, ge=0, description="time that such requests have to end when the gateway is stopped"
     )
 
     database_timeout_s: float = Field(3.0, gt=0, description="limit for connecting and for one statement")
