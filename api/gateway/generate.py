@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import ExitStack
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 from api.gateway.admit import authorize, tenant_salt
@@ -18,7 +19,7 @@ from api.gateway.follow import Followers
 from api.gateway.gone import until_gone
 from api.gateway.identify import FindPrincipal
 from api.gateway.limits import Limits
-from api.gateway.places import BodyBytes, SharedPlaces, TenantPlaces
+from api.gateway.places import BodyBytes, SharedPlaces, TenantPlaces, Turns
 from api.gateway.receive import check_headers, read_body
 from api.gateway.relay import Sink, relay
 from api.gateway.settle import Ledger
@@ -31,6 +32,8 @@ from inference_worker.client.interface import Call, EngineClient
 from inference_worker.protocol.messages import Operation
 
 STUCK_CLIENT_GRACE_S = 1.0
+TOKENIZING = frozenset({Operation.TOKENIZE, Operation.DETOKENIZE})
+TAKES_TURNS_BYTES = 8192  # some milliseconds of a tokenizer
 LOG_KINDS = {Operation.CHAT_COMPLETIONS: Kind.CHAT, Operation.COMPLETIONS: Kind.COMPLETION}
 # As the engine names the answer in its chunks: the request's id behind a prefix.
 ID_PREFIXES = {Kind.CHAT: "chatcmpl", Kind.COMPLETION: "cmpl"}
@@ -47,6 +50,7 @@ class Generation:
     ledger: Ledger
     places: SharedPlaces
     readers: TenantPlaces
+    tokenizing: Turns
     bodies: BodyBytes
     find_principal: FindPrincipal
     catalogue: ReadCatalogue
@@ -82,14 +86,29 @@ class Generation:
 
     async def run(self, call: Call, answer: Sink, exchange: Exchange) -> None:
         """Have the engine answer. Raises ApiError."""
-        await self.ledger.started(exchange)
         total_s = self.limits.total_timeout_s
-        try:
-            # The stages have limits of their own; this one ends writing to a client that doesn't read.
-            async with asyncio.timeout(total_s + STUCK_CLIENT_GRACE_S):
-                await relay(self.client, call, answer, exchange, self.limits)
-        except TimeoutError:
-            raise ApiError("total_timeout", elapsed_s=exchange.elapsed_s(), limit_s=total_s) from None
+        async with self._turn(call, exchange):
+            await self.ledger.started(exchange)
+            try:
+                # The stages have limits of their own; this one ends writing to a client that doesn't read.
+                async with asyncio.timeout(total_s + STUCK_CLIENT_GRACE_S):
+                    await relay(self.client, call, answer, exchange, self.limits)
+            except TimeoutError:
+                raise ApiError("total_timeout", elapsed_s=exchange.elapsed_s(), limit_s=total_s) from None
+
+    @asynccontextmanager
+    async def _turn(self, call: Call, exchange: Exchange) -> AsyncIterator[None]:
+        """Wait until the tenant has no other large text at a tokenizer, which serves everybody in turn."""
+        async with AsyncExitStack() as held:
+            if call.operation in TOKENIZING and len(call.body) > TAKES_TURNS_BYTES:
+                limit_s = self.limits.queue_timeout_s
+                try:
+                    async with asyncio.timeout(limit_s - exchange.elapsed_s()):
+                        await held.enter_async_context(self.tokenizing.take(exchange.caller))
+                except TimeoutError:
+                    elapsed_s = exchange.elapsed_s()
+                    raise ApiError("queue_timeout", elapsed_s=elapsed_s, limit_s=limit_s) from None
+            yield
 
     async def _detach(self, call: Call, exchange: Exchange, held: ExitStack) -> Job:
         """The request as a task that its client need not wait for; what is held goes with it."""

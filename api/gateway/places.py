@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 from api.openai.errors import ApiError
 
@@ -123,3 +124,23 @@ class BodyBytes:
             yield more
         finally:
             self._shares.give_back(tenant_id, size)
+
+
+class Turns:
+    """Lets each tenant do something once at a time; what it asks for meanwhile waits, in its order."""
+
+    def __init__(self) -> None:
+        self._locks: dict[str, asyncio.Lock] = {}
+        self._asked: Counter[str] = Counter()
+
+    @asynccontextmanager
+    async def take(self, tenant_id: str) -> AsyncIterator[None]:
+        """Wait for the tenant's turn and hold it."""
+        self._asked[tenant_id] += 1
+        try:
+            async with self._locks.setdefault(tenant_id, asyncio.Lock()):
+                yield
+        finally:
+            self._asked[tenant_id] -= 1
+            if not self._asked[tenant_id]:
+                del self._asked[tenant_id], self._locks[tenant_id]

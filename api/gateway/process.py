@@ -20,7 +20,7 @@ from api.gateway.generate import Generation
 from api.gateway.health import Health
 from api.gateway.kept_responses import KeptResponses
 from api.gateway.limits import Limits
-from api.gateway.places import BodyBytes, SharedPlaces, TenantPlaces
+from api.gateway.places import BodyBytes, SharedPlaces, TenantPlaces, Turns
 from api.gateway.response_store import ResponseStore
 from api.gateway.responses import Responses
 from api.gateway.settle import Ledger
@@ -114,6 +114,7 @@ def _generation(
         ledger=ledger,
         places=SharedPlaces(limits.max_requests, limits.tenant_share),
         readers=TenantPlaces(limits.max_requests),
+        tokenizing=Turns(),
         bodies=BodyBytes(held, limits.tenant_share, limits.max_body_bytes),
         find_principal=cached.keys.get,
         catalogue=cached.catalogue,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,8 +15,8 @@ from api.gateway.limits import Limits
 from inference_worker.protocol.messages import FailureKind, Operation, Outcome
 from tests.gateway import bad_embeddings
 from tests.gateway.conftest import QUICK, Keys
-from tests.gateway.driver import Reply, call
-from tests.gateway.scripted import ScriptedClient, accepted, failed, finished
+from tests.gateway.driver import Reply, call, visit
+from tests.gateway.scripted import Pause, Script, ScriptedClient, accepted, failed, finished
 
 BASES: dict[str, dict[str, Any]] = {
     "/v1/embeddings": {"model": "tiny", "input": "hello"},
@@ -36,7 +37,20 @@ GENERATING = (Operation.CHAT_COMPLETIONS, Operation.COMPLETIONS, Operation.TOKEN
 @pytest.fixture
 def limits() -> Limits:
     """Room for bodies whose texts are too long."""
-    return replace(QUICK, max_body_bytes=2 * 1024 * 1024, client_body_timeout_s=5.0)
+    return replace(
+        QUICK,
+        max_body_bytes=2 * 1024 * 1024,
+        client_body_timeout_s=5.0,
+        queue_timeout_s=5.0,
+        first_token_timeout_s=5.0,
+        total_timeout_s=10.0,
+    )
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(5):
+        while not condition():
+            await asyncio.sleep(0.005)
 
 
 async def ask(gateway: Gateway, keys: Keys, path: str, **changes: Any) -> Reply:
@@ -225,3 +239,38 @@ async def test_the_list_of_models_has_both_kinds_in_one_form(
         lists.append(json.loads((await call(gateway, "GET", "/v1/models", key=keys.acme)).body))
     assert lists[0] == lists[1] == lists[2]
     assert [model["id"] for model in lists[0]["data"]] == ["tiny"]
+
+
+async def test_large_texts_of_a_tenant_take_turns_at_the_tokenizer_and_nobody_else_waits(
+    gateway: Gateway, keys: Keys, client: ScriptedClient
+) -> None:
+    quick: Script = [accepted(), finished(b"{}")]
+    client.scripts = [[accepted(), Pause(0.4), finished(b"{}")], quick, quick, quick]
+    large, small = {"model": "tiny", "prompt": "x" * 10_000}, {"model": "tiny", "prompt": "x"}
+    first = visit(gateway, "POST", "/tokenize", key=keys.acme, body=large)
+    await until(lambda: len(client.calls) == 1)
+    waiting = visit(gateway, "POST", "/tokenize", key=keys.acme, body=large)
+    leaving = visit(gateway, "POST", "/tokenize", key=keys.acme, body=large)
+    assert (await call(gateway, "POST", "/tokenize", key=keys.globex, body=large)).status == 200
+    assert (await call(gateway, "POST", "/tokenize", key=keys.acme, body=small)).status == 200
+    assert not first.task.done()
+    assert len(client.calls) == 3, "the second large one waits"
+    leaving.leave()
+    await asyncio.gather(first.task, waiting.task, leaving.task)
+    assert (first.reply.status, waiting.reply.status) == (200, 200)
+    assert len(client.calls) == 4, "who left in the queue was never asked for"
+
+
+async def test_who_waits_too_long_for_a_turn_at_the_tokenizer_is_told(
+    gateway: Gateway, keys: Keys, client: ScriptedClient
+) -> None:
+    quick = replace(gateway.generation, limits=replace(gateway.generation.limits, queue_timeout_s=0.2))
+    client.scripts = [[accepted(), Pause(0.6), finished(b"{}")], [accepted(), finished(b"{}")]]
+    large = {"model": "tiny", "prompt": "x" * 10_000}
+    first = visit(gateway, "POST", "/tokenize", key=keys.acme, body=large)
+    await until(lambda: len(client.calls) == 1)
+    late = await call(replace(gateway, generation=quick), "POST", "/tokenize", key=keys.acme, body=large)
+    assert (late.status, late.error["code"]) == (504, "queue_timeout")
+    await first.task
+    assert (await call(gateway, "POST", "/tokenize", key=keys.acme, body=large)).status == 200
+    assert len(client.calls) == 2
