@@ -114,6 +114,18 @@ async def gateway(
         yield started
 
 
+@pytest_asyncio.fixture
+async def second(gateway: Gateway, redis_url: str) -> AsyncIterator[Gateway]:
+    """Another gateway process on the same servers, with the same limits and an engine client of its own."""
+    from api.gateway.process import gateway_process
+
+    limits = gateway.generation.limits
+    async with gateway_process(
+        redis_url=redis_url, secret=SECRET, limits=limits, client=ScriptedClient()
+    ) as started:
+        yield started
+
+
 def facts_of(redis_client: redis.Redis) -> list[Fact]:
     """All facts in the stream."""
     entries: Any = redis_client.xrange(names.FACTS_STREAM)

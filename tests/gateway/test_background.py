@@ -15,7 +15,7 @@ import redis
 from api.gateway.app import Gateway
 from api.gateway.limits import Limits
 from inference_worker.protocol.messages import FailureKind, Meter, Outcome, RequestEnded
-from tests.gateway.conftest import SECRET, Keys, facts_of
+from tests.gateway.conftest import Keys, facts_of
 from tests.gateway.driver import call
 from tests.gateway.responding import PATH, WORDS, begin, chunk, events_of, respond, retrieve, script, text_of
 from tests.gateway.scripted import HANG, METER, ScriptedClient, accepted, failed, lost
@@ -131,25 +131,19 @@ async def test_a_cancel_from_any_gateway_stops_the_engine_and_can_be_repeated(
     keys: Keys,
     client: ScriptedClient,
     redis_client: redis.Redis,
-    redis_url: str,
+    second: Gateway,
     elsewhere: bool,
 ) -> None:
-    from api.gateway.process import gateway_process
-
     client.scripts = [[accepted(), chunk({"content": "a"}), HANG]]
-    limits = gateway.generation.limits
-    async with gateway_process(
-        redis_url=redis_url, secret=SECRET, limits=limits, client=ScriptedClient()
-    ) as second:
-        begun = begin(gateway, keys.acme, background=True, stream=True)
-        await begun.until(b'"delta":"a"')
-        response_id = begun.reply.headers["x-stream-id"]
-        path = f"{PATH}/{response_id}/cancel"
-        asked = second if elsewhere else gateway
-        reply = await call(asked, "POST", path, key=keys.acme)
-        assert (reply.status, reply.document["status"], text_of(reply.document)) == (200, "cancelled", "a")
-        await begun.task
-        assert (await call(asked, "POST", path, key=keys.acme)).document == reply.document
+    begun = begin(gateway, keys.acme, background=True, stream=True)
+    await begun.until(b'"delta":"a"')
+    response_id = begun.reply.headers["x-stream-id"]
+    path = f"{PATH}/{response_id}/cancel"
+    asked = second if elsewhere else gateway
+    reply = await call(asked, "POST", path, key=keys.acme)
+    assert (reply.status, reply.document["status"], text_of(reply.document)) == (200, "cancelled", "a")
+    await begun.task
+    assert (await call(asked, "POST", path, key=keys.acme)).document == reply.document
     assert client.streams[0].closed == 1
     last = events_of(begun.reply.body)[-1]
     assert (last["type"], last["response"]["status"]) == ("response.incomplete", "cancelled")

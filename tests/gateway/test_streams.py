@@ -14,7 +14,7 @@ from api.gateway.event_log import MOST_EVENTS_READ, Entry, Kind, State
 from api.gateway.limits import Limits
 from inference_worker.protocol import names
 from inference_worker.protocol.messages import FailureKind, Meter, Outcome, RequestEnded
-from tests.gateway.conftest import SECRET, Keys, facts_of
+from tests.gateway.conftest import Keys, facts_of
 from tests.gateway.detaching import CONTINUE, WORDS, begin, numbered, resume, script, text_of, whole
 from tests.gateway.driver import CHAT, call, chat, visit
 from tests.gateway.scripted import (
@@ -106,22 +106,16 @@ async def test_a_client_that_leaves_before_the_first_event_finds_the_whole_strea
 
 
 async def test_two_readers_on_two_gateways_see_the_same_while_it_is_made(
-    gateway: Gateway, keys: Keys, client: ScriptedClient, redis_url: str
+    gateway: Gateway, keys: Keys, client: ScriptedClient, second: Gateway
 ) -> None:
-    from api.gateway.process import gateway_process
-
     client.scripts = [script(gap_s=0.1)]
-    limits = gateway.generation.limits
-    async with gateway_process(
-        redis_url=redis_url, secret=SECRET, limits=limits, client=ScriptedClient()
-    ) as second:
-        begun = begin(gateway, keys.acme)
-        await begun.until(b"id: 1\n")
-        stream_id = begun.reply.headers["x-stream-id"]
-        here, there = await asyncio.gather(
-            resume(gateway, keys.acme, stream_id), resume(second, keys.acme, stream_id, 0)
-        )
-        await begun.task
+    begun = begin(gateway, keys.acme)
+    await begun.until(b"id: 1\n")
+    stream_id = begun.reply.headers["x-stream-id"]
+    here, there = await asyncio.gather(
+        resume(gateway, keys.acme, stream_id), resume(second, keys.acme, stream_id, 0)
+    )
+    await begun.task
     assert numbered(here.body) == numbered(begun.reply.body)
     assert numbered(there.body) == numbered(begun.reply.body)[1:]
 
@@ -186,25 +180,19 @@ async def test_a_cancel_stops_the_engine_from_any_gateway_and_is_recorded_as_suc
     keys: Keys,
     client: ScriptedClient,
     redis_client: redis.Redis,
-    redis_url: str,
+    second: Gateway,
     elsewhere: bool,
 ) -> None:
-    from api.gateway.process import gateway_process
-
     client.scripts = [[accepted(), delta("a"), HANG]]
-    limits = gateway.generation.limits
-    async with gateway_process(
-        redis_url=redis_url, secret=SECRET, limits=limits, client=ScriptedClient()
-    ) as second:
-        begun = begin(gateway, keys.acme)
-        await begun.until(b'"a"')
-        stream_id = begun.reply.headers["x-stream-id"]
-        asked = second if elsewhere else gateway
-        reply = await call(asked, "POST", f"/v1/streams/{stream_id}/cancel", key=keys.acme)
-        assert reply.document == {"id": stream_id, "object": "stream", "status": "cancelled"}
-        await begun.task
-        again = await call(asked, "POST", f"/v1/streams/{stream_id}/cancel", key=keys.acme)
-        assert again.document == reply.document, "cancelling twice is no error"
+    begun = begin(gateway, keys.acme)
+    await begun.until(b'"a"')
+    stream_id = begun.reply.headers["x-stream-id"]
+    asked = second if elsewhere else gateway
+    reply = await call(asked, "POST", f"/v1/streams/{stream_id}/cancel", key=keys.acme)
+    assert reply.document == {"id": stream_id, "object": "stream", "status": "cancelled"}
+    await begun.task
+    again = await call(asked, "POST", f"/v1/streams/{stream_id}/cancel", key=keys.acme)
+    assert again.document == reply.document, "cancelling twice is no error"
     assert client.streams[0].closed == 1
     text, error, end = numbered(begun.reply.body)
     assert (json.loads(error.data)["error"]["code"], end.data) == ("request_cancelled", "[DONE]")
