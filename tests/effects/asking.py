@@ -15,6 +15,23 @@ DIRECT: Json = {"enable_thinking": False}  # so that the text is content, and co
 
 PLAIN: Json = {"messages": QUESTION, "max_tokens": 12, "chat_template_kwargs": DIRECT}
 
+CITIES = ["Paris", "Rome"]
+WEATHER: Json = {
+    "type": "function",
+    "function": {
+        "name": "weather",
+        "description": "Tells the weather.",
+        "parameters": {
+            "type": "object",
+            "properties": {"city": {"enum": CITIES}},
+            "required": ["city"],
+            "additionalProperties": False,
+        },
+    },
+}
+STRICT: Json = {"type": "function", "function": {**WEATHER["function"], "strict": True}}
+OTHER: Json = {"type": "function", "function": {**STRICT["function"], "name": "tide"}}
+
 
 @dataclass
 class Streamed:

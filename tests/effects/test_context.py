@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.effects.asking import Asking, Json
-from tests.effects.test_tools import OTHER, WEATHER
+from tests.effects.asking import OTHER, WEATHER, Asking, Json
 
 LIMIT = 1024
 
@@ -37,7 +36,6 @@ def _talk(words: int) -> list[Json]:
 def test_what_comes_with_the_messages_pushes_them_over_the_limit(
     ask: Asking, brought: dict[str, Any], limit: int | None
 ) -> None:
-    """Case 32."""
     short = ask.chat(messages=_talk(10), max_tokens=1, **{"chat_template_kwargs": {}, **brought})
     words = LIMIT - short["usage"]["prompt_tokens"] + 10  # more words fill the context to its last token
     needed = limit or 1

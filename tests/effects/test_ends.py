@@ -37,10 +37,10 @@ def test_a_completion_has_exactly_as_many_tokens_as_asked_for_and_16_unasked(ask
     assert ask.complete(max_tokens=0, echo=True)["choices"][0]["text"] == "The sea"
 
 
+@pytest.mark.case("serving.29")
 @pytest.mark.criterion("1.6")
 @pytest.mark.honours("chat", "max_tokens", "ignore_eos")
 def test_no_limit_means_all_that_the_context_holds(ask: Asking) -> None:
-    """Case 29."""
     found = ask.chat(max_tokens=None, max_completion_tokens=None, ignore_eos=True)
     assert found["usage"]["total_tokens"] == 1024
     assert found["choices"][0]["finish_reason"] == "length"
@@ -67,7 +67,6 @@ def _over_a_border(tokenizer: Any, choice: dict[str, Any]) -> tuple[str, str]:
 
 @pytest.mark.criterion("1.6")
 @pytest.mark.honours("completions", "stop", "include_stop_str_in_output")
-@pytest.mark.honours("chat", "stop", "include_stop_str_in_output")
 @pytest.mark.parametrize("streamed", [False, True])
 def test_a_stop_string_over_a_border_of_tokens_is_never_in_the_text(
     ask: Asking, tokenizer: Any, streamed: bool
@@ -89,14 +88,15 @@ def test_a_stop_string_over_a_border_of_tokens_is_never_in_the_text(
 
 
 @pytest.mark.criterion("1.6")
-@pytest.mark.honours("chat", "stop")
+@pytest.mark.honours("chat", "stop", "include_stop_str_in_output")
 def test_a_chat_stops_at_the_first_of_several_strings(ask: Asking) -> None:
     whole = ask.chat(**LONG)["choices"][0]["message"]["content"]
     early, late = whole[10:14], whole[20:24]
     for stops in ([early, late], [late, early]):
-        choice = ask.chat(**LONG, stop=stops)["choices"][0]
-        assert choice["message"]["content"] == whole[: whole.index(early)]
-        assert choice["finish_reason"] == "stop"
+        for kept in ("", early):
+            choice = ask.chat(**LONG, stop=stops, include_stop_str_in_output=bool(kept))["choices"][0]
+            assert choice["message"]["content"] == whole[: whole.index(early)] + kept
+            assert choice["finish_reason"] == "stop"
 
 
 @pytest.mark.honours("completions", "stop_token_ids")

@@ -116,13 +116,14 @@ REFUSED: list[tuple[Json, str, str]] = [
 ]
 
 
-@pytest.mark.criterion("1.6")
+@pytest.mark.case("serving.25")
+@pytest.mark.criterion("1.7")
 @pytest.mark.parametrize("streamed", [False, True])
 @pytest.mark.parametrize(("bound", "param", "words"), REFUSED)
 def test_what_the_engine_can_not_compile_is_refused_with_the_parameter_that_holds_it(
     ask: Asking, bound: Json, param: str, words: str, streamed: bool
 ) -> None:
-    """Case 25: a real status, also where a stream was asked for."""
+    """A real status, also where a stream was asked for."""
     error = ask.refusal("chat/completions", **PLAIN, **bound, stream=streamed)
     assert (error["code"], error["param"]) == ("invalid_value", param)
     assert words in error["message"]

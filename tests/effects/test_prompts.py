@@ -150,14 +150,14 @@ def test_variables_of_the_template_and_the_effort_reach_the_prompt(ask: Asking, 
     )
 
 
-@pytest.mark.criterion("1.9")
+@pytest.mark.criterion("1.1", "1.2")
 @pytest.mark.honours("chat", "return_token_ids")
 @pytest.mark.honours("completions", "return_token_ids", "prompt", "echo")
 def test_tokens_of_prompt_and_answer_are_given_back_when_asked_for(ask: Asking, tokenizer: Any) -> None:
     answer = ask.chat(return_token_ids=True, max_tokens=4, ignore_eos=True)
     choice = answer["choices"][0]
     assert tokenizer.decode(choice["token_ids"]) == choice["message"]["content"]
-    assert "prompt_token_ids" not in ask.chat() or ask.chat()["prompt_token_ids"] is None
+    assert ask.chat().get("prompt_token_ids") is None
     ids = tokenizer.encode("The sea, das Meer, 海", add_special_tokens=False)
     for prompt in ("The sea, das Meer, 海", ids, ["The sea, das Meer, 海"], [ids]):
         found = ask.complete(prompt, return_token_ids=True, add_special_tokens=False)["choices"][0]
@@ -182,12 +182,13 @@ def test_the_tokenizers_own_tokens_are_added_to_texts_and_to_chats_if_asked_for(
     assert more == [tokenizer.bos_token_id, *chat]
 
 
-@pytest.mark.criterion("1.1")
+@pytest.mark.case("serving.32")
+@pytest.mark.criterion("1.7")
 @pytest.mark.parametrize("streamed", [False, True])
 def test_a_conversation_beyond_the_context_is_refused_with_both_numbers(
     ask: Asking, stack: RunningStack, streamed: bool
 ) -> None:
-    """Case 32; the tokens that a tokenizer adds by itself count as well."""
+    """The tokens that a tokenizer adds by itself count as well."""
     text = "sea " * 1100
     for path, part, prompt in (
         ("chat/completions", "messages", {"messages": [{"role": "user", "content": text}]}),

@@ -27,7 +27,7 @@ def _both(ask: Asking, **fields: Any) -> tuple[str, str, str]:
     return plain
 
 
-@pytest.mark.criterion("1.6")
+@pytest.mark.criterion("1.1")
 @pytest.mark.honours("chat", "include_reasoning")
 def test_reasoning_and_content_come_apart_and_reasoning_can_be_left_out(ask: Asking, tokenizer: Any) -> None:
     said = {**THINKING, **forced(tokenizer, WORDS)}
@@ -35,6 +35,7 @@ def test_reasoning_and_content_come_apart_and_reasoning_can_be_left_out(ask: Ask
     assert _both(ask, **said, include_reasoning=False) == ("", " then river end", "length")
 
 
+@pytest.mark.case("serving.33")
 @pytest.mark.criterion("1.6")
 @pytest.mark.honours("chat", "stop")
 @pytest.mark.parametrize(
@@ -49,7 +50,6 @@ def test_reasoning_and_content_come_apart_and_reasoning_can_be_left_out(ask: Ask
 def test_a_stop_string_in_the_reasoning_does_not_end_the_answer(
     ask: Asking, tokenizer: Any, stop: str | list[str], content: str, reason: str
 ) -> None:
-    """Case 33."""
     said = {**THINKING, **forced(tokenizer, WORDS), "stop": stop}
     assert _both(ask, **said) == (" first apple last", content, reason)
     assert _both(ask, **said, include_reasoning=False) == ("", content, reason)
@@ -63,7 +63,7 @@ def test_a_stop_string_holds_at_once_where_there_is_no_reasoning(ask: Asking, to
     assert [choice["message"]["content"] for choice in several] == [" first "] * 2
 
 
-@pytest.mark.criterion("1.6")
+@pytest.mark.criterion("1.1")
 @pytest.mark.honours("chat", "stream_options")
 def test_reasoning_tokens_are_counted_in_the_usage(ask: Asking, tokenizer: Any) -> None:
     said = {**THINKING, **forced(tokenizer, WORDS)}

@@ -16,12 +16,12 @@ def _with_usage(chunks: list[Json]) -> list[int]:
     return [place for place, chunk in enumerate(chunks) if chunk.get("usage")]
 
 
-@pytest.mark.criterion("1.3", "1.6")
+@pytest.mark.case("serving.22")
+@pytest.mark.criterion("1.3")
 @pytest.mark.honours("chat", "stream", "stream_options")
 @pytest.mark.honours("completions", "stream", "stream_options")
 @pytest.mark.parametrize("path", ["chat/completions", "completions"])
 def test_usage_comes_last_and_alone_and_only_when_asked_for(ask: Asking, path: str) -> None:
-    """Cases 22 and 23."""
     fields: Json = {**PLAIN, **LONG} if path.startswith("chat") else {"prompt": "The sea", **LONG}
     asked = ask.stream(path, **fields, stream_options={"include_usage": True}).chunks
     assert _with_usage(asked) == [len(asked) - 1]
@@ -54,7 +54,7 @@ def test_continuous_usage_counts_up_in_every_chunk(ask: Asking, path: str) -> No
     assert len(set(counts)) > 3
 
 
-@pytest.mark.criterion("1.6")
+@pytest.mark.criterion("1.3")
 @pytest.mark.honours("chat", "stream", "max_tokens")
 def test_a_stream_has_one_role_one_reason_and_one_id(ask: Asking) -> None:
     chunks = ask.stream_chat(**LONG).chunks
@@ -66,7 +66,7 @@ def test_a_stream_has_one_role_one_reason_and_one_id(ask: Asking) -> None:
     assert reasons == [None] * (len(chunks) - 1) + ["length"]
 
 
-@pytest.mark.criterion("1.6")
+@pytest.mark.criterion("3.2")
 def test_what_was_in_the_prompt_before_is_counted_as_cached(ask: Asking) -> None:
     question = [{"role": "user", "content": "A long question about the sea and the wind. " * 20}]
     first = ask.chat(messages=question, max_tokens=1)["usage"]
@@ -80,7 +80,8 @@ def test_what_was_in_the_prompt_before_is_counted_as_cached(ask: Asking) -> None
     assert streamed["prompt_tokens_details"]["cached_tokens"] == cached
 
 
-@pytest.mark.criterion("1.1", "1.3")
+@pytest.mark.case("serving.25")
+@pytest.mark.criterion("1.3", "1.7")
 @pytest.mark.parametrize("path", ["chat/completions", "completions"])
 @pytest.mark.parametrize(
     ("wrong", "code", "param"),
@@ -95,7 +96,6 @@ def test_what_was_in_the_prompt_before_is_counted_as_cached(ask: Asking) -> None
 def test_what_the_engine_refuses_has_a_status_of_its_own_on_a_stream_too(
     ask: Asking, path: str, wrong: Json, code: str, param: str
 ) -> None:
-    """Case 25."""
     fields: dict[str, Any] = {"messages": QUESTION} if path.startswith("chat") else {"prompt": "The sea"}
     errors = [ask.refusal(path, **fields, **wrong, stream=streamed) for streamed in (True, False)]
     assert errors[0] == errors[1]

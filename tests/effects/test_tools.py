@@ -8,24 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.effects.asking import Asking, Json
-
-CITIES = ["Paris", "Rome"]
-WEATHER: Json = {
-    "type": "function",
-    "function": {
-        "name": "weather",
-        "description": "Tells the weather.",
-        "parameters": {
-            "type": "object",
-            "properties": {"city": {"enum": CITIES}},
-            "required": ["city"],
-            "additionalProperties": False,
-        },
-    },
-}
-STRICT: Json = {"type": "function", "function": {**WEATHER["function"], "strict": True}}
-OTHER: Json = {"type": "function", "function": {**STRICT["function"], "name": "tide"}}
+from tests.effects.asking import CITIES, OTHER, STRICT, WEATHER, Asking, Json
 
 
 def _call(city: str, extra: str = "") -> str:
