@@ -1,0 +1,12 @@
+"""What Celery's beat rings for."""
+
+from __future__ import annotations
+
+
+def test_every_task_has_its_tick_and_every_tick_a_task() -> None:
+    from cyllm_site.celery import app
+
+    app.loader.import_default_modules()
+    own = {name for name in app.tasks if not name.startswith("celery.")}
+    assert {tick["task"] for tick in app.conf.beat_schedule.values()} == own
+    assert "api.stored.tasks.responses_purge_task" in own
