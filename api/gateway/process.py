@@ -21,6 +21,7 @@ from api.gateway.health import Health
 from api.gateway.kept_responses import KeptResponses
 from api.gateway.limits import Limits
 from api.gateway.places import BodyBytes, SharedPlaces, TenantPlaces, Turns
+from api.gateway.repeated import Repeated
 from api.gateway.response_store import ResponseStore
 from api.gateway.responses import Responses
 from api.gateway.settle import Ledger
@@ -29,6 +30,8 @@ from inference_worker.client.interface import EngineClient
 from inference_worker.client.relay import RelayClient
 
 logger = logging.getLogger("cyllm.gateway")
+
+OWED_INTERVAL_S = 1.0
 
 
 @asynccontextmanager
@@ -65,6 +68,9 @@ async def gateway_process(
         followers = Followers(logs, limits, SharedPlaces(limits.max_requests, limits.tenant_share))
         generation = _generation(limits, secret, client, ledger, cached, detached, followers)
         store = ResponseStore(database, gateway_id, limits)
+        owed = Repeated("responses-owed", store.update_owed, OWED_INTERVAL_S)
+        owed.start()
+        stack.push_async_callback(owed.stop)
         yield Gateway(
             generation,
             Streams(logs, followers, cached.keys.get),

@@ -49,8 +49,9 @@ class ResponseTranslator:
 
     async def fail(self, error: ApiError) -> list[bytes]:
         """See ``translate.Translator``."""
+        was_complete = self._assembly.is_ended
         events = self.failed(error)
-        await self._kept()
+        await self._kept(error if was_complete else None)
         return events
 
     def failed(self, error: ApiError) -> list[bytes]:
@@ -74,9 +75,11 @@ class ResponseTranslator:
         self._given += len(made)
         return made
 
-    async def _kept(self) -> None:
+    async def _kept(self, told: ApiError | None = None) -> None:
+        """``told``: what the client of a complete response was told instead."""
         if self._keep is not None:
-            await self._keep(self._assembly.snapshot())
+            made = self._assembly
+            await self._keep(made.snapshot() if told is None else made.failed_instead(told))
 
 
 def _chunk(data: bytes) -> dict[str, Any]:

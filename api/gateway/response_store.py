@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from api.gateway.database import Database
@@ -34,11 +35,15 @@ class History:
 
 @dataclass(frozen=True, slots=True)
 class ResponseStore:
-    """Every method raises ApiError ``database_unavailable``."""
+    """Every method raises ApiError ``database_unavailable``.
+
+    ``owed``: the ends of responses that are stored as being made, where the database was away.
+    """
 
     database: Database
     gateway_id: str
     limits: Limits
+    owed: dict[str, Mapping[str, Any]] = field(default_factory=dict)
 
     async def create(self, checked: CheckedResponse, exchange: Exchange, body: Mapping[str, Any]) -> None:
         """Store a response for the first time."""
@@ -58,8 +63,21 @@ class ResponseStore:
         await self.database.write(services.response_create, new)
 
     async def update(self, body: Mapping[str, Any]) -> None:
-        """Store how far it is; one that was deleted stays so."""
-        await self.database.write(services.response_update, body["id"], body)
+        """Store how far it is; one that was deleted stays so. An end that can't be stored now is owed."""
+        try:
+            await self.database.write(services.response_update, body["id"], body)
+        except ApiError:
+            # A complete one becomes a failed one by this.
+            if body["status"] in (ResponseStatus.FAILED, ResponseStatus.CANCELLED):
+                self.owed[body["id"]] = body
+            raise
+
+    async def update_owed(self) -> None:
+        """Store the ends that are owed, if the database is there."""
+        with contextlib.suppress(ApiError):
+            for response_id, body in list(self.owed.items()):
+                await self.update(body)
+                self.owed.pop(response_id, None)
 
     async def delete(self, response_id: str, tenant_id: str) -> bool:
         """Whether there was one."""

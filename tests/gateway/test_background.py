@@ -16,7 +16,7 @@ from api.gateway.app import Gateway
 from api.gateway.limits import Limits
 from inference_worker.protocol.messages import FailureKind, Meter, Outcome, RequestEnded
 from tests.gateway.conftest import Keys, facts_of
-from tests.gateway.driver import call
+from tests.gateway.driver import call, visit
 from tests.gateway.responding import PATH, WORDS, begin, chunk, events_of, respond, retrieve, script, text_of
 from tests.gateway.scripted import HANG, METER, ScriptedClient, accepted, failed, lost
 from tests.gateway.test_outages import DatabaseDoor
@@ -228,6 +228,23 @@ async def test_an_answer_that_could_not_be_stored_in_the_end_is_an_error(
     assert (events[-1]["type"], events[-1]["code"]) == ("error", "database_unavailable")
     assert [event["sequence_number"] for event in events] == list(range(len(events)))
     assert "response.completed" not in {event["type"] for event in events}
+
+
+async def test_an_end_in_the_background_that_could_not_be_stored_is_stored_when_the_database_is_back(
+    gateway: Gateway, keys: Keys, client: ScriptedClient, door: DatabaseDoor
+) -> None:
+    client.scripts = [script(gap_s=0.1)]
+    queued = (await respond(gateway, keys.acme, background=True)).document
+    reading = visit(gateway, "GET", f"{PATH}/{queued['id']}?stream=true", key=keys.acme)
+    await reading.until(b'"delta":"one "')
+    door.shut()
+    await reading.task
+    door.open()
+    assert events_of(reading.reply.body)[-1]["code"] == "database_unavailable"
+    found = await made(gateway, keys.acme, queued["id"])
+    assert (found["status"], found["error"]["code"]) == ("failed", "server_error")
+    assert (found["completed_at"], text_of(found)) == (None, TEXT)
+    assert gateway.responses.store.owed == {}
 
 
 async def test_a_cancel_while_the_answer_is_stored_comes_too_late_for_everybody(

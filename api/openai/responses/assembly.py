@@ -97,6 +97,11 @@ class ResponseAssembly:
             **self._ended,
         }
 
+    def failed_instead(self, error: ApiError) -> dict[str, Any]:
+        """The response as failed, though the engine had ended: its client was told this error."""
+        end = {"status": "failed", "completed_at": None, "incomplete_details": None}
+        return {**self.snapshot(), **end, "error": _error_of(error)}
+
     def _logprobs(self, choice: Mapping[str, Any]) -> Logprobs:
         if not self._checked.with_logprobs:
             return ()
