@@ -1,4 +1,4 @@
-"""The tiny model as an embedding model, in a vLLM worker of its own beside a running stack."""
+"""A tiny model as an embedding model, in a vLLM worker of its own beside a running stack."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from tests.stacks import ROOT, RunningStack, wait_until
 
 MODEL, WORKER = "embedder", "embedder-1"
 CONTEXT = 256
+SHORT = 32  # besides its own length, vectors may have this one
 
 
 @contextmanager
@@ -26,7 +27,8 @@ def embedding_worker(stack: RunningStack, folder: Path) -> Iterator[str]:
         "CYLLM_WORKER_ID": WORKER,
         "CYLLM_WORKER_MODEL": MODEL,
         "CYLLM_WORKER_MODEL_PATH": str(folder),
-        "CYLLM_WORKER_ENGINE_ARGS": "--runner pooling --convert embed",
+        "CYLLM_WORKER_ENGINE_ARGS": "--runner pooling --convert embed "
+        f"--hf-overrides '{{\"matryoshka_dimensions\": [{SHORT}]}}'",
         "CYLLM_WORKER_MAX_MODEL_LEN": str(CONTEXT),
         "CYLLM_WORKER_KV_CACHE_GIB": "0.25",
     }

@@ -15,7 +15,7 @@ from openai.types import CreateEmbeddingResponse
 
 from api.openai.answers import EmbeddingList
 from tests.documented import answer_faults, request_is_wrong
-from tests.embedder import CONTEXT, embedding_worker
+from tests.embedder import CONTEXT, SHORT, embedding_worker
 from tests.stack.conftest import OwnedStack
 from tests.stack.records import audit_row, settled_usage
 
@@ -24,9 +24,9 @@ CHATTING = [{"role": "system", "content": "Be brief."}, {"role": "user", "conten
 
 
 @pytest.fixture(scope="module")
-def embedder(stack: OwnedStack, tiny_model: Path) -> Iterator[str]:
-    """The name of an embedding model."""
-    with embedding_worker(stack, tiny_model) as model:
+def embedder(stack: OwnedStack, thinking_model: Path) -> Iterator[str]:
+    """The name of an embedding model whose tokenizer puts a token before every text."""
+    with embedding_worker(stack, thinking_model) as model:
         yield model
 
 
@@ -37,10 +37,10 @@ def client(stack: OwnedStack) -> Iterator[openai.OpenAI]:
 
 
 @pytest.fixture(scope="module")
-def tokenizer(tiny_model: Path) -> Any:
+def tokenizer(thinking_model: Path) -> Any:
     from transformers import AutoTokenizer
 
-    return AutoTokenizer.from_pretrained(tiny_model)
+    return AutoTokenizer.from_pretrained(thinking_model)
 
 
 def _expected(model: Path, prompts: Sequence[list[int]]) -> np.ndarray[Any, Any]:
@@ -67,10 +67,10 @@ def _same(found: np.ndarray[Any, Any], wanted: np.ndarray[Any, Any]) -> bool:
 
 @pytest.mark.honours("embeddings", "input", "model", "encoding_format")
 def test_texts_and_token_ids_give_the_vectors_that_the_model_has(
-    client: openai.OpenAI, embedder: str, tiny_model: Path, tokenizer: Any
+    client: openai.OpenAI, embedder: str, thinking_model: Path, tokenizer: Any
 ) -> None:
     prompts = [tokenizer(text)["input_ids"] for text in TEXTS]
-    wanted = _expected(tiny_model, prompts)
+    wanted = _expected(thinking_model, prompts)
     several = client.embeddings.create(model=embedder, input=TEXTS, encoding_format="float")
     assert _same(_vectors(several), wanted)
     assert several.usage.prompt_tokens == several.usage.total_tokens == sum(map(len, prompts))
@@ -113,6 +113,7 @@ def test_the_answer_is_the_sdks_own_type_and_base64_holds_the_same_floats(
 
 
 @pytest.mark.criterion("5.2")
+@pytest.mark.honours("embeddings", "user")
 def test_an_embedding_has_one_usage_record_with_its_prompt_tokens(
     ready_stack: OwnedStack, embedder: str, tokenizer: Any
 ) -> None:
@@ -143,13 +144,35 @@ def test_each_model_is_refused_what_the_other_one_does(ready_stack: OwnedStack, 
         assert {embedder, ready_stack.model} <= listed
 
 
+@pytest.mark.honours("embeddings", "add_special_tokens")
+def test_the_tokenizers_own_tokens_are_left_out_where_asked(
+    client: openai.OpenAI, embedder: str, thinking_model: Path, tokenizer: Any
+) -> None:
+    bare = tokenizer(TEXTS[0], add_special_tokens=False)["input_ids"]
+    answer = client.embeddings.create(
+        model=embedder, input=TEXTS[0], extra_body={"add_special_tokens": False}
+    )
+    assert answer.usage.prompt_tokens == len(bare) == len(tokenizer(TEXTS[0])["input_ids"]) - 1
+    assert _same(_vectors(answer), _expected(thinking_model, [bare]))
+
+
+@pytest.mark.honours("embeddings", "dimensions")
+def test_a_shorter_vector_is_the_beginning_of_the_whole_one_at_length_one(
+    client: openai.OpenAI, embedder: str
+) -> None:
+    whole = _vectors(client.embeddings.create(model=embedder, input=TEXTS[0]))[:, :SHORT]
+    short = _vectors(client.embeddings.create(model=embedder, input=TEXTS[0], dimensions=SHORT))
+    assert _same(short, whole / np.linalg.norm(whole))
+
+
 @pytest.mark.refuses("embeddings", "dimensions")
 def test_a_length_of_vectors_that_the_model_lacks_is_refused_by_name(
     client: openai.OpenAI, embedder: str
 ) -> None:
     with pytest.raises(openai.BadRequestError) as caught:
         client.embeddings.create(model=embedder, input="hi", dimensions=8)
-    assert (caught.value.code, caught.value.param) == ("unsupported_parameter", "dimensions")
+    assert caught.value.param == "dimensions"
+    assert caught.value.code in ("unsupported_parameter", "invalid_value")
     with pytest.raises(openai.BadRequestError) as caught:
         client.embeddings.create(model=embedder, input=[60_000])
     assert (caught.value.code, caught.value.param) == ("invalid_value", "input")
@@ -159,7 +182,7 @@ def test_a_length_of_vectors_that_the_model_lacks_is_refused_by_name(
 def test_an_input_that_is_too_long_is_told_by_how_much_whatever_its_form(
     client: openai.OpenAI, embedder: str, tokenizer: Any
 ) -> None:
-    fits, long = "the" + " the" * (CONTEXT - 1), "the" + " the" * CONTEXT
+    fits, long = "the" + " the" * (CONTEXT - 2), "the" + " the" * (CONTEXT - 1)
     ids = tokenizer(long)["input_ids"]
     assert len(ids) == CONTEXT + 1
     for given in (fits, ids[1:]):
@@ -180,8 +203,10 @@ def test_an_input_that_is_too_long_is_told_by_how_much_whatever_its_form(
 def test_tokens_are_those_of_transformers_and_come_back_as_the_text(
     ready_stack: OwnedStack, embedder: str, tokenizer: Any, text: str
 ) -> None:
-    wanted = tokenizer(text)["input_ids"]
+    wanted = tokenizer(text, add_special_tokens=False)["input_ids"]
     with ready_stack.client() as client:
+        whole = client.post("/tokenize", json={"model": embedder, "prompt": text}).json()
+        assert whole["tokens"] == [tokenizer.bos_token_id, *wanted]
         for model, path in ((embedder, "/tokenize"), (ready_stack.model, "/v1/tokenize")):
             asked = {"model": model, "prompt": text, "return_token_strs": True, "add_special_tokens": False}
             given = client.post(path, json=asked).json()
