@@ -73,6 +73,7 @@ class Exchange:
     status: int = 0
     first_token_s: float | None = None
     error_code: str | None = None
+    is_started: bool = False
     is_handed_over: bool = False
     held: ExitStack = field(default_factory=ExitStack)
     outcome: Outcome = Outcome.FAILED

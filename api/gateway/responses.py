@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 from collections.abc import Iterator
@@ -117,12 +118,14 @@ class Responses:
         # Before the engine is asked: what nobody could find again is not made.
         await self.store.create(asked.checked, exchange, queued)
         try:
-            sink = await self._begin(asked, exchange, held)
+            job = self._job(asked, await self._begin(asked, exchange, held), held)
+            if not asked.checked.streamed:
+                # Who has the id has a request that is recorded, whatever becomes of this process.
+                await asyncio.shield(job.sink.begun)
         except ApiError:
             with contextlib.suppress(ApiError):
                 await self.store.delete(asked.response_id, exchange.caller)
             raise
-        job = self._job(asked, sink, held)
         if asked.checked.streamed:
             await self.generation.followers.first(job, receive, answer)
         else:
@@ -144,6 +147,7 @@ class Responses:
     def _job(self, asked: Asked, sink: LogSink, held: ExitStack) -> Job:
         async def work() -> None:
             if asked.checked.background:
+                await self.generation.ledger.started(sink.exchange)
                 await sink.write(asked.translator.begin())
                 with contextlib.suppress(ApiError):
                     await self.store.update(asked.translator.snapshot)

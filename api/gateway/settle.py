@@ -47,12 +47,18 @@ class Ledger:
         await self._facts.stop()
 
     async def started(self, exchange: Exchange) -> None:
-        """Note durably that a request is about to run. Raises ApiError: then nothing may be dispatched."""
+        """Note durably, once, that a request is about to run.
+
+        Raises ApiError: then nothing may be dispatched.
+        """
+        if exchange.is_started:
+            return
         try:
             async with asyncio.timeout(WRITE_TIMEOUT_S):
                 await self._facts.put(exchange.started_fact(self.gateway_id))
         except (LinkDown, TimeoutError, hiredis.ReplyError):
             raise ApiError("redis_unavailable") from None
+        exchange.is_started = True
 
     def ended(self, exchange: Exchange) -> None:
         """Record and log the end of a request. Returns at once; call it once per request."""

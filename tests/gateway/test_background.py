@@ -13,8 +13,10 @@ import pytest
 import redis
 
 from api.gateway.app import Gateway
+from api.gateway.exchange import Exchange
 from api.gateway.limits import Limits
-from inference_worker.protocol.messages import FailureKind, Meter, Outcome, RequestEnded
+from api.openai.errors import ApiError
+from inference_worker.protocol.messages import FailureKind, Meter, Outcome, RequestEnded, RequestStarted
 from tests.gateway.conftest import Keys, facts_of
 from tests.gateway.driver import call, visit
 from tests.gateway.responding import PATH, WORDS, begin, chunk, events_of, respond, retrieve, script, text_of
@@ -198,6 +200,40 @@ async def test_what_fails_in_the_background_is_a_failed_response(
     events = events_of((await retrieve(gateway, keys.acme, queued["id"], "?stream=true")).body)
     assert (events[-1]["type"], events[-1]["response"]) == ("response.failed", found)
     assert (await record_of(gateway, redis_client)).outcome == outcome
+
+
+async def test_who_has_the_id_of_one_in_the_background_has_a_request_that_is_recorded(
+    gateway: Gateway, keys: Keys, client: ScriptedClient, redis_client: redis.Redis
+) -> None:
+    def started() -> list[RequestStarted]:
+        return [fact for fact in facts_of(redis_client) if isinstance(fact, RequestStarted)]
+
+    client.scripts = [script(gap_s=0.05)]
+    asked = begin(gateway, keys.acme, background=True)
+    while not asked.reply.status:
+        await asyncio.sleep(0)
+    assert len(started()) == 1
+    await asked.task
+    await made(gateway, keys.acme, asked.reply.document["id"])
+    assert [fact.endpoint for fact in started()] == [PATH], "once"
+
+
+async def test_one_that_cannot_be_noted_down_is_refused_and_not_stored(
+    gateway: Gateway, keys: Keys, client: ScriptedClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from api.stored.models import StoredResponse
+
+    async def away(exchange: Exchange) -> None:
+        raise ApiError("redis_unavailable")
+
+    monkeypatch.setattr(gateway.generation.ledger, "started", away)
+    reply = await respond(gateway, keys.acme, background=True)
+    assert (reply.status, reply.error["code"]) == (503, "redis_unavailable")
+    async with asyncio.timeout(5):
+        while gateway.generation.detached.running:
+            await asyncio.sleep(0.01)
+    assert client.calls == []
+    assert await in_thread(StoredResponse.objects.count) == 0
 
 
 async def test_one_that_cannot_be_stored_is_not_made(
