@@ -13,6 +13,7 @@ from typing import Any
 from inference_worker.protocol.messages import FIRST_OPERATIONS, Operation
 from inference_worker.runtime.adapters import AdapterError, adapter_arguments, adapter_sources
 from inference_worker.runtime.constraints import constrained
+from inference_worker.runtime.cut_calls import tell_cut_calls
 from inference_worker.runtime.engine import Engine, EngineStartError, ReportStage
 from inference_worker.runtime.grammar_guard import BACKEND, GrammarGuard
 from inference_worker.runtime.hardware import EngineChoice, Hardware, checkpoint_dtype, choose_engine
@@ -68,7 +69,7 @@ async def vllm_engine(
             client.add_request = sunk(client.add_request)
             await init_app_state(client, app.state, args, tasks)
             engine = VllmEngine(client, app, settings, operations_of(client, tasks))
-            engine.hold_stop_strings()
+            engine.correct_parsers()
             report("self-test")
             await engine.check()
         except (RuntimeError, ValueError, OSError) as error:
@@ -162,10 +163,14 @@ class VllmEngine:
         self._parser_cls = app.state.openai_serving_chat.parser_cls if generates else None
         self.short_ways = short_ways(self._parser_cls) if settings.text_sink and generates else {}
 
-    def hold_stop_strings(self) -> None:
-        """Let stop strings hold for what comes after the reasoning, where the model's is told apart."""
-        if self._parser_cls is not None and self._parser_cls.reasoning_parser_cls is not None:
+    def correct_parsers(self) -> None:
+        """Where tools and reasoning are told apart, hold vLLM's application to what the API says of them."""
+        if self._parser_cls is None:
+            return
+        if self._parser_cls.reasoning_parser_cls is not None:
             stop_in_content_only(self._parser_cls.reasoning_parser_cls)
+        if self._parser_cls.tool_parser_cls is not None:
+            tell_cut_calls(self.app.state.openai_serving_chat)
 
     @property
     def is_dead(self) -> bool:

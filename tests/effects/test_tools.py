@@ -103,14 +103,25 @@ def test_a_named_call_is_the_one_that_is_made(ask: Asking, no_space: Json, name:
 
 @pytest.mark.criterion("1.6")
 @pytest.mark.honours("chat", "tools", "max_tokens")
-@pytest.mark.parametrize("limit", [20, 30])
-def test_a_call_cut_by_the_limit_says_length(ask: Asking, limit: int) -> None:
+def test_a_call_cut_by_the_limit_is_the_same_beginning_streamed_and_plain(ask: Asking) -> None:
     """Case 31."""
-    asked = {"tools": [WEATHER], **_saying(_call("Paris")), "max_tokens": limit}
-    found = ask.stream_chat(**asked)
-    assert found.reasons[0] == ["length"]
-    assert '{"city": "Paris"}'.startswith(found.calls[0][0]["arguments"])
-    assert ask.chat(**asked)["choices"][0]["finish_reason"] == "length"
+    text = "So: " + _call("Paris", "\n") + _call("Rome")
+    whole = ask.chat(tools=[WEATHER], **_saying(text))["usage"]["completion_tokens"]
+    for limit in range(4, whole - 1, 6):
+        asked = {"tools": [WEATHER], **_saying(text), "max_tokens": limit}
+        found = ask.stream_chat(**asked)
+        choice = ask.chat(**asked)["choices"][0]
+        calls = choice["message"].get("tool_calls") or []
+        plain = [(call["function"]["name"], call["function"]["arguments"]) for call in calls]
+        assert [(call["name"], call["arguments"]) for call in found.calls[0]] == plain
+        assert (choice["message"]["content"] or "") == found.texts[0]
+        assert found.reasons[0] == [choice["finish_reason"]] == ["length"]
+        assert "<tool_call>" not in found.texts[0]
+        for (name, arguments), city in zip(plain, CITIES, strict=False):
+            assert name == "weather"
+            assert json.dumps({"city": city}).startswith(arguments)
+    prose = {"tools": [WEATHER], **_saying("It rains in Rome, and in Paris."), "max_tokens": 5}
+    assert ask.chat(**prose)["choices"][0]["message"]["content"] == ask.stream_chat(**prose).texts[0] != ""
 
 
 @pytest.mark.criterion("1.6")
