@@ -141,6 +141,9 @@ def engine_arguments(settings: WorkerSettings, hardware: Hardware, choice: Engin
         arguments.append("--enforce-eager")
     if hardware.kind == "cpu":
         arguments += ["--distributed-executor-backend", "uni"]
+        # A prompt with a seed that is taken in two steps ends vLLM 0.32's engine: torch's generators have no
+        # offset on CPUs, by which the token after the first step is taken back.
+        arguments.append("--no-enable-chunked-prefill")
         arguments += ["--kv-cache-memory-bytes", str(int(settings.kv_cache_gib * 2**30))]
     else:
         arguments += ["--gpu-memory-utilization", str(settings.gpu_memory_utilization)]
