@@ -15,7 +15,7 @@ from api.gateway.event_log import LOOK_INTERVAL_S, Entry, EventLogs, Kind, Log, 
 from api.gateway.exchange import Exchange
 from api.gateway.gone import until_gone
 from api.gateway.limits import Limits
-from api.gateway.places import SharedPlaces
+from api.gateway.places import BodyBytes, SharedPlaces
 from api.gateway.query import number_of
 from api.openai.errors import ApiError
 
@@ -31,6 +31,7 @@ class Followers:
     logs: EventLogs
     limits: Limits
     places: SharedPlaces
+    bodies: BodyBytes
 
     async def first(self, job: Job, receive: Receive, answer: Answer) -> None:
         """Show a job to the client that made it; an error before its first event still has a status."""
@@ -79,13 +80,19 @@ class Followers:
         async with contextlib.aclosing(following):
             async for entries in following:
                 if entries:
-                    await answer.data(rendered(entries))
+                    await self._give(rendered(entries), log.tenant_id, answer)
                 elif time.monotonic() >= comment_at:
                     await answer.comment()
                 else:
                     continue
                 comment_at = time.monotonic() + comment_s
         await answer.end()
+
+    async def _give(self, events: bytes, tenant_id: str, answer: Answer) -> None:
+        """Give a reader what is held for it until it has taken it. Raises ApiError where there is no room."""
+        with self.bodies.account(tenant_id) as more:
+            more(len(events))
+            await answer.data(events)
 
 
 def rendered(entries: Sequence[Entry]) -> bytes:

@@ -65,7 +65,8 @@ async def gateway_process(
         gc.collect()
         gc.freeze()
         logger.info("gateway %s started", gateway_id)
-        followers = Followers(logs, limits, SharedPlaces(limits.max_requests, limits.tenant_share))
+        readers = SharedPlaces(limits.max_requests, limits.tenant_share)
+        followers = Followers(logs, limits, readers, _body_bytes(limits))
         generation = _generation(limits, secret, client, ledger, cached, detached, followers)
         store = ResponseStore(database, gateway_id, limits)
         owed = Repeated("responses-owed", store.update_owed, OWED_INTERVAL_S)
@@ -103,6 +104,11 @@ def _changes(redis_url: str, cached: Cached, detached: Detached) -> Changes:
     )
 
 
+def _body_bytes(limits: Limits) -> BodyBytes:
+    held = max(limits.held_body_bytes, 2 * limits.max_body_bytes)
+    return BodyBytes(held, limits.tenant_share, limits.max_body_bytes)
+
+
 def _generation(
     limits: Limits,
     secret: str,
@@ -112,7 +118,6 @@ def _generation(
     detached: Detached,
     followers: Followers,
 ) -> Generation:
-    held = max(limits.held_body_bytes, 2 * limits.max_body_bytes)
     return Generation(
         limits=limits,
         secret=secret.encode(),
@@ -121,7 +126,7 @@ def _generation(
         places=SharedPlaces(limits.max_requests, limits.tenant_share),
         readers=TenantPlaces(limits.max_requests),
         tokenizing=Turns(),
-        bodies=BodyBytes(held, limits.tenant_share, limits.max_body_bytes),
+        bodies=followers.bodies,
         find_principal=cached.keys.get,
         catalogue=cached.catalogue,
         detached=detached,

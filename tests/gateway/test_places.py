@@ -228,3 +228,23 @@ async def test_who_made_a_request_that_runs_on_reads_it_in_the_place_of_a_reader
     slow.leave()
     await slow.task
     assert readers.taken == 0
+
+
+async def test_what_slow_readers_of_a_log_have_not_taken_is_held_as_bodies_are(
+    gateway: Gateway, keys: Keys, client: ScriptedClient
+) -> None:
+    bodies = BodyBytes(50_000, 0.5, largest=1_000)
+    followers = replace(gateway.generation.followers, bodies=bodies)
+    narrow = replace(gateway, streams=replace(gateway.streams, followers=followers))
+    client.scripts = [[accepted(), delta("a" * 30_000), [done(), finished()]]]
+    made = await chat(gateway, keys.acme, **CONTINUING)
+    path = f"/v1/streams/{made.headers['x-stream-id']}"
+    slow = visit(narrow, "GET", path, key=keys.acme)
+    slow.stuck = True
+    await _until(lambda: bodies.taken > 30_000)
+    refused = await call(narrow, "GET", path, key=keys.acme)
+    assert (refused.status, refused.error["code"]) == (503, "overloaded")
+    slow.leave()
+    await slow.task
+    assert bodies.taken == 0
+    assert (await call(narrow, "GET", path, key=keys.acme)).body == made.body
