@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.stacks import ROOT, RunningStack, wait_until
+from tests.stacks import RunningStack, wait_until
+from tests.workers import worker_process
 
 MODEL, WORKER = "embedder", "embedder-1"
 CONTEXT = 256
@@ -21,10 +20,7 @@ def embedding_worker(stack: RunningStack, folder: Path) -> Iterator[str]:
     """The name under which it is served, listed and ready."""
     if not any(MODEL in line for line in stack.manage("models", "list").splitlines()):
         stack.manage("models", "add", MODEL, "--source", "tests")
-    environment = {
-        **{name: value for name, value in os.environ.items() if not name.startswith("CYLLM_")},
-        "CYLLM_REDIS_URL": stack.environment["CYLLM_REDIS_URL"],
-        "CYLLM_WORKER_ID": WORKER,
+    settings = {
         "CYLLM_WORKER_MODEL": MODEL,
         "CYLLM_WORKER_MODEL_PATH": str(folder),
         "CYLLM_WORKER_ENGINE_ARGS": "--runner pooling --convert embed "
@@ -32,16 +28,9 @@ def embedding_worker(stack: RunningStack, folder: Path) -> Iterator[str]:
         "CYLLM_WORKER_MAX_MODEL_LEN": str(CONTEXT),
         "CYLLM_WORKER_KV_CACHE_GIB": "0.25",
     }
-    with (stack.state_dir / "logs" / f"{WORKER}.log").open("wb") as log:
-        worker = subprocess.Popen(
-            [sys.executable, "-m", "inference_worker.runtime"],
-            cwd=ROOT,
-            env=environment,
-            stdout=log,
-            stderr=log,
-        )
+    worker = worker_process(stack, stack.state_dir / "logs", WORKER, settings)
     try:
-        wait_until(lambda: _listed(stack, worker), 180, f"{WORKER} is ready; {log.name}")
+        wait_until(lambda: _listed(stack, worker), 180, f"{WORKER} is ready; its log is in {stack.state_dir}")
         yield MODEL
     finally:
         worker.terminate()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 import subprocess
 import sys
@@ -18,6 +17,7 @@ import pytest
 from deploy.local.ports import free_port
 from inference_worker.protocol import codec, names
 from tests.stacks import ROOT, RunningStack, Service, own_services, running_stack, wait_until
+from tests.workers import worker_process
 
 
 @dataclass
@@ -127,20 +127,7 @@ def extra_worker(
     stack: OwnedStack, folder: Path, worker_id: str, settings: dict[str, str]
 ) -> Iterator[ExtraWorker]:
     """A further worker of the stack with these settings, from its start on; its log goes to ``folder``."""
-    environment = {
-        **{name: value for name, value in os.environ.items() if not name.startswith("CYLLM_")},
-        "CYLLM_REDIS_URL": stack.environment["CYLLM_REDIS_URL"],
-        "CYLLM_WORKER_ID": worker_id,
-        **settings,
-    }
-    with (folder / f"{worker_id}.log").open("wb") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "inference_worker.runtime"],
-            cwd=ROOT,
-            env=environment,
-            stdout=log,
-            stderr=log,
-        )
+    process = worker_process(stack, folder, worker_id, settings)
     try:
         yield ExtraWorker(process, worker_id)
     finally:

@@ -1,0 +1,31 @@
+"""Inference workers beside a running stack."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from tests.stacks import ROOT, RunningStack
+
+
+def worker_process(
+    stack: RunningStack, folder: Path, worker_id: str, settings: Mapping[str, str]
+) -> subprocess.Popen[bytes]:
+    """A worker with these settings, started and not waited for; its log goes to ``folder``."""
+    environment = {
+        **{name: value for name, value in os.environ.items() if not name.startswith("CYLLM_")},
+        "CYLLM_REDIS_URL": stack.environment["CYLLM_REDIS_URL"],
+        "CYLLM_WORKER_ID": worker_id,
+        **settings,
+    }
+    with (folder / f"{worker_id}.log").open("wb") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", "inference_worker.runtime"],
+            cwd=ROOT,
+            env=environment,
+            stdout=log,
+            stderr=log,
+        )
