@@ -46,7 +46,7 @@ class KeptResponses:
                 "invalid_value", param=STARTING_AFTER, reason="it is only allowed with 'stream=true'"
             )
         found = await self.store.find(exchange.values["id"], tenant_id)
-        await answer.json(found.body.encode())
+        await self._give(found.body, tenant_id, answer)
 
     async def delete(self, exchange: Exchange, answer: Answer) -> None:
         """``DELETE``: forget it; one that is still being made is cancelled."""
@@ -69,13 +69,19 @@ class KeptResponses:
         if log is not None:
             await self.logs.cancel(log)
             found = await self.store.find(found.id, tenant_id)
-        await answer.json(found.body.encode())
+        await self._give(found.body, tenant_id, answer)
 
     async def input_items(self, exchange: Exchange, answer: Answer) -> None:
         """``GET …/input_items``: what it was made of, a page at a time."""
         tenant_id, query = await self._caller(exchange)
         items = await self.store.input_items(exchange.values["id"], tenant_id)
-        await answer.json(json.dumps(_page(items, query)).encode())
+        await self._give(json.dumps(_page(items, query)), tenant_id, answer)
+
+    async def _give(self, body: str, tenant_id: str, answer: Answer) -> None:
+        """Give a client what is held for it until it has taken it. Raises ApiError where there is no room."""
+        with self.followers.bodies.account(tenant_id) as more:
+            more(len(body))
+            await answer.json(body.encode())
 
     async def _events(
         self, exchange: Exchange, tenant_id: str, query: dict[str, str], receive: Receive, answer: Answer

@@ -127,10 +127,11 @@ class BodyBytes:
 
 
 class Turns:
-    """Lets each tenant do something once at a time; what it asks for meanwhile waits, in its order."""
+    """Lets each tenant do so many things at once; what it asks for meanwhile waits, in its order."""
 
-    def __init__(self) -> None:
-        self._locks: dict[str, asyncio.Lock] = {}
+    def __init__(self, at_once: int = 1) -> None:
+        self._at_once = at_once
+        self._turns: dict[str, asyncio.Semaphore] = {}
         self._asked: Counter[str] = Counter()
 
     @asynccontextmanager
@@ -138,9 +139,9 @@ class Turns:
         """Wait for the tenant's turn and hold it."""
         self._asked[tenant_id] += 1
         try:
-            async with self._locks.setdefault(tenant_id, asyncio.Lock()):
+            async with self._turns.setdefault(tenant_id, asyncio.Semaphore(self._at_once)):
                 yield
         finally:
             self._asked[tenant_id] -= 1
             if not self._asked[tenant_id]:
-                del self._asked[tenant_id], self._locks[tenant_id]
+                del self._asked[tenant_id], self._turns[tenant_id]

@@ -68,7 +68,10 @@ async def gateway_process(
         readers = SharedPlaces(limits.max_requests, limits.tenant_share)
         followers = Followers(logs, limits, readers, _body_bytes(limits))
         generation = _generation(limits, secret, client, ledger, cached, detached, followers)
-        store = ResponseStore(database, gateway_id, limits)
+        # Beside the one for keys and models, without which nobody is served.
+        contents = Database(limits.database_timeout_s)
+        stack.push_async_callback(contents.close)
+        store = ResponseStore(contents, gateway_id, limits)
         owed = Repeated("responses-owed", store.update_owed, OWED_INTERVAL_S)
         owed.start()
         stack.push_async_callback(owed.stop)

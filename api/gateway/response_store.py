@@ -6,19 +6,21 @@ import contextlib
 import datetime as dt
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
-from api.gateway.database import Database
+from api.gateway.database import THREADS, Database
 from api.gateway.exchange import Exchange
 from api.gateway.limits import Limits
+from api.gateway.places import Turns
 from api.openai.errors import ApiError, shown
 from api.openai.responses.checked import CheckedResponse
 from api.stored import selectors, services
 from api.stored.models import ResponseStatus
 from api.stored.selectors import KeptResponse, Turn
 
+T = TypeVar("T")
 MOST_TURNS = 256
 CONTINUABLE = frozenset({ResponseStatus.COMPLETED, ResponseStatus.INCOMPLETE})
 PREVIOUS = "previous_response_id"
@@ -37,12 +39,14 @@ class History:
 class ResponseStore:
     """Every method raises ApiError ``database_unavailable``.
 
+    Conversations can be large: ``turns`` leaves the database's threads to other tenants as well.
     ``owed``: the ends of responses that are stored as being made, where the database was away.
     """
 
     database: Database
     gateway_id: str
     limits: Limits
+    turns: Turns = field(default_factory=lambda: Turns(THREADS // 2))
     owed: dict[str, Mapping[str, Any]] = field(default_factory=dict)
 
     async def create(self, checked: CheckedResponse, exchange: Exchange, body: Mapping[str, Any]) -> None:
@@ -60,7 +64,7 @@ class ResponseStore:
             created_at=created_at,
             expires_at=created_at + dt.timedelta(days=self.limits.response_keep_days),
         )
-        await self.database.write(services.response_create, new)
+        await self._call(exchange.caller, services.response_create, new)
 
     async def update(self, body: Mapping[str, Any]) -> None:
         """Store how far it is; one that was deleted stays so. An end that can't be stored now is owed."""
@@ -81,15 +85,15 @@ class ResponseStore:
 
     async def delete(self, response_id: str, tenant_id: str) -> bool:
         """Whether there was one."""
-        return _may_exist(response_id) and await self.database.write(
-            services.response_delete, response_id, tenant_id
+        return _may_exist(response_id) and await self._call(
+            tenant_id, services.response_delete, response_id, tenant_id
         )
 
     async def find(self, response_id: str, tenant_id: str) -> KeptResponse:
         """The tenant's response. Raises ApiError ``response_not_found``."""
         found = None
         if _may_exist(response_id):
-            found = await self.database.read(selectors.response_find, response_id, tenant_id)
+            found = await self._call(tenant_id, selectors.response_find, response_id, tenant_id)
         if found is None:
             raise response_not_found(response_id)
         return found
@@ -98,7 +102,7 @@ class ResponseStore:
         """What the tenant's response was made of. Raises ApiError ``response_not_found``."""
         found = None
         if _may_exist(response_id):
-            found = await self.database.read(selectors.response_input, response_id, tenant_id)
+            found = await self._call(tenant_id, selectors.response_input, response_id, tenant_id)
         if found is None:
             raise response_not_found(response_id)
         return found
@@ -107,7 +111,7 @@ class ResponseStore:
         """The conversation up to a response. Raises ApiError, also where a part of it is not kept."""
         if not _may_exist(response_id):
             raise _not_kept(response_id)
-        turns = await self.database.read(selectors.response_chain, response_id, tenant_id, MOST_TURNS)
+        turns = await self._call(tenant_id, selectors.response_chain, response_id, tenant_id, MOST_TURNS)
         if not turns:
             raise _not_kept(response_id)
         self._check(turns)
@@ -115,6 +119,10 @@ class ResponseStore:
         for turn in turns:
             items += [*json.loads(turn.input_items), *json.loads(turn.body)["output"]]
         return History(items, _size(turns))
+
+    async def _call(self, tenant_id: str, function: Callable[..., T], *args: object) -> T:
+        async with self.turns.take(tenant_id):
+            return await self.database.read(function, *args)
 
     def _check(self, turns: Sequence[Turn]) -> None:
         first = turns[0].previous_response_id
