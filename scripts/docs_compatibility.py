@@ -38,6 +38,7 @@ from api.openai.parameters import (  # noqa: E402
 from api.openai.responses.parameters import REFUSED as REFUSED_RESPONSES  # noqa: E402
 from api.openai.responses.schema import ResponseRequest  # noqa: E402
 from api.openai.tokenize import DetokenizeRequest, TokenizeRequest  # noqa: E402
+from scripts.generated import write_or_check  # noqa: E402
 
 Tests: TypeAlias = Mapping[tuple[str, str, str], list[str]]
 
@@ -177,14 +178,10 @@ def _row(endpoint: Endpoint, parameter: str, tests: Tests, faults: list[str]) ->
 def main(arguments: list[str]) -> int:
     """Write or check; the exit status is 1 if the page is out of date or a row is not as it must be."""
     faults: list[str] = []
-    text = page(collected(), faults)
-    if arguments != ["--check"]:
-        PAGE.write_text(text)
-    elif not (PAGE.is_file() and PAGE.read_text() == text):
-        faults.append("docs/compatibility.md is out of date: run scripts/docs_compatibility.py")
+    status = write_or_check(PAGE, page(collected(), faults), arguments)
     for fault in faults:
         print(fault, file=sys.stderr)
-    return 1 if faults else 0
+    return 1 if faults else status
 
 
 if __name__ == "__main__":
