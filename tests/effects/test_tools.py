@@ -101,10 +101,10 @@ def test_a_named_call_is_the_one_that_is_made(ask: Asking, no_space: Json, name:
     assert (content, reason) == ("", "stop")
 
 
+@pytest.mark.case("serving.31")
 @pytest.mark.criterion("1.6")
 @pytest.mark.honours("chat", "tools", "max_tokens")
 def test_a_call_cut_by_the_limit_is_the_same_beginning_streamed_and_plain(ask: Asking) -> None:
-    """Case 31."""
     text = "So: " + _call("Paris", "\n") + _call("Rome")
     whole = ask.chat(tools=[WEATHER], **_saying(text))["usage"]["completion_tokens"]
     for limit in range(4, whole - 1, 6):
@@ -124,11 +124,10 @@ def test_a_call_cut_by_the_limit_is_the_same_beginning_streamed_and_plain(ask: A
     assert ask.chat(**prose)["choices"][0]["message"]["content"] == ask.stream_chat(**prose).texts[0] != ""
 
 
-@pytest.mark.criterion("1.6")
+@pytest.mark.case("serving.29")
 @pytest.mark.honours("chat", "messages")
 @pytest.mark.parametrize("content", [None, "", "Let me see."])
 def test_calls_and_their_results_can_be_sent_back(ask: Asking, content: str | None) -> None:
-    """Case 29."""
     call = {"id": "c1", "type": "function", "function": {"name": "weather", "arguments": '{"city": "Rome"}'}}
     history = [
         {"role": "user", "content": "How is it in Rome?"},
