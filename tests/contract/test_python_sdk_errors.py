@@ -97,7 +97,6 @@ def _alias(stack: RunningStack, model: str, alias: str) -> Iterator[None]:
             stack.manage("models", "update", name, "--alias")
 
 
-@pytest.mark.criterion("4.5")
 @pytest.mark.criterion("4.2")
 def test_the_sdk_comes_back_when_it_was_told_to_and_is_answered(stack: RunningStack, idle_model: str) -> None:
     seen: list[tuple[int, float]] = []

@@ -66,7 +66,6 @@ def test_a_stream_has_one_role_one_reason_and_one_id(ask: Asking) -> None:
     assert reasons == [None] * (len(chunks) - 1) + ["length"]
 
 
-@pytest.mark.criterion("3.2")
 def test_what_was_in_the_prompt_before_is_counted_as_cached(ask: Asking) -> None:
     question = [{"role": "user", "content": "A long question about the sea and the wind. " * 20}]
     first = ask.chat(messages=question, max_tokens=1)["usage"]

@@ -23,6 +23,7 @@ ROWS = [("/v1/chat/completions", bad) for bad in bad_requests.CHAT]
 ROWS += [("/v1/completions", bad) for bad in bad_requests.COMPLETIONS]
 
 
+@pytest.mark.case("serving.30")
 @pytest.mark.criterion("1.7")
 async def test_each_wrong_parameter_is_named_in_the_answer(
     gateway: Gateway, keys: Keys, client: ScriptedClient

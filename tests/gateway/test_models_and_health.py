@@ -13,6 +13,7 @@ from tests.gateway.driver import call
 from tests.gateway.scripted import ScriptedClient
 
 
+@pytest.mark.criterion("1.10")
 async def test_a_model_is_listed_for_those_who_may_use_it_while_a_worker_serves_it(
     gateway: Gateway, keys: Keys, client: ScriptedClient
 ) -> None:
@@ -31,6 +32,7 @@ async def test_a_model_is_listed_for_those_who_may_use_it_while_a_worker_serves_
     assert await listed(keys.acme) == []
 
 
+@pytest.mark.criterion("1.10")
 async def test_one_model_is_found_by_name_with_slashes_and_by_alias(
     gateway: Gateway, keys: Keys, client: ScriptedClient
 ) -> None:
@@ -47,6 +49,7 @@ async def test_one_model_is_found_by_name_with_slashes_and_by_alias(
     assert unserved.status == 404
 
 
+@pytest.mark.criterion("1.10")
 async def test_a_model_registered_now_is_known_at_once(gateway: Gateway, keys: Keys) -> None:
     from inference_worker.registry.services import model_register
     from tests.gateway.threads import in_thread

@@ -149,32 +149,6 @@ async def test_a_conversation_is_bounded_in_turns_and_bytes(
 
 
 @pytest.mark.case("serving.13")
-@pytest.mark.criterion("6.2")
-@pytest.mark.parametrize(
-    ("method", "path"),
-    [
-        ("GET", PATH + "/{}"),
-        ("GET", PATH + "/{}?stream=true"),
-        ("DELETE", PATH + "/{}"),
-        ("POST", PATH + "/{}/cancel"),
-        ("GET", PATH + "/{}/input_items"),
-    ],
-)
-async def test_another_tenants_response_is_one_that_does_not_exist(
-    gateway: Gateway, keys: Keys, client: ScriptedClient, method: str, path: str
-) -> None:
-    client.scripts = [script()]
-    made = (await respond(gateway, keys.acme, background=True)).document
-    unknown_id = "resp_" + "0" * 48
-    theirs = await call(gateway, method, path.format(made["id"]), key=keys.globex)
-    unknown = await call(gateway, method, path.format(unknown_id), key=keys.globex)
-    assert (theirs.status, theirs.error["code"]) == (404, "response_not_found")
-    assert theirs.body == unknown.body.replace(unknown_id.encode(), made["id"].encode())
-    assert (await retrieve(gateway, keys.acme, made["id"])).status == 200
-
-
-@pytest.mark.case("serving.13")
-@pytest.mark.criterion("6.2")
 async def test_another_tenants_response_cannot_be_continued(
     gateway: Gateway, keys: Keys, client: ScriptedClient
 ) -> None:

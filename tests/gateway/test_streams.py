@@ -219,25 +219,6 @@ async def test_a_deleted_stream_is_stopped_and_gone(
     assert redis_client.keys("cyllm:stream:*") == []
 
 
-@pytest.mark.case("serving.13")
-@pytest.mark.criterion("6.2")
-@pytest.mark.parametrize(
-    ("method", "path"),
-    [("GET", "/v1/streams/{}"), ("DELETE", "/v1/streams/{}"), ("POST", "/v1/streams/{}/cancel")],
-)
-async def test_another_tenants_stream_is_one_that_does_not_exist(
-    gateway: Gateway, keys: Keys, client: ScriptedClient, method: str, path: str
-) -> None:
-    client.scripts = [script()]
-    stream_id = (await whole(gateway, keys.acme)).headers["x-stream-id"]
-    unknown_id = "chatcmpl-" + "0" * 32
-    theirs = await call(gateway, method, path.format(stream_id), key=keys.globex)
-    unknown = await call(gateway, method, path.format(unknown_id), key=keys.globex)
-    assert (theirs.status, theirs.error["code"]) == (404, "stream_not_found")
-    assert theirs.body == unknown.body.replace(unknown_id.encode(), stream_id.encode())
-    assert (await resume(gateway, keys.acme, stream_id)).status == 200
-
-
 async def test_an_error_before_the_first_event_has_its_status_and_leaves_no_stream(
     gateway: Gateway, keys: Keys, client: ScriptedClient, redis_client: redis.Redis
 ) -> None:
