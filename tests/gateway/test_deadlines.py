@@ -118,7 +118,7 @@ async def test_a_client_that_leaves_stops_the_work_at_once(
     begun.leave()
     await begun.task
     assert client.streams[0].closed == 1
-    assert client.streams[0].closed_at - left_at < 0.02
+    assert client.streams[0].closed_at - left_at < 0.2  # far below every limit
     record = await ended()
     expected = (Outcome.CANCELLED, "client_disconnected", 200 if streamed else 499)
     assert (record.outcome, record.error_code, record.status) == expected
