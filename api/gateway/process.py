@@ -44,12 +44,19 @@ async def gateway_process(
     """
     gateway_id = f"gw-{uuid.uuid4().hex[:16]}"
     database = Database(limits.database_timeout_s)
+    # Beside the one for keys and models, without which nobody is served.
+    contents = Database(limits.database_timeout_s)
+    store = ResponseStore(contents, gateway_id, limits)
+    owed = Repeated("responses-owed", store.update_owed, OWED_INTERVAL_S)
     ledger = Ledger(redis_url, gateway_id)
     cached = Cached(database, limits.cache_s)
     logs = EventLogs(redis_url, gateway_id, limits)
     detached = Detached(logs, ledger, limits)
     async with AsyncExitStack() as stack:
         stack.push_async_callback(database.close)
+        stack.push_async_callback(contents.close)
+        owed.start()
+        stack.push_async_callback(owed.stop)
         await _started(stack, ledger)
         await _started(stack, _changes(redis_url, cached, detached))
         if client is None:
@@ -68,13 +75,6 @@ async def gateway_process(
         readers = SharedPlaces(limits.max_requests, limits.tenant_share)
         followers = Followers(logs, limits, readers, _body_bytes(limits))
         generation = _generation(limits, secret, client, ledger, cached, detached, followers)
-        # Beside the one for keys and models, without which nobody is served.
-        contents = Database(limits.database_timeout_s)
-        stack.push_async_callback(contents.close)
-        store = ResponseStore(contents, gateway_id, limits)
-        owed = Repeated("responses-owed", store.update_owed, OWED_INTERVAL_S)
-        owed.start()
-        stack.push_async_callback(owed.stop)
         yield Gateway(
             generation,
             Streams(logs, followers, cached.keys.get),

@@ -7,6 +7,7 @@ import json
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ from api.gateway.exchange import Exchange
 from api.gateway.limits import Limits
 from api.openai.errors import ApiError
 from inference_worker.protocol.messages import FailureKind, Meter, Outcome, RequestEnded, RequestStarted
-from tests.gateway.conftest import Keys, facts_of
+from tests.gateway.conftest import SECRET, Keys, facts_of
 from tests.gateway.driver import call, visit
 from tests.gateway.responding import PATH, WORDS, begin, chunk, events_of, respond, retrieve, script, text_of
 from tests.gateway.scripted import HANG, METER, ScriptedClient, accepted, failed, lost
@@ -281,6 +282,27 @@ async def test_an_end_in_the_background_that_could_not_be_stored_is_stored_when_
     assert (found["status"], found["error"]["code"]) == ("failed", "server_error")
     assert (found["completed_at"], text_of(found)) == (None, TEXT)
     assert gateway.responses.store.owed == {}
+
+
+async def test_a_gateway_that_is_stopped_stores_how_its_responses_ended(
+    keys: Keys, gateway: Gateway, limits: Limits, redis_url: str
+) -> None:
+    from api.gateway.process import gateway_process
+
+    running = ScriptedClient()
+    running.scripts = [[accepted(), chunk({"content": "one "}), HANG], script(gap_s=0.05)]
+    patient = replace(limits, detached_grace_s=1.5)
+    async with gateway_process(redis_url=redis_url, secret=SECRET, limits=patient, client=running) as stopped:
+        cut = await respond(stopped, keys.acme, background=True)
+        async with asyncio.timeout(5):
+            while not running.streams:
+                await asyncio.sleep(0.005)
+        whole = await respond(stopped, keys.acme, background=True)
+    found = [(await retrieve(gateway, keys.acme, made.document["id"])).document for made in (cut, whole)]
+    assert [(response["status"], text_of(response)) for response in found] == [
+        ("failed", "one "),
+        ("completed", TEXT),
+    ]
 
 
 async def test_a_cancel_while_the_answer_is_stored_comes_too_late_for_everybody(
