@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from api.gateway.event_log import EventLogs, Kind, State, state_of
 from api.gateway.exchange import Exchange
 from api.gateway.limits import Limits
-from api.gateway.log_sink import LogSink
+from api.gateway.log_sink import CLOSE_TIMEOUT_S, LogSink
 from api.gateway.places import Places, TenantPlaces
 from api.gateway.repeated import Repeated
 from api.gateway.settle import Ledger
@@ -23,7 +23,7 @@ from inference_worker.telemetry.lines import trace_without_texts
 logger = logging.getLogger("cyllm.gateway.detached")
 
 KEEP_INTERVAL_S = 1.0
-END_TIMEOUT_S = 4.0
+END_TIMEOUT_S = CLOSE_TIMEOUT_S + 1.0  # an end that is being written is waited for before another is
 Work = Callable[[], Awaitable[None]]
 
 

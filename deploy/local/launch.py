@@ -249,7 +249,7 @@ class Stack:
             ],
             env=self.platform,
             cwd=ROOT,
-            stop_timeout_s=DRAIN_S + 25,  # detached requests have time of their own after the others
+            stop_timeout_s=DRAIN_S + 30,  # detached requests have 28 s of their own after the others
         )
 
 
