@@ -6,7 +6,7 @@ import http
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from api.gateway.operations import BODY, HTTP, KEY, OPERATIONS, PARAMETERS, Operation
+from api.gateway.operations import BODY, HTTP, KEY, OPERATIONS, PARAMETERS, Description
 from api.gateway.routes import Route
 from api.openai.answers import ErrorAnswer
 from api.openai.body import MAX_CONTAINERS, MAX_DEPTH
@@ -45,7 +45,7 @@ def openapi_document(routes: Iterable[Route]) -> Json:
     }
 
 
-def operation_codes(route: Route, operation: Operation) -> frozenset[str]:
+def operation_codes(route: Route, operation: Description) -> frozenset[str]:
     """The codes of all errors in which a route may end."""
     codes = HTTP | operation.errors
     if route.scopes:
@@ -57,14 +57,14 @@ def operation_codes(route: Route, operation: Operation) -> frozenset[str]:
     return codes
 
 
-def _described(route: Route) -> Operation:
+def _described(route: Route) -> Description:
     found = OPERATIONS.get((route.method, route.endpoint))
     if found is None:
         raise ValueError(f"api/gateway/operations.py does not describe {route.method} {route.endpoint}")
     return found
 
 
-def _operation(route: Route, operation: Operation) -> Json:
+def _operation(route: Route, operation: Description) -> Json:
     written: Json = {
         "operationId": _operation_id(route),
         "summary": operation.summary,
@@ -101,7 +101,7 @@ def _path_parameters(route: Route) -> list[str]:
 # Answers
 
 
-def _responses(route: Route, operation: Operation) -> Json:
+def _responses(route: Route, operation: Description) -> Json:
     by_status: dict[int, list[str]] = {}
     for code in sorted(operation_codes(route, operation)):
         by_status.setdefault(CATALOGUE[code].status, []).append(code)
@@ -114,7 +114,7 @@ def _responses(route: Route, operation: Operation) -> Json:
     return {"200": _success(operation), **errors}
 
 
-def _success(operation: Operation) -> Json:
+def _success(operation: Description) -> Json:
     content: Json = {}
     if operation.answer is not None:
         reference = {"$ref": TEMPLATE.format(model=operation.answer.__name__)}

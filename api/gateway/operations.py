@@ -56,7 +56,7 @@ ELSEWHERE: Codes = frozenset({"client_disconnected", "forbidden"})
 
 
 @dataclass(frozen=True, slots=True)
-class Operation:
+class Description:
     """``answer``: the body of a success, ``event``: the data of each event where it is a stream.
 
     ``errors``: those beyond what every route, every key and every body may bring. ``refused``: parameters
@@ -71,23 +71,23 @@ class Operation:
     not_ready: type[BaseModel] | None = None
 
 
-OPERATIONS: Mapping[tuple[str, str], Operation] = {
-    ("POST", "/v1/chat/completions"): Operation(
+OPERATIONS: Mapping[tuple[str, str], Description] = {
+    ("POST", "/v1/chat/completions"): Description(
         "Answer a conversation.",
         answers.ChatCompletion,
         answers.ChatCompletionChunk,
         ENGINE | DETACHED,
         REFUSED_CHAT,
     ),
-    ("POST", "/v1/completions"): Operation(
+    ("POST", "/v1/completions"): Description(
         "Continue a text.", answers.Completion, answers.Completion, ENGINE | DETACHED, REFUSED_COMPLETIONS
     ),
-    ("POST", "/v1/embeddings"): Operation(
+    ("POST", "/v1/embeddings"): Description(
         "Make vectors of texts.", answers.EmbeddingList, errors=ENGINE, refused=REFUSED_EMBEDDINGS
     ),
     **dict.fromkeys(
         (("POST", "/tokenize"), ("POST", "/v1/tokenize")),
-        Operation(
+        Description(
             "Turn a text or a conversation into token ids.",
             answers.Tokenized,
             errors=ENGINE,
@@ -96,54 +96,54 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
     ),
     **dict.fromkeys(
         (("POST", "/detokenize"), ("POST", "/v1/detokenize")),
-        Operation("Turn token ids into text.", answers.Detokenized, errors=ENGINE),
+        Description("Turn token ids into text.", answers.Detokenized, errors=ENGINE),
     ),
-    ("GET", "/v1/models"): Operation("List the models that this key may use now.", answers.ModelList),
-    ("GET", "/v1/models/{model}"): Operation(
+    ("GET", "/v1/models"): Description("List the models that this key may use now.", answers.ModelList),
+    ("GET", "/v1/models/{model}"): Description(
         "Show one model, by its name or an alias.", answers.Model, errors=frozenset({"model_not_found"})
     ),
-    ("POST", "/v1/responses"): Operation(
+    ("POST", "/v1/responses"): Description(
         "Answer input items, continue a conversation, in the background if asked to.",
         response_answers.Response,
         response_answers.ResponseEvent,
         ENGINE | DETACHED | {"previous_response_not_found"},
         REFUSED_RESPONSES,
     ),
-    ("GET", "/v1/responses/{id}"): Operation(
+    ("GET", "/v1/responses/{id}"): Description(
         "Show a stored response, or its events from any of them on.",
         response_answers.Response,
         response_answers.ResponseEvent,
         RESPONSE | {"events_expired", "total_timeout"},
     ),
-    ("DELETE", "/v1/responses/{id}"): Operation(
+    ("DELETE", "/v1/responses/{id}"): Description(
         "Delete a stored response; cancel it if it is still being made.",
         response_answers.ResponseDeleted,
         errors=RESPONSE,
     ),
-    ("POST", "/v1/responses/{id}/cancel"): Operation(
+    ("POST", "/v1/responses/{id}/cancel"): Description(
         "Cancel a response in the background.",
         response_answers.Response,
         errors=RESPONSE | {"response_not_cancellable"},
     ),
-    ("GET", "/v1/responses/{id}/input_items"): Operation(
+    ("GET", "/v1/responses/{id}/input_items"): Description(
         "List what a response was made of.", response_answers.InputItemList, errors=RESPONSE
     ),
-    ("GET", "/v1/streams/{id}"): Operation(
+    ("GET", "/v1/streams/{id}"): Description(
         "Read a resumable stream from any of its events on.",
         event=response_answers.StreamData,
         errors=KEPT | {"events_expired", "total_timeout"},
     ),
-    ("DELETE", "/v1/streams/{id}"): Operation(
+    ("DELETE", "/v1/streams/{id}"): Description(
         "Cancel a resumable stream and forget it.", answers.StreamDeleted, errors=KEPT
     ),
-    ("POST", "/v1/streams/{id}/cancel"): Operation(
+    ("POST", "/v1/streams/{id}/cancel"): Description(
         "Cancel a resumable stream, wherever it runs.", answers.StreamState, errors=KEPT
     ),
-    ("GET", "/health/live"): Operation("Tell whether the process turns.", answers.LiveReport),
-    ("GET", "/health/ready"): Operation(
+    ("GET", "/health/live"): Description("Tell whether the process turns.", answers.LiveReport),
+    ("GET", "/health/ready"): Description(
         "Tell whether requests can be served.", answers.ReadyReport, not_ready=answers.ReadyReport
     ),
-    ("GET", "/openapi.json"): Operation("This document."),
+    ("GET", "/openapi.json"): Description("This document."),
 }
 
 # Of parameters in addresses. A name that contains slashes is written as it is.
