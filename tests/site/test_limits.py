@@ -132,7 +132,7 @@ def _messages(count: int) -> list[dict[str, str]]:
             "300",
         ),
         (_chat(metadata={str(n): "" for n in range(17)}), OBJECT, "metadata", "16"),
-        (_chat(**{f"p{n}": 0 for n in range(300)}), "invalid_request", None, "256"),
+        (_chat(**{f"p{n}": 0 for n in range(300)}), "invalid_request", "p254", "256"),
         (_chat(**{"k" * 1025: 0}), "string_above_max_length", "k" * 200 + "…", "1024"),
         (b'{"n": ' + b"9" * 5000 + b"}", "invalid_json", None, "too long"),
     ],
