@@ -51,6 +51,7 @@ class GrammarGuard:
         self._starting = asyncio.Lock()
         self._numbers = itertools.count(1)
         self._waiting: dict[int, asyncio.Future[str]] = {}
+        self._trials: dict[bytes, asyncio.Task[str]] = {}
         self._places = asyncio.Semaphore(MAX_AT_ONCE)
         self._known: OrderedDict[bytes, str] = OrderedDict()
 
@@ -72,6 +73,28 @@ class GrammarGuard:
         if key in self._known:
             self._known.move_to_end(key)
             return self._known[key]
+        # Who leaves ends no trial: its child runs on, so it keeps its place.
+        return await asyncio.shield(self._trial(key, kind, text))
+
+    async def close(self) -> None:
+        """End the process."""
+        for trial in self._trials.values():
+            trial.cancel()
+        if self._process is not None:
+            end(self._process)
+            await self._process.wait()
+        if self._reader is not None:
+            self._reader.cancel()
+
+    def _trial(self, key: bytes, kind: str, text: str) -> asyncio.Task[str]:
+        """The one trial for all who ask for this constraint meanwhile."""
+        if (running := self._trials.get(key)) is None:
+            running = asyncio.create_task(self._tried(key, kind, text), name="grammar-trial")
+            self._trials[key] = running
+            running.add_done_callback(lambda _: self._trials.pop(key, None))
+        return running
+
+    async def _tried(self, key: bytes, kind: str, text: str) -> str:
         try:
             async with self._places:
                 why = await self._try(kind, text)
@@ -84,14 +107,6 @@ class GrammarGuard:
         if len(self._known) > MAX_KNOWN:
             self._known.popitem(last=False)
         return why
-
-    async def close(self) -> None:
-        """End the process."""
-        if self._process is not None:
-            end(self._process)
-            await self._process.wait()
-        if self._reader is not None:
-            self._reader.cancel()
 
     async def _try(self, kind: str, text: str) -> str:
         stdin = pipe(await self._running())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sys
 from collections.abc import AsyncIterator
@@ -18,6 +19,21 @@ from inference_worker.runtime.grammar_trial import TOO_LONG, UNABLE
 VOCABULARY = 49152
 TOOLS = [{"type": "function", "function": {"name": "f"}}]
 SCHEMA = {"type": "json_schema", "json_schema": {"name": "a", "schema": {}}}
+# Answers each constraint half a second after it came, and notes both down in the file beside it.
+SLOW_TRIALS = f"""#!{sys.executable}
+import json, sys, threading
+def say(said, note):
+    with open(sys.argv[0] + ".log", "a") as log:
+        print(note, file=log)
+    print(json.dumps(said), flush=True)
+say({{"id": 0, "why": ""}}, "ready")
+for line in sys.stdin:
+    asked = json.loads(line)
+    with open(sys.argv[0] + ".log", "a") as log:
+        print("asked", asked["text"], file=log)
+    said = {{"id": asked["id"], "why": "no"}}
+    threading.Timer(0.5, say, (said, "told " + asked["text"])).start()
+"""
 
 
 @pytest.fixture
@@ -85,3 +101,26 @@ async def test_without_a_process_constraints_pass(
     assert await guard.check("regex", "a(") == ""
     assert "without a trial" in caplog.text
     assert await GrammarGuard(Path("/nowhere"), 1, 1, active=False).check("regex", "a(") == ""
+
+
+async def test_a_trial_whose_asker_has_left_keeps_its_place_and_is_known_for_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trials = tmp_path / "trials"
+    trials.write_text(SLOW_TRIALS)
+    trials.chmod(0o700)
+    monkeypatch.setattr(sys, "executable", str(trials))
+    guard, log = GrammarGuard(Path("/nowhere"), VOCABULARY, limit_s=1), tmp_path / "trials.log"
+    left = [asyncio.ensure_future(guard.check("regex", text)) for text in ("a", "b", "b")]
+    async with asyncio.timeout(10):
+        while not log.exists() or log.read_text().count("asked") < 2:
+            await asyncio.sleep(0.01)
+        for asker in left:
+            asker.cancel()
+        assert await guard.check("regex", "c") == "no"
+        assert await guard.check("regex", "a") == "no"
+    await guard.close()
+    noted = log.read_text().splitlines()
+    assert noted[1:3] == ["asked a", "asked b"]
+    assert noted[3].startswith("told "), "a third was tried beside two that went on"
+    assert sorted(noted[1:]) == ["asked a", "asked b", "asked c", "told a", "told b", "told c"]
