@@ -47,6 +47,8 @@ def _default(value: object) -> str:
         return "**required**"
     if isinstance(value, Path) and value.is_absolute():
         value = value.relative_to(ROOT)
+    if isinstance(value, tuple):
+        value = ",".join(map(str, value))
     return "" if value in (None, "") else f"`{value}`"
 
 

@@ -58,7 +58,7 @@ class RemoteEngine:
 
     def __init__(self, client: httpx.AsyncClient, settings: WorkerSettings) -> None:
         self.max_model_len = settings.max_model_len or 0  # unknown, until the engine's list says it
-        self.operations = tuple(map(Operation, settings.engine_operations.split(",")))
+        self.operations = settings.engine_operations
         self._client = client
         self._served = settings.model
         self._upstream_name = settings.engine_model or settings.model

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, FilePath, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import AfterValidator, BeforeValidator, Field, FilePath, ValidationError
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from inference_worker.protocol.messages import FIRST_OPERATIONS, Operation
-from inference_worker.runtime.adapters import adapter_sources
+from inference_worker.runtime.adapters import AdapterSource, adapter_sources
 from inference_worker.transport.address import Address
 
 PREFIX = "CYLLM_WORKER_"
@@ -42,21 +42,25 @@ def _engine_url(url: str) -> str:
     return url
 
 
-def _adapters(text: str) -> str:
-    adapter_sources(text)
-    return text
+def _adapters(given: object) -> object:
+    return adapter_sources(given) if isinstance(given, str) else given
 
 
-def _operations(text: str) -> str:
+def _operations(given: object) -> object:
+    if not isinstance(given, str):
+        return given
     known = [str(operation) for operation in Operation]
-    if not text or any(name not in known for name in text.split(",")):
+    names = given.split(",")
+    if any(name not in known for name in names):
         raise ValueError(f"expected one or more of {', '.join(known)}, separated by commas")
-    return text
+    return tuple(map(Operation, names))
 
 
 RedisUrl = Annotated[str, AfterValidator(_redis_url)]
 EngineUrl = Annotated[str, AfterValidator(_engine_url)]
-OperationNames = Annotated[str, AfterValidator(_operations)]
+# Lists as people write them, not as JSON.
+Adapters = Annotated[tuple[AdapterSource, ...], NoDecode, BeforeValidator(_adapters)]
+Operations = Annotated[tuple[Operation, ...], NoDecode, BeforeValidator(_operations)]
 
 
 class WorkerSettings(BaseSettings):
@@ -83,8 +87,8 @@ class WorkerSettings(BaseSettings):
     )
     model: str = Field(description="name under which the model is served, as in the registry")
     model_path: Path | None = Field(None, description="model folder; needed for the engine vllm")
-    adapters: Annotated[str, AfterValidator(_adapters)] = Field(
-        "", description="LoRA adapters served beside the model: name=folder, separated by commas; vllm only"
+    adapters: Adapters = Field(
+        (), description="LoRA adapters served beside the model: name=folder, separated by commas; vllm only"
     )
     engine: Literal["vllm", "remote"] = Field(
         "vllm", description="vllm: vLLM in this process; remote: an OpenAI-speaking server"
@@ -94,8 +98,8 @@ class WorkerSettings(BaseSettings):
     engine_model: str = Field(
         "", description="the model's name at the remote engine; default: the served name"
     )
-    engine_operations: OperationNames = Field(
-        ",".join(FIRST_OPERATIONS),
+    engine_operations: Operations = Field(
+        FIRST_OPERATIONS,
         description="what the remote engine can, separated by commas: chat.completions, completions, "
         "embeddings, tokenize, detokenize (the last two as vLLM has them)",
     )

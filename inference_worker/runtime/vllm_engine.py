@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from inference_worker.protocol.messages import FIRST_OPERATIONS, Operation
-from inference_worker.runtime.adapters import AdapterError, adapter_arguments, adapter_sources
+from inference_worker.runtime.adapters import AdapterError, adapter_arguments
 from inference_worker.runtime.constraints import constrained
 from inference_worker.runtime.cut_calls import tell_cut_calls
 from inference_worker.runtime.engine import Engine, EngineStartError, ReportStage
@@ -147,7 +147,7 @@ def engine_arguments(settings: WorkerSettings, hardware: Hardware, choice: Engin
         arguments += ["--kv-cache-memory-bytes", str(int(settings.kv_cache_gib * 2**30))]
     else:
         arguments += ["--gpu-memory-utilization", str(settings.gpu_memory_utilization)]
-    arguments += adapter_arguments(adapter_sources(settings.adapters))
+    arguments += adapter_arguments(settings.adapters)
     return arguments + parser_arguments(settings) + shlex.split(settings.engine_args)
 
 

@@ -14,7 +14,6 @@ import time
 
 from inference_worker.protocol import codec, names
 from inference_worker.protocol.messages import WorkerState
-from inference_worker.runtime.adapters import adapter_sources
 from inference_worker.runtime.calls import CallTable
 from inference_worker.runtime.engine import Engine, EngineContext, EngineStartError
 from inference_worker.runtime.hardware import detect_hardware
@@ -38,7 +37,7 @@ class Worker:
         self._hardware = detect_hardware()
         self._status = WorkerStatus(
             worker_id=settings.id or f"{socket.gethostname()}-{os.getpid()}",
-            models=(settings.model, *(source.name for source in adapter_sources(settings.adapters))),
+            models=(settings.model, *(source.name for source in settings.adapters)),
             engine=settings.engine,
             hardware=self._hardware.name,
         )
