@@ -119,12 +119,12 @@ class Responses:
         await self.store.create(asked.checked, exchange, queued)
         try:
             job = self._job(asked, await self._begin(asked, exchange, held), held)
-            if not asked.checked.streamed:
-                # Who has the id has a request that is recorded, whatever becomes of this process.
-                await asyncio.shield(job.sink.begun)
+            # Who has the id has a request that is recorded, whatever becomes of this process.
+            await asyncio.shield(job.sink.begun)
         except ApiError:
-            with contextlib.suppress(ApiError):
-                await self.store.delete(asked.response_id, exchange.caller)
+            for delete in (self.store.delete, self.generation.followers.logs.delete):
+                with contextlib.suppress(ApiError):
+                    await delete(asked.response_id, exchange.caller)
             raise
         if asked.checked.streamed:
             await self.generation.followers.first(job, receive, answer)

@@ -17,6 +17,7 @@ from api.gateway.app import Gateway
 from api.gateway.exchange import Exchange
 from api.gateway.limits import Limits
 from api.openai.errors import ApiError
+from inference_worker.protocol import names
 from inference_worker.protocol.messages import FailureKind, Meter, Outcome, RequestEnded, RequestStarted
 from tests.gateway.conftest import SECRET, Keys, facts_of
 from tests.gateway.driver import call, visit
@@ -219,8 +220,14 @@ async def test_who_has_the_id_of_one_in_the_background_has_a_request_that_is_rec
     assert [fact.endpoint for fact in started()] == [PATH], "once"
 
 
+@pytest.mark.parametrize("stream", [False, True])
 async def test_one_that_cannot_be_noted_down_is_refused_and_not_stored(
-    gateway: Gateway, keys: Keys, client: ScriptedClient, monkeypatch: pytest.MonkeyPatch
+    gateway: Gateway,
+    keys: Keys,
+    client: ScriptedClient,
+    redis_client: redis.Redis,
+    monkeypatch: pytest.MonkeyPatch,
+    stream: bool,
 ) -> None:
     from api.stored.models import StoredResponse
 
@@ -228,13 +235,14 @@ async def test_one_that_cannot_be_noted_down_is_refused_and_not_stored(
         raise ApiError("redis_unavailable")
 
     monkeypatch.setattr(gateway.generation.ledger, "started", away)
-    reply = await respond(gateway, keys.acme, background=True)
+    reply = await respond(gateway, keys.acme, background=True, stream=stream)
     assert (reply.status, reply.error["code"]) == (503, "redis_unavailable")
     async with asyncio.timeout(5):
         while gateway.generation.detached.running:
             await asyncio.sleep(0.01)
     assert client.calls == []
     assert await in_thread(StoredResponse.objects.count) == 0
+    assert redis_client.keys(names.stream_key("*")) == []
 
 
 async def test_one_that_cannot_be_stored_is_not_made(
