@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable
-from contextlib import ExitStack
 from dataclasses import dataclass
 
 from api.gateway.event_log import EventLogs, Kind, State, state_of
@@ -29,10 +28,9 @@ Work = Callable[[], Awaitable[None]]
 
 @dataclass(slots=True)
 class Job:
-    """One of them. ``held`` is given back at its end; ``stop_code`` tells why it is being ended early."""
+    """One of them. ``stop_code`` tells why it is being ended early."""
 
     sink: LogSink
-    held: ExitStack
     task: asyncio.Task[None] | None = None
     begun: bool = False
     stop_code: str = ""
@@ -78,19 +76,17 @@ class Detached:
             await asyncio.wait(tasks, timeout=END_TIMEOUT_S)
         await self._keeping.stop()
 
-    async def begin(
-        self, log_id: str, kind: Kind, translator: Translator, exchange: Exchange, held: ExitStack
-    ) -> LogSink:
+    async def begin(self, log_id: str, kind: Kind, translator: Translator, exchange: Exchange) -> LogSink:
         """Take the places that a job needs besides that of every request, and make its log.
 
-        The sink's exchange is that of the job. Raises ApiError.
+        The sink's exchange is that of the job, with all that the request holds. Raises ApiError.
         """
         tenant_id = exchange.caller
         try:
-            held.enter_context(self._tenants.take(tenant_id))
+            exchange.held.enter_context(self._tenants.take(tenant_id))
         except ApiError:
             raise ApiError("too_many_streams", limit=self._limits.detached_per_tenant) from None
-        held.enter_context(self._places.take())
+        exchange.held.enter_context(self._places.take())
         await self._create(log_id, tenant_id, kind)
         return LogSink(self._logs, log_id, kind, translator, exchange.handed_over())
 
@@ -103,9 +99,9 @@ class Detached:
                 self._unclosed[log_id] = (tenant_id, error)
             raise
 
-    def run(self, sink: LogSink, held: ExitStack, work: Work) -> Job:
-        """Start a job; at its end it gives back what is ``held``, whatever the end is, and is recorded."""
-        job = Job(sink, held)
+    def run(self, sink: LogSink, work: Work) -> Job:
+        """Start a job; whatever its end is, it then gives back what it holds, and is recorded."""
+        job = Job(sink)
         self._jobs[sink.log_id] = job
         job.task = asyncio.create_task(self._run(job, work), name=f"detached {sink.log_id}")
         return job
@@ -131,7 +127,6 @@ class Detached:
             await self._fail(job, ApiError("internal_error"))
         finally:
             self._jobs.pop(job.sink.log_id, None)
-            job.held.close()
             job.sink.exchange.held.close()
             self._ledger.ended(job.sink.exchange)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 from api.gateway.admit import authorize, tenant_salt
@@ -63,17 +63,15 @@ class Generation:
         """Answer one request. Raises ApiError, ClientGone."""
         body = await self.body_of(exchange, receive)
         # Only now: bodies that never come hold no place.
-        with ExitStack() as held:
-            held.enter_context(self.places.take(exchange.caller))
-            checked = check(parse_body(body))
-            exchange.streamed = checked.streamed
-            call = await self.call(exchange, checked, operation, len(body))
-            if checked.detached:
-                with self.followers.places.take(exchange.caller):
-                    job = await self._detach(call, exchange, held)
-                    await self.followers.first(job, receive, answer)
-            else:
-                await until_gone(receive, self.run(call, answer, exchange))
+        exchange.held.enter_context(self.places.take(exchange.caller))
+        checked = check(parse_body(body))
+        exchange.streamed = checked.streamed
+        call = await self.call(exchange, checked, operation, len(body))
+        if checked.detached:
+            with self.followers.places.take(exchange.caller):
+                await self.followers.first(await self._detach(call, exchange), receive, answer)
+        else:
+            await until_gone(receive, self.run(call, answer, exchange))
 
     async def body_of(self, exchange: Exchange, receive: Receive) -> bytes:
         """The body of a request whose key may generate. Raises ApiError, ClientGone."""
@@ -110,13 +108,13 @@ class Generation:
                     raise ApiError("queue_timeout", elapsed_s=elapsed_s, limit_s=limit_s) from None
             yield
 
-    async def _detach(self, call: Call, exchange: Exchange, held: ExitStack) -> Job:
+    async def _detach(self, call: Call, exchange: Exchange) -> Job:
         """The request as a task that its client need not wait for; what is held goes with it."""
         kind = LOG_KINDS[call.operation]
         log_id = stream_id(kind, exchange.request_id)
-        sink = await self.detached.begin(log_id, kind, AsTheyCome(kind), exchange, held)
+        sink = await self.detached.begin(log_id, kind, AsTheyCome(kind), exchange)
         own = sink.exchange
-        return self.detached.run(sink, held.pop_all(), lambda: self.run(call, sink, own))
+        return self.detached.run(sink, lambda: self.run(call, sink, own))
 
     async def call(self, exchange: Exchange, checked: Checked, operation: Operation, body_bytes: int) -> Call:
         """The call of an engine for a checked request. Raises ApiError."""

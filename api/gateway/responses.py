@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import json
 from collections.abc import Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass
 
 from api.gateway.answer import Answer
@@ -60,19 +59,18 @@ class Responses:
     async def create(self, exchange: Exchange, receive: Receive, answer: Answer) -> None:
         """Answer one request. Raises ApiError, ClientGone."""
         body = await self.generation.body_of(exchange, receive)
-        with ExitStack() as held:
-            held.enter_context(self.generation.places.take(exchange.caller))
-            checked = check_response_body(parse_body(body))
-            exchange.streamed = checked.streamed
-            asked = await self._asked(checked, exchange, len(body))
-            if checked.background or checked.continues:
-                self._check_size(asked)
-                await self._outliving(asked, exchange, held, receive, answer)
-            else:
-                kind = LiveResponse if checked.streamed else WholeResponse
-                live = kind(asked.translator, answer)
-                with _in_terms_of(checked):
-                    await until_gone(receive, self.generation.run(asked.call, live, exchange))
+        exchange.held.enter_context(self.generation.places.take(exchange.caller))
+        checked = check_response_body(parse_body(body))
+        exchange.streamed = checked.streamed
+        asked = await self._asked(checked, exchange, len(body))
+        if checked.background or checked.continues:
+            self._check_size(asked)
+            await self._outliving(asked, exchange, receive, answer)
+        else:
+            kind = LiveResponse if checked.streamed else WholeResponse
+            live = kind(asked.translator, answer)
+            with _in_terms_of(checked):
+                await until_gone(receive, self.generation.run(asked.call, live, exchange))
 
     async def _asked(self, checked: CheckedResponse, exchange: Exchange, body_bytes: int) -> Asked:
         history = History()
@@ -100,25 +98,23 @@ class Responses:
             return lambda body: self.store.create(checked, exchange, body)
         return None
 
-    async def _outliving(
-        self, asked: Asked, exchange: Exchange, held: ExitStack, receive: Receive, answer: Answer
-    ) -> None:
+    async def _outliving(self, asked: Asked, exchange: Exchange, receive: Receive, answer: Answer) -> None:
         readers = self.generation.followers.places
         with readers.take(exchange.caller) if asked.checked.streamed else contextlib.nullcontext():
             if asked.checked.background:
-                await self._in_background(asked, exchange, held, receive, answer)
+                await self._in_background(asked, exchange, receive, answer)
             else:
-                sink = await self._begin(asked, exchange, held)
-                await self.generation.followers.first(self._job(asked, sink, held), receive, answer)
+                sink = await self._begin(asked, exchange)
+                await self.generation.followers.first(self._job(asked, sink), receive, answer)
 
     async def _in_background(
-        self, asked: Asked, exchange: Exchange, held: ExitStack, receive: Receive, answer: Answer
+        self, asked: Asked, exchange: Exchange, receive: Receive, answer: Answer
     ) -> None:
         queued = asked.translator.snapshot
         # Before the engine is asked: what nobody could find again is not made.
         await self.store.create(asked.checked, exchange, queued)
         try:
-            job = self._job(asked, await self._begin(asked, exchange, held), held)
+            job = self._job(asked, await self._begin(asked, exchange))
             # Who has the id has a request that is recorded, whatever becomes of this process.
             await asyncio.shield(job.sink.begun)
         except ApiError:
@@ -131,9 +127,9 @@ class Responses:
         else:
             await answer.json(json.dumps(queued).encode())
 
-    async def _begin(self, asked: Asked, exchange: Exchange, held: ExitStack) -> LogSink:
+    async def _begin(self, asked: Asked, exchange: Exchange) -> LogSink:
         detached = self.generation.detached
-        return await detached.begin(asked.response_id, Kind.RESPONSE, asked.translator, exchange, held)
+        return await detached.begin(asked.response_id, Kind.RESPONSE, asked.translator, exchange)
 
     def _check_size(self, asked: Asked) -> None:
         # A log keeps its last event whatever its size, and that holds what is repeated here.
@@ -144,7 +140,7 @@ class Responses:
                 "invalid_request", reason=f"{REPEATED} has more than {most} bytes, and is not kept"
             )
 
-    def _job(self, asked: Asked, sink: LogSink, held: ExitStack) -> Job:
+    def _job(self, asked: Asked, sink: LogSink) -> Job:
         async def work() -> None:
             if asked.checked.background:
                 await self.generation.ledger.started(sink.exchange)
@@ -154,4 +150,4 @@ class Responses:
             with _in_terms_of(asked.checked):
                 await self.generation.run(asked.call, sink, sink.exchange)
 
-        return self.generation.detached.run(sink, held.pop_all(), work)
+        return self.generation.detached.run(sink, work)
