@@ -26,7 +26,7 @@ from deploy.local.valkey import EmbeddedValkey
 
 ROOT = Path(__file__).resolve().parents[1]
 START_TIMEOUT_S = 240.0
-STOP_TIMEOUT_S = 60.0
+STOP_TIMEOUT_S = 75.0  # longer than the launcher waits for its slowest
 
 
 def wait_until(condition: Callable[[], bool], timeout_s: float, what: str) -> float:

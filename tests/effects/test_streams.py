@@ -38,6 +38,7 @@ def test_usage_comes_last_and_alone_and_only_when_asked_for(ask: Asking, path: s
     ):
         unasked = ask.stream(path, **fields, **options).chunks
         assert _with_usage(unasked) == []
+        assert unasked
         assert all(chunk["choices"] for chunk in unasked)
 
 
