@@ -19,7 +19,7 @@ from api.openai.grammars import (
     check_schema,
     check_schema_text,
 )
-from api.openai.messages import AssistantMessage, Message
+from api.openai.messages import AssistantMessage, Message, ToolMessage
 from api.openai.parameters import WITHOUT_EFFECT
 from api.openai.sampling import Sampling
 from api.openai.tokenize import TokenizeRequest
@@ -209,9 +209,13 @@ def _check_template_kwargs(kwargs: dict[str, Any]) -> None:
 
 def _check_messages(messages: Sequence[Message]) -> None:
     brackets = 0
+    calls: set[str] = set()
     for position, message in enumerate(messages):
         if isinstance(message, AssistantMessage):
             brackets = _check_assistant(message, f"messages[{position}]", brackets)
+            calls.update(call.id for call in message.tool_calls or ())
+        elif isinstance(message, ToolMessage) and message.tool_call_id not in calls:
+            raise invalid(f"messages[{position}].tool_call_id", "no tool call before it has this id")
 
 
 def _check_assistant(message: AssistantMessage, path: str, brackets: int) -> int:

@@ -21,12 +21,16 @@ from inference_worker.runtime.orphans import end_with_parent
 
 MEMORY_BYTES = 3 * 2**30  # beyond what the process has anyway
 NICENESS = 5  # what is generated comes first
+MOST_READ = 65_536  # of the warnings
 MAX_WHY = 300  # a line stays below the size that a pipe takes in one piece
 TOO_LONG = "it takes too long to compile"
 TOO_LARGE = "it takes too much memory to compile"
 UNABLE = "the engine can't compile it"
 PLACE = re.compile(r"^\[[\d:]+\] \S+:\d+: ")  # time and line of xgrammar's own source
 READY = {"id": 0, "why": ""}
+# What xgrammar leaves out of a pattern with nothing but a warning: what is left would accept other texts.
+# Anchors that it ignores are none of these, since patterns are matched as a whole.
+LEFT_OUT = re.compile(rb"Warning: ([^\n]*(?:not supported and is ignored|not recognized)[^\n]*)")
 
 Compile = Callable[[str, str], Any]
 
@@ -96,9 +100,17 @@ def _try(compile_constraint: Compile, asked: dict[str, Any], limit_s: int) -> No
         resource.setrlimit(resource.RLIMIT_CPU, (limit_s, limit_s + 1))
         memory = _size_bytes() + MEMORY_BYTES
         resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
-        answer({"id": asked["id"], "why": why_not(compile_constraint, asked["kind"], asked["text"])})
+        warnings = os.memfd_create("warnings")
+        os.dup2(warnings, 2)
+        why = why_not(compile_constraint, asked["kind"], asked["text"])
+        answer({"id": asked["id"], "why": why or _left_out(warnings)})
     finally:
         os._exit(0)
+
+
+def _left_out(warnings: int) -> str:
+    found = LEFT_OUT.search(os.pread(warnings, MOST_READ, 0))
+    return "" if found is None else found[1].decode(errors="replace").strip()[:MAX_WHY]
 
 
 def _size_bytes() -> int:

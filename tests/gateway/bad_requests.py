@@ -95,6 +95,12 @@ CHAT = [
         "messages[0].tool_call_id",
         "tool_call_id",
     ),
+    Bad(
+        {"messages": [{"role": "tool", "tool_call_id": "1", "content": "4"}]},
+        "invalid_value",
+        "messages[0].tool_call_id",
+        "no tool call before it",
+    ),
     Bad({"temprature": 1}, "unknown_parameter", "temprature", "'temprature'"),
     Bad({"temperature": 2.1}, "decimal_above_max_value", "temperature", "<= 2, but got 2.1"),
     Bad({"temperature": -1}, "decimal_below_min_value", "temperature", ">= 0, but got -1"),

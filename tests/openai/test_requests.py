@@ -119,7 +119,6 @@ def test_answers_can_be_sent_back_as_history() -> None:
         {"role": "assistant", "content": [{"type": "refusal", "refusal": "no"}]},
         {"role": "assistant", "refusal": "no"},
         {"role": "assistant", "content": "so", "reasoning_content": "because"},
-        {"role": "tool", "tool_call_id": "x", "content": "4"},
     ],
 )
 def test_all_roles_and_forms_of_content_are_taken_unchanged(message: dict[str, Any]) -> None:

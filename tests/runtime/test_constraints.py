@@ -124,3 +124,19 @@ async def test_a_trial_whose_asker_has_left_keeps_its_place_and_is_known_for_the
     assert noted[1:3] == ["asked a", "asked b"]
     assert noted[3].startswith("told "), "a third was tried beside two that went on"
     assert sorted(noted[1:]) == ["asked a", "asked b", "asked c", "told a", "told b", "told c"]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "why"),
+    [
+        ("(?=x)y", "Lookahead"),
+        (r"\A a", "not recognized"),
+        ("^a$|^b$", ""),
+        (r"^\d{3}-[a-z]+$", ""),
+    ],
+)
+async def test_a_pattern_of_which_a_part_would_be_left_out_is_told_so(
+    guard: GrammarGuard, pattern: str, why: str
+) -> None:
+    told = await guard.check("json", _schema(pattern))
+    assert (why in told) if why else told == ""
