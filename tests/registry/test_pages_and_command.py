@@ -8,11 +8,14 @@ import uuid
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import redis
 from django.contrib.auth.models import User
 from django.core.management import call_command
 from django.core.management.base import CommandError
 from django.test import Client
 
+from inference_worker.protocol import codec, names
+from inference_worker.protocol.messages import Heartbeat, WorkerState
 from inference_worker.registry.models import ServedModel
 from inference_worker.registry.selectors import catalogue
 from tenants.models import AdminAudit
@@ -31,6 +34,43 @@ def run(*words: str) -> str:
 
 def answer(*words: str) -> Any:
     return json.loads(run(*words, "--json"))
+
+
+def test_workers_are_shown_with_what_they_serve_that_nobody_has_registered(
+    redis_client: redis.Redis, cast: Cast
+) -> None:
+    assert run("models", "workers") == "No worker lives.\n"
+    beat = Heartbeat(
+        worker_id="gpu-1",
+        boot="b",
+        channel="c",
+        state=WorkerState.READY,
+        models=("org/m", "ft:m"),
+        max_model_len=512,
+        running=2,
+        waiting=1,
+        stage="serving",
+        stage_s=1.0,
+        loop_lag_s=0.0,
+        engine="vllm",
+        hardware="cpu",
+        written_at=1.0,
+    )
+    redis_client.set(names.worker_key("gpu-1"), codec.encode(beat), ex=60)
+    redis_client.zadd(names.WORKER_INDEX, {"gpu-1": 1.0, "gone": 1.0})
+    run("models", "add", "org/m")
+    (row,) = answer("models", "workers")
+    assert (row["worker"], row["state"], row["running"], row["waiting"]) == ("gpu-1", "ready", 2, 1)
+    assert (row["models"], row["not_registered"]) == (["org/m", "ft:m"], ["ft:m"])
+    told = io.StringIO()
+    call_command("models", "workers", stdout=io.StringIO(), stderr=told)
+    assert told.getvalue() == "Requests for ft:m get 404 until `manage.py models add ft:m`.\n"
+
+
+def test_without_redis_the_workers_are_not_known(settings: Any, cast: Cast) -> None:
+    settings.CYLLM = settings.CYLLM.model_copy(update={"redis_url": "redis://127.0.0.1:1/0"})
+    with pytest.raises(CommandError, match="CYLLM_REDIS_URL"):
+        run("models", "workers")
 
 
 def test_a_model_is_added_changed_listed_and_removed(cast: Cast) -> None:

@@ -6,15 +6,19 @@ import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from django.core.management.base import CommandParser
+import redis
+from django.conf import settings
+from django.core.management.base import CommandError, CommandParser
 from django.db import transaction
 
 from inference_worker.registry import selectors, services
 from inference_worker.registry.models import Visibility
 from inference_worker.registry.tenant_names import tenant_names
+from inference_worker.registry.workers import live_workers
 from operators.terminal import Options, Run, SubcommandsCommand, operator, unknown
 
 if TYPE_CHECKING:
+    from inference_worker.protocol.messages import Heartbeat
     from inference_worker.registry.services import ModelChanges
 
 
@@ -28,6 +32,19 @@ def _row(model: selectors.RegisteredModel, slugs: Mapping[uuid.UUID, str]) -> di
         "owned_by": model.owned_by,
         "source": model.source,
         "granted_to": sorted(slugs.get(tenant_id, str(tenant_id)) for tenant_id in model.granted_ids),
+    }
+
+
+def _worker_row(worker: Heartbeat, known: Sequence[str]) -> dict[str, object]:
+    return {
+        "worker": worker.worker_id,
+        "state": worker.state,
+        "models": list(worker.models),
+        "not_registered": [name for name in worker.models if name not in known],
+        "running": worker.running,
+        "waiting": worker.waiting,
+        "stage": worker.stage,
+        "hardware": worker.hardware,
     }
 
 
@@ -60,13 +77,16 @@ def _changes(options: Options) -> ModelChanges:
 
 
 class Command(SubcommandsCommand):
-    """List, add, change and remove served models."""
+    """List, add, change and remove served models, and list the workers that serve them."""
 
-    help = "List, add, change and remove served models."
+    help = "List, add, change and remove served models, and list the workers that serve them."
 
     def subcommands(self, add: Callable[[str, Run, str], CommandParser]) -> None:
-        """Declare list, add, update and remove."""
+        """Declare list, workers, add, update and remove."""
         add("list", self._list, "show all models")
+        add(
+            "workers", self._workers, "show the live workers, what they serve, and what of it is unknown here"
+        )
         adding = add("add", self._add, "add a model; one that is there is changed")
         update = add("update", self._update, "change a model")
         for parser in (adding, update):
@@ -93,6 +113,18 @@ class Command(SubcommandsCommand):
         slugs = tenant_names()
         rows = [_row(model, slugs) for model in selectors.registered_models()]
         self.show(rows, options, nothing="No models yet; `manage.py models add` adds one.")
+
+    def _workers(self, options: Options) -> None:
+        try:
+            workers = live_workers(settings.CYLLM.redis_url)
+        except redis.RedisError:
+            raise CommandError("Redis can't be reached: see CYLLM_REDIS_URL.") from None
+        known = selectors.model_names()
+        rows = [_worker_row(worker, known) for worker in workers]
+        self.show(rows, options, nothing="No worker lives.")
+        served = {name for worker in workers for name in worker.models}
+        for name in sorted(served.difference(known)):
+            self.stderr.write(f"Requests for {name} get 404 until `manage.py models add {name}`.")
 
     @transaction.atomic
     def _add(self, options: Options) -> None:
