@@ -42,7 +42,7 @@ NEXT = """Everything runs. Ctrl-C stops it. In another terminal, in this folder:
          "messages": [{{"role": "user", "content": "Hello"}}]}}'
 
   {python} -c 'import openai; print(openai.OpenAI().models.list().data)'
-
+{adapters}
   {python} manage.py keys list     # also: manage.py help
   {base_url}/admin/                # name and password are in {demo}
 
@@ -68,16 +68,17 @@ def _end_now(stack: Stack) -> None:
         signal.signal(number, now)
 
 
-def _say_next(stack: Stack) -> None:
-    state = shown(stack.local.state_dir)
-    stack.terminal.say(
-        NEXT.format(
-            demo=f"{state}/{environment.DEMO_FILE}",
-            model=environment.served_model(stack.local),
-            python=shown(Path(sys.executable)),
-            base_url=stack.local.base_url,
-            logs=f"{state}/logs",
-        )
+def what_next(local: LocalSettings) -> str:
+    """What can be tried on the stack that runs now."""
+    state = shown(local.state_dir)
+    names = ", ".join(adapter.name for adapter in local.worker_adapters)
+    return NEXT.format(
+        demo=f"{state}/{environment.DEMO_FILE}",
+        model=environment.served_model(local),
+        adapters=f"\n  The model's adapters, by the name to ask for: {names}\n" if names else "",
+        python=shown(Path(sys.executable)),
+        base_url=local.base_url,
+        logs=f"{state}/logs",
     )
 
 
@@ -85,7 +86,7 @@ def _run(stack: Stack, *, once: bool) -> int:
     try:
         stack.start()
         if not once:
-            _say_next(stack)
+            stack.terminal.say(what_next(stack.local))
             stack.watch()
     except (KeyboardInterrupt, _Terminated):
         stack.terminal.say("\nstopping; Ctrl-C again ends everything at once")

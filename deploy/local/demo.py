@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -42,13 +42,17 @@ class Demo:
         }
 
 
-def demo_provision(*, path: Path, base_url: str, model: str, source: str, say: Callable[[str], None]) -> Demo:
+def demo_provision(
+    *, path: Path, base_url: str, models: Mapping[str, str], say: Callable[[str], None]
+) -> Demo:
     """Make what is missing; a second start finds everything and writes nothing to the database.
 
     ``path`` is ``demo.env``. Secrets are stored nowhere else, so without it they are made anew.
+    ``models`` are the names to register, adapters too, with where workers find them.
     """
     kept = read_env(path)
-    model_register(name=model, actor=ACTOR, source=source)
+    for name, source in models.items():
+        model_register(name=name, actor=ACTOR, source=source)
     tenant = Tenant.objects.filter(slug=TENANT).first() or tenant_create(
         slug=TENANT, name="Demo", actor=ACTOR
     )

@@ -66,6 +66,13 @@ def model_folder(local: LocalSettings) -> Path:
     return local.worker_model_path or local.state_dir / "models" / BUNDLED_MODEL
 
 
+def served_sources(local: LocalSettings) -> dict[str, str]:
+    """Every name that the worker serves, its adapters' too, and where it finds what is behind it."""
+    model = str(model_folder(local)) if local.worker_engine == "vllm" else ""
+    adapters = {adapter.name: str(adapter.folder) for adapter in local.worker_adapters}
+    return {served_model(local): model, **adapters}
+
+
 def stack_publish(local: LocalSettings, platform: Mapping[str, str]) -> None:
     """Leave the addresses for commands in a second terminal."""
     names = (*NEEDED, "CYLLM_STATE_DIR")

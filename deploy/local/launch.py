@@ -165,8 +165,7 @@ class Stack:
         demo = demo_provision(
             path=self.local.state_dir / environment.DEMO_FILE,
             base_url=self.local.base_url,
-            model=environment.served_model(self.local),
-            source=str(environment.model_folder(self.local)) if self.local.worker_engine == "vllm" else "",
+            models=environment.served_sources(self.local),
             say=said.append,
         )
         close()

@@ -7,6 +7,8 @@ from pathlib import Path
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from inference_worker.runtime.settings import Adapters
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -26,6 +28,7 @@ class LocalSettings(BaseSettings):
     worker_engine: str = Field("vllm", description="remote: nothing is loaded here")
     worker_model: str = Field("", description="name of the served model; default: the bundled one")
     worker_model_path: Path | None = Field(None, description="folder of another model than the bundled one")
+    worker_adapters: Adapters = Field((), description="LoRA adapters beside the model, registered like it")
 
     @property
     def base_url(self) -> str:

@@ -11,6 +11,7 @@ from django.contrib.auth.models import User
 from deploy.local.demo import ADMIN, Demo, demo_provision
 from deploy.local.files import read_env
 from inference_worker.registry.models import ServedModel
+from inference_worker.registry.services import model_update
 from tenants.models import AdminAudit, ApiKey, Membership, Tenant
 from tenants.services import key_revoke
 
@@ -33,8 +34,7 @@ def provision(tmp_path: Path, said: list[str]) -> Provision:
         return demo_provision(
             path=tmp_path / "demo.env",
             base_url="http://127.0.0.1:8000",
-            model="some-model",
-            source="/models/some-model",
+            models={"some-model": "/models/some-model", "ft:some": "/adapters/some"},
             say=said.append,
         )
 
@@ -49,7 +49,10 @@ def test_the_first_start_makes_tenant_key_admin_and_model(provision: Provision, 
     assert admin.is_superuser
     assert admin.check_password(demo.admin_password)
     assert Membership.objects.get().role == "owner"
-    assert ServedModel.objects.get().name == "some-model"
+    assert dict(ServedModel.objects.values_list("name", "source")) == {
+        "some-model": "/models/some-model",
+        "ft:some": "/adapters/some",
+    }
     assert read_env(tmp_path / "demo.env") == {
         "OPENAI_BASE_URL": "http://127.0.0.1:8000/v1",
         "OPENAI_API_KEY": demo.key,
@@ -71,6 +74,13 @@ def test_a_second_start_changes_nothing(provision: Provision, said: list[str]) -
     assert provision() == first
     assert AdminAudit.objects.count() == audited
     assert said == []
+
+
+def test_an_adapter_that_was_restricted_stays_restricted(provision: Provision) -> None:
+    provision()
+    model_update(name="ft:some", actor="tests", visibility="restricted")
+    provision()
+    assert ServedModel.objects.get(name="ft:some").visibility == "restricted"
 
 
 def test_a_lost_file_gets_a_new_key_and_a_new_password(

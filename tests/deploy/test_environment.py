@@ -9,11 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from deploy.local.__main__ import what_next
 from deploy.local.environment import (
     LOCK_FILE,
     model_folder,
     platform_environment,
     served_model,
+    served_sources,
     stack_join,
     stack_publish,
     stack_withdraw,
@@ -77,6 +79,22 @@ def test_another_model_takes_the_place_of_the_bundled_one(
     told = worker_environment(own, _platform(own))
     assert told["CYLLM_WORKER_MODEL_PATH"] == str(tmp_path / "other-model")
     assert "CYLLM_WORKER_TOOL_PARSER" not in told
+
+
+def test_adapters_are_registered_and_named_beside_the_model(
+    local: LocalSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert list(served_sources(local)) == ["smollm2-135m-instruct"]
+    assert "The model's adapters" not in what_next(local)
+    monkeypatch.setenv("CYLLM_WORKER_ADAPTERS", "ft:one=/adapters/one,ft:two=/adapters/two")
+    own = LocalSettings()
+    assert served_sources(own) == {
+        "smollm2-135m-instruct": str(model_folder(own)),
+        "ft:one": "/adapters/one",
+        "ft:two": "/adapters/two",
+    }
+    assert "ask for: ft:one, ft:two\n" in what_next(own)
+    assert worker_environment(own, _platform(own))["CYLLM_WORKER_ADAPTERS"].startswith("ft:one=")
 
 
 @pytest.mark.parametrize(("given", "used"), [(None, "local-1"), ("", "local-1"), ("rack-7", "rack-7")])
