@@ -25,6 +25,7 @@ logger = logging.getLogger("cyllm.worker.grammars")
 
 BACKEND = "xgrammar"  # of vLLM; what is tried here
 TRIED_KINDS = frozenset({"json", "regex", "structural_tag"})  # what else there is can't get large
+PIPES_TIMEOUT_S = 2.0
 START_TIMEOUT_S = 60.0
 # The limit is on CPU time; on a busy machine that takes longer.
 PATIENCE = 8
@@ -80,11 +81,11 @@ class GrammarGuard:
         """End the process."""
         for trial in self._trials.values():
             trial.cancel()
-        if self._process is not None:
-            end(self._process)
-            await self._process.wait()
         if self._reader is not None:
             self._reader.cancel()
+            await asyncio.wait([self._reader])
+        if self._process is not None:
+            await ended(self._process)
 
     def _trial(self, key: bytes, kind: str, text: str) -> asyncio.Task[str]:
         """The one trial for all who ask for this constraint meanwhile."""
@@ -142,7 +143,7 @@ class GrammarGuard:
         if await self._first_line(process):
             self._reader = asyncio.create_task(self._read(process), name="grammar-trials")
             return process
-        end(process)
+        await ended(process)
         raise TrialUnavailableError("its process does not start")
 
     async def _first_line(self, process: Process) -> bytes:
@@ -162,12 +163,17 @@ class GrammarGuard:
                 waiting.set_exception(TrialUnavailableError("its process has ended"))
 
 
-def end(process: Process) -> None:
-    """Kill a process, unless it has ended."""
+async def ended(process: Process) -> None:
+    """Kill a process, unless it has ended, and let go of its pipes: trials that it leaves may hold them."""
     # Between its end and the news of it, asyncio says that there is no such process.
     with contextlib.suppress(ProcessLookupError):
         if process.returncode is None:
             process.kill()
+    await process.wait()
+    pipe(process).close()
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(PIPES_TIMEOUT_S):
+            await answers(process).read()
 
 
 def pipe(process: Process) -> asyncio.StreamWriter:

@@ -28,9 +28,12 @@ TOO_LARGE = "it takes too much memory to compile"
 UNABLE = "the engine can't compile it"
 PLACE = re.compile(r"^\[[\d:]+\] \S+:\d+: ")  # time and line of xgrammar's own source
 READY = {"id": 0, "why": ""}
-# What xgrammar leaves out of a pattern with nothing but a warning: what is left would accept other texts.
-# Anchors that it ignores are none of these, since patterns are matched as a whole.
-LEFT_OUT = re.compile(rb"Warning: ([^\n]*(?:not supported and is ignored|not recognized)[^\n]*)")
+# What xgrammar leaves out of a pattern, or takes for a letter, with nothing but a warning: what is left would
+# accept other texts. Anchors that it ignores are none of these, since patterns are matched as a whole.
+LEFT_OUT = re.compile(
+    rb"Warning: ([^\n]*(?:not supported and is ignored|Escape sequence '?\\[A-Za-z0-9]'? is not recog)[^\n]*)"
+)
+
 
 Compile = Callable[[str, str], Any]
 

@@ -131,6 +131,7 @@ RULES = {
     *("structured_outputs.json.$ref", "chat_template_kwargs.chat_template", "chat_template_kwargs.self"),
     *("best_of", "min_tokens", "allowed_token_ids", "bad_words", "continue_final_message"),
     *("structured_outputs.json_object", "messages[1].tool_calls[0].function.arguments"),
+    "messages[0].tool_call_id",
 }
 RULES_OF_ONE = {"/tokenize": {"prompt", "messages", *_OF_CONVERSATIONS}}
 
