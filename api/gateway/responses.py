@@ -119,6 +119,7 @@ class Responses:
             await asyncio.shield(job.sink.begun)
         except ApiError:
             for delete in (self.store.delete, self.generation.followers.logs.delete):
+                # The client is told at once; nobody else knows the id, and the sweep finds what stays.
                 with contextlib.suppress(ApiError):
                     await delete(asked.response_id, exchange.caller)
             raise
@@ -145,6 +146,7 @@ class Responses:
             if asked.checked.background:
                 await self.generation.ledger.started(sink.exchange)
                 await sink.write(asked.translator.begin())
+                # Whether it is seen to be in progress: its end is stored all the same.
                 with contextlib.suppress(ApiError):
                     await self.store.update(asked.translator.snapshot)
             with _in_terms_of(asked.checked):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -13,7 +14,7 @@ Event = dict[str, Any]
 Logprobs = Sequence[Mapping[str, Any]]
 
 
-class OutputItem:
+class OutputItem(ABC):
     """An item at its place in the output. Events are without their numbers."""
 
     def __init__(self, item_id: str, index: int) -> None:
@@ -26,9 +27,9 @@ class OutputItem:
     def text(self) -> str:
         return "".join(self.fragments)
 
+    @abstractmethod
     def item(self) -> dict[str, Any]:
         """The item as the API shows it, as far as it is made."""
-        raise NotImplementedError
 
     def opening(self) -> list[Event]:
         """The events that begin it. Nothing may have been added to it."""
@@ -47,9 +48,9 @@ class OutputItem:
 class _PartItem(OutputItem):
     """An item with one part of text."""
 
+    @abstractmethod
     def part(self) -> dict[str, Any]:
         """The part as the API shows it, as far as it is made."""
-        raise NotImplementedError
 
     def content(self) -> list[dict[str, Any]]:
         """The part in a list; an empty one while nothing of it is there."""
