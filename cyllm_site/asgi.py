@@ -18,9 +18,9 @@ django = get_asgi_application()
 # Models can be imported only after Django has been set up, which is what the line above did.
 
 from api.gateway.app import ROUTES, Gateway  # noqa: E402
-from api.gateway.asgi import Receive, Scope, Send  # noqa: E402
-from api.gateway.limits import Limits  # noqa: E402
+from api.gateway.http.disconnect import Receive, Scope, Send  # noqa: E402
 from api.gateway.process import gateway_process  # noqa: E402
+from api.gateway.stages.limits import Limits  # noqa: E402
 from cyllm_site.checks import refuse_unsafe_settings  # noqa: E402
 from cyllm_site.env import Settings  # noqa: E402
 from cyllm_site.pages import Pages  # noqa: E402

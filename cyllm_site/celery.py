@@ -32,12 +32,12 @@ app.conf.update(
         "drain": {"task": "tenants.tasks.ledger_drain_task", "schedule": 1.0, "options": {"expires": 5}},
         "sweep": {"task": "tenants.tasks.ledger_sweep_task", "schedule": 5.0, "options": {"expires": 10}},
         "sweep-responses": {
-            "task": "api.stored.tasks.responses_sweep_task",
+            "task": "api.stored_responses.tasks.responses_sweep_task",
             "schedule": 5.0,
             "options": {"expires": 10},
         },
         "purge-responses": {
-            "task": "api.stored.tasks.responses_purge_task",
+            "task": "api.stored_responses.tasks.responses_purge_task",
             "schedule": 3600.0,
             "options": {"expires": 1800},
         },

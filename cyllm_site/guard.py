@@ -14,9 +14,9 @@ from typing import Any
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from api.gateway.asgi import Message, Receive, Scope, Send
-from api.gateway.correlation import new_request_id
-from api.gateway.exchange import REFUSED
+from api.gateway.http.disconnect import Message, Receive, Scope, Send
+from api.gateway.http.exchange import REFUSED
+from api.gateway.http.request_ids import new_request_id
 from api.openai.errors import ApiError
 from cyllm_site.refusals import broken_request, head_fault, refusal_bytes, send_error, with_path
 from inference_worker.telemetry.lines import trace_without_texts

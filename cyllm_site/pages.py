@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from api.gateway.asgi import Message, Receive, Scope, Send
-from api.gateway.exchange import REFUSED
-from api.openai.errors import ApiError, shown
+from api.gateway.http.disconnect import Message, Receive, Scope, Send
+from api.gateway.http.exchange import REFUSED
+from api.openai.errors import ApiError, printable
 from cyllm_site.refusals import send_error
 
 BROWSER_ROOTS = frozenset({"admin", "i18n", "static"})
@@ -78,7 +78,7 @@ class InCatalogueForm:
             await self._send(message)
 
     def _error(self, status: int, headers: Mapping[bytes, bytes]) -> ApiError:
-        method, path = shown(self._scope["method"]), shown(self._scope["path"])
+        method, path = printable(self._scope["method"]), printable(self._scope["path"])
         if status == 404:
             return ApiError("unknown_url", method=method, path=path)
         if status == 405:

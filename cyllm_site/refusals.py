@@ -6,9 +6,9 @@ import http
 import re
 from collections.abc import Iterable, Sequence
 
-from api.gateway.answer import NOT_GUESSED
-from api.gateway.asgi import Send
-from api.gateway.correlation import new_request_id
+from api.gateway.http.answer import NOT_GUESSED
+from api.gateway.http.disconnect import Send
+from api.gateway.http.request_ids import new_request_id
 from api.openai.errors import ApiError
 
 VERSIONS = frozenset({"1.0", "1.1"})

@@ -25,19 +25,19 @@ from openai.types.chat import completion_create_params as chat_create_params  # 
 from openai.types.responses import response_create_params  # noqa: E402
 from pydantic import BaseModel  # noqa: E402
 
-from api.openai.chat import ChatRequest  # noqa: E402
-from api.openai.completions import CompletionRequest  # noqa: E402
-from api.openai.embeddings import EmbeddingRequest  # noqa: E402
-from api.openai.parameters import (  # noqa: E402
+from api.openai.responses.parameters import REFUSED as REFUSED_RESPONSES  # noqa: E402
+from api.openai.responses.schema import ResponseRequest  # noqa: E402
+from api.openai.schemas.chat import ChatRequest  # noqa: E402
+from api.openai.schemas.completions import CompletionRequest  # noqa: E402
+from api.openai.schemas.embeddings import EmbeddingRequest  # noqa: E402
+from api.openai.schemas.parameters import (  # noqa: E402
     REFUSED_CHAT,
     REFUSED_COMPLETIONS,
     REFUSED_EMBEDDINGS,
     REFUSED_TOKENIZE,
     WITHOUT_EFFECT,
 )
-from api.openai.responses.parameters import REFUSED as REFUSED_RESPONSES  # noqa: E402
-from api.openai.responses.schema import ResponseRequest  # noqa: E402
-from api.openai.tokenize import DetokenizeRequest, TokenizeRequest  # noqa: E402
+from api.openai.schemas.tokenize import DetokenizeRequest, TokenizeRequest  # noqa: E402
 from scripts.generated import write_or_check  # noqa: E402
 
 Tests: TypeAlias = Mapping[tuple[str, str, str], list[str]]

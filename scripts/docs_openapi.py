@@ -22,7 +22,7 @@ def page() -> str:
     """The text of the document."""
     django.setup()
     from api.gateway.app import ROUTES
-    from api.gateway.openapi import openapi_document
+    from api.gateway.document.openapi import openapi_document
 
     return json.dumps(openapi_document(ROUTES.routes), indent=1, ensure_ascii=False) + "\n"
 

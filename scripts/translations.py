@@ -23,7 +23,7 @@ from django.utils.translation.template import templatize
 ROOT = Path(__file__).resolve().parents[1]
 LOCALE = "zh_Hans"
 PO = ROOT / "cyllm_site" / "locale" / LOCALE / "LC_MESSAGES" / "django.po"
-ROOMS = ("cyllm_site", "api", "training", "tenants", "inference_worker", "operators", "templates")
+ROOMS = ("cyllm_site", "api", "training", "tenants", "inference_worker", "backoffice", "templates")
 # What Unfold offers and no page of ours uses.
 UNUSED = (
     *("contrib/constance", "contrib/crispy", "contrib/forms", "contrib/guardian", "contrib/import_export"),

@@ -10,7 +10,7 @@ from typing import Any
 import jsonschema
 
 from api.gateway.app import ROUTES
-from api.gateway.openapi import openapi_document
+from api.gateway.document.openapi import openapi_document
 
 DOCUMENT: dict[str, Any] = json.loads(json.dumps(openapi_document(ROUTES.routes)))
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.local.model import folder_publish, model_prepare, model_ready
+from deploy.local.demo.default_model import folder_publish, model_prepare, model_ready
 
 CACHE = Path(__file__).resolve().parents[1] / ".cyllm" / "test-models"
 SEED = 0

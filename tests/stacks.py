@@ -19,10 +19,10 @@ import psycopg
 import redis
 
 from deploy.local.files import read_env
-from deploy.local.ports import free_port
-from deploy.local.postgres import EmbeddedPostgres
-from deploy.local.processes import Program
-from deploy.local.valkey import EmbeddedValkey
+from deploy.local.processes.supervisor import Program
+from deploy.local.servers.ports import free_port
+from deploy.local.servers.postgres import EmbeddedPostgres
+from deploy.local.servers.valkey import EmbeddedValkey
 
 ROOT = Path(__file__).resolve().parents[1]
 START_TIMEOUT_S = 240.0

@@ -8,24 +8,26 @@ import logging
 from dataclasses import dataclass
 from functools import cache
 
-from api.gateway.admit import INFERENCE, MODELS_READ, authorize
-from api.gateway.answer import Answer
-from api.gateway.asgi import ClientGone, Receive, Scope, Send
-from api.gateway.exchange import Exchange, begin
-from api.gateway.follow import STARTING_AFTER
-from api.gateway.generate import Generation
-from api.gateway.health import LIVE, Health
-from api.gateway.kept_responses import PAGING, RETRIEVING, KeptResponses
-from api.gateway.models import model_detail, model_list
-from api.gateway.openapi import openapi_document
-from api.gateway.responses import Responses
-from api.gateway.routes import Handler, Route, RouteTable
-from api.gateway.streams import Streams
-from api.openai.chat import ChatRequest
-from api.openai.completions import CompletionRequest
-from api.openai.embeddings import EmbeddingRequest
-from api.openai.errors import ApiError, shown
-from api.openai.requests import (
+from api.gateway.document.openapi import openapi_document
+from api.gateway.endpoints.generate import Generation
+from api.gateway.endpoints.health import LIVE, Health
+from api.gateway.endpoints.models import model_detail, model_list
+from api.gateway.endpoints.responses import Responses
+from api.gateway.endpoints.stored_responses import PAGING, RETRIEVING, StoredResponseEndpoints
+from api.gateway.endpoints.streams import Streams
+from api.gateway.http.answer import Answer
+from api.gateway.http.disconnect import ClientDisconnected, Receive, Scope, Send
+from api.gateway.http.exchange import Exchange, begin
+from api.gateway.http.url_table import Handler, Route, RouteTable
+from api.gateway.stages.authorize import INFERENCE, MODELS_READ, authorize
+from api.gateway.streams.log_readers import STARTING_AFTER
+from api.openai.errors import ApiError, printable
+from api.openai.responses.schema import ResponseRequest
+from api.openai.schemas.chat import ChatRequest
+from api.openai.schemas.completions import CompletionRequest
+from api.openai.schemas.embeddings import EmbeddingRequest
+from api.openai.schemas.tokenize import DetokenizeRequest, TokenizeRequest
+from api.openai.validation.requests import (
     BodyCheck,
     check_chat_body,
     check_completion_body,
@@ -33,8 +35,6 @@ from api.openai.requests import (
     check_embedding_body,
     check_tokenize_body,
 )
-from api.openai.responses.schema import ResponseRequest
-from api.openai.tokenize import DetokenizeRequest, TokenizeRequest
 from inference_worker.protocol.messages import Operation
 from inference_worker.telemetry.correlation import correlation_id
 from inference_worker.telemetry.lines import trace_without_texts
@@ -51,7 +51,7 @@ class Gateway:
     generation: Generation
     streams: Streams
     responses: Responses
-    kept_responses: KeptResponses
+    kept_responses: StoredResponseEndpoints
     health: Health
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -67,14 +67,14 @@ class Gateway:
                 await self._conclude(exchange, receive, answer)
         finally:
             if not exchange.is_handed_over:
-                self.generation.ledger.ended(exchange)
+                self.generation.recorder.ended(exchange)
 
     async def _conclude(self, exchange: Exchange, receive: Receive, answer: Answer) -> None:
         """Whatever happens, the exchange knows how it ended and the client is told, if it still listens."""
         try:
             await self._handle(exchange, receive, answer)
             exchange.completed()
-        except ClientGone:
+        except ClientDisconnected:
             exchange.failed(ApiError("client_disconnected"))
         except ApiError as error:
             await self._refuse(exchange, answer, error)
@@ -91,7 +91,7 @@ class Gateway:
         try:
             async with asyncio.timeout(ERROR_WRITE_TIMEOUT_S):
                 await answer.error(error)
-        except (ClientGone, TimeoutError):
+        except (ClientDisconnected, TimeoutError):
             logger.debug("the client did not take its error")
 
     async def _handle(self, exchange: Exchange, receive: Receive, answer: Answer) -> None:
@@ -101,7 +101,7 @@ class Gateway:
         if exchange.refused is not None:
             raise exchange.refused
         if resource is None:
-            raise ApiError("unknown_url", method=shown(exchange.method), path=shown(exchange.path))
+            raise ApiError("unknown_url", method=printable(exchange.method), path=printable(exchange.path))
         route = resource.route(exchange.method)
         if route is not None:
             exchange.route = route
@@ -111,8 +111,8 @@ class Gateway:
         else:
             raise ApiError(
                 "method_not_allowed",
-                method=shown(exchange.method),
-                path=shown(exchange.path),
+                method=printable(exchange.method),
+                path=printable(exchange.path),
                 allowed=resource.allowed,
                 headers={"allow": resource.allowed},
             )

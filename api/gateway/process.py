@@ -10,24 +10,24 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Protocol
 
 from api.gateway.app import Gateway
-from api.gateway.cached import Cached
-from api.gateway.changes import Changes
-from api.gateway.database import Database
-from api.gateway.detached import Detached
-from api.gateway.event_log import EventLogs
-from api.gateway.follow import Followers
-from api.gateway.generate import Generation
-from api.gateway.health import Health
-from api.gateway.kept_responses import KeptResponses
-from api.gateway.limits import Limits
-from api.gateway.places import BodyBytes, SharedPlaces, TenantPlaces, Turns
-from api.gateway.repeated import Repeated
-from api.gateway.response_store import ResponseStore
-from api.gateway.responses import Responses
-from api.gateway.settle import Ledger
-from api.gateway.streams import Streams
+from api.gateway.endpoints.generate import Generation
+from api.gateway.endpoints.health import Health
+from api.gateway.endpoints.responses import Responses
+from api.gateway.endpoints.stored_responses import StoredResponseEndpoints
+from api.gateway.endpoints.streams import Streams
+from api.gateway.periodic import PeriodicTask
+from api.gateway.stages.capacity import BodyBudget, SharedSlots, TenantSemaphore, TenantSlots
+from api.gateway.stages.limits import Limits
+from api.gateway.stages.settle import RequestRecorder
+from api.gateway.state.caches import GatewayCaches
+from api.gateway.state.change_listener import ChangeListener
+from api.gateway.state.database import Database
+from api.gateway.state.stored_responses import ResponseStore
+from api.gateway.streams.detached import DetachedRequests
+from api.gateway.streams.event_log import EventLogs
+from api.gateway.streams.log_readers import LogReaders
 from inference_worker.client.interface import EngineClient
-from inference_worker.client.relay import RelayClient
+from inference_worker.client.relay_client import RelayClient
 
 logger = logging.getLogger("cyllm.gateway")
 
@@ -47,17 +47,17 @@ async def gateway_process(
     # Beside the one for keys and models, without which nobody is served.
     contents = Database(limits.database_timeout_s)
     store = ResponseStore(contents, gateway_id, limits)
-    owed = Repeated("responses-owed", store.update_owed, OWED_INTERVAL_S)
-    ledger = Ledger(redis_url, gateway_id)
-    cached = Cached(database, limits.cache_s)
+    owed = PeriodicTask("responses-owed", store.update_owed, OWED_INTERVAL_S)
+    recorder = RequestRecorder(redis_url, gateway_id)
+    cached = GatewayCaches(database, limits.cache_s)
     logs = EventLogs(redis_url, gateway_id, limits)
-    detached = Detached(logs, ledger, limits)
+    detached = DetachedRequests(logs, recorder, limits)
     async with AsyncExitStack() as stack:
         stack.push_async_callback(database.close)
         stack.push_async_callback(contents.close)
         owed.start()
         stack.push_async_callback(owed.stop)
-        await _started(stack, ledger)
+        await _started(stack, recorder)
         await _started(stack, _changes(redis_url, cached, detached))
         if client is None:
             relay = client = RelayClient(redis_url, gateway_id)
@@ -72,15 +72,15 @@ async def gateway_process(
         gc.collect()
         gc.freeze()
         logger.info("gateway %s started", gateway_id)
-        readers = SharedPlaces(limits.max_requests, limits.tenant_share)
-        followers = Followers(logs, limits, readers, _body_bytes(limits))
-        generation = _generation(limits, secret, client, ledger, cached, detached, followers)
+        readers = SharedSlots(limits.max_requests, limits.tenant_share)
+        followers = LogReaders(logs, limits, readers, _body_bytes(limits))
+        generation = _generation(limits, secret, client, recorder, cached, detached, followers)
         yield Gateway(
             generation,
             Streams(logs, followers, cached.keys.get),
             Responses(generation, store),
-            KeptResponses(store, logs, followers, cached.keys.get),
-            Health(database, ledger, client),
+            StoredResponseEndpoints(store, logs, followers, cached.keys.get),
+            Health(database, recorder, client),
         )
         logger.info("gateway %s stops", gateway_id)
 
@@ -96,8 +96,8 @@ async def _started(stack: AsyncExitStack, part: _Part) -> None:
     await part.start()
 
 
-def _changes(redis_url: str, cached: Cached, detached: Detached) -> Changes:
-    return Changes(
+def _changes(redis_url: str, cached: GatewayCaches, detached: DetachedRequests) -> ChangeListener:
+    return ChangeListener(
         redis_url,
         on_key=cached.keys.forget,
         on_tenant=cached.forget_all,
@@ -107,28 +107,28 @@ def _changes(redis_url: str, cached: Cached, detached: Detached) -> Changes:
     )
 
 
-def _body_bytes(limits: Limits) -> BodyBytes:
+def _body_bytes(limits: Limits) -> BodyBudget:
     held = max(limits.held_body_bytes, 2 * limits.max_body_bytes)
-    return BodyBytes(held, limits.tenant_share, limits.max_body_bytes)
+    return BodyBudget(held, limits.tenant_share, limits.max_body_bytes)
 
 
 def _generation(
     limits: Limits,
     secret: str,
     client: EngineClient,
-    ledger: Ledger,
-    cached: Cached,
-    detached: Detached,
-    followers: Followers,
+    recorder: RequestRecorder,
+    cached: GatewayCaches,
+    detached: DetachedRequests,
+    followers: LogReaders,
 ) -> Generation:
     return Generation(
         limits=limits,
         secret=secret.encode(),
         client=client,
-        ledger=ledger,
-        places=SharedPlaces(limits.max_requests, limits.tenant_share),
-        readers=TenantPlaces(limits.max_requests),
-        tokenizing=Turns(),
+        recorder=recorder,
+        places=SharedSlots(limits.max_requests, limits.tenant_share),
+        readers=TenantSlots(limits.max_requests),
+        tokenizing=TenantSemaphore(),
         bodies=followers.bodies,
         find_principal=cached.keys.get,
         catalogue=cached.catalogue,

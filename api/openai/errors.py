@@ -24,7 +24,7 @@ class ApiError(Exception):
         **details: Any,
     ) -> None:
         self.spec = CATALOGUE[code]
-        self.param = shown(param) if param is not None else None
+        self.param = printable(param) if param is not None else None
         self.details = details
         self.headers = dict(headers or {})
         if self.status in RETRIED:
@@ -62,7 +62,7 @@ def invalid(param: str, reason: str) -> ApiError:
     return ApiError("invalid_value", param=param, reason=reason)
 
 
-def shown(text: str) -> str:
+def printable(text: str) -> str:
     """Text of a client as it may be repeated to it: bounded, on one line."""
     clipped = text if len(text) <= MAX_SHOWN else text[:MAX_SHOWN] + "…"
     return "".join(char if char.isprintable() else "�" for char in clipped)

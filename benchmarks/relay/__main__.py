@@ -24,7 +24,7 @@ import psutil
 
 from benchmarks.relay.figures import Figures, table
 from benchmarks.relay.load import Result, StreamError, Target, run_load
-from deploy.local.ports import free_port
+from deploy.local.servers.ports import free_port
 from tests.stacks import ROOT, RunningStack, running_stack
 
 MODEL = "benchmark"

@@ -14,14 +14,14 @@ from typing import Any
 
 import uvloop
 
-from inference_worker.runtime.hardware import checkpoint_dtype, choose_engine, detect_hardware
-from inference_worker.runtime.orphans import end_children_with_us, end_with_parent
+from inference_worker.runtime.engines.hardware import checkpoint_dtype, choose_engine, detect_hardware
+from inference_worker.runtime.engines.vllm_engine import engine_arguments, prepare_environment
+from inference_worker.runtime.parent_death import die_with_parent, kill_children_on_parent_death
 from inference_worker.runtime.settings import WorkerSettings
-from inference_worker.runtime.vllm_engine import engine_arguments, prepare_environment
 
 if __name__ == "__mp_main__":
     # Imported again by an engine process that is spawned rather than forked.
-    end_with_parent()
+    die_with_parent()
 
 
 def _engine_arguments() -> tuple[WorkerSettings, list[str]]:
@@ -30,7 +30,7 @@ def _engine_arguments() -> tuple[WorkerSettings, list[str]]:
     hardware = detect_hardware()
     choice = choose_engine(settings, hardware, checkpoint_dtype(settings.model_path))
     prepare_environment(settings, hardware)
-    end_children_with_us()
+    kill_children_on_parent_death()
     return settings, engine_arguments(settings, hardware, choice)
 
 

@@ -32,7 +32,7 @@ INSTALLED_APPS = [
     "cyllm_site",
     "tenants",
     "inference_worker.registry",
-    "api.stored",
+    "api.stored_responses",
 ]
 
 MIDDLEWARE = [

@@ -12,22 +12,22 @@ from types import FrameType
 from pydantic import ValidationError
 
 from deploy.local import environment
-from deploy.local.accounts import AccountError
-from deploy.local.database import MigrationError
-from deploy.local.front_door import FrontDoorError
-from deploy.local.given import GivenServerError
+from deploy.local.demo.default_model import ModelError
+from deploy.local.demo.heartbeat_listener import RedisSilentError
+from deploy.local.demo.smoke_test import SmokeTestError
 from deploy.local.launch import STAGES, Stack, shown
-from deploy.local.listener import RedisSilentError
-from deploy.local.lock import AlreadyRunningError, Lock
-from deploy.local.model import ModelError
-from deploy.local.ports import PortBusyError
-from deploy.local.postgres import PostgresError
-from deploy.local.processes import ProgramFailedError
+from deploy.local.processes.lock import AlreadyRunningError, Lock
+from deploy.local.processes.supervisor import ProgramFailedError
+from deploy.local.progress import Stages
+from deploy.local.servers.accounts import AccountError
+from deploy.local.servers.external_servers import ExternalServerError
+from deploy.local.servers.ports import PortBusyError
+from deploy.local.servers.postgres import PostgresError
+from deploy.local.servers.schema import MigrationError
 from deploy.local.settings import ROOT, LocalSettings
-from deploy.local.stages import Stages
 
 EXPECTED = (
-    *(AccountError, FrontDoorError, GivenServerError, MigrationError, ModelError),
+    *(AccountError, SmokeTestError, ExternalServerError, MigrationError, ModelError),
     *(PortBusyError, PostgresError, ProgramFailedError, RedisSilentError),
 )
 INTERRUPTED = 130

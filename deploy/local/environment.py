@@ -6,9 +6,9 @@ import os
 from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 
+from deploy.local.demo.default_model import NAME as BUNDLED_MODEL
 from deploy.local.files import read_env, secret, write_env
-from deploy.local.lock import lock_holder
-from deploy.local.model import NAME as BUNDLED_MODEL
+from deploy.local.processes.lock import lock_holder
 from deploy.local.settings import ROOT, LocalSettings
 
 STACK_FILE = "stack.env"

@@ -9,18 +9,19 @@ from typing import Protocol
 
 import redis
 
-from deploy.local import environment, front_door
+from deploy.local import environment
+from deploy.local.demo import smoke_test
+from deploy.local.demo.default_model import model_prepare
+from deploy.local.demo.heartbeat_listener import Listener
+from deploy.local.demo.worker_check import worker_check
 from deploy.local.files import secret
-from deploy.local.given import database_probe, redis_probe
-from deploy.local.listener import Listener
-from deploy.local.model import model_prepare
-from deploy.local.ports import free_port, port_check
-from deploy.local.postgres import START_TIMEOUT_S, EmbeddedPostgres
-from deploy.local.processes import Program, ProgramFailedError, Supervisor, end_orphans
+from deploy.local.processes.supervisor import Program, ProgramFailedError, Supervisor, end_orphans
+from deploy.local.progress import Stage, Stages
+from deploy.local.servers.external_servers import database_probe, redis_probe
+from deploy.local.servers.ports import free_port, port_check
+from deploy.local.servers.postgres import START_TIMEOUT_S, EmbeddedPostgres
+from deploy.local.servers.valkey import EmbeddedValkey
 from deploy.local.settings import ROOT, LocalSettings
-from deploy.local.stages import Stage, Stages
-from deploy.local.valkey import EmbeddedValkey
-from deploy.local.worker_check import worker_check
 from inference_worker.protocol.messages import WorkerState
 
 STAGES = 10
@@ -79,11 +80,11 @@ class Stack:
         with self.terminal.stage("worker loads the model") as stage:
             stage.result = self._await_worker(stage)
         with self.terminal.stage("first request") as stage:
-            answer = front_door.ask(
+            answer = smoke_test.ask(
                 f"{self.local.base_url}/v1", key=key, model=environment.served_model(self.local)
             )
             stage.result = f"{answer.completion_tokens} tokens, the first after {answer.first_token_s:.2f} s,"
-        self.terminal.say(f"\n  {front_door.QUESTION}\n  → {answer.text.strip()}\n")
+        self.terminal.say(f"\n  {smoke_test.QUESTION}\n  → {answer.text.strip()}\n")
 
     def watch(self) -> None:
         """Keep everything running, until a signal ends it."""
@@ -102,7 +103,7 @@ class Stack:
     # ---- the stages ----
 
     def _check(self) -> None:
-        from deploy.local.database import django_setup  # Django's settings have to be known before
+        from deploy.local.servers.schema import django_setup  # Django's settings have to be known before
 
         with self.terminal.stage("settings, ports, leftovers") as stage:
             left = end_orphans(self.local.state_dir / "run")
@@ -150,7 +151,7 @@ class Stack:
         return f"unpacked into {shown(folder)}" if model_prepare(folder) else "complete"
 
     def _migrate(self) -> str:
-        from deploy.local.database import migrate
+        from deploy.local.servers.schema import migrate
 
         (self.local.state_dir / "static").mkdir(parents=True, exist_ok=True)
         applied = migrate(self.platform)
@@ -158,8 +159,8 @@ class Stack:
         return f"{applied} migrations applied" if applied else "up to date"
 
     def _demo(self) -> tuple[str, str]:
-        from deploy.local.database import close
-        from deploy.local.demo import demo_provision
+        from deploy.local.demo.demo_tenant import demo_provision
+        from deploy.local.servers.schema import close
 
         said: list[str] = []
         demo = demo_provision(
@@ -176,7 +177,7 @@ class Stack:
         self.supervisor.start(self._gateway())
         live = f"{self.local.base_url}/health/live"
         self.supervisor.wait_until(
-            "gateway", lambda: front_door.status_of(live) == 200, timeout_s=GATEWAY_TIMEOUT_S
+            "gateway", lambda: smoke_test.status_of(live) == 200, timeout_s=GATEWAY_TIMEOUT_S
         )
 
     def _await_worker(self, stage: Stage) -> str:
@@ -195,9 +196,9 @@ class Stack:
     def _await_ready(self) -> None:
         ready = f"{self.local.base_url}/health/ready"
         deadline = time.monotonic() + READY_TIMEOUT_S
-        while front_door.status_of(ready) != 200:
+        while smoke_test.status_of(ready) != 200:
             if time.monotonic() > deadline:
-                said = front_door.said_by(ready) or "nothing"
+                said = smoke_test.said_by(ready) or "nothing"
                 raise ProgramFailedError(
                     f"the gateway was not ready {READY_TIMEOUT_S:.0f} s after its worker; {ready}: {said}"
                 )

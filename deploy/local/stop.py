@@ -8,7 +8,7 @@ import sys
 import time
 from pathlib import Path
 
-from deploy.local.lock import lock_holder
+from deploy.local.processes.lock import lock_holder
 
 TIMEOUT_S = 120.0
 

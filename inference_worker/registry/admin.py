@@ -15,10 +15,10 @@ from django.utils.translation import gettext_lazy
 from typing_extensions import override
 from unfold.widgets import UnfoldAdminSelect2MultipleWidget, UnfoldAdminTextareaWidget
 
+from backoffice.admin_base import PageForm, ServiceAdmin, actor_of
 from inference_worker.registry import services
 from inference_worker.registry.models import ServedModel
 from inference_worker.registry.tenant_names import tenant_names
-from operators.admin_base import PageForm, ServiceAdmin, actor_of
 
 
 class ServedModelForm(PageForm[ServedModel]):

@@ -7,15 +7,15 @@ import sys
 
 import uvloop
 
-from inference_worker.runtime.engine import EngineStartError
-from inference_worker.runtime.logs import configure_logging
-from inference_worker.runtime.orphans import end_with_parent
+from inference_worker.runtime.calls.engine import EngineStartError
+from inference_worker.runtime.parent_death import die_with_parent
+from inference_worker.runtime.process.logs import configure_logging
+from inference_worker.runtime.process.worker import serve
 from inference_worker.runtime.settings import SettingsError, worker_settings
-from inference_worker.runtime.worker import serve
 
 if __name__ == "__mp_main__":
     # This module is imported again by every engine process that is spawned rather than forked.
-    end_with_parent()
+    die_with_parent()
 
 
 def main() -> int:

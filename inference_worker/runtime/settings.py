@@ -111,7 +111,7 @@ class WorkerSettings(BaseSettings):
     kv_cache_gib: float = Field(1.0, gt=0, description="memory for the key-value cache on a CPU, in GiB")
     gpu_memory_utilization: float = Field(0.9, gt=0, le=1, description="share of GPU memory for the engine")
     threads: int = Field(1, ge=1, description="OpenMP threads of the engine on a CPU")
-    text_sink: bool = Field(True, description="take plain text streams straight from the engine's output")
+    fast_path: bool = Field(True, description="take plain text streams straight from the engine's output")
     tool_parser: str = Field(
         "", description="vLLM's parser for the model's tool calls, as hermes; without one no tools are taken"
     )

@@ -11,7 +11,7 @@ from typing import Any
 from inference_worker.protocol import codec, names
 from inference_worker.protocol.messages import Fact
 from inference_worker.transport.address import Address
-from inference_worker.transport.link import Link, LinkDown
+from inference_worker.transport.redis_connection import RedisConnection, RedisUnavailable
 
 logger = logging.getLogger("cyllm.facts")
 
@@ -25,7 +25,7 @@ class FactWriter:
     """
 
     def __init__(self, url: str) -> None:
-        self._link = Link(Address.from_url(url))
+        self._link = RedisConnection(Address.from_url(url))
         self._backlog: deque[bytes] = deque()
         self._in_flight = 0
         self._retry: asyncio.Task[None] | None = None
@@ -61,7 +61,7 @@ class FactWriter:
         await self._link.stop()
 
     async def put(self, fact: Fact) -> None:
-        """Write now and wait for the confirmation. Raises LinkDown: the fact is then not held back."""
+        """Write now and wait for the confirmation. Raises RedisUnavailable: the fact is then not held back."""
         await self._link.call(*self._command(codec.encode(fact)))
 
     def add(self, fact: Fact) -> None:
@@ -69,7 +69,7 @@ class FactWriter:
         self._send(codec.encode(fact))
 
     def call(self, *command: str | bytes | int | float) -> asyncio.Future[Any]:
-        """Any other command on this connection. Raises LinkDown."""
+        """Any other command on this connection. Raises RedisUnavailable."""
         return self._link.call(*command)
 
     @staticmethod
@@ -82,7 +82,7 @@ class FactWriter:
             return
         try:
             reply = self._link.call(*self._command(data))
-        except LinkDown:
+        except RedisUnavailable:
             self._hold(data)
             return
         self._in_flight += 1

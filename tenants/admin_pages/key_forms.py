@@ -13,7 +13,7 @@ from django.utils.translation import gettext_lazy as _
 from typing_extensions import override
 from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget, UnfoldAdminSelectWidget
 
-from operators.admin_base import PageForm
+from backoffice.admin_base import PageForm
 from tenants import services
 from tenants.choices import Scope
 from tenants.models import ApiKey

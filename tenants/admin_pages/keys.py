@@ -19,7 +19,7 @@ from django.utils.translation import gettext_lazy
 from typing_extensions import override
 from unfold.contrib.filters.admin import AutocompleteSelectFilter
 
-from operators.admin_base import ServiceAdmin, actor_of, label_column, page_action
+from backoffice.admin_base import ServiceAdmin, actor_of, label_column, page_action
 from tenants import services
 from tenants.admin_pages.key_forms import KeyForm, RevokeForm, RotateForm, StateFilter
 from tenants.choices import Scope

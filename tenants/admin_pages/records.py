@@ -16,7 +16,7 @@ from django.utils.translation import gettext_lazy as _
 from typing_extensions import override
 from unfold.contrib.filters.admin import AutocompleteSelectFilter
 
-from operators.admin_base import ReadOnlyAdmin, label_column
+from backoffice.admin_base import ReadOnlyAdmin, label_column
 from tenants.choices import RecordOutcome
 from tenants.models import AdminAudit, AuditRecord, UsageRecord
 from tenants.selectors import admin_changes_named
@@ -153,7 +153,7 @@ class AdminAuditAdmin(ReadOnlyAdmin[AdminAudit]):
 
     @override
     def get_queryset(self, request: HttpRequest) -> QuerySet[AdminAudit]:
-        """Changes with the names of their tenants."""
+        """ChangeListener with the names of their tenants."""
         return admin_changes_named().order_by("-id")
 
     @display(description=_("tenant"), ordering="tenant_slug", empty_value="-")

@@ -16,7 +16,7 @@ from django.utils.translation import gettext_lazy as _
 from typing_extensions import override
 from unfold.contrib.filters.admin import AutocompleteSelectFilter
 
-from operators.admin_base import ServiceAdmin, actor_of
+from backoffice.admin_base import ServiceAdmin, actor_of
 from tenants import services
 from tenants.models import Membership, Tenant
 from tenants.selectors import KeyState, tenants_counted

@@ -14,7 +14,7 @@ from typing_extensions import override
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 from unfold.widgets import UnfoldAdminSelect2MultipleWidget
 
-from operators.admin_base import AuditedAdmin, actor_of
+from backoffice.admin_base import AuditedAdmin, actor_of
 from tenants.admin_audit import admin_audit_record
 
 # Only the type checker's version is generic.

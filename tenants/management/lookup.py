@@ -7,7 +7,7 @@ import datetime as dt
 from django.contrib.auth.models import User
 from django.utils import timezone
 
-from operators.terminal import unknown
+from backoffice.terminal import unknown
 from tenants import selectors
 from tenants.keys import split_key
 from tenants.models import ApiKey, Tenant

@@ -9,7 +9,7 @@ from pathlib import Path
 import openai
 import pytest
 
-from tests.contract.guests import Guest
+from tests.contract.client_environments import Guest
 from tests.stacks import RunningStack, running_stack
 
 IDLE = "nobody-serves-this"

@@ -11,7 +11,7 @@ import numpy as np
 import openai
 import pytest
 
-from tests.contract.guests import Guest
+from tests.contract.client_environments import Guest
 from tests.embedder import embedding_worker
 from tests.stacks import RunningStack
 

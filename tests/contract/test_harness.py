@@ -14,8 +14,8 @@ from typing import Any
 import httpx
 import pytest
 
-from deploy.local.ports import free_port
-from tests.contract.guests import CLIENTS, Guest, python_clients
+from deploy.local.servers.ports import free_port
+from tests.contract.client_environments import CLIENTS, Guest, python_clients
 from tests.stacks import ROOT, wait_until
 
 QUESTIONS, OPTIONS = 10, 4

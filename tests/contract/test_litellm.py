@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.contract.guests import Guest
+from tests.contract.client_environments import Guest
 
 ANSWER = "The capital of France is Paris."
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.contract.guests import Guest
+from tests.contract.client_environments import Guest
 
 CITIES = ["Paris", "Rome", "Lima"]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.contract.guests import Guest, python_clients
+from tests.contract.client_environments import Guest, python_clients
 
 ANSWER = "The capital of France is Paris.\n"
 QUESTION = "What is the capital of France?"

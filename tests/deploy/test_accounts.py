@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.local.accounts import database_account, let_pass, let_read
+from deploy.local.servers.accounts import database_account, let_pass, let_read
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from django.contrib.auth.models import User
 
-from deploy.local.demo import ADMIN, Demo, demo_provision
+from deploy.local.demo.demo_tenant import ADMIN, Demo, demo_provision
 from deploy.local.files import read_env
 from inference_worker.registry.models import ServedModel
 from inference_worker.registry.services import model_update

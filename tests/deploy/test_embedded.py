@@ -15,10 +15,10 @@ import psycopg
 import pytest
 import redis
 
-from deploy.local.ports import free_port
-from deploy.local.postgres import EmbeddedPostgres
-from deploy.local.processes import Supervisor
-from deploy.local.valkey import EmbeddedValkey
+from deploy.local.processes.supervisor import Supervisor
+from deploy.local.servers.ports import free_port
+from deploy.local.servers.postgres import EmbeddedPostgres
+from deploy.local.servers.valkey import EmbeddedValkey
 
 FAST = {"fsync": "off"}
 

@@ -23,7 +23,7 @@ from deploy.local.environment import (
     worker_id,
 )
 from deploy.local.files import read_env, secret, write_env
-from deploy.local.lock import Lock
+from deploy.local.processes.lock import Lock
 from deploy.local.settings import ROOT, LocalSettings
 
 ADDRESSES = {

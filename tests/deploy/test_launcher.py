@@ -17,9 +17,9 @@ import psutil
 import psycopg
 import pytest
 
+from deploy.local.demo.smoke_test import ask, said_by, status_of
 from deploy.local.files import read_env
-from deploy.local.front_door import ask, said_by, status_of
-from deploy.local.ports import free_port, listening
+from deploy.local.servers.ports import free_port, listening
 from deploy.local.settings import ROOT
 
 START_TIMEOUT_S = 90.0

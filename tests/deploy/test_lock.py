@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from deploy.local.lock import AlreadyRunningError, Lock, lock_holder
+from deploy.local.processes.lock import AlreadyRunningError, Lock, lock_holder
 from deploy.local.settings import ROOT
 from deploy.local.stop import stack_stop
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from deploy.local.lock import Lock
+from deploy.local.processes.lock import Lock
 with Lock(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)

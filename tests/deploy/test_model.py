@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from deploy.local.model import COMPLETE, folder_publish, model_prepare, model_ready
+from deploy.local.demo.default_model import COMPLETE, folder_publish, model_prepare, model_ready
 
 
 def test_the_bundled_model_is_complete_and_prepared_once(smollm2: Path) -> None:

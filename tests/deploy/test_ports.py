@@ -7,7 +7,7 @@ import socket
 
 import pytest
 
-from deploy.local.ports import PortBusyError, free_port, port_check
+from deploy.local.servers.ports import PortBusyError, free_port, port_check
 
 
 def test_a_busy_port_is_named_with_its_owner_and_the_remedy() -> None:

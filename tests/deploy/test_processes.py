@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from deploy.local.processes import Program, ProgramFailedError, Supervisor, end_orphans
+from deploy.local.processes.supervisor import Program, ProgramFailedError, Supervisor, end_orphans
 from deploy.local.settings import ROOT
 
 SLEEPER = "import time\nprint('up', flush=True)\ntime.sleep(60)"
@@ -127,7 +127,7 @@ def test_a_program_that_ends_at_its_start_is_said_with_the_end_of_its_log(superv
 LAUNCHER = """
 import sys, time
 from pathlib import Path
-from deploy.local.processes import Program, Supervisor
+from deploy.local.processes.supervisor import Program, Supervisor
 supervisor = Supervisor(run_dir=Path(sys.argv[1]) / "run", log_dir=Path(sys.argv[1]), say=print)
 supervisor.start(Program(name="sleeper", argv=[sys.executable, "-c", sys.argv[2]]))
 print(supervisor.pid("sleeper"), flush=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.local.worker_check import worker_check
+from deploy.local.demo.worker_check import worker_check
 from inference_worker.runtime.settings import SettingsError
 
 TOLD = {"CYLLM_REDIS_URL": "redis://:hunter2@127.0.0.1:1/0", "CYLLM_WORKER_MODEL": "m"}

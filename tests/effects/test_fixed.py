@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from api.openai.parameters import REFUSED_CHAT, REFUSED_COMPLETIONS
+from api.openai.schemas.parameters import REFUSED_CHAT, REFUSED_COMPLETIONS
 from tests.effects.asking import PLAIN, Asking, Json
 
 LABELS: Json = {

@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 from api.openai.catalogue import CATALOGUE
-from api.openai.errors import shown
+from api.openai.errors import printable
 from tests.fuzzing.values import INJECTED
 from tests.fuzzing.wire import Raw
 
@@ -100,4 +100,4 @@ def _error_faults(answer: Raw, error: Any, tree: Any) -> list[str]:
 def _is_of(param: str | None, tree: Any) -> bool:
     if param is None or not isinstance(tree, dict):
         return param is None or isinstance(param, str)
-    return param.startswith((*_NAMED_ANYHOW, *(shown(key) for key in tree)))
+    return param.startswith((*_NAMED_ANYHOW, *(printable(key) for key in tree)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from api.openai.tokenize import MAX_CHARACTERS
+from api.openai.schemas.tokenize import MAX_CHARACTERS
 from tests.gateway.bad_requests import TOOL, Bad
 
 USER = {"role": "user", "content": "hi"}

@@ -13,7 +13,7 @@ import pytest_asyncio
 import redis
 from django.utils import timezone
 
-from api.gateway.limits import Limits
+from api.gateway.stages.limits import Limits
 from inference_worker.protocol import codec, names
 from inference_worker.protocol.messages import Fact, RequestEnded, RequestStarted
 from tests.gateway.scripted import ScriptedClient
@@ -109,7 +109,7 @@ async def gateway(
 
     async with gateway_process(redis_url=redis_url, secret=SECRET, limits=limits, client=client) as started:
         async with asyncio.timeout(5):
-            while not await started.generation.ledger.answers():
+            while not await started.generation.recorder.answers():
                 await asyncio.sleep(0.01)
         yield started
 
@@ -138,7 +138,7 @@ def ended(gateway: Gateway, redis_client: redis.Redis) -> Callable[[], Any]:
 
     async def only() -> RequestEnded:
         async with asyncio.timeout(3):
-            while gateway.generation.ledger.backlog:
+            while gateway.generation.recorder.backlog:
                 await asyncio.sleep(0.005)
         found = [fact for fact in facts_of(redis_client) if isinstance(fact, RequestEnded)]
         assert len(found) == 1, "a request has exactly one record"

@@ -14,14 +14,24 @@ import pytest
 import redis
 
 from api.gateway.app import Gateway
-from api.gateway.exchange import Exchange
-from api.gateway.limits import Limits
+from api.gateway.http.exchange import Exchange
+from api.gateway.stages.limits import Limits
 from api.openai.errors import ApiError
 from inference_worker.protocol import names
 from inference_worker.protocol.messages import FailureKind, Meter, Outcome, RequestEnded, RequestStarted
 from tests.gateway.conftest import SECRET, Keys, facts_of
 from tests.gateway.driver import call, visit
-from tests.gateway.responding import PATH, WORDS, begin, chunk, events_of, respond, retrieve, script, text_of
+from tests.gateway.response_driver import (
+    PATH,
+    WORDS,
+    begin,
+    chunk,
+    events_of,
+    respond,
+    retrieve,
+    script,
+    text_of,
+)
 from tests.gateway.scripted import HANG, METER, ScriptedClient, accepted, failed, lost
 from tests.gateway.test_outages import DatabaseDoor
 from tests.gateway.test_outages import door as door  # a fixture
@@ -57,7 +67,7 @@ async def made(gateway: Gateway, key: str, response_id: str) -> dict[str, Any]:
 async def record_of(gateway: Gateway, redis_client: redis.Redis) -> RequestEnded:
     """The one record of the one request for a response, once all is settled."""
     async with asyncio.timeout(5):
-        while gateway.generation.detached.running or gateway.generation.ledger.backlog:
+        while gateway.generation.detached.running or gateway.generation.recorder.backlog:
             await asyncio.sleep(0.005)
     facts = [fact for fact in facts_of(redis_client) if isinstance(fact, RequestEnded)]
     (record,) = [fact for fact in facts if fact.endpoint == PATH]
@@ -161,7 +171,7 @@ async def test_a_cancel_from_any_gateway_stops_the_engine_and_can_be_repeated(
 async def test_a_response_deleted_while_it_is_made_is_stopped_and_stays_deleted(
     gateway: Gateway, keys: Keys, client: ScriptedClient, redis_client: redis.Redis
 ) -> None:
-    from api.stored.models import StoredResponse
+    from api.stored_responses.models import StoredResponse
 
     client.scripts = [[accepted(), chunk({"content": "a"}), HANG]]
     begun = begin(gateway, keys.acme, background=True, stream=True)
@@ -229,12 +239,12 @@ async def test_one_that_cannot_be_noted_down_is_refused_and_not_stored(
     monkeypatch: pytest.MonkeyPatch,
     stream: bool,
 ) -> None:
-    from api.stored.models import StoredResponse
+    from api.stored_responses.models import StoredResponse
 
     async def away(exchange: Exchange) -> None:
         raise ApiError("redis_unavailable")
 
-    monkeypatch.setattr(gateway.generation.ledger, "started", away)
+    monkeypatch.setattr(gateway.generation.recorder, "started", away)
     reply = await respond(gateway, keys.acme, background=True, stream=stream)
     assert (reply.status, reply.error["code"]) == (503, "redis_unavailable")
     async with asyncio.timeout(5):
@@ -320,7 +330,7 @@ async def test_a_cancel_while_the_answer_is_stored_comes_too_late_for_everybody(
     redis_client: redis.Redis,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from api.stored import services
+    from api.stored_responses import services
 
     storing, create = threading.Event(), services.response_create
 
@@ -348,7 +358,7 @@ async def test_a_cancel_while_the_answer_is_stored_comes_too_late_for_everybody(
 async def test_what_a_log_could_not_bound_is_refused_and_nowhere(
     gateway: Gateway, keys: Keys, client: ScriptedClient, redis_client: redis.Redis, way: dict[str, Any]
 ) -> None:
-    from api.stored.models import StoredResponse
+    from api.stored_responses.models import StoredResponse
 
     most = gateway.generation.limits.stream_log_bytes
     reply = await respond(gateway, keys.acme, instructions="x" * most, **way)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from api.gateway.app import Gateway
-from api.gateway.limits import Limits
+from api.gateway.stages.limits import Limits
 from inference_worker.protocol.messages import FailureKind, Operation, Outcome
 from tests.gateway import bad_embeddings
 from tests.gateway.conftest import QUICK, Keys

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from api.gateway.engine_errors import error_of, may_move
+from api.gateway.stages.engine_errors import error_of, may_move
 from inference_worker.client.interface import Lost
 from inference_worker.protocol.messages import Failed, FailureKind, Operation
 from tests.gateway.scripted import failed

@@ -13,13 +13,13 @@ import psutil
 import pytest
 
 from api.gateway.app import Gateway
-from api.gateway.limits import Limits
-from api.gateway.settle import WRITE_TIMEOUT_S
-from deploy.local.processes import Supervisor
+from api.gateway.stages.limits import Limits
+from api.gateway.stages.settle import WRITE_TIMEOUT_S
+from deploy.local.processes.supervisor import Supervisor
 from inference_worker.protocol.messages import Outcome, RequestEnded
 from tests.gateway.conftest import QUICK, Keys, facts_of
-from tests.gateway.detaching import script, whole
 from tests.gateway.driver import Reply, call, chat
+from tests.gateway.resumable import script, whole
 from tests.gateway.scripted import ScriptedClient
 from tests.gateway.test_outages import answered, gateway_on, own_valkey, seconds_until
 from tests.stacks import Service
@@ -106,7 +106,7 @@ async def test_a_redis_that_hangs_gives_503_within_its_limit_dispatches_nothing_
 
 
 async def _written(gateway: Gateway) -> bool:
-    return gateway.generation.ledger.backlog == 0
+    return gateway.generation.recorder.backlog == 0
 
 
 def _refused(url: str) -> list[RequestEnded]:

@@ -7,8 +7,8 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from api.gateway.app import ROUTES, Gateway
-from api.gateway.routes import Route
-from tests.gateway import detaching, responding
+from api.gateway.http.url_table import Route
+from tests.gateway import response_driver, resumable
 from tests.gateway.conftest import Keys
 from tests.gateway.driver import call
 from tests.gateway.scripted import ScriptedClient
@@ -17,13 +17,13 @@ Make = Callable[[Gateway, str, ScriptedClient], Awaitable[str]]
 
 
 async def _response(gateway: Gateway, key: str, client: ScriptedClient) -> str:
-    client.scripts = [responding.script()]
-    return str((await responding.respond(gateway, key, background=True)).document["id"])
+    client.scripts = [response_driver.script()]
+    return str((await response_driver.respond(gateway, key, background=True)).document["id"])
 
 
 async def _stream(gateway: Gateway, key: str, client: ScriptedClient) -> str:
-    client.scripts = [detaching.script()]
-    return str((await detaching.whole(gateway, key)).headers["x-stream-id"])
+    client.scripts = [resumable.script()]
+    return str((await resumable.whole(gateway, key)).headers["x-stream-id"])
 
 
 async def _model(gateway: Gateway, key: str, client: ScriptedClient) -> str:

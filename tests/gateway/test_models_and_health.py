@@ -93,5 +93,5 @@ async def test_probes_are_nobodys_usage_need_no_key_and_ask_no_engine(
     assert (await call(gateway, "GET", "/health/nothing")).status == 404
     assert (await call(gateway, "POST", "/health/live")).status == 405
     assert (await call(gateway, "GET", "/health/ready")).status == 200
-    assert gateway.generation.ledger.backlog == 0
+    assert gateway.generation.recorder.backlog == 0
     assert client.calls == []

@@ -10,11 +10,11 @@ import jsonschema
 import pytest
 
 from api.gateway.app import ROUTES, Gateway
-from api.gateway.health import SHARED_S
-from api.gateway.openapi import operation_codes
-from api.gateway.operations import ELSEWHERE, OPERATIONS
+from api.gateway.document.openapi import operation_codes
+from api.gateway.document.operations import ELSEWHERE, OPERATIONS
+from api.gateway.endpoints.health import SHARED_S
 from api.openai.catalogue import CATALOGUE
-from api.openai.rules import _OF_CONVERSATIONS
+from api.openai.validation.rules import _OF_CONVERSATIONS
 from inference_worker.protocol.messages import Delta, FailureKind
 from tests.documented import DOCUMENT, answer_faults, request_is_wrong
 from tests.gateway.conftest import Keys

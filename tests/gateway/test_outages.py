@@ -16,8 +16,8 @@ import redis
 from django.db import connection
 
 from api.gateway.app import Gateway
-from deploy.local.ports import free_port
-from deploy.local.valkey import EmbeddedValkey
+from deploy.local.servers.ports import free_port
+from deploy.local.servers.valkey import EmbeddedValkey
 from inference_worker.protocol.messages import Outcome, RequestEnded
 from tests.gateway.conftest import QUICK, SECRET, Keys, facts_of
 from tests.gateway.driver import CHAT, call, chat, visit
@@ -94,11 +94,11 @@ async def test_a_request_that_ends_while_redis_is_away_is_recorded_when_it_is_ba
         begun.leave()
         await begun.task
         await asyncio.sleep(0.1)
-        assert gateway.generation.ledger.backlog == 1
+        assert gateway.generation.recorder.backlog == 1
         service.start()
 
         async def written() -> bool:
-            return gateway.generation.ledger.backlog == 0
+            return gateway.generation.recorder.backlog == 0
 
         assert await seconds_until(written, 5) < 5
     with redis.Redis.from_url(url) as direct:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from api.gateway.app import Gateway
-from api.gateway.limits import Limits
+from api.gateway.stages.limits import Limits
 from inference_worker.protocol.messages import FailureKind, Meter, Operation, Outcome
 from inference_worker.telemetry.lines import TextFormatter
 from tests.gateway.conftest import QUICK, Keys

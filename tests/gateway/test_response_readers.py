@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from api.gateway.app import Gateway
-from api.gateway.limits import Limits
-from api.gateway.places import BodyBytes
+from api.gateway.stages.capacity import BodyBudget
+from api.gateway.stages.limits import Limits
 from tests.gateway.conftest import Keys
 from tests.gateway.driver import call, visit
-from tests.gateway.responding import PATH, respond, retrieve, script
+from tests.gateway.response_driver import PATH, respond, retrieve, script
 from tests.gateway.scripted import ScriptedClient
 
 
@@ -27,7 +27,7 @@ def limits() -> Limits:
 async def test_one_tenant_reading_its_responses_keeps_nobody_from_the_database(
     gateway: Gateway, keys: Keys, client: ScriptedClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from api.stored import selectors
+    from api.stored_responses import selectors
 
     client.scripts = [script()]
     theirs = (await respond(gateway, keys.globex)).document["id"]
@@ -53,7 +53,7 @@ async def test_one_tenant_reading_its_responses_keeps_nobody_from_the_database(
 async def test_what_slow_readers_of_responses_have_not_taken_is_held_as_bodies_are(
     gateway: Gateway, keys: Keys, client: ScriptedClient
 ) -> None:
-    bodies = BodyBytes(50_000, 0.5, largest=1_000)
+    bodies = BodyBudget(50_000, 0.5, largest=1_000)
     followers = replace(gateway.kept_responses.followers, bodies=bodies)
     narrow = replace(gateway, kept_responses=replace(gateway.kept_responses, followers=followers))
     client.scripts = [script()]

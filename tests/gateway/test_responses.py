@@ -11,11 +11,21 @@ import pytest
 import redis
 
 from api.gateway.app import Gateway
-from api.gateway.limits import Limits
+from api.gateway.stages.limits import Limits
 from inference_worker.protocol.messages import Delta, FailureKind, Meter, Operation, Outcome
 from tests.gateway.conftest import Keys
 from tests.gateway.driver import call
-from tests.gateway.responding import PATH, WORDS, begin, chunk, events_of, respond, retrieve, script, text_of
+from tests.gateway.response_driver import (
+    PATH,
+    WORDS,
+    begin,
+    chunk,
+    events_of,
+    respond,
+    retrieve,
+    script,
+    text_of,
+)
 from tests.gateway.scripted import HANG, METER, ScriptedClient, accepted, failed, finished, lost
 from tests.gateway.threads import in_thread
 
@@ -88,7 +98,7 @@ async def test_a_stored_response_is_found_as_it_was_answered_until_it_is_deleted
 async def test_what_is_not_to_be_stored_is_nowhere(
     gateway: Gateway, keys: Keys, client: ScriptedClient, redis_client: redis.Redis
 ) -> None:
-    from api.stored.models import StoredResponse
+    from api.stored_responses.models import StoredResponse
 
     client.scripts = [script()]
     made = (await respond(gateway, keys.acme, store=False)).document
@@ -141,7 +151,7 @@ async def test_a_conversation_is_bounded_in_turns_and_bytes(
     client.scripts = [script(), script(), script()]
     one = (await respond(gateway, keys.acme)).document
     two = (await respond(gateway, keys.acme, previous_response_id=one["id"])).document
-    monkeypatch.setattr("api.gateway.response_store.MOST_TURNS", 1)
+    monkeypatch.setattr("api.gateway.state.stored_responses.MOST_TURNS", 1)
     reply = await respond(gateway, keys.acme, previous_response_id=two["id"])
     assert (reply.status, reply.error["param"]) == (400, "previous_response_id")
     assert "more than 1 responses" in reply.error["message"]
@@ -204,7 +214,7 @@ async def test_input_items_come_in_pages_and_an_empty_one_has_no_cursors(
 async def test_who_leaves_a_response_cancels_it(
     gateway: Gateway, keys: Keys, client: ScriptedClient, ended: Callable[[], Any], stream: bool
 ) -> None:
-    from api.stored.models import StoredResponse
+    from api.stored_responses.models import StoredResponse
 
     client.scripts = [[accepted(), chunk({"content": "a"}), HANG]]
     begun = begin(gateway, keys.acme, stream=stream)

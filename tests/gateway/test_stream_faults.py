@@ -12,14 +12,14 @@ import pytest
 import redis
 
 from api.gateway.app import Gateway
-from api.gateway.event_log import EventLogs, Kind, State
-from api.gateway.limits import Limits
+from api.gateway.stages.limits import Limits
+from api.gateway.streams.event_log import EventLogs, Kind, State
 from api.openai.errors import ApiError
 from inference_worker.protocol import names
 from inference_worker.protocol.messages import Outcome, RequestEnded
 from tests.gateway.conftest import SECRET, Keys, facts_of
-from tests.gateway.detaching import begin, numbered, resume, script, text_of, whole
 from tests.gateway.driver import Visit, call
+from tests.gateway.resumable import begin, numbered, resume, script, text_of, whole
 from tests.gateway.scripted import HANG, Pause, ScriptedClient, accepted, delta, done, finished
 from tests.gateway.test_outages import own_valkey as own_valkey  # a fixture
 from tests.gateway.test_outages import seconds_until
@@ -141,7 +141,7 @@ async def test_a_missed_sign_of_life_ends_nothing(
     begun = begin(gateway, keys.acme)
     await begun.until(b'"a"')
     for _ in range(10):
-        redis_client.delete(names.gateway_key(gateway.generation.ledger.gateway_id))
+        redis_client.delete(names.gateway_key(gateway.generation.recorder.gateway_id))
         await asyncio.sleep(0.1)
     await begun.task
     assert text_of(numbered(begun.reply.body)) == "ab"

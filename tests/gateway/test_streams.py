@@ -8,15 +8,15 @@ import json
 import pytest
 import redis
 
-from api.gateway.answer import COMMENT
 from api.gateway.app import Gateway
-from api.gateway.event_log import MOST_EVENTS_READ, Entry, Kind, State
-from api.gateway.limits import Limits
+from api.gateway.http.answer import COMMENT
+from api.gateway.stages.limits import Limits
+from api.gateway.streams.event_log import MOST_EVENTS_READ, Entry, Kind, State
 from inference_worker.protocol import names
 from inference_worker.protocol.messages import FailureKind, Meter, Outcome, RequestEnded
 from tests.gateway.conftest import Keys, facts_of
-from tests.gateway.detaching import CONTINUE, WORDS, begin, numbered, resume, script, text_of, whole
 from tests.gateway.driver import CHAT, call, chat, visit
+from tests.gateway.resumable import CONTINUE, WORDS, begin, numbered, resume, script, text_of, whole
 from tests.gateway.scripted import (
     HANG,
     METER,
@@ -40,7 +40,7 @@ def limits() -> Limits:
 async def records(gateway: Gateway, redis_client: redis.Redis, endpoint: str) -> list[RequestEnded]:
     """The records of all requests to an endpoint, once no detached one runs any more."""
     async with asyncio.timeout(5):
-        while gateway.generation.detached.running or gateway.generation.ledger.backlog:
+        while gateway.generation.detached.running or gateway.generation.recorder.backlog:
             await asyncio.sleep(0.005)
     ended = [fact for fact in facts_of(redis_client) if isinstance(fact, RequestEnded)]
     assert gateway.generation.places.taken == 0

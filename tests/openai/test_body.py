@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from api.openai.body import MAX_DEPTH, parse_body
 from api.openai.errors import ApiError
+from api.openai.validation.json_body import MAX_DEPTH, parse_body
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from api.openai.catalogue import CATALOGUE
-from api.openai.errors import MAX_SHOWN, ApiError, shown
+from api.openai.errors import MAX_SHOWN, ApiError, printable
 
 ROOT = Path(__file__).resolve().parents[2]
 DETAILS: dict[str, Any] = {
@@ -75,7 +75,7 @@ LISTS = (
     "api/openai/catalogue.py",
     "api/openai/error_spec.py",
     "api/openai/kept_errors.py",
-    "api/gateway/operations.py",
+    "api/gateway/document/operations.py",
 )
 
 
@@ -119,5 +119,5 @@ def test_no_error_holds_markup() -> None:
 
 
 def test_what_a_client_sent_is_shown_bounded_and_on_one_line() -> None:
-    assert shown("a\r\nb\x1b[31m") == "a��b�[31m"
-    assert len(shown("x" * 10_000)) == MAX_SHOWN + 1
+    assert printable("a\r\nb\x1b[31m") == "a��b�[31m"
+    assert len(printable("x" * 10_000)) == MAX_SHOWN + 1

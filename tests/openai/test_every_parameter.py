@@ -8,21 +8,21 @@ from typing import Any, NamedTuple
 import pytest
 from pydantic import BaseModel
 
-from api.openai.chat import ChatRequest
-from api.openai.checked import Checked
-from api.openai.completions import CompletionRequest
-from api.openai.embeddings import EmbeddingRequest
 from api.openai.errors import ApiError
-from api.openai.requests import (
+from api.openai.responses.requests import check_response_body
+from api.openai.responses.schema import ResponseRequest
+from api.openai.schemas.chat import ChatRequest
+from api.openai.schemas.completions import CompletionRequest
+from api.openai.schemas.embeddings import EmbeddingRequest
+from api.openai.schemas.tokenize import DetokenizeRequest, TokenizeRequest
+from api.openai.validation.engine_request import EngineRequest
+from api.openai.validation.requests import (
     check_chat_body,
     check_completion_body,
     check_detokenize_body,
     check_embedding_body,
     check_tokenize_body,
 )
-from api.openai.responses.requests import check_response_body
-from api.openai.responses.schema import ResponseRequest
-from api.openai.tokenize import DetokenizeRequest, TokenizeRequest
 
 USER = {"role": "user", "content": "hi"}
 # A value of each type of JSON that no parameter takes by chance.
@@ -103,7 +103,7 @@ EACH = pytest.mark.parametrize("given", PARAMETERS, ids=lambda given: f"{given.e
 
 def _sent(checked: Any) -> tuple[Any, bytes]:
     """What becomes of a request: what the gateway does with it, and what an engine is given."""
-    if isinstance(checked, Checked):
+    if isinstance(checked, EngineRequest):
         return checked, checked.engine_body(model="m", cache_salt="s")
     chat = checked.chat()
     kept = (checked.streamed, checked.background, checked.stored, checked.instructions, checked.metadata)

@@ -8,16 +8,16 @@ from typing import Any
 
 import pytest
 
-from api.openai.body import parse_body
 from api.openai.catalogue import CATALOGUE
 from api.openai.errors import ApiError
-from api.openai.requests import (
+from api.openai.responses.requests import check_response_body
+from api.openai.validation.json_body import parse_body
+from api.openai.validation.requests import (
     check_chat_body,
     check_completion_body,
     check_detokenize_body,
     check_tokenize_body,
 )
-from api.openai.responses.requests import check_response_body
 from tests.fuzzing import seeds
 from tests.fuzzing.mutations import Case, case_of
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from api.openai.errors import ApiError
-from api.openai.requests import check_chat_body
+from api.openai.validation.requests import check_chat_body
 
 CHAT: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
 UUID = "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"

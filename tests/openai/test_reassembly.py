@@ -14,10 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from openai.types.chat import ChatCompletion
 
-from api.gateway.answer import DONE
+from api.gateway.http.answer import DONE
 from api.openai.responses.transcript import Transcript
-from inference_worker.runtime.engine import Message
-from inference_worker.runtime.remote_engine import RemoteEngine
+from inference_worker.runtime.calls.engine import Message
+from inference_worker.runtime.engines.remote_engine import RemoteEngine
 from inference_worker.runtime.settings import WorkerSettings
 from tests.openai.answering import Service
 from tests.openai.splits import Answer, Call, Delta, answers, cut_at, deltas

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from api.openai.errors import ApiError
-from api.openai.parameters import REFUSED_EMBEDDINGS, REFUSED_TOKENIZE
-from api.openai.requests import check_embedding_body, check_tokenize_body
 from api.openai.responses.parameters import REFUSED as REFUSED_RESPONSES
 from api.openai.responses.requests import check_response_body
+from api.openai.schemas.parameters import REFUSED_EMBEDDINGS, REFUSED_TOKENIZE
+from api.openai.validation.requests import check_embedding_body, check_tokenize_body
 
 EMBEDDING = {"model": "m", "input": "hello"}
 TOKENIZE = {"model": "m", "prompt": "hello"}

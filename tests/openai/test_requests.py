@@ -9,11 +9,11 @@ import pytest
 from openai.types.chat.completion_create_params import CompletionCreateParamsNonStreaming as SdkChat
 from openai.types.completion_create_params import CompletionCreateParamsNonStreaming as SdkCompletion
 
-from api.openai.chat import ChatRequest
-from api.openai.completions import CompletionRequest
 from api.openai.errors import ApiError
-from api.openai.parameters import REFUSED_CHAT, REFUSED_COMPLETIONS, WITHOUT_EFFECT
-from api.openai.requests import check_chat_body, check_completion_body, check_embedding_body
+from api.openai.schemas.chat import ChatRequest
+from api.openai.schemas.completions import CompletionRequest
+from api.openai.schemas.parameters import REFUSED_CHAT, REFUSED_COMPLETIONS, WITHOUT_EFFECT
+from api.openai.validation.requests import check_chat_body, check_completion_body, check_embedding_body
 
 USER = {"role": "user", "content": "hi"}
 CHAT: dict[str, Any] = {"model": "m", "messages": [USER]}

@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from api.openai.chat import ChatRequest
 from api.openai.errors import ApiError
-from api.openai.json_schemas import request_schemas
-from api.openai.requests import check_chat_body, check_completion_body
 from api.openai.responses.requests import check_response_body
 from api.openai.responses.schema import ResponseRequest
-from api.openai.sizes import MAX_ELEMENTS
+from api.openai.schemas.chat import ChatRequest
+from api.openai.validation.json_schemas import request_schemas
+from api.openai.validation.requests import check_chat_body, check_completion_body
+from api.openai.validation.sizes import MAX_ELEMENTS
 
 USER = {"role": "user", "content": "hi"}
 CHAT: dict[str, Any] = {"model": "m", "messages": [USER]}

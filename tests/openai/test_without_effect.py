@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from api.openai.errors import ApiError
-from api.openai.parameters import WITHOUT_EFFECT
-from api.openai.requests import check_chat_body, check_completion_body
+from api.openai.schemas.parameters import WITHOUT_EFFECT
+from api.openai.validation.requests import check_chat_body, check_completion_body
 
 CHAT: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "hello"}]}
 COMPLETION: dict[str, Any] = {"model": "m", "prompt": "hello"}

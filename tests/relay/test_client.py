@@ -11,7 +11,7 @@ import pytest
 import redis
 
 from inference_worker.client.interface import Call, Lost, NoWorkerError, StreamEvent, TransportError
-from inference_worker.client.relay import RelayClient, RelayStream
+from inference_worker.client.relay_client import RelayClient, RelayStream
 from inference_worker.protocol import codec, names
 from inference_worker.protocol.messages import (
     Accepted,
@@ -27,7 +27,7 @@ from inference_worker.protocol.messages import (
     Submit,
     WorkerState,
 )
-from inference_worker.transport.layer import PubSubChannelLayer
+from inference_worker.transport.channel_layer import PubSubChannelLayer
 
 
 @dataclass

@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator
 import pytest
 import redis
 
-from inference_worker.transport.layer import GAP, NoReceiver, PubSubChannelLayer
-from inference_worker.transport.link import LinkDown
+from inference_worker.transport.channel_layer import GAP, NoReceiver, PubSubChannelLayer
+from inference_worker.transport.redis_connection import RedisUnavailable
 
 
 @pytest.fixture
@@ -83,8 +83,8 @@ async def test_a_lost_connection_is_announced_and_the_channel_works_again(
 async def test_without_redis_sending_fails_at_once_and_opening_within_its_limit() -> None:
     layer = PubSubChannelLayer("redis://127.0.0.1:1/0")
     await layer.start()
-    with pytest.raises(LinkDown):
+    with pytest.raises(RedisUnavailable):
         await layer.send("c", {"type": "t"})
-    with pytest.raises(LinkDown):
+    with pytest.raises(RedisUnavailable):
         await layer.open("c", timeout_s=0.2)
     await layer.stop()

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inference_worker.client.directory import offers
+from inference_worker.client.worker_directory import offers
 from inference_worker.protocol import codec
 from inference_worker.protocol.messages import (
     Accepted,

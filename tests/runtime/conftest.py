@@ -15,13 +15,13 @@ import httpx
 import pytest
 import redis
 
-from deploy.local.ports import free_port
+from deploy.local.servers.ports import free_port
 from inference_worker.client.interface import Call, StreamEvent
-from inference_worker.client.relay import RelayClient
+from inference_worker.client.relay_client import RelayClient
 from inference_worker.protocol import codec, names
 from inference_worker.protocol.messages import AttemptMetered, Failed, Finished, Operation
+from inference_worker.runtime.process.worker import Worker
 from inference_worker.runtime.settings import WorkerSettings
-from inference_worker.runtime.worker import Worker
 
 ROOT = Path(__file__).resolve().parents[2]
 

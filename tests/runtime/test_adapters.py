@@ -7,7 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from inference_worker.runtime.adapters import AdapterError, AdapterSource, adapter_arguments, adapter_sources
+from inference_worker.runtime.adapters import (
+    AdapterError,
+    AdapterSource,
+    adapter_arguments,
+    adapter_sources,
+)
 
 
 def saved(folder: Path, config: object) -> Path:

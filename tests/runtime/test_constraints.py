@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from inference_worker.runtime.call import error_code
-from inference_worker.runtime.constraints import constraint_param
-from inference_worker.runtime.grammar_guard import GrammarGuard
-from inference_worker.runtime.grammar_trial import TOO_LONG, UNABLE
+from inference_worker.runtime.calls.engine_call import error_code
+from inference_worker.runtime.constraints.compile_sandbox import TOO_LONG, UNABLE
+from inference_worker.runtime.constraints.constraints import constraint_param
+from inference_worker.runtime.constraints.grammar_guard import GrammarGuard
 
 VOCABULARY = 49152
 TOOLS = [{"type": "function", "function": {"name": "f"}}]

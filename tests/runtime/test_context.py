@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from inference_worker.protocol.messages import FIRST_OPERATIONS, Operation, Submit
-from inference_worker.runtime.call import EngineCall
-from inference_worker.runtime.context import COUNTED_PER_TOKEN
-from inference_worker.runtime.sink import EmptyPieces
+from inference_worker.runtime.calls.context_length import COUNTED_PER_TOKEN
+from inference_worker.runtime.calls.engine_call import EngineCall
+from inference_worker.runtime.calls.fast_path import EmptyPieces
 
 LIMIT = 8
 TOO_LONG = (

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from inference_worker.runtime import hardware
-from inference_worker.runtime.hardware import (
+from inference_worker.runtime.engines import hardware
+from inference_worker.runtime.engines.hardware import (
     Hardware,
     choose_engine,
     cpu_build,

@@ -12,8 +12,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = """
 import json, sys
-from inference_worker.runtime.engine import EngineStartError
-from inference_worker.runtime.parsers import check_parsers, short_ways
+from inference_worker.runtime.calls.engine import EngineStartError
+from inference_worker.runtime.engines.parsers import check_parsers, short_ways
 from inference_worker.runtime.settings import WorkerSettings
 from vllm.parser.parser_manager import ParserManager
 

@@ -10,9 +10,9 @@ import httpx
 import pytest
 
 from inference_worker.protocol.messages import Operation
-from inference_worker.runtime.meter import CallMeter, current_meter
-from inference_worker.runtime.remote_engine import RemoteEngine
-from inference_worker.runtime.routes import ask
+from inference_worker.runtime.calls.engine_paths import ask
+from inference_worker.runtime.calls.meter import CallMeter, current_meter
+from inference_worker.runtime.engines.remote_engine import RemoteEngine
 from inference_worker.runtime.settings import WorkerSettings
 
 SETTINGS = WorkerSettings(

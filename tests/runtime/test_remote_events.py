@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inference_worker.runtime.engine import Message
-from inference_worker.runtime.meter import CallMeter, current_meter
-from inference_worker.runtime.remote_engine import RemoteEngine
+from inference_worker.runtime.calls.engine import Message
+from inference_worker.runtime.calls.meter import CallMeter, current_meter
+from inference_worker.runtime.engines.remote_engine import RemoteEngine
 from inference_worker.runtime.settings import WorkerSettings
 
 SETTINGS = WorkerSettings(CYLLM_REDIS_URL="redis://unused", model="m", engine="remote", engine_url="http://e")

@@ -9,9 +9,9 @@ from contextlib import closing
 import httpx
 import pytest
 
-from inference_worker.runtime import remote_engine
-from inference_worker.runtime.engine import EngineStartError
-from inference_worker.runtime.remote_engine import RemoteEngine
+from inference_worker.runtime.calls.engine import EngineStartError
+from inference_worker.runtime.engines import remote_engine
+from inference_worker.runtime.engines.remote_engine import RemoteEngine
 from inference_worker.runtime.settings import WorkerSettings
 
 

@@ -1,4 +1,4 @@
-"""The worker's side of the relay: events, metering, cancelling, refusing, draining."""
+"""The worker's side of the relay: events, metering, cancelling, unsupported_values, draining."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from inference_worker.protocol.messages import (
     Finished,
     Outcome,
 )
-from inference_worker.runtime.call import MAX_ANSWER_BYTES
+from inference_worker.runtime.calls.engine_call import MAX_ANSWER_BYTES
 from tests.runtime.conftest import Bench
 
 
@@ -119,7 +119,7 @@ async def test_what_the_engine_does_wrong_arrives_as_one_failure(
 async def test_an_engine_that_outlives_the_budget_is_stopped_by_the_worker_alone(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("inference_worker.runtime.calls.OVERTIME_S", 0.1)
+    monkeypatch.setattr("inference_worker.runtime.process.call_table.OVERTIME_S", 0.1)
     events = await bench.run(bench.call("req_g", "hang_first", budget_s=0.2))
     assert isinstance(events[-1], Failed)
     assert events[-1].detail == "out of time"
@@ -201,7 +201,7 @@ async def test_an_orphaned_answer_is_cancelled_by_the_gateway_that_does_not_know
 async def test_a_lane_closes_when_its_gateway_has_no_calls_and_opens_again(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("inference_worker.runtime.outbox.SIGN_OF_LIFE_S", 0.05)
+    monkeypatch.setattr("inference_worker.runtime.calls.frame_sender.SIGN_OF_LIFE_S", 0.05)
     for number in range(3):
         assert isinstance((await bench.run(bench.call(f"req_r{number}", "pieces=2")))[-1], Finished)
         await asyncio.sleep(0.3)

@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from deploy.local.ports import free_port
-from deploy.local.processes import Program, Supervisor
+from deploy.local.processes.supervisor import Program, Supervisor
+from deploy.local.servers.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -18,8 +18,8 @@ from django.contrib.auth.models import User
 from django.db import connection
 from playwright.async_api import Page, ViewportSize, async_playwright, expect
 
-from deploy.local.ports import free_port
-from deploy.local.processes import Program, Supervisor
+from deploy.local.processes.supervisor import Program, Supervisor
+from deploy.local.servers.ports import free_port
 from tenants.keys import key_matches, split_key
 from tenants.models import AdminAudit, ApiKey
 from tenants.services import tenant_create

@@ -9,4 +9,4 @@ def test_every_task_has_its_tick_and_every_tick_a_task() -> None:
     app.loader.import_default_modules()
     own = {name for name in app.tasks if not name.startswith("celery.")}
     assert {tick["task"] for tick in app.conf.beat_schedule.values()} == own
-    assert "api.stored.tasks.responses_purge_task" in own
+    assert "api.stored_responses.tasks.responses_purge_task" in own

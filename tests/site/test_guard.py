@@ -13,7 +13,7 @@ import pytest
 import uvicorn
 from uvicorn.server import ServerState
 
-from api.gateway.exchange import REFUSED
+from api.gateway.http.exchange import REFUSED
 from api.openai.errors import ApiError
 from cyllm_site import guard
 

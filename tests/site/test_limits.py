@@ -13,7 +13,7 @@ from typing import Any
 import psutil
 import pytest
 
-from deploy.local.processes import Supervisor
+from deploy.local.processes.supervisor import Supervisor
 from tests.site.raw import Raw, ask, read_answer
 
 CHAT = "/v1/chat/completions"

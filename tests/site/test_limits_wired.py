@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from api.gateway.limits import Limits
+from api.gateway.stages.limits import Limits
 
 # Settings say whose they are where a limit need not.
 SETTINGS = {

@@ -8,7 +8,7 @@ import httpx
 import psutil
 import pytest
 
-from deploy.local.processes import Supervisor
+from deploy.local.processes.supervisor import Supervisor
 from tests.site.conftest import is_alive
 
 

@@ -13,14 +13,14 @@ from typing import Any
 import pytest
 
 from inference_worker.protocol.messages import Operation, Submit
-from inference_worker.runtime.call import EngineCall
-from inference_worker.runtime.sink import EmptyPieces
+from inference_worker.runtime.calls.engine_call import EngineCall
+from inference_worker.runtime.calls.fast_path import EmptyPieces
 from inference_worker.telemetry.correlation import correlation_id
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = """
 import logging
-from inference_worker.runtime.logs import configure_logging
+from inference_worker.runtime.process.logs import configure_logging
 from inference_worker.runtime.settings import WorkerSettings
 configure_logging(WorkerSettings())
 logging.getLogger("cyllm.worker").info("no engine at http://u:hunter2@engine:1/\\nforged")

@@ -14,7 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from deploy.local.ports import free_port
+from deploy.local.servers.ports import free_port
 from inference_worker.protocol import codec, names
 from tests.stacks import ROOT, RunningStack, Service, own_services, running_stack, wait_until
 from tests.workers import worker_process

@@ -9,7 +9,7 @@ import httpx
 import pytest
 from pydantic import BaseModel
 
-from api.openai import answers
+from api.openai.schemas import answers
 from tests.documented import DOCUMENT, answer_faults, request_is_wrong
 from tests.stack.conftest import OwnedStack
 

@@ -1,4 +1,4 @@
-"""Changes of tenants, members and keys: what is stored, audited and pushed."""
+"""ChangeListener of tenants, members and keys: what is stored, audited and pushed."""
 
 from __future__ import annotations
 

@@ -6,9 +6,9 @@ from typing import Annotated, Literal, TypeAlias
 
 from pydantic import Field, RootModel
 
-from api.openai.answers import AnswerModel, ChatCompletionChunk, Completion, Count, LogProb
 from api.openai.error_spec import ErrorType
-from api.openai.fields import Json
+from api.openai.schemas.answers import AnswerModel, ChatCompletionChunk, Completion, Count, LogProb
+from api.openai.schemas.fields import Json
 
 ItemStatus: TypeAlias = Literal["in_progress", "completed", "incomplete"]
 Byte: TypeAlias = Annotated[int, Field(ge=0, le=255)]

@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal
 
 from api.openai.errors import ApiError
-from api.openai.responses.checked import CheckedResponse
 from api.openai.responses.output import Event, Logprobs
+from api.openai.responses.response_fields import usage_of
+from api.openai.responses.response_request import CheckedResponse
 from api.openai.responses.transcript import Transcript
-from api.openai.responses.usage import usage_of
 
 State = Literal["queued", "in_progress", "completed", "incomplete", "failed", "cancelled"]
 

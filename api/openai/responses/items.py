@@ -6,10 +6,10 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import Discriminator, Field, Tag
 
-from api.openai.fields import LIST, TEXT, Json, Wire, text_or_list
-from api.openai.messages import RefusalPart, part_kind
-from api.openai.refusals import refusing
 from api.openai.responses.parameters import INPUT_PARTS, ITEMS
+from api.openai.schemas.fields import LIST, TEXT, Json, Wire, text_or_list
+from api.openai.schemas.messages import RefusalPart, part_kind
+from api.openai.schemas.refusals import unsupported_values
 
 Status = Literal["in_progress", "completed", "incomplete"]
 Phase = Literal["commentary", "final_answer"]
@@ -19,7 +19,7 @@ Id: TypeAlias = Annotated[str, Field(min_length=1, max_length=256)]
 class InputText(Wire):
     """A part of what is told to the model."""
 
-    type: Annotated[Literal["input_text"], refusing(INPUT_PARTS)]
+    type: Annotated[Literal["input_text"], unsupported_values(INPUT_PARTS)]
     text: str
 
 
@@ -131,7 +131,9 @@ class Reasoning(Wire):
 class UnknownItem(Wire, extra="ignore"):
     """Never valid: gives the error for a missing or unknown type."""
 
-    type: Annotated[Literal["message", "function_call", "function_call_output", "reasoning"], refusing(ITEMS)]
+    type: Annotated[
+        Literal["message", "function_call", "function_call_output", "reasoning"], unsupported_values(ITEMS)
+    ]
 
 
 _KINDS = {"function_call": "<call>", "function_call_output": "<output>", "reasoning": "<reasoning>"}

@@ -6,8 +6,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from api.openai.responses.identifiers import new_id
-from api.openai.responses.stored import output_text
+from api.openai.responses.input_items import output_text
+from api.openai.responses.response_fields import new_id
 
 Status = Literal["in_progress", "completed", "incomplete"]
 Event = dict[str, Any]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from api.openai.parameters import REFUSED_EVERYWHERE
+from api.openai.schemas.parameters import REFUSED_EVERYWHERE
 
 _NOT_CHAT = "it belongs to chat completions; use "
 _ONE_ANSWER = "a response has one answer"

@@ -8,11 +8,11 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from api.openai.errors import ApiError
-from api.openai.faults import first_fault
-from api.openai.responses.checked import CheckedResponse
-from api.openai.responses.echo import echo_of
+from api.openai.responses.input_items import stored_items
 from api.openai.responses.items import KNOWN_ITEMS, InputText, OutputText
 from api.openai.responses.parameters import REFUSED
+from api.openai.responses.response_fields import echo_of
+from api.openai.responses.response_request import CheckedResponse
 from api.openai.responses.rules import check_response
 from api.openai.responses.schema import (
     FunctionTool,
@@ -22,9 +22,9 @@ from api.openai.responses.schema import (
     TextOptions,
     TextSchemaFormat,
 )
-from api.openai.responses.stored import stored_items
 from api.openai.responses.translation import chat_fields
-from api.openai.sizes import check_sizes
+from api.openai.validation.sizes import check_sizes
+from api.openai.validation.validation_errors import first_validation_error
 
 
 def check_response_body(body: Any) -> CheckedResponse:
@@ -39,7 +39,7 @@ def check_response_body(body: Any) -> CheckedResponse:
     try:
         request = ResponseRequest.model_validate(fields)
     except ValidationError as error:
-        raise first_fault(error, REFUSED) from None
+        raise first_validation_error(error, REFUSED) from None
     check_response(request)
     checked = _checked(request, fields)
     if request.previous_response_id is None:

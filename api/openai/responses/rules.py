@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from api.openai.errors import ApiError, invalid
 from api.openai.responses.schema import LOGPROBS, AllowedTools, NamedFunction, ResponseRequest
-from api.openai.rules import check_stream_options
+from api.openai.validation.rules import check_stream_options
 
 
 def check_response(request: ResponseRequest) -> None:

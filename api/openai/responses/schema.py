@@ -6,9 +6,6 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import Discriminator, Field, Tag
 
-from api.openai.chat import Effort, Identifier, MetadataValue, TokenLimit
-from api.openai.fields import LIST, TEXT, AnyStreamOptions, Json, JsonSchemaFormat, Name, Wire, text_or_list
-from api.openai.refusals import refusing
 from api.openai.responses.items import Item
 from api.openai.responses.parameters import (
     BUILT_IN_TOOLS,
@@ -19,12 +16,24 @@ from api.openai.responses.parameters import (
     TRUNCATION,
     VERBOSITY,
 )
-from api.openai.sampling import EngineOptions
-from api.openai.tools import PlainFormat
+from api.openai.schemas.chat import Effort, Identifier, MetadataValue, TokenLimit
+from api.openai.schemas.fields import (
+    LIST,
+    TEXT,
+    AnyStreamOptions,
+    Json,
+    JsonSchemaFormat,
+    Name,
+    Wire,
+    text_or_list,
+)
+from api.openai.schemas.refusals import unsupported_values
+from api.openai.schemas.sampling import EngineOptions
+from api.openai.schemas.tools import PlainFormat
 
 LOGPROBS = "message.output_text.logprobs"
 
-FunctionType: TypeAlias = Annotated[Literal["function"], refusing(BUILT_IN_TOOLS)]
+FunctionType: TypeAlias = Annotated[Literal["function"], unsupported_values(BUILT_IN_TOOLS)]
 
 
 class FunctionTool(Wire):
@@ -55,7 +64,7 @@ class AllowedTools(Wire):
 class UnknownChoice(Wire, extra="ignore"):
     """Never valid: gives the error for a missing or unknown type."""
 
-    type: Annotated[Literal["function", "allowed_tools"], refusing(BUILT_IN_TOOLS)]
+    type: Annotated[Literal["function", "allowed_tools"], unsupported_values(BUILT_IN_TOOLS)]
 
 
 def _choice_kind(value: Any) -> str:
@@ -95,22 +104,22 @@ class TextOptions(Wire):
         ]
         | None
     ) = None
-    verbosity: Annotated[Literal["medium"], refusing(VERBOSITY)] | None = None
+    verbosity: Annotated[Literal["medium"], unsupported_values(VERBOSITY)] | None = None
 
 
 class ReasoningOptions(Wire):
     """``reasoning``."""
 
     effort: Effort | None = None
-    mode: Annotated[Literal["standard"], refusing(REASONING_MODES)] | None = None
-    context: Annotated[Literal["auto"], refusing(REASONING_CONTEXT)] | None = None
+    mode: Annotated[Literal["standard"], unsupported_values(REASONING_MODES)] | None = None
+    context: Annotated[Literal["auto"], unsupported_values(REASONING_CONTEXT)] | None = None
 
 
 class ResponseStreamOptions(AnyStreamOptions):
     """``stream_options``."""
 
 
-Include: TypeAlias = Annotated[Literal["message.output_text.logprobs"], refusing(INCLUDE)]
+Include: TypeAlias = Annotated[Literal["message.output_text.logprobs"], unsupported_values(INCLUDE)]
 
 
 class ResponseRequest(EngineOptions):
@@ -136,8 +145,8 @@ class ResponseRequest(EngineOptions):
     tools: Annotated[list[FunctionTool], Field(fail_fast=True, max_length=128)] | None = None
     tool_choice: Choice | None = None
     parallel_tool_calls: bool | None = None
-    truncation: Annotated[Literal["disabled"], refusing(TRUNCATION)] | None = None
-    service_tier: Annotated[Literal["auto", "default"], refusing(SERVICE_TIERS)] | None = None
+    truncation: Annotated[Literal["disabled"], unsupported_values(TRUNCATION)] | None = None
+    service_tier: Annotated[Literal["auto", "default"], unsupported_values(SERVICE_TIERS)] | None = None
     metadata: Annotated[dict[str, MetadataValue], Field(max_length=16)] | None = None
     safety_identifier: Identifier | None = None
     prompt_cache_key: Identifier | None = None

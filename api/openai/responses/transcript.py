@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from api.openai.responses.calls import CallDelta, PendingCall, call_deltas
-from api.openai.responses.identifiers import new_id
 from api.openai.responses.output import (
     CallOutput,
     Event,
@@ -15,6 +14,7 @@ from api.openai.responses.output import (
     OutputItem,
     ReasoningOutput,
 )
+from api.openai.responses.response_fields import new_id
 
 
 class Transcript:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from api.openai.responses.schema import AllowedTools, NamedFunction, ResponseRequest
-from api.openai.sampling import EngineOptions
+from api.openai.schemas.sampling import EngineOptions
 
 _SAME = (
     *EngineOptions.model_fields.keys() - {"stream", "user"},

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from django.core.management.base import CommandParser
 
-from operators.terminal import Options, Run, SubcommandsCommand
+from backoffice.terminal import Options, Run, SubcommandsCommand
 from tenants import selectors
 from tenants.choices import RecordOutcome
 from tenants.management.amounts import hours, limit_argument, newest

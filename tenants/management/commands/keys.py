@@ -8,7 +8,7 @@ from collections.abc import Callable
 from django.core.management.base import CommandParser
 from django.utils import timezone
 
-from operators.terminal import Options, Run, SubcommandsCommand, operator
+from backoffice.terminal import Options, Run, SubcommandsCommand, operator
 from tenants import selectors, services
 from tenants.choices import Scope
 from tenants.management.amounts import days

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from django.core.management.base import CommandError, CommandParser
 from django.utils import timezone
 
-from operators.terminal import Options, Run, SubcommandsCommand, operator
+from backoffice.terminal import Options, Run, SubcommandsCommand, operator
 from tenants import selectors, services
 from tenants.choices import Role
 from tenants.management.lookup import tenant_named, user_named

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from api.openai.errors import ApiError
 from api.openai.responses.assembly import ResponseAssembly
-from api.openai.responses.checked import CheckedResponse
 from api.openai.responses.parameters import BUILT_IN_TOOLS, ITEMS, REFUSED
 from api.openai.responses.requests import check_response_body
+from api.openai.responses.response_request import CheckedResponse
 from api.openai.responses.schema import LOGPROBS, ResponseRequest
 from tests.openai.responses.strict import checked_item, checked_response
 

@@ -15,10 +15,10 @@ from openai.types.responses.service_tier import ServiceTier
 from openai.types.responses.tool_param import ToolParam
 
 from api.openai.errors import ApiError
-from api.openai.grammars import MAX_SCHEMA_BYTES
 from api.openai.responses.parameters import INCLUDE, ITEMS, REFUSED
 from api.openai.responses.requests import check_response_body
 from api.openai.responses.schema import LOGPROBS, ResponseRequest
+from api.openai.validation.grammars import MAX_SCHEMA_BYTES
 
 USER = {"role": "user", "content": "hi"}
 BODY: dict[str, Any] = {"model": "m", "input": "hi"}

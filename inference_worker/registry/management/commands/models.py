@@ -11,11 +11,11 @@ from django.conf import settings
 from django.core.management.base import CommandError, CommandParser
 from django.db import transaction
 
+from backoffice.terminal import Options, Run, SubcommandsCommand, operator, unknown
 from inference_worker.registry import selectors, services
 from inference_worker.registry.models import Visibility
 from inference_worker.registry.tenant_names import tenant_names
 from inference_worker.registry.workers import live_workers
-from operators.terminal import Options, Run, SubcommandsCommand, operator, unknown
 
 if TYPE_CHECKING:
     from inference_worker.protocol.messages import Heartbeat

@@ -1,0 +1,43 @@
+"""ASGI types, and cancelling work when the client disconnects."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from typing import Any, TypeAlias
+
+Scope: TypeAlias = dict[str, Any]
+Message: TypeAlias = Mapping[str, Any]
+Receive: TypeAlias = Callable[[], Awaitable[Message]]
+Send: TypeAlias = Callable[[Mapping[str, Any]], Awaitable[None]]
+
+
+class ClientDisconnected(Exception):
+    """The client closed the connection."""
+
+
+async def cancel_on_disconnect(receive: Receive, work: Coroutine[Any, Any, None]) -> None:
+    """Run ``work``, and cancel it in the same turn in which the client turns out to be gone.
+
+    Raises ClientDisconnected then; otherwise what ``work`` raises.
+    """
+    task = asyncio.ensure_future(work)
+    gone = False
+
+    async def watch() -> None:
+        nonlocal gone
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        gone = True
+        task.cancel()
+
+    watcher = asyncio.ensure_future(watch())
+    try:
+        await task
+    except asyncio.CancelledError:
+        current = asyncio.current_task()
+        if gone and not (current and current.cancelling()):
+            raise ClientDisconnected from None
+        raise
+    finally:
+        watcher.cancel()

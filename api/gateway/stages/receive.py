@@ -1,0 +1,62 @@
+"""Reads the body, as far as size and time allow; headers are checked before any of it is taken."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections.abc import Callable
+
+from api.gateway.http.disconnect import ClientDisconnected, Receive
+from api.gateway.http.exchange import Exchange
+from api.gateway.stages.limits import Limits
+from api.openai.errors import ApiError
+
+_MEDIA_TYPE = re.compile(r'application/json\s*(?:;\s*charset\s*=\s*"?utf-?8"?\s*)?;?\s*', re.IGNORECASE)
+
+
+def check_headers(exchange: Exchange, limits: Limits) -> None:
+    """Refuse by the headers alone what need not be read. Raises ApiError."""
+    content_type = exchange.header(b"content-type")
+    if content_type is None or not _MEDIA_TYPE.fullmatch(content_type.strip()):
+        raise ApiError("unsupported_media_type")
+    if (exchange.header(b"content-encoding") or "identity").strip().lower() != "identity":
+        raise ApiError("unsupported_media_type")
+    length = exchange.header(b"content-length")
+    if length is not None and length.isascii() and length.isdigit() and int(length) > limits.max_body_bytes:
+        raise ApiError("request_too_large", limit=limits.max_body_bytes)
+
+
+async def read_body(receive: Receive, limits: Limits, more: Callable[[int], None]) -> bytes:
+    """The whole body; ``more`` is told of each piece, and may refuse it.
+
+    Raises ApiError if it is too large or too slow, ClientDisconnected if it breaks off.
+    """
+    begun = time.monotonic()
+    try:
+        async with asyncio.timeout(limits.client_body_timeout_s):
+            return await _collect(receive, limits.max_body_bytes, more)
+    except TimeoutError:
+        raise ApiError(
+            "client_timeout",
+            limit_s=limits.client_body_timeout_s,
+            elapsed_s=time.monotonic() - begun,
+            headers={"connection": "close"},
+        ) from None
+
+
+async def _collect(receive: Receive, limit: int, more: Callable[[int], None]) -> bytes:
+    pieces: list[bytes] = []
+    size = 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnected
+        piece: bytes = message.get("body", b"")
+        size += len(piece)
+        if size > limit:
+            raise ApiError("request_too_large", limit=limit, headers={"connection": "close"})
+        more(len(piece))
+        pieces.append(piece)
+        if not message.get("more_body", False):
+            return b"".join(pieces)

@@ -1,0 +1,94 @@
+"""Exactly one record per request, whatever ended it, and the sign that this gateway lives."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+import hiredis
+
+from api.gateway.http.exchange import Exchange
+from api.gateway.periodic import PeriodicTask
+from api.openai.errors import ApiError
+from inference_worker.protocol import names
+from inference_worker.transport.facts import FactWriter
+from inference_worker.transport.redis_connection import RedisUnavailable
+
+logger = logging.getLogger("cyllm.request")
+
+PRESENCE_INTERVAL_S = 1.0
+COMMAND_TIMEOUT_S = 1.0
+WRITE_TIMEOUT_S = 2.0
+
+
+class RequestRecorder:
+    """Writes facts to the durable stream; what ends while Redis is away is held back in memory."""
+
+    def __init__(self, redis_url: str, gateway_id: str) -> None:
+        self.gateway_id = gateway_id
+        self._facts = FactWriter(redis_url)
+        self._presence = PeriodicTask("gateway-presence", self._show_presence, PRESENCE_INTERVAL_S)
+
+    @property
+    def backlog(self) -> int:
+        """Records that Redis has not confirmed yet."""
+        return self._facts.backlog
+
+    async def start(self) -> None:
+        """Connect in the background and begin to give signs of life."""
+        await self._facts.start()
+        self._presence.start()
+
+    async def stop(self) -> None:
+        """Write what is held back, sign off and close."""
+        await self._presence.stop()
+        if not self._facts.backlog:
+            await self._command("DEL", names.gateway_key(self.gateway_id))
+        await self._facts.stop()
+
+    async def started(self, exchange: Exchange) -> None:
+        """Note durably, once, that a request is about to run.
+
+        Raises ApiError: then nothing may be dispatched.
+        """
+        if exchange.is_started:
+            return
+        try:
+            async with asyncio.timeout(WRITE_TIMEOUT_S):
+                await self._facts.put(exchange.started_fact(self.gateway_id))
+        except (RedisUnavailable, TimeoutError, hiredis.ReplyError):
+            raise ApiError("redis_unavailable") from None
+        exchange.is_started = True
+
+    def ended(self, exchange: Exchange) -> None:
+        """Record and log the end of a request. Returns at once; call it once per request."""
+        self._facts.add(exchange.ended_fact(self.gateway_id))
+        logger.info(
+            "%s %s status=%d outcome=%s code=%s tenant=%s key=%s model=%s attempt=%d duration_s=%.3f",
+            exchange.method,
+            exchange.endpoint,
+            exchange.status,
+            exchange.outcome,
+            exchange.error_code or "-",
+            exchange.tenant_slug or "-",
+            exchange.key_prefix or "-",
+            exchange.model or "-",
+            exchange.dispatch.attempt,
+            exchange.elapsed_s(),
+        )
+
+    async def answers(self) -> bool:
+        """Whether Redis does, for health checks."""
+        return await self._command("PING")
+
+    async def _show_presence(self) -> None:
+        expiry_ms = int(names.GATEWAY_EXPIRY_S * 1000)
+        await self._command("SET", names.gateway_key(self.gateway_id), "1", "PX", expiry_ms)
+
+    async def _command(self, *command: str | int) -> bool:
+        try:
+            async with asyncio.timeout(COMMAND_TIMEOUT_S):
+                await self._facts.call(*command)
+        except (RedisUnavailable, TimeoutError, hiredis.ReplyError):
+            return False
+        return True

@@ -1,0 +1,71 @@
+"""The parameters that several endpoints have in common."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from api.openai.schemas.fields import (
+    Fraction,
+    Int64,
+    ModelName,
+    Penalty,
+    Stop,
+    StopText,
+    StreamOptions,
+    StructuredOutputs,
+    TokenId,
+    Wire,
+)
+from api.openai.schemas.tools import ResponseFormat
+
+
+class EngineOptions(Wire):
+    """What all endpoints that generate give on: OpenAI's first, then those of vLLM that a tenant may use."""
+
+    model: ModelName
+    stream: bool | None = None
+    temperature: Annotated[float, Field(ge=0.0, le=2.0, allow_inf_nan=False)] | None = None
+    top_p: Fraction | None = None
+    stop: Stop | None = None
+    seed: Int64 | None = None
+    presence_penalty: Penalty | None = None
+    frequency_penalty: Penalty | None = None
+    logit_bias: dict[str, Annotated[float, Field(ge=-100.0, le=100.0, allow_inf_nan=False)]] | None = None
+    user: str | None = None
+
+    # vLLM's
+    top_k: Annotated[int, Field(ge=-1, le=2**31 - 1)] | None = None
+    min_p: Fraction | None = None
+    repetition_penalty: Annotated[float, Field(ge=0.01, le=10.0, allow_inf_nan=False)] | None = None
+    min_tokens: Annotated[int, Field(ge=0, le=2**31 - 1)] | None = None
+    ignore_eos: bool | None = None
+    stop_token_ids: Annotated[list[TokenId], Field(fail_fast=True, max_length=128)] | None = None
+    bad_words: Annotated[list[StopText], Field(fail_fast=True, max_length=128)] | None = None
+    allowed_token_ids: Annotated[list[TokenId], Field(fail_fast=True, min_length=1)] | None = None
+    skip_special_tokens: bool | None = None
+    spaces_between_special_tokens: bool | None = None
+    include_stop_str_in_output: bool | None = None
+    add_special_tokens: bool | None = None
+    structured_outputs: StructuredOutputs | None = None
+
+    @property
+    def streamed(self) -> bool:
+        """Whether the answer is a stream of events."""
+        return bool(self.stream)
+
+
+class Sampling(EngineOptions):
+    """What chat completions and completions have in common beyond that."""
+
+    stream_options: StreamOptions | None = None
+    n: Annotated[int, Field(ge=1, le=128)] | None = None
+    response_format: ResponseFormat | None = None
+    return_token_ids: bool | None = None
+
+    @property
+    def constrained(self) -> bool:
+        """Whether the answer must have a form."""
+        shaped = self.response_format is not None and self.response_format.type != "text"
+        return shaped or self.structured_outputs is not None

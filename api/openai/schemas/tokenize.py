@@ -1,0 +1,35 @@
+"""The schemas of ``POST /tokenize`` and ``POST /detokenize``, which are vLLM's."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from api.openai.schemas.fields import Json, ModelName, TokenId, Wire
+from api.openai.schemas.messages import Message
+from api.openai.schemas.tools import Tool
+
+# One request's text keeps the tokenizer of a worker from all others: this much is a second or so.
+MAX_CHARACTERS = 1_000_000
+
+
+class TokenizeRequest(Wire):
+    """Either ``prompt``, or ``messages`` with what belongs to a conversation."""
+
+    model: ModelName
+    prompt: Annotated[str, Field(max_length=MAX_CHARACTERS)] | None = None
+    messages: Annotated[list[Message], Field(fail_fast=True, min_length=1)] | None = None
+    add_special_tokens: bool | None = None
+    return_token_strs: bool | None = None
+    add_generation_prompt: bool | None = None
+    continue_final_message: bool | None = None
+    chat_template_kwargs: Json | None = None
+    tools: Annotated[list[Tool], Field(fail_fast=True, min_length=1, max_length=128)] | None = None
+
+
+class DetokenizeRequest(Wire):
+    """Token ids, back to text."""
+
+    model: ModelName
+    tokens: Annotated[list[TokenId], Field(fail_fast=True)]

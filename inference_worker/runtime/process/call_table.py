@@ -1,0 +1,139 @@
+"""The calls that run on this worker: begun by Submit, ended by the engine, a Cancel or the worker."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+
+from inference_worker.protocol.messages import (
+    AttemptMetered,
+    Cancel,
+    Command,
+    FailureKind,
+    Submit,
+    WorkerState,
+)
+from inference_worker.runtime.calls.engine import Engine
+from inference_worker.runtime.calls.engine_call import WORKER_STOPS, EngineCall, refusal
+from inference_worker.runtime.calls.frame_sender import FrameSender
+from inference_worker.runtime.process.heartbeat import WorkerStatus
+from inference_worker.telemetry.lines import trace_without_texts
+from inference_worker.transport.channel_layer import PubSubChannelLayer
+from inference_worker.transport.facts import FactWriter
+
+logger = logging.getLogger("cyllm.worker.calls")
+
+OVERTIME_S = 5.0  # after its budget the gateway has given up; this stops what its Cancel didn't reach
+FLUSH_TIMEOUT_S = 2.0
+
+
+class CallTable:
+    """Every open call by its request id; each ends in one last event and one AttemptMetered."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        status: WorkerStatus,
+        layer: PubSubChannelLayer,
+        facts: FactWriter,
+        max_requests: int,
+    ) -> None:
+        self._engine, self._status, self._facts = engine, status, facts
+        self._max_requests = max_requests
+        self._outbox = FrameSender(
+            layer, status.worker_id, has_calls=self._has_calls, on_gone=self._gateway_gone
+        )
+        self._calls: dict[str, EngineCall] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def __len__(self) -> int:
+        return len(self._calls)
+
+    def take(self, command: Command) -> None:
+        """Obey a gateway. What can't be begun is answered, never raised: one request harms no other."""
+        if isinstance(command, Cancel):
+            if call := self._calls.get(command.request_id):
+                call.cancel(command.reason)
+        elif why := self._reason_to_refuse(command):
+            self._outbox.put(command.reply_to, refusal(command, FailureKind.REFUSED, why))
+        else:
+            try:
+                self._begin(command)
+            except Exception as error:
+                trace = trace_without_texts(error)
+                logger.error("%s can't be begun", command.request_id, extra={"trace": trace})
+                why = type(error).__name__
+                self._outbox.put(command.reply_to, refusal(command, FailureKind.ENGINE, why))
+
+    def cancel_all(self, reason: str) -> None:
+        """Stop everything that runs."""
+        for call in list(self._calls.values()):
+            call.cancel(reason)
+
+    async def drain(self, timeout_s: float) -> None:
+        """Wait for what runs to end by itself."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                while self._tasks:
+                    await asyncio.wait(list(self._tasks))
+
+    async def close(self) -> None:
+        """Stop what still runs, and send what there is to send."""
+        self.cancel_all(WORKER_STOPS)
+        if self._tasks:
+            await asyncio.wait(list(self._tasks), timeout=OVERTIME_S)
+        await self._outbox.flush(FLUSH_TIMEOUT_S)
+        await self._outbox.stop()
+
+    def _reason_to_refuse(self, submit: Submit) -> str:
+        if self._status.state is not WorkerState.READY:
+            return f"worker is {self._status.state}"
+        if self._engine.is_dead:
+            return "the engine has ended"
+        if submit.model not in self._status.models:
+            return f"{submit.model} is not served here"
+        if submit.operation not in self._engine.operations:
+            return f"the engine has no {submit.operation}"
+        if len(self._calls) >= self._max_requests:
+            return "worker is full"
+        if submit.request_id in self._calls:
+            return "an attempt of this request is still running here"
+        return ""
+
+    def _begin(self, submit: Submit) -> None:
+        call = EngineCall(submit, self._engine, lambda event: self._outbox.put(submit.reply_to, event))
+        self._calls[submit.request_id] = call
+        self._outbox.open(submit.reply_to)
+        task = asyncio.create_task(self._run(call), name=f"call-{submit.request_id}")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _run(self, call: EngineCall) -> None:
+        overtime = asyncio.get_running_loop().call_later(
+            call.submit.budget_s + OVERTIME_S, call.cancel, "out of time"
+        )
+        try:
+            await call.run()
+        finally:
+            overtime.cancel()
+            del self._calls[call.submit.request_id]
+            self._facts.add(
+                AttemptMetered(
+                    request_id=call.submit.request_id,
+                    attempt=call.submit.attempt,
+                    worker_id=self._status.worker_id,
+                    outcome=call.outcome,
+                    meter=call.meter.reading(),
+                    at=time.time(),
+                )
+            )
+
+    def _has_calls(self, reply_to: str) -> bool:
+        return any(call.submit.reply_to == reply_to for call in self._calls.values())
+
+    def _gateway_gone(self, reply_to: str) -> None:
+        for call in list(self._calls.values()):
+            if call.submit.reply_to == reply_to:
+                call.cancel("gateway gone")

@@ -1,0 +1,181 @@
+"""The worker process: loads its engine, takes commands, drains, and says how it is."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import logging
+import os
+import secrets
+import signal
+import socket
+import time
+
+from inference_worker.protocol import codec, names
+from inference_worker.protocol.messages import WorkerState
+from inference_worker.runtime.calls.engine import Engine, EngineContext, EngineStartError
+from inference_worker.runtime.engines.hardware import detect_hardware
+from inference_worker.runtime.process.call_table import CallTable
+from inference_worker.runtime.process.heartbeat import HeartbeatThread, WorkerStatus
+from inference_worker.runtime.settings import WorkerSettings
+from inference_worker.transport.channel_layer import PubSubChannelLayer
+from inference_worker.transport.facts import FactWriter
+from inference_worker.transport.redis_connection import RedisUnavailable
+
+logger = logging.getLogger("cyllm.worker")
+
+TICK_S = 0.25
+ANNOUNCED_S = 0.05  # the new channel is in the heartbeat before the old one falls silent
+
+
+class Worker:
+    """One process, one engine, one model and its adapters."""
+
+    def __init__(self, settings: WorkerSettings) -> None:
+        self._settings = settings
+        self._hardware = detect_hardware()
+        self._status = WorkerStatus(
+            worker_id=settings.id or f"{socket.gethostname()}-{os.getpid()}",
+            models=(settings.model, *(source.name for source in settings.adapters)),
+            engine=settings.engine,
+            hardware=self._hardware.name,
+        )
+        self._new_channel()
+        self._layer = PubSubChannelLayer(settings.redis_url)
+        self._facts = FactWriter(settings.redis_url)
+        self._heartbeat = HeartbeatThread(settings.redis_url, self._status)
+        self._stop = asyncio.Event()
+        self.serving = asyncio.Event()
+
+    def request_stop(self) -> None:
+        """Begin to drain: take nothing new, finish what runs."""
+        self._stop.set()
+
+    async def run(self) -> None:
+        """Serve until ``request_stop`` or until the engine fails. Raises EngineStartError."""
+        await self._layer.start()
+        await self._facts.start()
+        self._heartbeat.start()
+        tick = asyncio.create_task(self._tick(), name="tick")
+        try:
+            self._enter(WorkerState.LOADING)
+            async with self._engine() as engine:
+                await self._serve(engine)
+        except EngineStartError as error:
+            self._status.enter_stage(str(error))
+            self._enter(WorkerState.FAILED)
+            raise
+        finally:
+            tick.cancel()
+            # A failure stays to be seen until the entry expires.
+            await asyncio.to_thread(self._heartbeat.end, remove=self._status.state is not WorkerState.FAILED)
+            await self._facts.stop()
+            await self._layer.stop()
+
+    def _engine(self) -> EngineContext:
+        if self._settings.engine == "remote":
+            from inference_worker.runtime.engines.remote_engine import remote_engine
+
+            return remote_engine(self._settings, self._status.enter_stage)
+        from inference_worker.runtime.engines.vllm_engine import vllm_engine
+
+        return vllm_engine(self._settings, self._hardware, self._status.enter_stage)
+
+    def _enter(self, state: WorkerState) -> None:
+        self._status.state = state
+        self._heartbeat.write_now()
+
+    def _new_channel(self) -> None:
+        self._status.boot = secrets.token_hex(6)
+        self._status.channel = names.worker_channel(self._status.worker_id, self._status.boot)
+
+    async def _serve(self, engine: Engine) -> None:
+        self._status.max_model_len, self._status.operations = engine.max_model_len, engine.operations
+        calls = CallTable(engine, self._status, self._layer, self._facts, self._settings.max_requests)
+        commands = asyncio.create_task(self._take_commands(calls), name="commands")
+        failure = asyncio.create_task(engine.failed(), name="engine-health")
+        stop = asyncio.create_task(self._stop.wait(), name="stop")
+        load = asyncio.create_task(self._watch_load(engine, calls), name="load")
+        try:
+            await asyncio.wait([commands, failure, stop], return_when=asyncio.FIRST_COMPLETED)
+            self._enter(WorkerState.DRAINING)
+            if failure.done():
+                raise EngineStartError(f"the engine failed: {failure.result()}")
+            if commands.done():
+                commands.result()
+            self._status.enter_stage(f"draining {len(calls)} requests")
+            await calls.drain(self._settings.drain_timeout_s)
+        finally:
+            for task in (commands, failure, stop, load):
+                task.cancel()
+            await asyncio.gather(commands, failure, stop, load, return_exceptions=True)
+            await calls.close()
+
+    async def _take_commands(self, calls: CallTable) -> None:
+        await self._open_channel()
+        # The engine's library is a large heap that stays; a full collection of it stalls every stream.
+        gc.collect()
+        gc.freeze()
+        self._status.enter_stage("ready")
+        self._enter(WorkerState.READY)
+        self.serving.set()
+        while True:
+            message = await self._layer.receive(self._status.channel)
+            if message["type"] == "layer.gap":
+                await self._begin_anew(calls)
+                continue
+            try:
+                calls.take(codec.decode_command(message["data"]))
+            except (codec.ProtocolError, KeyError) as error:
+                logger.error("command left out: %s", error)
+
+    async def _begin_anew(self, calls: CallTable) -> None:
+        """Submits and Cancels may be lost: leave the channel, so that gateways take its calls for lost."""
+        logger.warning("the connection to Redis broke: %d requests are given up", len(calls))
+        calls.cancel_all("commands may be lost")
+        left = self._status.channel
+        self._new_channel()
+        await self._open_channel()
+        self._heartbeat.write_now()
+        await asyncio.sleep(ANNOUNCED_S)
+        self._layer.close(left)
+
+    async def _open_channel(self) -> None:
+        while True:
+            try:
+                await self._layer.open(self._status.channel)
+                return
+            except RedisUnavailable:
+                logger.warning("Redis can't be reached; trying again")
+
+    async def _watch_load(self, engine: Engine, calls: CallTable) -> None:
+        while True:
+            self._status.running = engine.running()
+            self._status.waiting = max(len(calls) - self._status.running, 0)
+            await asyncio.sleep(TICK_S)
+
+    async def _tick(self) -> None:
+        while True:
+            self._status.loop_turned = time.monotonic()
+            await asyncio.sleep(TICK_S)
+
+
+async def serve(settings: WorkerSettings) -> None:
+    """Run a worker until SIGTERM or SIGINT. Raises EngineStartError.
+
+    Before it serves there is nothing to drain, and loading can't be interrupted otherwise: a signal then
+    ends the process at once, and the kernel its engine's processes.
+    """
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_DFL)
+    worker = Worker(settings)
+    running = asyncio.create_task(worker.run(), name="worker")
+    serving = asyncio.create_task(worker.serving.wait(), name="serving")
+    await asyncio.wait([running, serving], return_when=asyncio.FIRST_COMPLETED)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, worker.request_stop)
+    with contextlib.suppress(asyncio.CancelledError):
+        serving.cancel()
+        await serving
+    await running

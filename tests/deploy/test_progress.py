@@ -1,0 +1,56 @@
+"""What the launcher writes, on a terminal and into a file."""
+
+from __future__ import annotations
+
+import io
+import re
+
+import pytest
+
+from deploy.local.progress import CLEAR_LINE, Stages
+
+
+class _Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_each_stage_is_numbered_and_timed() -> None:
+    out = io.StringIO()
+    stages = Stages(9, out)
+    for name in ("valkey", "postgres"):
+        with stages.stage(name) as stage:
+            stage.result = "ready"
+    lines = out.getvalue().splitlines()
+    assert re.fullmatch(r"\[ 1/9\] valkey … ready in 0\.\d s", lines[0])
+    assert re.fullmatch(r"\[ 2/9\] postgres … ready in 0\.\d s", lines[1])
+    assert len(lines) == 2
+
+
+def test_a_log_gets_each_note_once_and_no_control_characters() -> None:
+    out = io.StringIO()
+    with Stages(1, out).stage("worker") as stage:
+        for note in ("importing", "importing", "loading weights"):
+            stage.note(note)
+    assert "\r" not in out.getvalue()
+    assert [line.split("… ")[1].split(",")[0] for line in out.getvalue().splitlines()[:2]] == [
+        "importing",
+        "loading weights",
+    ]
+
+
+def test_a_terminal_gets_one_line_that_is_rewritten() -> None:
+    out = _Terminal()
+    with Stages(1, out).stage("worker") as stage:
+        stage.note("importing")
+        stage.note("importing")
+        stage.result = "ready"
+    assert out.getvalue().count("\n") == 1
+    assert out.getvalue().count(CLEAR_LINE) == 4
+
+
+def test_a_stage_that_fails_says_so() -> None:
+    out = io.StringIO()
+    with pytest.raises(OSError, match="broken"), Stages(1, out).stage("model"):
+        raise OSError("broken")
+    assert "[ 1/1] model … not finished after" in out.getvalue()

@@ -1,0 +1,77 @@
+"""Routing: several methods on a path, parameters, HEAD and OPTIONS."""
+
+from __future__ import annotations
+
+import pytest
+
+from api.gateway.app import ROUTES, Gateway
+from api.gateway.http.url_table import Route, RouteTable
+from tests.gateway.conftest import Keys
+from tests.gateway.driver import call
+
+
+async def _handler() -> None:
+    """Stands for one; nothing here calls it."""
+
+
+TABLE = RouteTable(
+    (
+        Route("GET", "/v1/things", _handler),
+        Route("GET", "/v1/things/{id}", _handler),
+        Route("DELETE", "/v1/things/{id}", _handler),
+        Route("POST", "/v1/things/{id}/cancel", _handler),
+        Route("GET", "/v1/models/{model:path}", _handler),
+    )
+)
+
+
+@pytest.mark.parametrize(
+    ("path", "endpoint", "values"),
+    [
+        ("/v1/things", "/v1/things", {}),
+        ("/v1/things/a.b", "/v1/things/{id}", {"id": "a.b"}),
+        ("/v1/things/a/cancel", "/v1/things/{id}/cancel", {"id": "a"}),
+        ("/v1/models/org/name", "/v1/models/{model}", {"model": "org/name"}),
+        ("/v1/models/a\nb", "/v1/models/{model}", {"model": "a\nb"}),
+    ],
+)
+def test_a_path_is_found_with_the_values_in_it(path: str, endpoint: str, values: dict[str, str]) -> None:
+    resource = TABLE.find(path)
+    assert resource is not None
+    assert (resource.endpoint, dict(resource.values)) == (endpoint, values)
+
+
+@pytest.mark.parametrize(
+    "path", ["", "/v1/things/", "/v1/things/a/b", "/v1/models/", "/V1/things", "x/v1/things"]
+)
+def test_what_only_resembles_a_path_is_not_found(path: str) -> None:
+    assert TABLE.find(path) is None
+
+
+def test_all_methods_of_a_path_are_named() -> None:
+    resource = TABLE.find("/v1/things/a")
+    assert resource is not None
+    assert resource.allowed == "DELETE, GET, HEAD, OPTIONS"
+    assert resource.route("POST") is None
+    assert resource.route("HEAD") is resource.route("GET") is not None
+
+
+def test_a_route_that_is_there_twice_is_an_error_of_the_programmer() -> None:
+    with pytest.raises(ValueError, match="twice"):
+        RouteTable((Route("GET", "/a", _handler), Route("GET", "/a", _handler)))
+
+
+async def test_options_answers_with_the_methods_and_head_as_get(gateway: Gateway, keys: Keys) -> None:
+    options = await call(gateway, "OPTIONS", "/v1/models")
+    assert (options.status, options.headers["allow"], options.body) == (204, "GET, HEAD, OPTIONS", b"")
+    got, head = [await call(gateway, method, "/v1/models", key=keys.acme) for method in ("GET", "HEAD")]
+    assert (head.status, head.headers["content-length"]) == (200, got.headers["content-length"])
+    assert (await call(gateway, "HEAD", "/v1/models")).status == 401
+    assert (await call(gateway, "OPTIONS", "/v1/nothing")).status == 404
+
+
+@pytest.mark.parametrize("route", [route for route in ROUTES.routes if route.template.startswith("/v1")])
+async def test_every_route_needs_a_key(gateway: Gateway, route: Route) -> None:
+    assert route.scopes
+    reply = await call(gateway, route.method, route.endpoint, body={})
+    assert (reply.status, reply.error["code"]) == (401, "missing_api_key")

@@ -1,0 +1,105 @@
+"""Stored responses go when their time is over, and fail when the gateway that makes them has died."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import time
+
+import pytest
+import redis
+from django.db import IntegrityError, transaction
+from django.utils import timezone
+
+from api.stored_responses import tasks
+from api.stored_responses.models import StoredResponse
+from api.stored_responses.services import NewResponse, response_create, response_update, responses_purge
+from inference_worker.protocol import names
+from tenants.ledger import presence
+from tests.people import Cast
+
+pytestmark = pytest.mark.django_db
+
+
+def stored(cast: Cast, name: str, *, status: str = "completed", **changes: object) -> StoredResponse:
+    now = timezone.now()
+    fields: dict[str, object] = {
+        "id": f"resp_{name}",
+        "tenant_id": str(cast.acme.id),
+        "model": "tiny",
+        "body": {"id": f"resp_{name}", "status": status, "error": None, "output": []},
+        "input_items": [],
+        "previous_response_id": None,
+        "background": True,
+        "gateway_id": "gw-1",
+        "created_at": now,
+        "expires_at": now + dt.timedelta(days=1),
+    }
+    response_create(NewResponse(**{**fields, **changes}))  # type: ignore[arg-type]  # checked by the tests below
+    return StoredResponse.objects.get(id=f"resp_{name}")
+
+
+def test_expired_responses_are_purged_in_pieces(cast: Cast) -> None:
+    now = timezone.now()
+    for number in range(5):
+        stored(cast, f"old{number}", expires_at=now - dt.timedelta(seconds=number))
+    stored(cast, "new")
+    assert responses_purge(now=now, batch=2) == 5
+    assert list(StoredResponse.objects.values_list("id", flat=True)) == ["resp_new"]
+    assert tasks.responses_purge_task() == 0
+
+
+def test_an_unknown_status_is_refused_by_the_database(cast: Cast) -> None:
+    with pytest.raises(IntegrityError), transaction.atomic():
+        stored(cast, "odd", status="done")
+
+
+def test_a_response_stored_again_stays_as_it_was_stored_first(cast: Cast) -> None:
+    stored(cast, "a", model="first")
+    assert stored(cast, "a", model="second").model == "first"
+    assert StoredResponse.objects.count() == 1
+
+
+def test_an_ended_response_is_not_changed_any_more(cast: Cast) -> None:
+    stored(cast, "a", status="in_progress")
+    assert response_update("resp_a", {"status": "completed", "output": ["x"]})
+    assert not response_update("resp_a", {"status": "failed"})
+    assert json.loads(StoredResponse.objects.get().body) == {"status": "completed", "output": ["x"]}
+
+
+def test_responses_of_a_dead_gateway_fail_and_those_of_a_living_one_go_on(
+    cast: Cast, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(presence, "MISSING_S", 0.2)
+    stored(cast, "dead", status="in_progress", gateway_id="gw-dead")
+    stored(cast, "alive", status="queued", gateway_id="gw-alive")
+    stored(cast, "ended", gateway_id="gw-dead")
+    redis_client.set(names.gateway_key("gw-alive"), "1")
+    assert tasks.responses_sweep_task() == 0, "one look is not enough"
+    time.sleep(0.25)
+    assert tasks.responses_sweep_task() == 1
+    states = dict(StoredResponse.objects.values_list("id", "status"))
+    assert states == {"resp_dead": "failed", "resp_alive": "queued", "resp_ended": "completed"}
+    body = json.loads(StoredResponse.objects.get(id="resp_dead").body)
+    assert (body["status"], body["error"]["code"]) == ("failed", "server_error")
+
+
+def test_a_response_older_than_any_can_run_fails_though_its_gateway_lives(
+    cast: Cast, redis_client: redis.Redis
+) -> None:
+    stored(cast, "stuck", status="in_progress", created_at=timezone.now() - dt.timedelta(hours=2))
+    stored(cast, "young", status="in_progress")
+    redis_client.set(names.gateway_key("gw-1"), "1")
+    assert tasks.responses_sweep_task() == 1
+    assert StoredResponse.objects.get(id="resp_stuck").status == "failed"
+
+
+def test_the_sweeps_of_usage_and_of_responses_do_not_disturb_each_other(
+    cast: Cast, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(presence, "MISSING_S", 0.2)
+    stored(cast, "dead", status="in_progress", gateway_id="gw-dead")
+    tasks.responses_sweep_task()
+    presence.gateways_gone(redis_client, {"gw-of-usage"})
+    time.sleep(0.25)
+    assert tasks.responses_sweep_task() == 1
