@@ -17,7 +17,9 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from api.gateway.http.disconnect import Message, Receive, Scope, Send
 from api.gateway.http.exchange import REFUSED
 from api.gateway.http.request_ids import new_request_id
-from api.openai.errors import ApiError
+from api.openai.errors.access import ClientDisconnected, HeadersTooLarge, HeadTimeout
+from api.openai.errors.base import ApiError
+from api.openai.errors.service import GatewayStopping, InternalError
 from cyllm_site.refusals import broken_request, head_fault, refusal_bytes, send_error, with_path
 from inference_worker.telemetry.lines import trace_without_texts
 
@@ -73,7 +75,7 @@ class GuardedProtocol(HttpToolsProtocol):
             self._broken(_fault_of(error))
         else:
             if self._loose_bytes > MAX_HEAD_BYTES:
-                self._broken(ApiError("headers_too_large", limit=MAX_HEAD_BYTES))
+                self._broken(HeadersTooLarge(limit=MAX_HEAD_BYTES))
 
     def eof_received(self) -> bool | None:  # type: ignore[override]  # asyncio lets the way back stay open
         """Who closes the sending side leaves, as far as anyone can tell, but may still be told so."""
@@ -151,7 +153,7 @@ class GuardedProtocol(HttpToolsProtocol):
     def _count(self, size: int) -> None:
         self._field_bytes += size
         if self._field_bytes > MAX_HEAD_BYTES:
-            raise ApiError("headers_too_large", limit=MAX_HEAD_BYTES)
+            raise HeadersTooLarge(limit=MAX_HEAD_BYTES)
 
     def _answering(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete
@@ -201,7 +203,7 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def _head_overdue(self) -> None:
         if self._in_head and not self.transport.is_closing():
-            self._broken(ApiError("head_timeout", limit_s=HEAD_TIMEOUT_S))
+            self._broken(HeadTimeout(limit_s=HEAD_TIMEOUT_S))
         else:
             self.transport.close()
 
@@ -235,9 +237,9 @@ class GuardedProtocol(HttpToolsProtocol):
         request_id = new_request_id()
         try:
             await self._inner(scope, receiving, sending)
-            await say(ApiError("client_disconnected" if self._left else "internal_error"))
+            await say(ClientDisconnected() if self._left else InternalError())
         except asyncio.CancelledError:
-            await say(ApiError("gateway_stopping"))
+            await say(GatewayStopping())
             raise
         except ApiError as error:
             await say(error)
@@ -245,7 +247,7 @@ class GuardedProtocol(HttpToolsProtocol):
             logger.error(
                 "an application failed: id=%s", request_id, extra={"trace": trace_without_texts(error)}
             )
-            await say(ApiError("internal_error"))
+            await say(InternalError())
         if not cycle.response_complete:
             cycle.disconnected = cycle.disconnected or self._left
             self.transport.close()

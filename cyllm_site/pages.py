@@ -8,7 +8,10 @@ from dataclasses import dataclass
 
 from api.gateway.http.disconnect import Message, Receive, Scope, Send
 from api.gateway.http.exchange import REFUSED
-from api.openai.errors import ApiError, printable
+from api.openai.errors.access import ClientTimeout, Forbidden, MethodNotAllowed, RequestTooLarge, UnknownUrl
+from api.openai.errors.base import ApiError, printable
+from api.openai.errors.parameters import InvalidRequest
+from api.openai.errors.service import InternalError
 from cyllm_site.refusals import send_error
 
 BROWSER_ROOTS = frozenset({"admin", "i18n", "static"})
@@ -50,15 +53,14 @@ class BoundedBody:
             async with asyncio.timeout_at(self._until):
                 message = await self._receive()
         except TimeoutError:
-            raise ApiError(
-                "client_timeout",
+            raise ClientTimeout(
                 limit_s=self._timeout_s,
                 elapsed_s=self._timeout_s,
                 headers={"connection": "close"},
             ) from None
         self._size += len(message.get("body", b""))
         if self._size > self._limit:
-            raise ApiError("request_too_large", limit=self._limit, headers={"connection": "close"})
+            raise RequestTooLarge(limit=self._limit, headers={"connection": "close"})
         self._complete = not message.get("more_body", False)
         return message
 
@@ -80,16 +82,16 @@ class InCatalogueForm:
     def _error(self, status: int, headers: Mapping[bytes, bytes]) -> ApiError:
         method, path = printable(self._scope["method"]), printable(self._scope["path"])
         if status == 404:
-            return ApiError("unknown_url", method=method, path=path)
+            return UnknownUrl(method=method, path=path)
         if status == 405:
             allowed = headers.get(b"Allow", headers.get(b"allow", b"")).decode("latin-1")
             more = {"allow": allowed}
-            return ApiError("method_not_allowed", method=method, path=path, allowed=allowed, headers=more)
+            return MethodNotAllowed(method=method, path=path, allowed=allowed, headers=more)
         if status == 403:
-            return ApiError("forbidden")
+            return Forbidden()
         if status < 500:
-            return ApiError("invalid_request", reason="its host name, address or form is not acceptable here")
-        return ApiError("internal_error")
+            return InvalidRequest(reason="its host name, address or form is not acceptable here")
+        return InternalError()
 
 
 def reads_html(scope: Scope) -> bool:

@@ -9,7 +9,8 @@ from collections.abc import Iterable, Sequence
 from api.gateway.http.answer import NOT_GUESSED
 from api.gateway.http.disconnect import Send
 from api.gateway.http.request_ids import new_request_id
-from api.openai.errors import ApiError
+from api.openai.errors.access import ExpectationFailed, HttpVersionNotSupported, InvalidHttpRequest
+from api.openai.errors.base import ApiError
 
 VERSIONS = frozenset({"1.0", "1.1"})
 Headers = Sequence[tuple[bytes, bytes]]
@@ -19,22 +20,22 @@ _HOST = re.compile(rb"(?:[A-Za-z0-9._~!$&'()*+,;=%-]*|\[[0-9A-Fa-f:.]+\])(?::[0-
 def broken_request(reason: str) -> ApiError:
     """The error for bytes that a parser refused. ``reason``: its words, which quote nothing of them."""
     if "version" in reason.lower() or "PRI" in reason:  # the preface of HTTP/2
-        return ApiError("http_version_not_supported")
-    return ApiError("invalid_http_request", reason=reason.strip().rstrip("."))
+        return HttpVersionNotSupported()
+    return InvalidHttpRequest(reason=reason.strip().rstrip("."))
 
 
 def head_fault(version: str, headers: Headers) -> ApiError | None:
     """The first fault of a head that could be read (RFC 9112, 3.2; RFC 9110, 10.1.1)."""
     if version not in VERSIONS:
-        return ApiError("http_version_not_supported")
+        return HttpVersionNotSupported()
     hosts = [value for name, value in headers if name == b"host"]
     if len(hosts) > 1 or (version == "1.1" and not hosts):
-        return ApiError("invalid_http_request", reason=f"expected one Host header, found {len(hosts)}")
+        return InvalidHttpRequest(reason=f"expected one Host header, found {len(hosts)}")
     if hosts and not _HOST.fullmatch(hosts[0].strip()):
-        return ApiError("invalid_http_request", reason="the Host header is malformed")
+        return InvalidHttpRequest(reason="the Host header is malformed")
     expected = [value.strip().lower() for name, value in headers if name == b"expect"]
     if version == "1.1" and any(value != b"100-continue" for value in expected):
-        return ApiError("expectation_failed")
+        return ExpectationFailed()
     return None
 
 

@@ -20,7 +20,7 @@ WHOLLY = (
     "api/gateway/stages/limits.py",
     "api/gateway/stages/receive.py",
     "api/openai/validation/json_body.py",
-    "api/openai/errors.py",
+    "api/openai/errors/base.py",
     "api/openai/schemas/messages.py",
     "api/openai/validation/requests.py",
     "api/openai/schemas/sampling.py",

@@ -8,14 +8,14 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from api.openai.catalogue import CATALOGUE  # noqa: E402 - the repository's root has to be on the path
-from api.openai.error_spec import ErrorSpec  # noqa: E402
+from api.openai.errors.base import ApiError  # noqa: E402 - the repository's root has to be on the path
+from api.openai.errors.catalogue import CATALOGUE  # noqa: E402 - the repository's root has to be on the path
 from scripts.generated import write_or_check  # noqa: E402
 
 PAGE = ROOT / "docs" / "errors.md"
 HEAD = """# Errors
 
-Every error of the API, generated from `api/openai/catalogue.py` by `scripts/docs_errors.py`.
+Every error of the API, generated from `api/openai/errors` by `scripts/docs_errors.py`.
 
 An answer that is no success has the body `{"error": {"message", "type", "param", "code"}}`. The `code` is
 stable; the message names the single case; `param` is the path of the parameter concerned, or null. In a
@@ -30,11 +30,11 @@ stand for the details of the case.
 
 def page() -> str:
     """The text of the page."""
-    return HEAD + "".join(_row(spec) for spec in CATALOGUE.values())
+    return HEAD + "".join(_row(error) for error in CATALOGUE.values())
 
 
-def _row(spec: ErrorSpec) -> str:
-    cells = (f"`{spec.code}`", str(spec.status), f"`{spec.type}`", spec.message, spec.fix)
+def _row(error: type[ApiError]) -> str:
+    cells = (f"`{error.code}`", str(error.status), f"`{error.error_type()}`", error.message_format, error.fix)
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |\n"
 
 

@@ -16,12 +16,14 @@ from api.gateway.endpoints.responses import Responses
 from api.gateway.endpoints.stored_responses import PAGING, RETRIEVING, StoredResponseEndpoints
 from api.gateway.endpoints.streams import Streams
 from api.gateway.http.answer import Answer
-from api.gateway.http.disconnect import ClientDisconnected, Receive, Scope, Send
+from api.gateway.http.disconnect import Disconnected, Receive, Scope, Send
 from api.gateway.http.exchange import Exchange, begin
 from api.gateway.http.url_table import Handler, Route, RouteTable
 from api.gateway.stages.authorize import INFERENCE, MODELS_READ, authorize
 from api.gateway.streams.log_readers import STARTING_AFTER
-from api.openai.errors import ApiError, printable
+from api.openai.errors.access import ClientDisconnected, MethodNotAllowed, UnknownUrl
+from api.openai.errors.base import ApiError, printable
+from api.openai.errors.service import GatewayStopping, InternalError
 from api.openai.responses.schema import ResponseRequest
 from api.openai.schemas.chat import ChatRequest
 from api.openai.schemas.completions import CompletionRequest
@@ -74,24 +76,24 @@ class Gateway:
         try:
             await self._handle(exchange, receive, answer)
             exchange.completed()
-        except ClientDisconnected:
-            exchange.failed(ApiError("client_disconnected"))
+        except Disconnected:
+            exchange.failed(ClientDisconnected())
         except ApiError as error:
             await self._refuse(exchange, answer, error)
         except asyncio.CancelledError:
-            await self._refuse(exchange, answer, ApiError("gateway_stopping"))
+            await self._refuse(exchange, answer, GatewayStopping())
             raise
         except Exception as error:
             # Its text can quote the request.
             logger.error("request failed", extra={"trace": trace_without_texts(error)})
-            await self._refuse(exchange, answer, ApiError("internal_error"))
+            await self._refuse(exchange, answer, InternalError())
 
     async def _refuse(self, exchange: Exchange, answer: Answer, error: ApiError) -> None:
         exchange.failed(error)
         try:
             async with asyncio.timeout(ERROR_WRITE_TIMEOUT_S):
                 await answer.error(error)
-        except (ClientDisconnected, TimeoutError):
+        except (Disconnected, TimeoutError):
             logger.debug("the client did not take its error")
 
     async def _handle(self, exchange: Exchange, receive: Receive, answer: Answer) -> None:
@@ -101,7 +103,7 @@ class Gateway:
         if exchange.refused is not None:
             raise exchange.refused
         if resource is None:
-            raise ApiError("unknown_url", method=printable(exchange.method), path=printable(exchange.path))
+            raise UnknownUrl(method=printable(exchange.method), path=printable(exchange.path))
         route = resource.route(exchange.method)
         if route is not None:
             exchange.route = route
@@ -109,8 +111,7 @@ class Gateway:
         elif exchange.method == "OPTIONS":
             await answer.nothing({"allow": resource.allowed})
         else:
-            raise ApiError(
-                "method_not_allowed",
+            raise MethodNotAllowed(
                 method=printable(exchange.method),
                 path=printable(exchange.path),
                 allowed=resource.allowed,

@@ -6,8 +6,8 @@ import json
 import re
 from typing import Any
 
-from api.openai.catalogue import CATALOGUE
-from api.openai.errors import printable
+from api.openai.errors.base import printable
+from api.openai.errors.catalogue import CATALOGUE
 from tests.fuzzing.values import INJECTED
 from tests.fuzzing.wire import Raw
 
@@ -84,7 +84,7 @@ def _error_faults(answer: Raw, error: Any, tree: Any) -> list[str]:
     if spec is None:
         return [f"code {error['code']!r} is not in the catalogue"]
     found = []
-    if (answer.status, error["type"]) != (spec.status, spec.type):
+    if (answer.status, error["type"]) != (spec.status, spec.error_type()):
         found.append(f"{spec.code} with status {answer.status} and type {error['type']}")
     if answer.status >= 500:
         found.append(f"status {answer.status}: {error['message']}")

@@ -16,7 +16,7 @@ import redis
 from api.gateway.app import Gateway
 from api.gateway.http.exchange import Exchange
 from api.gateway.stages.limits import Limits
-from api.openai.errors import ApiError
+from api.openai.errors.service import CoordinationUnavailable
 from inference_worker.protocol import names
 from inference_worker.protocol.messages import FailureKind, Meter, Outcome, RequestEnded, RequestStarted
 from tests.gateway.conftest import SECRET, Keys, facts_of
@@ -242,7 +242,7 @@ async def test_one_that_cannot_be_noted_down_is_refused_and_not_stored(
     from api.stored_responses.models import StoredResponse
 
     async def away(exchange: Exchange) -> None:
-        raise ApiError("redis_unavailable")
+        raise CoordinationUnavailable()
 
     monkeypatch.setattr(gateway.generation.recorder, "started", away)
     reply = await respond(gateway, keys.acme, background=True, stream=stream)

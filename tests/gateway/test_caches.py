@@ -10,7 +10,7 @@ import pytest
 
 from api.gateway.periodic import PeriodicTask
 from api.gateway.state.caches import FreshCache
-from api.openai.errors import ApiError
+from api.openai.errors.service import DatabaseUnavailable
 
 
 class Source:
@@ -117,7 +117,7 @@ async def test_keeping_warm_never_serves_what_the_source_can_no_longer_tell() ->
     source = Source()
 
     async def load_many(keys: Sequence[str]) -> dict[str, str]:
-        raise ApiError("database_unavailable")
+        raise DatabaseUnavailable()
 
     cache = FreshCache(source.load, max_age_s=0.1)
     warm = PeriodicTask("warm", partial(cache.warm, load_many), cache.warming_s)

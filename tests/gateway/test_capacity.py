@@ -14,7 +14,7 @@ import pytest
 from api.gateway.app import Gateway
 from api.gateway.stages.capacity import BodyBudget, RequestSlots, SharedSlots, TenantSlots
 from api.gateway.stages.limits import Limits
-from api.openai.errors import ApiError
+from api.openai.errors.base import ApiError
 from inference_worker.protocol.messages import Outcome
 from tests.gateway.conftest import QUICK, Keys
 from tests.gateway.driver import CHAT, call, chat, visit

@@ -13,7 +13,7 @@ from api.gateway.app import ROUTES, Gateway
 from api.gateway.document.openapi import operation_codes
 from api.gateway.document.operations import ELSEWHERE, OPERATIONS
 from api.gateway.endpoints.health import SHARED_S
-from api.openai.catalogue import CATALOGUE
+from api.openai.errors.catalogue import CATALOGUE
 from api.openai.validation.rules import _OF_CONVERSATIONS
 from inference_worker.protocol.messages import Delta, FailureKind
 from tests.documented import DOCUMENT, answer_faults, request_is_wrong

@@ -14,7 +14,9 @@ import redis
 from api.gateway.app import Gateway
 from api.gateway.stages.limits import Limits
 from api.gateway.streams.event_log import EventLogs, Kind, State
-from api.openai.errors import ApiError
+from api.openai.errors.base import ApiError
+from api.openai.errors.resources import StreamLost
+from api.openai.errors.service import CoordinationUnavailable
 from inference_worker.protocol import names
 from inference_worker.protocol.messages import Outcome, RequestEnded
 from tests.gateway.conftest import SECRET, Keys, facts_of
@@ -110,7 +112,7 @@ async def _created(logs: EventLogs, log_id: str, tenant_id: str) -> None:
             await logs.create(log_id, tenant_id, Kind.CHAT)
             return
         except ApiError as error:
-            if error.code != "redis_unavailable":
+            if not isinstance(error, CoordinationUnavailable):
                 raise
             await asyncio.sleep(0.01)
 
@@ -156,7 +158,7 @@ async def test_a_gateway_that_others_took_for_dead_ends_its_request(
     logs = gateway.generation.followers.logs
     log = await logs.find(begun.reply.headers["x-stream-id"], keys.acme_id)
     assert log is not None
-    await logs.close_with(log, ApiError("stream_lost"), State.LOST)
+    await logs.close_with(log, StreamLost(), State.LOST)
     await begun.task
     assert [event.data for event in numbered(begun.reply.body)][-1] == "[DONE]"
     await quiet(gateway)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from api.openai.errors import ApiError
+from api.openai.errors.base import ApiError
 from api.openai.validation.json_body import MAX_DEPTH, parse_body
 
 JSON = st.recursive(

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import pytest
 from pydantic import BaseModel
 
-from api.openai.errors import ApiError
+from api.openai.errors.base import ApiError
 from api.openai.responses.requests import check_response_body
 from api.openai.responses.schema import ResponseRequest
 from api.openai.schemas.chat import ChatRequest

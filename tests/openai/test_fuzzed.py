@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from api.openai.catalogue import CATALOGUE
-from api.openai.errors import ApiError
+from api.openai.errors.base import ApiError
+from api.openai.errors.catalogue import CATALOGUE
 from api.openai.responses.requests import check_response_body
 from api.openai.validation.json_body import parse_body
 from api.openai.validation.requests import (

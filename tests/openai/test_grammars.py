@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from api.openai.errors import ApiError
+from api.openai.errors.base import ApiError
 from api.openai.validation.requests import check_chat_body
 
 CHAT: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from api.openai.errors import ApiError
+from api.openai.errors.base import ApiError
 from api.openai.responses.parameters import REFUSED as REFUSED_RESPONSES
 from api.openai.responses.requests import check_response_body
 from api.openai.schemas.parameters import REFUSED_EMBEDDINGS, REFUSED_TOKENIZE

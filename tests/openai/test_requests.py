@@ -9,7 +9,7 @@ import pytest
 from openai.types.chat.completion_create_params import CompletionCreateParamsNonStreaming as SdkChat
 from openai.types.completion_create_params import CompletionCreateParamsNonStreaming as SdkCompletion
 
-from api.openai.errors import ApiError
+from api.openai.errors.base import ApiError
 from api.openai.schemas.chat import ChatRequest
 from api.openai.schemas.completions import CompletionRequest
 from api.openai.schemas.parameters import REFUSED_CHAT, REFUSED_COMPLETIONS, WITHOUT_EFFECT

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from api.openai.errors import ApiError
+from api.openai.errors.base import ApiError
 from api.openai.schemas.parameters import WITHOUT_EFFECT
 from api.openai.validation.requests import check_chat_body, check_completion_body
 

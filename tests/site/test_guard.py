@@ -14,7 +14,7 @@ import uvicorn
 from uvicorn.server import ServerState
 
 from api.gateway.http.exchange import REFUSED
-from api.openai.errors import ApiError
+from api.openai.errors.service import Overloaded
 from cyllm_site import guard
 
 GET = b"GET /v1/models HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -31,7 +31,7 @@ async def _says_nothing(scope: Any, receive: Any, send: Any) -> None:
 
 
 async def _refuses(scope: Any, receive: Any, send: Any) -> None:
-    raise ApiError("overloaded")
+    raise Overloaded()
 
 
 async def _waits(scope: Any, receive: Any, send: Any) -> None:

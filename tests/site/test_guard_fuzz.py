@@ -11,7 +11,7 @@ from random import Random
 
 import pytest
 
-from api.openai.catalogue import CATALOGUE
+from api.openai.errors.catalogue import CATALOGUE
 from tests.site.test_guard import reads, served
 
 CHUNKED = b"Transfer-Encoding: chunked\r\n"

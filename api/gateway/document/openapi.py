@@ -8,7 +8,7 @@ from typing import Any
 
 from api.gateway.document.operations import BODY, HTTP, KEY, OPERATIONS, PARAMETERS, Description
 from api.gateway.http.url_table import Route
-from api.openai.catalogue import CATALOGUE
+from api.openai.errors.catalogue import CATALOGUE
 from api.openai.schemas.answers import ErrorAnswer
 from api.openai.validation.json_body import MAX_CONTAINERS, MAX_DEPTH
 from api.openai.validation.json_schemas import TEMPLATE, answer_schemas, request_schemas
@@ -179,8 +179,8 @@ _HEADERS: Mapping[int, tuple[str, str]] = {
 
 def _error(status: int, codes: Sequence[str]) -> Json:
     lines = "\n".join(f"* `{code}`: {CATALOGUE[code].fix}" for code in codes)
-    spec = CATALOGUE[codes[0]]
-    detail = {"properties": {"code": {"enum": list(codes)}, "type": {"const": spec.type}}}
+    error_type = CATALOGUE[codes[0]].error_type()
+    detail = {"properties": {"code": {"enum": list(codes)}, "type": {"const": error_type}}}
     schema = {
         "allOf": [{"$ref": TEMPLATE.format(model=ErrorAnswer.__name__)}, {"properties": {"error": detail}}]
     }

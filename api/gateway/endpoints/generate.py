@@ -23,7 +23,7 @@ from api.gateway.streams.detached import DetachedRequest, DetachedRequests
 from api.gateway.streams.event_log import Kind
 from api.gateway.streams.log_readers import LogReaders
 from api.gateway.streams.translators import PassThrough
-from api.openai.errors import ApiError
+from api.openai.errors.service import QueueTimeout, TotalTimeout
 from api.openai.validation.engine_request import EngineRequest
 from api.openai.validation.json_body import parse_body
 from api.openai.validation.requests import BodyCheck
@@ -59,7 +59,7 @@ class Generation:
     async def serve(
         self, exchange: Exchange, receive: Receive, answer: Answer, operation: Operation, check: BodyCheck
     ) -> None:
-        """Answer one request. Raises ApiError, ClientDisconnected."""
+        """Answer one request. Raises ApiError, Disconnected."""
         body = await self.body_of(exchange, receive)
         # Only now: bodies that never come hold no place.
         exchange.held.enter_context(self.places.take(exchange.caller))
@@ -73,7 +73,7 @@ class Generation:
             await cancel_on_disconnect(receive, self.run(call, answer, exchange))
 
     async def body_of(self, exchange: Exchange, receive: Receive) -> bytes:
-        """The body of a request whose key may generate. Raises ApiError, ClientDisconnected."""
+        """The body of a request whose key may generate. Raises ApiError, Disconnected."""
         check_headers(exchange, self.limits)
         # Before the body is read: who has no key makes us hold nothing.
         principal = await authorize(exchange, self.find_principal)
@@ -91,7 +91,7 @@ class Generation:
                 async with asyncio.timeout(total_s + STUCK_CLIENT_GRACE_S):
                     await relay(self.client, call, answer, exchange, self.limits)
             except TimeoutError:
-                raise ApiError("total_timeout", elapsed_s=exchange.elapsed_s(), limit_s=total_s) from None
+                raise TotalTimeout(elapsed_s=exchange.elapsed_s(), limit_s=total_s) from None
 
     @asynccontextmanager
     async def _turn(self, call: Call, exchange: Exchange) -> AsyncIterator[None]:
@@ -104,7 +104,7 @@ class Generation:
                         await held.enter_async_context(self.tokenizing.take(exchange.caller))
                 except TimeoutError:
                     elapsed_s = exchange.elapsed_s()
-                    raise ApiError("queue_timeout", elapsed_s=elapsed_s, limit_s=limit_s) from None
+                    raise QueueTimeout(elapsed_s=elapsed_s, limit_s=limit_s) from None
             yield
 
     async def _detach(self, call: Call, exchange: Exchange) -> DetachedRequest:

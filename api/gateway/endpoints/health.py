@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from api.gateway.stages.settle import RequestRecorder
 from api.gateway.state.database import Database, answers
-from api.openai.errors import ApiError
+from api.openai.errors.base import ApiError
 from inference_worker.client.interface import EngineClient
 from inference_worker.client.worker_directory import is_usable
 from inference_worker.protocol.messages import WorkerState

@@ -6,7 +6,8 @@ import json
 from collections.abc import Iterable
 
 from api.gateway.stages.catalogue import Catalogue
-from api.openai.errors import ApiError, printable
+from api.openai.errors.base import printable
+from api.openai.errors.parameters import ModelNotFound
 from inference_worker.protocol.messages import Heartbeat
 from inference_worker.registry.selectors import CatalogueEntry
 
@@ -26,5 +27,5 @@ def model_detail(catalogue: Catalogue, name: str, tenant_id: str, workers: Itera
     """The JSON of one model, by name or alias. Raises ApiError for one that the list leaves out."""
     entry = catalogue.resolve(name, tenant_id)
     if entry not in catalogue.servable(tenant_id, workers):
-        raise ApiError("model_not_found", model=printable(name), param="model")
+        raise ModelNotFound(model=printable(name), param="model")
     return json.dumps(model_object(entry)).encode()

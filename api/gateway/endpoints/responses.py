@@ -17,7 +17,8 @@ from api.gateway.streams.detached import DetachedRequest
 from api.gateway.streams.event_log import Kind
 from api.gateway.streams.log_writer import LogWriter
 from api.gateway.streams.response_events import Keep, LiveResponse, ResponseTranslator, WholeResponse
-from api.openai.errors import ApiError
+from api.openai.errors.base import ApiError
+from api.openai.errors.parameters import InvalidRequest
 from api.openai.responses.assembly import ResponseAssembly
 from api.openai.responses.requests import check_response_body
 from api.openai.responses.response_fields import new_id
@@ -56,7 +57,7 @@ class Responses:
     store: ResponseStore
 
     async def create(self, exchange: Exchange, receive: Receive, answer: Answer) -> None:
-        """Answer one request. Raises ApiError, ClientDisconnected."""
+        """Answer one request. Raises ApiError, Disconnected."""
         body = await self.generation.body_of(exchange, receive)
         exchange.held.enter_context(self.generation.places.take(exchange.caller))
         checked = check_response_body(parse_body(body))
@@ -136,9 +137,7 @@ class Responses:
         most = self.generation.limits.stream_log_bytes
         repeated = json.dumps(asked.translator.snapshot, ensure_ascii=False)
         if len(repeated.encode(errors="replace")) > most:
-            raise ApiError(
-                "invalid_request", reason=f"{REPEATED} has more than {most} bytes, and is not kept"
-            )
+            raise InvalidRequest(reason=f"{REPEATED} has more than {most} bytes, and is not kept")
 
     def _job(self, asked: Asked, sink: LogWriter) -> DetachedRequest:
         async def work() -> None:

@@ -15,7 +15,9 @@ from api.gateway.stages.authorize import authorize
 from api.gateway.state.stored_responses import ResponseStore, response_not_found
 from api.gateway.streams.event_log import EventLogs
 from api.gateway.streams.log_readers import STARTING_AFTER, LogReaders, starting_point
-from api.openai.errors import ApiError, printable
+from api.openai.errors.base import printable
+from api.openai.errors.parameters import InvalidValue, UnsupportedValue
+from api.openai.errors.resources import ResponseNotCancellable
 
 DEFAULT_PAGE, LARGEST_PAGE = 20, 100
 OBFUSCATION = "include_obfuscation"
@@ -37,14 +39,12 @@ class StoredResponseEndpoints:
         """``GET``: the response as it is now, or with ``stream=true`` its events from any number on."""
         tenant_id, query = await self._caller(exchange)
         if flag_of(query, OBFUSCATION):
-            raise ApiError("unsupported_value", param=OBFUSCATION, value="true", reason=NO_PADDING)
+            raise UnsupportedValue(param=OBFUSCATION, value="true", reason=NO_PADDING)
         if flag_of(query, "stream"):
             await self._events(exchange, tenant_id, query, receive, answer)
             return
         if STARTING_AFTER in query:
-            raise ApiError(
-                "invalid_value", param=STARTING_AFTER, reason="it is only allowed with 'stream=true'"
-            )
+            raise InvalidValue(param=STARTING_AFTER, reason="it is only allowed with 'stream=true'")
         found = await self.store.find(exchange.values["id"], tenant_id)
         await self._give(found.body, tenant_id, answer)
 
@@ -64,7 +64,7 @@ class StoredResponseEndpoints:
         tenant_id, _ = await self._caller(exchange)
         found = await self.store.find(exchange.values["id"], tenant_id)
         if not found.background:
-            raise ApiError("response_not_cancellable")
+            raise ResponseNotCancellable()
         log = await self.logs.find(found.id, tenant_id) if found.is_open else None
         if log is not None:
             await self.logs.cancel(log)
@@ -91,7 +91,7 @@ class StoredResponseEndpoints:
         if log is None:
             await self.store.find(response_id, tenant_id)
             reason = "the events of this response are not kept, or not any more"
-            raise ApiError("invalid_value", param="stream", reason=reason)
+            raise InvalidValue(param="stream", reason=reason)
         exchange.streamed = True
         after = starting_point(exchange, query, log)
         await self.followers.again(log, exchange, after, receive, answer)
@@ -104,7 +104,7 @@ class StoredResponseEndpoints:
 def _page(items: list[dict[str, Any]], query: dict[str, str]) -> dict[str, Any]:
     order = query.get("order", "desc")
     if order not in ("asc", "desc"):
-        raise ApiError("invalid_value", param="order", reason="expected asc or desc")
+        raise InvalidValue(param="order", reason="expected asc or desc")
     limit = number_of("limit", query.get("limit", str(DEFAULT_PAGE)), least=1, most=LARGEST_PAGE)
     ordered = items if order == "asc" else items[::-1]
     rest = ordered[_position_after(ordered, query["after"]) :] if "after" in query else ordered
@@ -122,4 +122,4 @@ def _position_after(items: list[dict[str, Any]], item_id: str) -> int:
     for position, item in enumerate(items):
         if item["id"] == item_id:
             return position + 1
-    raise ApiError("invalid_value", param="after", reason=f"there is no item '{printable(item_id)}'")
+    raise InvalidValue(param="after", reason=f"there is no item '{printable(item_id)}'")

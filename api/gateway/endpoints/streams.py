@@ -14,7 +14,8 @@ from api.gateway.stages.authenticate import FindPrincipal
 from api.gateway.stages.authorize import authorize
 from api.gateway.streams.event_log import EventLogs, Log, State
 from api.gateway.streams.log_readers import LogReaders, starting_point
-from api.openai.errors import ApiError, printable
+from api.openai.errors.base import printable
+from api.openai.errors.resources import StreamNotFound
 
 SHOWN_STATES: Mapping[State, str] = {
     State.RUNNING: "in_progress",
@@ -58,7 +59,7 @@ class Streams:
         stream_id = exchange.values["id"]
         log = await self.logs.find(stream_id, str(principal.tenant_id))
         if log is None:
-            raise ApiError("stream_not_found", id=printable(stream_id))
+            raise StreamNotFound(id=printable(stream_id))
         return log, query
 
 

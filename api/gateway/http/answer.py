@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 
-from api.gateway.http.disconnect import ClientDisconnected, Send
+from api.gateway.http.disconnect import Disconnected, Send
 from api.gateway.http.exchange import Exchange
-from api.openai.errors import ApiError
+from api.openai.errors.base import ApiError
 
 COMMENT = b": waiting\n\n"
 DONE = b"data: [DONE]\n\n"
@@ -102,4 +102,4 @@ class Answer:
             await self._send(message)
         except OSError as error:
             # Servers of ASGI 2.4 raise this once the client has gone; older ones drop what is sent.
-            raise ClientDisconnected from error
+            raise Disconnected from error

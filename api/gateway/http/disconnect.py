@@ -12,14 +12,14 @@ Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Mapping[str, Any]], Awaitable[None]]
 
 
-class ClientDisconnected(Exception):
+class Disconnected(Exception):
     """The client closed the connection."""
 
 
 async def cancel_on_disconnect(receive: Receive, work: Coroutine[Any, Any, None]) -> None:
     """Run ``work``, and cancel it in the same turn in which the client turns out to be gone.
 
-    Raises ClientDisconnected then; otherwise what ``work`` raises.
+    Raises Disconnected then; otherwise what ``work`` raises.
     """
     task = asyncio.ensure_future(work)
     gone = False
@@ -37,7 +37,7 @@ async def cancel_on_disconnect(receive: Receive, work: Coroutine[Any, Any, None]
     except asyncio.CancelledError:
         current = asyncio.current_task()
         if gone and not (current and current.cancelling()):
-            raise ClientDisconnected from None
+            raise Disconnected from None
         raise
     finally:
         watcher.cancel()

@@ -11,13 +11,13 @@ from dataclasses import dataclass, field, replace
 from api.gateway.http.disconnect import Scope
 from api.gateway.http.request_ids import accepted_id, new_request_id
 from api.gateway.http.url_table import Route
-from api.openai.errors import ApiError
+from api.openai.errors.base import ApiError
+from api.openai.errors.service import EventsLost, InternalError, WorkerLost
 from inference_worker.protocol.messages import Meter, Outcome, RequestEnded, RequestStarted
 
 UNKNOWN_ENDPOINT = "unknown"
 CLIENT_CLOSED = 499
 REFUSED = "cyllm.refused"  # the extension of the ASGI scope in which a server tells of a fault of the head
-LOST_CODES = frozenset({"worker_lost", "events_lost"})
 
 
 @dataclass(slots=True)
@@ -109,9 +109,9 @@ class Exchange:
         self.error_code = error.code
         if error.status == CLIENT_CLOSED:
             self.outcome = Outcome.CANCELLED
-        elif error.code in LOST_CODES:
+        elif isinstance(error, WorkerLost | EventsLost):
             self.outcome = Outcome.LOST
-        elif error.code == "internal_error" or (self.dispatch.attempt and error.status >= 500):
+        elif isinstance(error, InternalError) or (self.dispatch.attempt and error.status >= 500):
             self.outcome = Outcome.FAILED
         else:
             self.outcome = Outcome.REFUSED

@@ -6,7 +6,14 @@ from collections.abc import Mapping
 from urllib.parse import parse_qsl
 
 from api.gateway.http.exchange import Exchange
-from api.openai.errors import ApiError
+from api.openai.errors.parameters import (
+    IntegerAboveMaxValue,
+    IntegerBelowMinValue,
+    InvalidRequest,
+    InvalidType,
+    InvalidValue,
+    UnknownParameter,
+)
 
 MOST_DIGITS = 15
 MOST_FIELDS = 32
@@ -21,12 +28,12 @@ def query_of(exchange: Exchange) -> dict[str, str]:
             exchange.query.decode("latin-1"), keep_blank_values=True, max_num_fields=MOST_FIELDS
         )
     except ValueError:
-        raise ApiError("invalid_request", reason="the address has too many parameters") from None
+        raise InvalidRequest(reason="the address has too many parameters") from None
     for name, value in pairs:
         if name not in known:
-            raise ApiError("unknown_parameter", param=name)
+            raise UnknownParameter(param=name)
         if name in found:
-            raise ApiError("invalid_value", param=name, reason="it is there twice")
+            raise InvalidValue(param=name, reason="it is there twice")
         found[name] = value
     return found
 
@@ -35,12 +42,12 @@ def number_of(name: str, text: str, *, least: int = 0, most: int | None = None) 
     """The decimal integer in ``text``. Raises ApiError."""
     digits = text.removeprefix("-")
     if not (digits.isascii() and digits.isdigit() and len(digits) <= MOST_DIGITS):
-        raise ApiError("invalid_type", param=name, expected="an integer", found="a string")
+        raise InvalidType(param=name, expected="an integer", found="a string")
     value = int(text)
     if value < least:
-        raise ApiError("integer_below_min_value", param=name, sign=">=", bound=least, value=value)
+        raise IntegerBelowMinValue(param=name, sign=">=", bound=least, value=value)
     if most is not None and value > most:
-        raise ApiError("integer_above_max_value", param=name, sign="<=", bound=most, value=value)
+        raise IntegerAboveMaxValue(param=name, sign="<=", bound=most, value=value)
     return value
 
 
@@ -48,5 +55,5 @@ def flag_of(query: Mapping[str, str], name: str) -> bool:
     """A parameter that is ``true`` or ``false``, which is what it is if it is absent. Raises ApiError."""
     text = query.get(name, "false")
     if text not in ("true", "false"):
-        raise ApiError("invalid_value", param=name, reason="expected true or false")
+        raise InvalidValue(param=name, reason="expected true or false")
     return text == "true"

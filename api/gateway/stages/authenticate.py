@@ -7,7 +7,14 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 
 from api.gateway.http.exchange import Exchange
-from api.openai.errors import ApiError
+from api.openai.errors.access import (
+    InvalidApiKey,
+    InvalidAuthorization,
+    KeyExpired,
+    KeyRevoked,
+    MissingApiKey,
+    TenantInactive,
+)
 from tenants.keys import key_matches, split_key
 from tenants.selectors import KeyPrincipal
 
@@ -26,7 +33,7 @@ async def identify(exchange: Exchange, find: FindPrincipal) -> KeyPrincipal:
     exchange.key_prefix = prefix
     principal = await find(prefix) if prefix is not None else None
     if not key_matches(raw, principal.secret_hash if principal else None) or principal is None:
-        raise ApiError("invalid_api_key", headers={"www-authenticate": "Bearer"})
+        raise InvalidApiKey(headers={"www-authenticate": "Bearer"})
     exchange.key_id = str(principal.key_id)
     exchange.tenant_id = str(principal.tenant_id)
     exchange.tenant_slug = principal.tenant_slug
@@ -37,10 +44,10 @@ async def identify(exchange: Exchange, find: FindPrincipal) -> KeyPrincipal:
 def presented_key(header: str | None) -> str:
     """The key in an Authorization header. Raises ApiError."""
     if header is None or not header.strip():
-        raise ApiError("missing_api_key", headers={"www-authenticate": "Bearer"})
+        raise MissingApiKey(headers={"www-authenticate": "Bearer"})
     match = _BEARER.fullmatch(header.strip())
     if match is None:
-        raise ApiError("invalid_authorization", headers={"www-authenticate": "Bearer"})
+        raise InvalidAuthorization(headers={"www-authenticate": "Bearer"})
     return match.group(1)
 
 
@@ -48,8 +55,8 @@ def _check_alive(principal: KeyPrincipal) -> None:
     """The state at this moment: a cached key expires in time, and a rotated one at its hour."""
     now = datetime.now(UTC)
     if principal.revoked_at is not None and principal.revoked_at <= now:
-        raise ApiError("key_revoked", headers={"www-authenticate": "Bearer"})
+        raise KeyRevoked(headers={"www-authenticate": "Bearer"})
     if principal.expires_at is not None and principal.expires_at <= now:
-        raise ApiError("key_expired", headers={"www-authenticate": "Bearer"})
+        raise KeyExpired(headers={"www-authenticate": "Bearer"})
     if not principal.tenant_active:
-        raise ApiError("tenant_inactive")
+        raise TenantInactive()

@@ -7,7 +7,7 @@ import hmac
 
 from api.gateway.http.exchange import Exchange
 from api.gateway.stages.authenticate import FindPrincipal, identify
-from api.openai.errors import ApiError
+from api.openai.errors.access import InsufficientScope
 from tenants.selectors import KeyPrincipal
 
 INFERENCE = "inference"
@@ -22,7 +22,7 @@ async def authorize(exchange: Exchange, find: FindPrincipal) -> KeyPrincipal:
     principal = await identify(exchange, find)
     accepted = exchange.route.scopes if exchange.route is not None else ()
     if principal.scopes.isdisjoint(accepted):
-        raise ApiError("insufficient_scope", scope=next(iter(accepted), "-"))
+        raise InsufficientScope(scope=next(iter(accepted), "-"))
     return principal
 
 

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
-from api.openai.errors import ApiError
+from api.openai.errors.service import Overloaded
 
 
 class RequestSlots:
@@ -21,7 +21,7 @@ class RequestSlots:
     def take(self) -> Iterator[None]:
         """Hold a place; given back however the request ends. Raises ApiError when all are taken."""
         if self.taken >= self._limit:
-            raise ApiError("overloaded")
+            raise Overloaded()
         self.taken += 1
         try:
             yield
@@ -66,7 +66,7 @@ class FairShare:
         """Take so much for a tenant. Raises ApiError when it can't have it."""
         held, free = self._held[tenant_id], self._limit - self.taken
         if size > free or (held and (free - size < self._room or held >= self._multiple * free)):
-            raise ApiError("overloaded")
+            raise Overloaded()
         self._held[tenant_id] += size
         self.taken += size
 

@@ -6,7 +6,9 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from api.gateway.stages.limits import NO_WORKER_RETRY_S
-from api.openai.errors import ApiError, printable
+from api.openai.errors.base import printable
+from api.openai.errors.parameters import ModelNotFound, UnsupportedModel
+from api.openai.errors.service import CoordinationUnavailable, NoWorkerAvailable
 from inference_worker.client.interface import EngineClient, TransportError
 from inference_worker.client.worker_directory import is_usable, offers
 from inference_worker.protocol.messages import Heartbeat, Operation
@@ -41,7 +43,7 @@ class Catalogue:
         """The model of this name or alias. An unknown and an invisible one raise the same ApiError."""
         entry = self.by_name.get(model)
         if entry is None or not visible(entry, tenant_id):
-            raise ApiError("model_not_found", model=printable(model), param="model")
+            raise ModelNotFound(model=printable(model), param="model")
         return entry
 
     def servable(self, tenant_id: str, workers: Iterable[Heartbeat]) -> list[CatalogueEntry]:
@@ -70,7 +72,7 @@ async def able_workers(
         try:
             workers = await client.workers_now()
         except TransportError:
-            raise ApiError("redis_unavailable") from None
+            raise CoordinationUnavailable() from None
     require_operation(entry, operation, workers)
     return workers
 
@@ -84,12 +86,11 @@ def require_operation(entry: CatalogueEntry, operation: Operation, workers: Iter
     """Raise ApiError if no worker of the model is ready, or none that is can do this."""
     ready = ready_workers(entry, workers)
     if not ready:
-        raise ApiError("no_worker_available", headers={"retry-after": str(NO_WORKER_RETRY_S)})
+        raise NoWorkerAvailable(headers={"retry-after": str(NO_WORKER_RETRY_S)})
     if any(offers(worker, operation) for worker in ready):
         return
     others = [ENDPOINTS[other] for other in Operation if any(offers(worker, other) for worker in ready)]
-    raise ApiError(
-        "unsupported_model",
+    raise UnsupportedModel(
         param="model",
         kind=KINDS[operation],
         endpoint=ENDPOINTS[operation],

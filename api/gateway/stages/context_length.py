@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from api.openai.errors import ApiError
+from api.openai.errors.base import ApiError
+from api.openai.errors.parameters import ContextLengthExceeded
 from api.openai.validation.engine_request import EngineRequest
 from inference_worker.protocol.messages import Operation
 
@@ -46,4 +47,4 @@ def overlong(operation: Operation, limit: int | str, found: str, reduce: str = "
     """The error of a context that is too small for what was ``found``."""
     part = PROMPTS[operation]
     said = f"{found}. Please reduce the length of the {reduce or part}"
-    return ApiError("context_length_exceeded", param=part, limit=limit, found=said)
+    return ContextLengthExceeded(param=part, limit=limit, found=said)

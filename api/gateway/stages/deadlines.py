@@ -6,16 +6,16 @@ import enum
 import time
 
 from api.gateway.stages.limits import Limits
-from api.openai.errors import ApiError
+from api.openai.errors.service import FirstTokenTimeout, InterTokenTimeout, QueueTimeout, TotalTimeout
 
 
 class Stage(enum.Enum):
-    """What an attempt is waiting for; values are the stages' names in errors."""
+    """What an attempt is waiting for; each value is the error raised when its limit passes."""
 
-    QUEUE = "queue"
-    FIRST = "first_token"
-    NEXT = "inter_token"
-    REST = "total"
+    QUEUE = QueueTimeout
+    FIRST_TOKEN = FirstTokenTimeout
+    INTER_TOKEN = InterTokenTimeout
+    TOTAL = TotalTimeout
 
 
 class Deadlines:
@@ -48,13 +48,13 @@ class Deadlines:
         if self._stage is not Stage.QUEUE:
             return
         if self._streamed:
-            self._enter(Stage.FIRST, self._limits.first_token_timeout_s)
+            self._enter(Stage.FIRST_TOKEN, self._limits.first_token_timeout_s)
         else:
-            self._enter(Stage.REST, float("inf"))
+            self._enter(Stage.TOTAL, float("inf"))
 
     def token(self, now: float) -> None:
         """Something was sent to the client."""
-        self._stage = Stage.NEXT
+        self._stage = Stage.INTER_TOKEN
         self._stage_begun = now
         self._stage_at = now + self._limits.inter_token_timeout_s
         self.comment_at = now + self._limits.stream_comment_s
@@ -66,10 +66,10 @@ class Deadlines:
     def check(self, now: float) -> None:
         """Raise ApiError for the first limit that has passed."""
         if now >= self._total_at:
-            raise _timeout("total", now - self._begun, self._limits.total_timeout_s)
+            raise TotalTimeout(elapsed_s=now - self._begun, limit_s=self._limits.total_timeout_s)
         if now >= self._stage_at:
             limit_s = self._stage_at - self._stage_begun
-            raise _timeout(self._stage.value, now - self._stage_begun, limit_s)
+            raise self._stage.value(elapsed_s=now - self._stage_begun, limit_s=limit_s)
 
     def _enter(self, stage: Stage, limit_s: float) -> None:
         self._stage = stage
@@ -78,7 +78,3 @@ class Deadlines:
 
     def _next_comment(self, now: float) -> float:
         return now + self._limits.stream_comment_s if self._streamed else float("inf")
-
-
-def _timeout(stage: str, elapsed_s: float, limit_s: float) -> ApiError:
-    return ApiError(f"{stage}_timeout", elapsed_s=elapsed_s, limit_s=limit_s)

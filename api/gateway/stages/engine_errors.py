@@ -8,7 +8,18 @@ import re
 from typing import Any
 
 from api.gateway.stages.context_length import PROMPTS, context_error, overlong
-from api.openai.errors import ApiError, printable
+from api.openai.errors.base import ApiError, printable
+from api.openai.errors.parameters import AnswerTooLarge, InvalidRequest, InvalidValue, UnsupportedParameter
+from api.openai.errors.service import (
+    CoordinationUnavailable,
+    EngineError,
+    EventsLost,
+    NoWorkerAvailable,
+    Overloaded,
+    UpstreamError,
+    UpstreamTimeout,
+    WorkerLost,
+)
 from inference_worker.client.interface import Lost
 from inference_worker.protocol.messages import Failed, FailureKind, Operation
 
@@ -44,50 +55,51 @@ def error_of(event: Failed | Lost, operation: Operation, elapsed_s: float) -> Ap
         return _lost(event.cause)
     match event.kind:
         case FailureKind.REFUSED:
-            return ApiError("no_worker_available")
+            return NoWorkerAvailable()
         case FailureKind.CANCELLED:
-            return ApiError("worker_lost")
+            return WorkerLost()
         case FailureKind.UPSTREAM:
             return _upstream(event, elapsed_s)
         case FailureKind.REQUEST if event.status in CLIENT_FAULTS:
             return _client_fault(event.detail, operation)
         case FailureKind.REQUEST if event.status == 429:
-            return ApiError("overloaded")
+            return Overloaded()
     logger.error("engine failed with status %d (%s)", event.status, event.kind)
-    return ApiError("engine_error")
+    return EngineError()
 
 
 def _lost(cause: str) -> ApiError:
-    codes = {"events_lost": "events_lost", "transport_lost": "redis_unavailable"}
-    return ApiError(codes.get(cause, "worker_lost"))
+    if cause == "events_lost":
+        return EventsLost()
+    return CoordinationUnavailable() if cause == "transport_lost" else WorkerLost()
 
 
 def _upstream(event: Failed, elapsed_s: float) -> ApiError:
     limit_s = _error_object(event.detail).get("limit_s")
     if event.status == 504 and isinstance(limit_s, int | float):
-        return ApiError("upstream_timeout", elapsed_s=elapsed_s, limit_s=limit_s)
-    return ApiError("overloaded" if event.status == 503 else "upstream_error")
+        return UpstreamTimeout(elapsed_s=elapsed_s, limit_s=limit_s)
+    return Overloaded() if event.status == 503 else UpstreamError()
 
 
 def _client_fault(detail: str, operation: Operation) -> ApiError:
     size = _error_object(detail)
     if isinstance(size.get("answer_bytes"), int) and isinstance(size.get("limit_bytes"), int):
-        return ApiError("answer_too_large", size=size["answer_bytes"], limit=size["limit_bytes"])
+        return AnswerTooLarge(size=size["answer_bytes"], limit=size["limit_bytes"])
     message, param = _parsed(detail)
     if (error := _context_error(message, operation)) is not None:
         return error
     if _NO_TOOLS.search(message):
-        return ApiError("unsupported_parameter", param="tools", reason="this model is served without tools")
+        return UnsupportedParameter(param="tools", reason="this model is served without tools")
     if (error := _embedding_error(message)) is not None:
         return error
     if found := _OUT_OF_VOCABULARY.search(message):
         reason = f"{found.group(1)} is no token id of this model"
-        return ApiError("invalid_value", param=PROMPTS[operation], reason=reason)
+        return InvalidValue(param=PROMPTS[operation], reason=reason)
     line = next(iter(_DETAILS.sub("", message).strip().splitlines()), "")
     reason = printable(line.rstrip("."))[:MAX_REASON] or "the engine refused it"
     if param:
-        return ApiError("invalid_value", param=param, reason=reason)
-    return ApiError("invalid_request", reason=reason)
+        return InvalidValue(param=param, reason=reason)
+    return InvalidRequest(reason=reason)
 
 
 def _parsed(detail: str) -> tuple[str, str | None]:
@@ -127,10 +139,10 @@ def _context_error(message: str, operation: Operation) -> ApiError | None:
 def _embedding_error(message: str) -> ApiError | None:
     if _NO_DIMENSIONS.search(message):
         reason = "the vectors of this model have one length"
-        return ApiError("unsupported_parameter", param="dimensions", reason=reason)
+        return UnsupportedParameter(param="dimensions", reason=reason)
     if found := _DIMENSIONS.search(message):
         reason = f"this model has {printable(found.group(1))}, not {found.group(2)}"
-        return ApiError("invalid_value", param="dimensions", reason=reason)
+        return InvalidValue(param="dimensions", reason=reason)
     return None
 
 

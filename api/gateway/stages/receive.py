@@ -7,10 +7,10 @@ import re
 import time
 from collections.abc import Callable
 
-from api.gateway.http.disconnect import ClientDisconnected, Receive
+from api.gateway.http.disconnect import Disconnected, Receive
 from api.gateway.http.exchange import Exchange
 from api.gateway.stages.limits import Limits
-from api.openai.errors import ApiError
+from api.openai.errors.access import ClientTimeout, RequestTooLarge, UnsupportedMediaType
 
 _MEDIA_TYPE = re.compile(r'application/json\s*(?:;\s*charset\s*=\s*"?utf-?8"?\s*)?;?\s*', re.IGNORECASE)
 
@@ -19,26 +19,25 @@ def check_headers(exchange: Exchange, limits: Limits) -> None:
     """Refuse by the headers alone what need not be read. Raises ApiError."""
     content_type = exchange.header(b"content-type")
     if content_type is None or not _MEDIA_TYPE.fullmatch(content_type.strip()):
-        raise ApiError("unsupported_media_type")
+        raise UnsupportedMediaType()
     if (exchange.header(b"content-encoding") or "identity").strip().lower() != "identity":
-        raise ApiError("unsupported_media_type")
+        raise UnsupportedMediaType()
     length = exchange.header(b"content-length")
     if length is not None and length.isascii() and length.isdigit() and int(length) > limits.max_body_bytes:
-        raise ApiError("request_too_large", limit=limits.max_body_bytes)
+        raise RequestTooLarge(limit=limits.max_body_bytes)
 
 
 async def read_body(receive: Receive, limits: Limits, more: Callable[[int], None]) -> bytes:
     """The whole body; ``more`` is told of each piece, and may refuse it.
 
-    Raises ApiError if it is too large or too slow, ClientDisconnected if it breaks off.
+    Raises ApiError if it is too large or too slow, Disconnected if it breaks off.
     """
     begun = time.monotonic()
     try:
         async with asyncio.timeout(limits.client_body_timeout_s):
             return await _collect(receive, limits.max_body_bytes, more)
     except TimeoutError:
-        raise ApiError(
-            "client_timeout",
+        raise ClientTimeout(
             limit_s=limits.client_body_timeout_s,
             elapsed_s=time.monotonic() - begun,
             headers={"connection": "close"},
@@ -51,11 +50,11 @@ async def _collect(receive: Receive, limit: int, more: Callable[[int], None]) ->
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
-            raise ClientDisconnected
+            raise Disconnected
         piece: bytes = message.get("body", b"")
         size += len(piece)
         if size > limit:
-            raise ApiError("request_too_large", limit=limit, headers={"connection": "close"})
+            raise RequestTooLarge(limit=limit, headers={"connection": "close"})
         more(len(piece))
         pieces.append(piece)
         if not message.get("more_body", False):

@@ -14,7 +14,8 @@ from api.gateway.http.exchange import Dispatch, Exchange
 from api.gateway.stages.deadlines import Deadlines
 from api.gateway.stages.engine_errors import error_of, may_move
 from api.gateway.stages.limits import NO_WORKER_RETRY_S, Limits
-from api.openai.errors import ApiError
+from api.openai.errors.base import ApiError
+from api.openai.errors.service import CoordinationUnavailable, NoWorkerAvailable
 from inference_worker.client.interface import (
     Call,
     EngineClient,
@@ -103,9 +104,9 @@ async def _submit(
         exchange.dispatch = before
         if failure is not None:
             raise failure from None
-        raise ApiError("no_worker_available", headers={"retry-after": str(NO_WORKER_RETRY_S)}) from None
+        raise NoWorkerAvailable(headers={"retry-after": str(NO_WORKER_RETRY_S)}) from None
     except TransportError:
-        raise ApiError("redis_unavailable") from None
+        raise CoordinationUnavailable() from None
     exchange.dispatch.worker_id = stream.worker_id
     return stream
 

@@ -9,7 +9,7 @@ import hiredis
 
 from api.gateway.http.exchange import Exchange
 from api.gateway.periodic import PeriodicTask
-from api.openai.errors import ApiError
+from api.openai.errors.service import CoordinationUnavailable
 from inference_worker.protocol import names
 from inference_worker.transport.facts import FactWriter
 from inference_worker.transport.redis_connection import RedisUnavailable
@@ -57,7 +57,7 @@ class RequestRecorder:
             async with asyncio.timeout(WRITE_TIMEOUT_S):
                 await self._facts.put(exchange.started_fact(self.gateway_id))
         except (RedisUnavailable, TimeoutError, hiredis.ReplyError):
-            raise ApiError("redis_unavailable") from None
+            raise CoordinationUnavailable() from None
         exchange.is_started = True
 
     def ended(self, exchange: Exchange) -> None:

@@ -13,7 +13,7 @@ from api.gateway.periodic import PeriodicTask
 from api.gateway.stages import catalogue
 from api.gateway.stages.catalogue import Catalogue
 from api.gateway.state.database import Database
-from api.openai.errors import ApiError
+from api.openai.errors.base import ApiError
 from inference_worker.registry import selectors as registry
 from tenants.selectors import KeyPrincipal, key_principal, key_principals
 

@@ -13,7 +13,7 @@ from typing import TypeVar
 from channels.db import DatabaseSyncToAsync
 from django.db import InterfaceError, OperationalError, connections
 
-from api.openai.errors import ApiError
+from api.openai.errors.service import DatabaseUnavailable
 
 logger = logging.getLogger("cyllm.gateway.database")
 T = TypeVar("T")
@@ -38,7 +38,7 @@ class Database:
         except (OperationalError, InterfaceError, TimeoutError) as error:
             # The driver's text can hold host and user names; its kind is enough here.
             logger.warning("database call failed: %s", type(error).__name__)
-            raise ApiError("database_unavailable") from None
+            raise DatabaseUnavailable() from None
 
     async def write(self, function: Callable[..., T], *args: object) -> T:
         """As ``read``; after an error the write may have taken place all the same."""

@@ -14,7 +14,9 @@ from api.gateway.http.exchange import Exchange
 from api.gateway.stages.capacity import TenantSemaphore
 from api.gateway.stages.limits import Limits
 from api.gateway.state.database import THREADS, Database
-from api.openai.errors import ApiError, printable
+from api.openai.errors.base import ApiError, printable
+from api.openai.errors.parameters import InvalidValue
+from api.openai.errors.resources import PreviousResponseNotFound, ResponseNotFound
 from api.openai.responses.response_request import CheckedResponse
 from api.stored_responses import selectors, services
 from api.stored_responses.models import ResponseStatus
@@ -144,15 +146,15 @@ def _may_exist(response_id: str) -> bool:
 
 def response_not_found(response_id: str) -> ApiError:
     """The same for an id that nobody has and for another tenant's."""
-    return ApiError("response_not_found", response_id=printable(response_id))
+    return ResponseNotFound(response_id=printable(response_id))
 
 
 def _not_kept(response_id: str) -> ApiError:
-    return ApiError("previous_response_not_found", response_id=printable(response_id), param=PREVIOUS)
+    return PreviousResponseNotFound(response_id=printable(response_id), param=PREVIOUS)
 
 
 def _unfit(reason: str) -> ApiError:
-    return ApiError("invalid_value", param=PREVIOUS, reason=reason)
+    return InvalidValue(param=PREVIOUS, reason=reason)
 
 
 def _size(turns: Sequence[Turn]) -> int:

@@ -16,7 +16,9 @@ from api.gateway.stages.settle import RequestRecorder
 from api.gateway.streams.event_log import EventLogs, Kind, State, state_of
 from api.gateway.streams.log_writer import CLOSE_TIMEOUT_S, LogWriter
 from api.gateway.streams.translators import Translator
-from api.openai.errors import ApiError
+from api.openai.errors.base import ApiError
+from api.openai.errors.resources import RequestCancelled, TooManyStreams
+from api.openai.errors.service import CoordinationUnavailable, GatewayStopping, InternalError
 from inference_worker.telemetry.lines import trace_without_texts
 
 logger = logging.getLogger("cyllm.gateway.detached")
@@ -28,17 +30,17 @@ Work = Callable[[], Awaitable[None]]
 
 @dataclass(slots=True)
 class DetachedRequest:
-    """One of them. ``stop_code`` tells why it is being ended early."""
+    """One detached request. ``stop_reason`` is set once it is being ended early."""
 
     sink: LogWriter
     task: asyncio.Task[None] | None = None
     begun: bool = False
-    stop_code: str = ""
+    stop_reason: ApiError | None = None
 
-    def stop(self, code: str) -> None:
+    def stop(self, reason: ApiError) -> None:
         """End it early; the first reason counts, and its end isn't disturbed by a second."""
-        if not self.stop_code and self.task is not None:
-            self.stop_code = code
+        if self.stop_reason is None and self.task is not None:
+            self.stop_reason = reason
             # A task that is cancelled before its first step would settle nothing.
             if self.begun:
                 self.task.cancel()
@@ -71,7 +73,7 @@ class DetachedRequests:
             logger.info("%d detached requests have %g s to end", len(tasks), self._limits.detached_grace_s)
             await asyncio.wait(tasks, timeout=self._limits.detached_grace_s)
         for job in list(self._jobs.values()):
-            job.stop("gateway_stopping")
+            job.stop(GatewayStopping())
         if tasks:
             await asyncio.wait(tasks, timeout=END_TIMEOUT_S)
         await self._keeping.stop()
@@ -85,7 +87,7 @@ class DetachedRequests:
         try:
             exchange.held.enter_context(self._tenants.take(tenant_id))
         except ApiError:
-            raise ApiError("too_many_streams", limit=self._limits.detached_per_tenant) from None
+            raise TooManyStreams(limit=self._limits.detached_per_tenant) from None
         exchange.held.enter_context(self._places.take())
         await self._create(log_id, tenant_id, kind)
         return LogWriter(self._logs, log_id, kind, translator, exchange.handed_over())
@@ -93,9 +95,9 @@ class DetachedRequests:
     async def _create(self, log_id: str, tenant_id: str, kind: Kind) -> None:
         try:
             await self._logs.create(log_id, tenant_id, kind)
-        except ApiError as error:
-            # Redis may have made it all the same: without an end it would count as running.
-            if error.code == "redis_unavailable" and len(self._unclosed) < self._limits.detached_max:
+        except CoordinationUnavailable as error:
+            # Redis may have created it all the same: without an end it would count as running.
+            if len(self._unclosed) < self._limits.detached_max:
                 self._unclosed[log_id] = (tenant_id, error)
             raise
 
@@ -109,29 +111,29 @@ class DetachedRequests:
     def cancel(self, log_id: str) -> None:
         """End a job of this process; other ids are ignored."""
         if (job := self._jobs.get(log_id)) is not None:
-            job.stop("request_cancelled")
+            job.stop(RequestCancelled())
 
     async def _run(self, job: DetachedRequest, work: Work) -> None:
         job.begun = True
         try:
-            if job.stop_code:
+            if job.stop_reason is not None:
                 raise asyncio.CancelledError
             await work()
             job.sink.exchange.completed()
         except ApiError as error:
             await self._fail(job, error)
         except asyncio.CancelledError:
-            await self._fail(job, ApiError(job.stop_code or "gateway_stopping"))
+            await self._fail(job, job.stop_reason or GatewayStopping())
         except Exception as error:
             logger.error("a detached request failed", extra={"trace": trace_without_texts(error)})
-            await self._fail(job, ApiError("internal_error"))
+            await self._fail(job, InternalError())
         finally:
             self._jobs.pop(job.sink.log_id, None)
             job.sink.exchange.held.close()
             self._recorder.ended(job.sink.exchange)
 
     async def _fail(self, job: DetachedRequest, error: ApiError) -> None:
-        job.stop_code = job.stop_code or error.code
+        job.stop_reason = job.stop_reason or error
         try:
             await job.sink.fail(error)
         except ApiError:
@@ -151,7 +153,7 @@ class DetachedRequests:
         for log_id, job in list(self._jobs.items()):
             log = await self._logs.find(log_id, job.sink.tenant_id)
             if log is None or log.cancelled:
-                job.stop("request_cancelled")
+                job.stop(RequestCancelled())
         for log_id, (tenant_id, error) in list(self._unclosed.items()):
             if log := await self._logs.find(log_id, tenant_id):
                 await self._logs.close_with(log, error, state_of(error))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import enum
 import json
+import logging
 import re
 import time
 from collections.abc import AsyncGenerator, Sequence
@@ -14,10 +15,20 @@ from typing import Any
 from api.gateway.stages.limits import Limits
 from api.gateway.streams.event_log_scripts import APPEND, CANCEL, CREATE, DELETE, Script
 from api.gateway.streams.wakeups import Wakeups
-from api.openai.errors import ApiError
+from api.openai.errors.base import ApiError
+from api.openai.errors.resources import (
+    EventsExpired,
+    RequestCancelled,
+    StreamLost,
+    StreamNotFound,
+    TooManyStreams,
+)
+from api.openai.errors.service import CoordinationUnavailable, InternalError
 from inference_worker.protocol import names
 from inference_worker.transport.address import Address
 from inference_worker.transport.redis_connection import CommandRefused, RedisConnection, RedisUnavailable
+
+logger = logging.getLogger("cyllm.gateway.streams")
 
 COMMAND_TIMEOUT_S = 3.0
 CANCEL_WAIT_S = 3.0
@@ -72,7 +83,7 @@ class Entry:
 
 def state_of(error: ApiError) -> State:
     """The state of a log that its gateway ends with this error."""
-    return State.CANCELLED if error.code == "request_cancelled" else State.FAILED
+    return State.CANCELLED if isinstance(error, RequestCancelled) else State.FAILED
 
 
 def closing_events(kind: Kind, error: ApiError, number: int) -> list[bytes]:
@@ -119,7 +130,7 @@ class EventLogs:
             *(self._running_ms, self._limits.stream_logs_per_tenant, names.stream_key("")),
         )
         if not made:
-            raise ApiError("too_many_streams", limit=self._limits.stream_logs_per_tenant)
+            raise TooManyStreams(limit=self._limits.stream_logs_per_tenant)
 
     async def append(
         self, log_id: str, tenant_id: str, number: int, events: Sequence[bytes], end: State | None = None
@@ -135,7 +146,7 @@ class EventLogs:
             *(self._keep_ms, end.value if end else "", ENTRY_BYTES, *events),
         )
         if found < 0:
-            raise ApiError("request_cancelled" if found == -1 else "internal_error")
+            raise RequestCancelled() if found == -1 else InternalError()
         return bool(found)
 
     async def find(self, log_id: str, tenant_id: str) -> Log | None:
@@ -180,7 +191,7 @@ class EventLogs:
                 entries = await self._read(log.log_id, after)
                 if entries:
                     if entries[0].number != after + 1:
-                        raise ApiError("events_expired", first=entries[0].number)
+                        raise EventsExpired(first=entries[0].number)
                     after = entries[-1].number
                     yield entries
                     if entries[-1].last:
@@ -196,9 +207,10 @@ class EventLogs:
         events = closing_events(log.kind, error, log.next_number)
         try:
             await self.append(log.log_id, log.tenant_id, log.next_number, events, state)
-        except ApiError as refused:
-            if refused.code == "redis_unavailable":
-                raise
+        except CoordinationUnavailable:
+            raise
+        except ApiError:
+            logger.debug("log %s had ended already", log.log_id)
 
     async def _ended(self, log: Log, timeout_s: float) -> Log | None:
         deadline = time.monotonic() + timeout_s
@@ -215,11 +227,11 @@ class EventLogs:
         """The log as it is now; one whose gateway has gone is ended, so that every reader sees the same."""
         found = await self.find(log.log_id, log.tenant_id)
         if found is None:
-            raise ApiError("stream_not_found", id=log.log_id)
+            raise StreamNotFound(id=log.log_id)
         if found.state is State.RUNNING:
             sign = await self._call("EXISTS", names.gateway_key(found.gateway_id))
             if owner.missed(bool(sign)):
-                await self.close_with(found, ApiError("stream_lost"), State.LOST)
+                await self.close_with(found, StreamLost(), State.LOST)
         return found
 
     async def _read(self, log_id: str, after: int) -> list[Entry]:
@@ -243,14 +255,14 @@ class EventLogs:
             return await self._called("EVALSHA", script.sha, len(keys), *keys, *arguments)
         except CommandRefused as refused:
             if not str(refused).startswith("NOSCRIPT"):
-                raise ApiError("redis_unavailable") from None
+                raise CoordinationUnavailable() from None
         return await self._call("EVAL", script.text, len(keys), *keys, *arguments)
 
     async def _call(self, *command: str | bytes | int) -> Any:
         try:
             return await self._called(*command)
         except CommandRefused:
-            raise ApiError("redis_unavailable") from None
+            raise CoordinationUnavailable() from None
 
     async def _called(self, *command: str | bytes | int) -> Any:
         try:
@@ -259,7 +271,7 @@ class EventLogs:
         except CommandRefused:
             raise
         except (RedisUnavailable, TimeoutError):
-            raise ApiError("redis_unavailable") from None
+            raise CoordinationUnavailable() from None
 
 
 class _Owner:

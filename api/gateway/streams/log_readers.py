@@ -16,7 +16,10 @@ from api.gateway.stages.capacity import BodyBudget, SharedSlots
 from api.gateway.stages.limits import Limits
 from api.gateway.streams.detached import DetachedRequest
 from api.gateway.streams.event_log import LOOK_INTERVAL_S, Entry, EventLogs, Kind, Log, closing_events
-from api.openai.errors import ApiError
+from api.openai.errors.base import ApiError
+from api.openai.errors.parameters import InvalidValue
+from api.openai.errors.resources import RequestCancelled
+from api.openai.errors.service import TotalTimeout
 
 STARTING_AFTER = "starting_after"
 FROM_THE_START = -1
@@ -55,7 +58,7 @@ class LogReaders:
             raise
         log = await self.logs.find(sink.log_id, sink.tenant_id)
         if log is None:
-            raise ApiError("request_cancelled")
+            raise RequestCancelled()
         await self._show(log, FROM_THE_START, answer)
 
     async def _show(self, log: Log, after: int, answer: Answer) -> None:
@@ -69,7 +72,7 @@ class LogReaders:
                 await self._pass_on(log, after, answer)
         except TimeoutError:
             elapsed_s = time.monotonic() - begun
-            raise ApiError("total_timeout", elapsed_s=elapsed_s, limit_s=limit_s) from None
+            raise TotalTimeout(elapsed_s=elapsed_s, limit_s=limit_s) from None
 
     async def _pass_on(self, log: Log, after: int, answer: Answer) -> None:
         comment_s = self.limits.stream_comment_s
@@ -104,16 +107,14 @@ def starting_point(exchange: Exchange, query: Mapping[str, str], log: Log) -> in
     header = exchange.header(b"last-event-id")
     given = query.get(STARTING_AFTER)
     if header is not None and given is not None:
-        raise ApiError(
-            "invalid_value", param=STARTING_AFTER, reason="the header Last-Event-ID is there as well"
-        )
+        raise InvalidValue(param=STARTING_AFTER, reason="the header Last-Event-ID is there as well")
     text = header if given is None else given
     if text is None:
         return FROM_THE_START
     after = number_of(STARTING_AFTER if given is not None else "Last-Event-ID", text.strip())
     if after >= max(log.next_number, 1):
         reason = f"the last event so far has number {log.next_number - 1}"
-        raise ApiError("invalid_value", param=STARTING_AFTER, reason=reason)
+        raise InvalidValue(param=STARTING_AFTER, reason=reason)
     return after
 
 

@@ -10,7 +10,8 @@ from typing import Any
 from api.gateway.http.exchange import Exchange
 from api.gateway.streams.event_log import EventLogs, Kind, State, state_of
 from api.gateway.streams.translators import Translator
-from api.openai.errors import ApiError
+from api.openai.errors.base import ApiError
+from api.openai.errors.resources import RequestCancelled
 from inference_worker.telemetry.lines import trace_without_texts
 
 logger = logging.getLogger("cyllm.gateway.detached")
@@ -95,7 +96,7 @@ class LogWriter:
         self.end = end
         self._begin()
         if cancelled and end is None:
-            raise ApiError("request_cancelled")
+            raise RequestCancelled()
 
     def _begin(self) -> None:
         if not self.begun.done():

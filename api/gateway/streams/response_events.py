@@ -9,7 +9,9 @@ from typing import Any
 from api.gateway.http.answer import Answer
 from api.gateway.streams.event_log import DONE, Kind, closing_events
 from api.gateway.streams.translators import END
-from api.openai.errors import ApiError
+from api.openai.errors.base import ApiError
+from api.openai.errors.resources import RequestCancelled
+from api.openai.errors.service import EngineError
 from api.openai.responses.assembly import ResponseAssembly, event_bytes
 
 DATA = b"data: "
@@ -60,7 +62,7 @@ class ResponseTranslator:
             # It was complete and could not be stored: the client, who knows nothing of that yet, is told.
             return closing_events(Kind.RESPONSE, error, self._given)
         first = self._first()
-        cancelled = error.code == "request_cancelled"
+        cancelled = isinstance(error, RequestCancelled)
         last = self._assembly.cancel() if cancelled else self._assembly.fail(error)
         return self._passed([*first, *last])
 
@@ -88,7 +90,7 @@ def _chunk(data: bytes) -> dict[str, Any]:
     except ValueError:
         chunk = None
     if not isinstance(chunk, dict):
-        raise ApiError("engine_error")
+        raise EngineError()
     return chunk
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from api.gateway.streams.event_log import DONE, Kind, closing_events
-from api.openai.errors import ApiError
+from api.openai.errors.base import ApiError
 
 END = b"\n\n"
 

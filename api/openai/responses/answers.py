@@ -6,7 +6,7 @@ from typing import Annotated, Literal, TypeAlias
 
 from pydantic import Field, RootModel
 
-from api.openai.error_spec import ErrorType
+from api.openai.errors.base import ErrorType
 from api.openai.schemas.answers import AnswerModel, ChatCompletionChunk, Completion, Count, LogProb
 from api.openai.schemas.fields import Json
 

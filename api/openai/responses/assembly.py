@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal
 
-from api.openai.errors import ApiError
+from api.openai.errors.base import ApiError
 from api.openai.responses.output import Event, Logprobs
 from api.openai.responses.response_fields import usage_of
 from api.openai.responses.response_request import CheckedResponse
@@ -135,4 +135,4 @@ def event_bytes(event: Mapping[str, Any]) -> bytes:
 def _error_of(error: ApiError) -> dict[str, Any]:
     """The ``error`` of a failed response. Its codes are a closed list that knows few of the catalogue."""
     code = "invalid_prompt" if error.status in (400, 404, 413) else "server_error"
-    return {"code": code, "message": error.message, "param": error.param, "type": error.spec.type}
+    return {"code": code, "message": error.message, "param": error.param, "type": error.error_type()}

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from api.openai.errors import ApiError
+from api.openai.errors.parameters import InvalidValue
 
 Message = dict[str, Any]
 
@@ -86,7 +86,7 @@ class Conversation:
     def _output(self, item: Mapping[str, Any], origin: str) -> None:
         if item["call_id"] not in self._call_ids:
             reason = "no function call before it has this id"
-            raise ApiError("invalid_value", param=f"{origin}.call_id", reason=reason)
+            raise InvalidValue(param=f"{origin}.call_id", reason=reason)
         output = item["output"]
         content = output if isinstance(output, str) else _content(output)
         self._append({"role": "tool", "tool_call_id": item["call_id"], "content": content}, origin)

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from api.openai.errors import ApiError
+from api.openai.errors.parameters import InvalidJson
 from api.openai.responses.input_items import stored_items
 from api.openai.responses.items import KNOWN_ITEMS, InputText, OutputText
 from api.openai.responses.parameters import REFUSED
@@ -33,7 +33,7 @@ def check_response_body(body: Any) -> CheckedResponse:
     What depends on the history is checked by ``CheckedResponse.chat``.
     """
     if not isinstance(body, dict):
-        raise ApiError("invalid_json", reason="expected an object at the top")
+        raise InvalidJson(reason="expected an object at the top")
     check_sizes(body, conversation="input")
     fields = _without_nulls(body)
     try:

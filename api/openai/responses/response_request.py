@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from api.openai.errors import ApiError
+from api.openai.errors.base import ApiError
 from api.openai.responses.conversation import Conversation
 from api.openai.responses.input_items import Stored
 from api.openai.validation.engine_request import EngineRequest

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from api.openai.errors import ApiError, invalid
+from api.openai.errors.parameters import InvalidValue, MissingRequiredParameter
 from api.openai.responses.schema import LOGPROBS, AllowedTools, NamedFunction, ResponseRequest
 from api.openai.validation.rules import check_stream_options
 
@@ -10,14 +10,16 @@ from api.openai.validation.rules import check_stream_options
 def check_response(request: ResponseRequest) -> None:
     """Raise ApiError for the first rule that doesn't hold."""
     if request.input is None and request.previous_response_id is None:
-        raise ApiError("missing_required_parameter", param="input")
+        raise MissingRequiredParameter(param="input")
     if request.background and request.store is False:
-        raise invalid("background", "it is only allowed when 'store' is true")
+        raise InvalidValue(param="background", reason="it is only allowed when 'store' is true")
     if request.top_logprobs and not request.with_logprobs:
-        raise invalid("top_logprobs", f"it is only allowed when '{LOGPROBS}' is in 'include'")
+        raise InvalidValue(
+            param="top_logprobs", reason=f"it is only allowed when '{LOGPROBS}' is in 'include'"
+        )
     text = request.text.format if request.text is not None else None
     if request.structured_outputs is not None and text is not None and text.type != "text":
-        raise invalid("structured_outputs", "it can't be combined with 'text.format'")
+        raise InvalidValue(param="structured_outputs", reason="it can't be combined with 'text.format'")
     check_stream_options(request.streamed, request.stream_options)
     _check_choice(request)
 
@@ -25,12 +27,12 @@ def check_response(request: ResponseRequest) -> None:
 def _check_choice(request: ResponseRequest) -> None:
     choice, tools = request.tool_choice, request.tools or ()
     if not tools and choice not in (None, "none", "auto"):
-        raise invalid("tool_choice", "it is only allowed when 'tools' are given")
+        raise InvalidValue(param="tool_choice", reason="it is only allowed when 'tools' are given")
     names = {tool.name for tool in tools}
     if isinstance(choice, NamedFunction) and choice.name not in names:
-        raise invalid("tool_choice.name", f"no tool is named '{choice.name}'")
+        raise InvalidValue(param="tool_choice.name", reason=f"no tool is named '{choice.name}'")
     if isinstance(choice, AllowedTools):
         for position, allowed in enumerate(choice.tools):
             if allowed.name not in names:
                 param = f"tool_choice.tools[{position}].name"
-                raise invalid(param, f"no tool is named '{allowed.name}'")
+                raise InvalidValue(param=param, reason=f"no tool is named '{allowed.name}'")

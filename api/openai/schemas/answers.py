@@ -6,7 +6,7 @@ from typing import Annotated, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from api.openai.error_spec import ErrorType
+from api.openai.errors.base import ErrorType
 from api.openai.schemas.fields import Json
 
 Count: TypeAlias = Annotated[int, Field(ge=0)]

@@ -12,7 +12,13 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from api.openai.errors import ApiError, invalid, printable
+from api.openai.errors.base import ApiError, printable
+from api.openai.errors.parameters import (
+    ArrayAboveMaxLength,
+    IntegerAboveMaxValue,
+    InvalidValue,
+    StringAboveMaxLength,
+)
 from api.openai.validation.json_body import parse_body
 
 MAX_CHOICES = 128
@@ -43,30 +49,34 @@ _SAME_PLACE = ("allOf", "anyOf", "oneOf")
 def check_choices(choices: list[str], param: str) -> None:
     """Raise ApiError for choices that are too many or too long together."""
     if len(choices) > MAX_CHOICES:
-        raise ApiError("array_above_max_length", param=param, bound=MAX_CHOICES, length=len(choices))
+        raise ArrayAboveMaxLength(param=param, bound=MAX_CHOICES, length=len(choices))
     total = sum(len(choice.encode("utf-8", "surrogatepass")) for choice in choices)
     if total > MAX_CHOICES_BYTES:
-        raise invalid(param, f"the choices have {total} bytes together, {MAX_CHOICES_BYTES} are allowed")
+        raise InvalidValue(
+            param=param, reason=f"the choices have {total} bytes together, {MAX_CHOICES_BYTES} are allowed"
+        )
 
 
 def check_pattern(pattern: str, param: str) -> int:
     """How often the pattern repeats at most, multiplied out. Raises ApiError if that is too often."""
     if len(pattern) > MAX_PATTERN_LENGTH:
-        raise ApiError("string_above_max_length", param=param, bound=MAX_PATTERN_LENGTH, length=len(pattern))
+        raise StringAboveMaxLength(param=param, bound=MAX_PATTERN_LENGTH, length=len(pattern))
     if not _WHOLE_ESCAPES.fullmatch(pattern):
-        raise invalid(param, "it ends in a backslash that escapes nothing")
+        raise InvalidValue(param=param, reason="it ends in a backslash that escapes nothing")
     product = 1
     for match in _REPEAT.finditer(pattern):
         if match["escape"]:
             if match["escape"] in "pP":
-                raise invalid(param, "classes of Unicode properties are not supported")
+                raise InvalidValue(param=param, reason="classes of Unicode properties are not supported")
             continue
         count = max(int(match["least"] or 0), int(match["most"] or 0))
         if count > MAX_REPEAT:
-            raise invalid(param, f"a quantifier is above {MAX_REPEAT}")
+            raise InvalidValue(param=param, reason=f"a quantifier is above {MAX_REPEAT}")
         product *= max(count, 1)
     if product > MAX_REPEAT_PRODUCT:
-        raise invalid(param, f"its quantifiers multiply to {product}, {MAX_REPEAT_PRODUCT} are allowed")
+        raise InvalidValue(
+            param=param, reason=f"its quantifiers multiply to {product}, {MAX_REPEAT_PRODUCT} are allowed"
+        )
     return product
 
 
@@ -78,9 +88,9 @@ def check_schema_text(schema: dict[str, Any] | str, param: str) -> None:
     try:
         value = parse_body(schema.encode("utf-8", "surrogatepass"))
     except ApiError as error:
-        raise invalid(param, f"the string is no JSON that is taken: {error.code}") from None
+        raise InvalidValue(param=param, reason=f"the string is no JSON that is taken: {error.code}") from None
     if not isinstance(value, dict):
-        raise invalid(param, "expected an object in the string")
+        raise InvalidValue(param=param, reason="expected an object in the string")
     check_schema(value, param)
 
 
@@ -89,15 +99,19 @@ def check_schema(schema: dict[str, Any], param: str) -> int:
     text = json.dumps(schema, ensure_ascii=False, separators=(",", ":"))
     size = len(text.encode("utf-8", "surrogatepass"))
     if size > MAX_SCHEMA_BYTES:
-        raise invalid(param, f"the schema has {size} bytes, {MAX_SCHEMA_BYTES} are allowed")
+        raise InvalidValue(param=param, reason=f"the schema has {size} bytes, {MAX_SCHEMA_BYTES} are allowed")
     counts = 0
     for nodes, (path, node) in enumerate(_nodes(schema, param), start=1):
         if nodes > MAX_SCHEMA_NODES:
-            raise invalid(param, f"the schema has more than {MAX_SCHEMA_NODES} objects and arrays")
+            raise InvalidValue(
+                param=param, reason=f"the schema has more than {MAX_SCHEMA_NODES} objects and arrays"
+            )
         if isinstance(node, dict):
             counts += _check_node(node, path)
             if counts > MAX_COUNTS:
-                raise invalid(param, f"its counts and patterns sum up to more than {MAX_COUNTS}")
+                raise InvalidValue(
+                    param=param, reason=f"its counts and patterns sum up to more than {MAX_COUNTS}"
+                )
     _check_references(schema, param)
     return size
 
@@ -107,11 +121,13 @@ def _nodes(schema: dict[str, Any], param: str) -> Iterator[tuple[str, dict[str, 
     while pending:
         path, node, depth = pending.pop()
         if isinstance(node, int | float) and abs(node) > MAX_NUMBER:
-            raise invalid(path, "the number is beyond 64 bits")
+            raise InvalidValue(param=path, reason="the number is beyond 64 bits")
         if not isinstance(node, dict | list):
             continue
         if depth > MAX_SCHEMA_DEPTH:
-            raise invalid(param, f"the schema is nested deeper than {MAX_SCHEMA_DEPTH} levels")
+            raise InvalidValue(
+                param=param, reason=f"the schema is nested deeper than {MAX_SCHEMA_DEPTH} levels"
+            )
         yield path, node
         if isinstance(node, dict):
             pending.extend((f"{path}.{key}", inner, depth + 1) for key, inner in node.items())
@@ -124,13 +140,12 @@ def _check_node(node: dict[str, Any], path: str) -> int:
     counts = 0
     enum = node.get("enum")
     if isinstance(enum, list) and len(enum) > MAX_ENUM:
-        raise ApiError("array_above_max_length", param=f"{path}.enum", bound=MAX_ENUM, length=len(enum))
+        raise ArrayAboveMaxLength(param=f"{path}.enum", bound=MAX_ENUM, length=len(enum))
     for name in _COUNTS & node.keys():
         count = node[name]
         if isinstance(count, int | float):
             if count > MAX_COUNT:
-                raise ApiError(
-                    "integer_above_max_value",
+                raise IntegerAboveMaxValue(
                     param=f"{path}.{name}",
                     sign="<=",
                     bound=MAX_COUNT,
@@ -154,7 +169,7 @@ def _check_inner_pattern(pattern: str, param: str) -> int:
         reason = (
             f"its quantifiers multiply to {product}, {MAX_GROUP_PRODUCT} are allowed with repeated groups"
         )
-        raise invalid(param, reason)
+        raise InvalidValue(param=param, reason=reason)
     return product
 
 
@@ -171,7 +186,7 @@ def _follow(node: Any, path: str, schema: dict[str, Any], ended: set[int], trail
         return
     # Longer than any way down a schema: it would end in a circle, or in Python's own limit.
     if id(node) in trail or len(trail) > MAX_SCHEMA_NODES // 4:
-        raise invalid(path, "the reference leads only to itself")
+        raise InvalidValue(param=path, reason="the reference leads only to itself")
     trail.append(id(node))
     if isinstance(node.get("$ref"), str):
         _follow(_target(node["$ref"], f"{path}.$ref", schema), f"{path}.$ref", schema, ended, trail)
@@ -185,7 +200,9 @@ def _follow(node: Any, path: str, schema: dict[str, Any], ended: set[int], trail
 
 def _target(reference: str, path: str, schema: dict[str, Any]) -> Any:
     if reference != "#" and not reference.startswith("#/"):
-        raise invalid(path, "expected a reference into the schema itself, as '#/$defs/name'")
+        raise InvalidValue(
+            param=path, reason="expected a reference into the schema itself, as '#/$defs/name'"
+        )
     found: Any = schema
     for step in reference.split("/")[1:]:
         name = step.replace("~1", "/").replace("~0", "~")
@@ -194,5 +211,5 @@ def _target(reference: str, path: str, schema: dict[str, Any]) -> Any:
         elif isinstance(found, dict) and name in found:
             found = found[name]
         else:
-            raise invalid(path, "the reference leads nowhere")
+            raise InvalidValue(param=path, reason="the reference leads nowhere")
     return found

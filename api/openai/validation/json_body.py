@@ -7,7 +7,8 @@ import re
 from collections import Counter
 from typing import Any, NoReturn
 
-from api.openai.errors import ApiError, printable
+from api.openai.errors.base import printable
+from api.openai.errors.parameters import DuplicateKey, InvalidJson, JsonTooComplex, JsonTooDeep
 
 MAX_DEPTH = 64
 MAX_CONTAINERS = 100_000
@@ -28,15 +29,15 @@ def parse_body(data: bytes) -> Any:
     try:
         text = data.decode()
     except UnicodeDecodeError as error:
-        raise ApiError("invalid_json", reason=f"byte {error.start} is not valid UTF-8") from None
+        raise InvalidJson(reason=f"byte {error.start} is not valid UTF-8") from None
     try:
         value = _decoder.decode(text)
     except json.JSONDecodeError as error:
         reason = f"{error.msg[:1].lower()}{error.msg[1:]} at line {error.lineno} column {error.colno}"
-        raise ApiError("invalid_json", reason=reason) from None
+        raise InvalidJson(reason=reason) from None
     except ValueError:
         # int() refuses more than 4,300 digits, as a protection against quadratic time.
-        raise ApiError("invalid_json", reason="a number is too long") from None
+        raise InvalidJson(reason="a number is too long") from None
     if _SURROGATE.search(data):
         _check_unicode(value)
     return value
@@ -46,7 +47,7 @@ def _check_unicode(value: Any) -> None:
     try:
         json.dumps(value, ensure_ascii=False).encode()
     except UnicodeEncodeError:
-        raise ApiError("invalid_json", reason="a string holds half of a surrogate pair") from None
+        raise InvalidJson(reason="a string holds half of a surrogate pair") from None
 
 
 def check_shape(data: bytes) -> None:
@@ -61,9 +62,9 @@ def check_shape(data: bytes) -> None:
         else:
             depth -= 1
         if depth > MAX_DEPTH:
-            raise ApiError("json_too_deep", limit=MAX_DEPTH)
+            raise JsonTooDeep(limit=MAX_DEPTH)
         if containers > MAX_CONTAINERS:
-            raise ApiError("json_too_complex", limit=MAX_CONTAINERS)
+            raise JsonTooComplex(limit=MAX_CONTAINERS)
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -71,18 +72,18 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) != len(pairs):
         counts = Counter(key for key, _ in pairs)
         twice = counts.most_common(1)[0][0]
-        raise ApiError("duplicate_key", key=printable(twice), param=twice)
+        raise DuplicateKey(key=printable(twice), param=twice)
     return found
 
 
 def _constant(name: str) -> NoReturn:
-    raise ApiError("invalid_json", reason=f"{name} is not a JSON number")
+    raise InvalidJson(reason=f"{name} is not a JSON number")
 
 
 def _number(text: str) -> float:
     value = float(text)
     if value in (float("inf"), float("-inf")):
-        raise ApiError("invalid_json", reason="a number is out of range")
+        raise InvalidJson(reason="a number is out of range")
     return value
 
 

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from api.openai.errors import ApiError
+from api.openai.errors.parameters import InvalidJson
 from api.openai.schemas.chat import ChatRequest
 from api.openai.schemas.completions import CompletionRequest
 from api.openai.schemas.embeddings import EmbeddingRequest
@@ -106,7 +106,7 @@ def _validated(schema: type[T], fields: dict[str, Any], refused: Mapping[str, st
 def _without_nulls(body: Any, nullable: frozenset[str]) -> dict[str, Any]:
     """Null stands for the default in the OpenAI API, for parameters that exist."""
     if not isinstance(body, dict):
-        raise ApiError("invalid_json", reason="expected an object at the top")
+        raise InvalidJson(reason="expected an object at the top")
     check_sizes(body)
     return {name: value for name, value in body.items() if value is not None or name not in nullable}
 

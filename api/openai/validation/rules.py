@@ -7,7 +7,15 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from api.openai.errors import ApiError, invalid, printable
+from api.openai.errors.base import ApiError, printable
+from api.openai.errors.parameters import (
+    IntegerBelowMinValue,
+    InvalidValue,
+    MissingRequiredParameter,
+    StringAboveMaxLength,
+    UnsupportedParameter,
+    UnsupportedValue,
+)
 from api.openai.schemas.chat import ChatRequest
 from api.openai.schemas.completions import CompletionRequest
 from api.openai.schemas.fields import AnyStreamOptions, StructuredOutputs
@@ -61,7 +69,7 @@ def check_completion(request: CompletionRequest) -> None:
     _check_sampling(request)
     _check_least(request, request.completion_limit)
     if request.max_tokens == 0 and not request.echo:
-        raise ApiError("integer_below_min_value", param="max_tokens", sign=">=", bound=1, value=0)
+        raise IntegerBelowMinValue(param="max_tokens", sign=">=", bound=1, value=0)
     if request.best_of is not None and request.best_of != (request.n or 1):
         raise _unsupported("best_of", request.best_of)
 
@@ -70,13 +78,13 @@ def check_tokenize(request: TokenizeRequest) -> None:
     """Raise ApiError for the first rule of a tokenize request that doesn't hold."""
     if request.messages is None:
         if request.prompt is None:
-            raise ApiError("missing_required_parameter", param="prompt")
+            raise MissingRequiredParameter(param="prompt")
         for name in _OF_CONVERSATIONS:
             if getattr(request, name) is not None:
-                raise invalid(name, "it is only allowed with 'messages'")
+                raise InvalidValue(param=name, reason="it is only allowed with 'messages'")
         return
     if request.prompt is not None:
-        raise invalid("messages", "it can't be combined with 'prompt'")
+        raise InvalidValue(param="messages", reason="it can't be combined with 'prompt'")
     _check_end(request)
     _check_tool_schemas(request.tools or ())
     _check_template_kwargs(request.chat_template_kwargs or {})
@@ -84,9 +92,7 @@ def check_tokenize(request: TokenizeRequest) -> None:
 
 
 def _unsupported(param: str, value: Any) -> ApiError:
-    return ApiError(
-        "unsupported_value", param=param, value=printable(repr(value)), reason=WITHOUT_EFFECT[param]
-    )
+    return UnsupportedValue(param=param, value=printable(repr(value)), reason=WITHOUT_EFFECT[param])
 
 
 def check_stream_options(stream: bool, options: AnyStreamOptions | None) -> None:
@@ -94,24 +100,26 @@ def check_stream_options(stream: bool, options: AnyStreamOptions | None) -> None
     if options is None:
         return
     if not stream:
-        raise invalid("stream_options", "it is only allowed when 'stream' is true")
+        raise InvalidValue(param="stream_options", reason="it is only allowed when 'stream' is true")
     if options.include_obfuscation:
         param = "stream_options.include_obfuscation"
         reason = "events are not padded, send false"
-        raise ApiError("unsupported_value", param=param, value="true", reason=reason)
+        raise UnsupportedValue(param=param, value="true", reason=reason)
 
 
 def _check_sampling(request: Sampling) -> None:
     check_stream_options(request.streamed, request.stream_options)
     for token in request.logit_bias or ():
         if not (token.isascii() and token.isdigit() and len(token) <= 7) or str(int(token)) != token:
-            raise invalid("logit_bias", f"keys must be token ids, '{printable(token)}' is none")
+            raise InvalidValue(
+                param="logit_bias", reason=f"keys must be token ids, '{printable(token)}' is none"
+            )
     _check_constraints(request)
 
 
 def _check_least(request: Sampling, limit: int | None) -> None:
     if request.min_tokens is not None and limit is not None and request.min_tokens > limit:
-        raise invalid("min_tokens", f"the answer has {limit} tokens at most")
+        raise InvalidValue(param="min_tokens", reason=f"the answer has {limit} tokens at most")
 
 
 # What takes tokens away from a constrained answer may leave none that the constraint allows.
@@ -122,15 +130,22 @@ def _check_constraints(request: Sampling) -> None:
     if request.constrained:
         for name in _EXCLUDE_TOKENS:
             if getattr(request, name):
-                raise invalid(name, "it can't be combined with a constraint on the answer's form")
+                raise InvalidValue(
+                    param=name, reason="it can't be combined with a constraint on the answer's form"
+                )
     if isinstance(request.response_format, SchemaFormat):
         check_schema(request.response_format.json_schema.schema_, "response_format.json_schema.schema")
     if request.structured_outputs is not None:
         constraints = request.structured_outputs.model_dump(exclude_none=True)
         if len(constraints) != 1:
-            raise invalid("structured_outputs", f"expected exactly one constraint, found {len(constraints)}")
+            raise InvalidValue(
+                param="structured_outputs",
+                reason=f"expected exactly one constraint, found {len(constraints)}",
+            )
         if request.response_format is not None and request.response_format.type != "text":
-            raise invalid("structured_outputs", "it can't be combined with 'response_format'")
+            raise InvalidValue(
+                param="structured_outputs", reason="it can't be combined with 'response_format'"
+            )
         _check_constraint(request.structured_outputs)
 
 
@@ -140,48 +155,59 @@ def _check_constraint(asked: StructuredOutputs) -> None:
     if asked.regex is not None:
         check_pattern(asked.regex, "structured_outputs.regex")
     if asked.json_object is False:
-        raise invalid("structured_outputs.json_object", "expected true")
+        raise InvalidValue(param="structured_outputs.json_object", reason="expected true")
     if asked.choice is not None:
         check_choices(asked.choice, "structured_outputs.choice")
 
 
 def _check_limits(request: ChatRequest) -> None:
     if request.max_tokens is not None and request.max_completion_tokens is not None:
-        raise invalid("max_tokens", "it can't be combined with 'max_completion_tokens', send only the latter")
+        raise InvalidValue(
+            param="max_tokens",
+            reason="it can't be combined with 'max_completion_tokens', send only the latter",
+        )
     if request.top_logprobs is not None and not request.logprobs:
-        raise invalid("top_logprobs", "it is only allowed when 'logprobs' is true")
+        raise InvalidValue(param="top_logprobs", reason="it is only allowed when 'logprobs' is true")
 
 
 def _check_end(request: ChatRequest | TokenizeRequest) -> None:
     """A last message can't be gone on with and ended at once; the engine's default is to end it."""
     if request.continue_final_message and request.add_generation_prompt is not False:
-        raise invalid("continue_final_message", "it is only allowed when 'add_generation_prompt' is false")
+        raise InvalidValue(
+            param="continue_final_message", reason="it is only allowed when 'add_generation_prompt' is false"
+        )
 
 
 def _check_tools(request: ChatRequest) -> None:
     choice = request.tool_choice
     if request.tools is None:
         if choice is not None and choice != "none":
-            raise invalid("tool_choice", "it is only allowed when 'tools' are given")
+            raise InvalidValue(param="tool_choice", reason="it is only allowed when 'tools' are given")
         if request.parallel_tool_calls is not None:
-            raise invalid("parallel_tool_calls", "it is only allowed when 'tools' are given")
+            raise InvalidValue(
+                param="parallel_tool_calls", reason="it is only allowed when 'tools' are given"
+            )
         return
     names = _check_tool_schemas(request.tools)
     if isinstance(choice, NamedToolChoice) and choice.function.name not in names:
-        raise invalid("tool_choice.function.name", f"no tool is named '{choice.function.name}'")
+        raise InvalidValue(
+            param="tool_choice.function.name", reason=f"no tool is named '{choice.function.name}'"
+        )
 
 
 def _check_tool_schemas(tools: Sequence[Tool]) -> set[str]:
     """The tools' names."""
     names = {tool.function.name for tool in tools}
     if len(names) != len(tools):
-        raise invalid("tools", "two tools have the same name")
+        raise InvalidValue(param="tools", reason="two tools have the same name")
     total = 0
     for position, tool in enumerate(tools):
         if tool.function.parameters is not None:
             total += check_schema(tool.function.parameters, f"tools[{position}].function.parameters")
     if total > MAX_SCHEMAS_BYTES:
-        raise invalid("tools", f"their parameters have {total} bytes, {MAX_SCHEMAS_BYTES} are allowed")
+        raise InvalidValue(
+            param="tools", reason=f"their parameters have {total} bytes, {MAX_SCHEMAS_BYTES} are allowed"
+        )
     return names
 
 
@@ -197,16 +223,16 @@ def _check_fixed(request: ChatRequest) -> None:
         raise _unsupported("verbosity", request.verbosity)
     for key in request.metadata or ():
         if len(key) > 64:
-            raise ApiError("string_above_max_length", param="metadata", bound=64, length=len(key))
+            raise StringAboveMaxLength(param="metadata", bound=64, length=len(key))
 
 
 def _check_template_kwargs(kwargs: dict[str, Any]) -> None:
     for key, value in kwargs.items():
         param = f"chat_template_kwargs.{key}"
         if key in RESERVED_TEMPLATE_KWARGS or not key.isidentifier() or key.startswith("_"):
-            raise ApiError("unsupported_parameter", param=param, reason="the platform sets it")
+            raise UnsupportedParameter(param=param, reason="the platform sets it")
         if isinstance(value, dict | list):
-            raise invalid(param, "expected a string, number, boolean or null")
+            raise InvalidValue(param=param, reason="expected a string, number, boolean or null")
 
 
 def _check_messages(messages: Sequence[Message]) -> None:
@@ -217,19 +243,23 @@ def _check_messages(messages: Sequence[Message]) -> None:
             brackets = _check_assistant(message, f"messages[{position}]", brackets)
             calls.update(call.id for call in message.tool_calls or ())
         elif isinstance(message, ToolMessage) and message.tool_call_id not in calls:
-            raise invalid(f"messages[{position}].tool_call_id", "no tool call before it has this id")
+            raise InvalidValue(
+                param=f"messages[{position}].tool_call_id", reason="no tool call before it has this id"
+            )
 
 
 def _check_assistant(message: AssistantMessage, path: str, brackets: int) -> int:
     """The brackets in arguments so far, those of earlier messages included."""
     if message.content is None and message.tool_calls is None and message.refusal is None:
-        raise ApiError("missing_required_parameter", param=f"{path}.content")
+        raise MissingRequiredParameter(param=f"{path}.content")
     for position, call in enumerate(message.tool_calls or ()):
         param = f"{path}.tool_calls[{position}].function.arguments"
         arguments = call.function.arguments
         brackets += arguments.count("[") + arguments.count("{")
         if brackets > MAX_ARGUMENT_BRACKETS:
-            raise invalid(param, f"there are more than {MAX_ARGUMENT_BRACKETS} brackets up to here")
+            raise InvalidValue(
+                param=param, reason=f"there are more than {MAX_ARGUMENT_BRACKETS} brackets up to here"
+            )
         _check_arguments(arguments, param)
     return brackets
 
@@ -239,7 +269,7 @@ def _check_arguments(arguments: str, param: str) -> None:
     try:
         check_shape(arguments.encode())
     except ApiError:
-        raise invalid(param, f"it is nested deeper than {MAX_DEPTH} levels") from None
+        raise InvalidValue(param=param, reason=f"it is nested deeper than {MAX_DEPTH} levels") from None
     if not SUSPECT.search(arguments):
         return
     try:
@@ -247,6 +277,6 @@ def _check_arguments(arguments: str, param: str) -> None:
     except json.JSONDecodeError:
         return
     except UnicodeEncodeError:
-        raise invalid(param, "a string in it holds half of a surrogate pair") from None
+        raise InvalidValue(param=param, reason="a string in it holds half of a surrogate pair") from None
     except ValueError:
-        raise invalid(param, "a number in it is too long") from None
+        raise InvalidValue(param=param, reason="a number in it is too long") from None

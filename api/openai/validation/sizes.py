@@ -10,7 +10,13 @@ from collections.abc import Mapping
 from itertools import islice
 from typing import Any
 
-from api.openai.errors import ApiError, printable
+from api.openai.errors.base import ApiError, printable
+from api.openai.errors.parameters import (
+    ArrayAboveMaxLength,
+    InvalidRequest,
+    ObjectAboveMaxProperties,
+    StringAboveMaxLength,
+)
 
 MAX_PARAMETERS = 256
 MAX_KEYS = 1024
@@ -51,7 +57,7 @@ def check_sizes(body: Mapping[str, Any], *, conversation: str = "messages") -> N
     if len(body) > MAX_PARAMETERS:
         first_beyond = next(islice(body, MAX_PARAMETERS, None))
         reason = f"it has more than {MAX_PARAMETERS} parameters"
-        raise ApiError("invalid_request", param=first_beyond, reason=reason)
+        raise InvalidRequest(param=first_beyond, reason=reason)
     for name, value in body.items():
         _check_key(name, name)
         longest = longest_array(name, conversation=conversation)
@@ -76,7 +82,7 @@ def check_characters(body: Mapping[str, Any], name: str, bound: int) -> None:
         elif isinstance(found, list):
             pending.extend(found)
     if total > bound:
-        raise ApiError("string_above_max_length", param=name, bound=bound, length=total)
+        raise StringAboveMaxLength(param=name, bound=bound, length=total)
 
 
 def _check_inside(name: str, value: list[Any] | dict[str, Any], most: int) -> None:
@@ -100,14 +106,12 @@ def _check_inside(name: str, value: list[Any] | dict[str, Any], most: int) -> No
 
 def _check_key(key: str, param: str) -> None:
     if len(key) > MAX_KEY_LENGTH:
-        raise ApiError(
-            "string_above_max_length", param=printable(param), bound=MAX_KEY_LENGTH, length=len(key)
-        )
+        raise StringAboveMaxLength(param=printable(param), bound=MAX_KEY_LENGTH, length=len(key))
 
 
 def _too_long(param: str, bound: int, length: int) -> ApiError:
-    return ApiError("array_above_max_length", param=param, bound=bound, length=length)
+    return ArrayAboveMaxLength(param=param, bound=bound, length=length)
 
 
 def _too_many(param: str, bound: int, length: int) -> ApiError:
-    return ApiError("object_above_max_properties", param=param, bound=bound, length=length)
+    return ObjectAboveMaxProperties(param=param, bound=bound, length=length)

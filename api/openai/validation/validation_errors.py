@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 import sys
 from collections.abc import Mapping, Sequence
@@ -10,7 +9,24 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from api.openai.errors import ApiError, printable
+from api.openai.errors.base import ApiError, printable
+from api.openai.errors.parameters import (
+    ArrayAboveMaxLength,
+    DecimalAboveMaxValue,
+    DecimalBelowMinValue,
+    EmptyArray,
+    IntegerAboveMaxValue,
+    IntegerBelowMinValue,
+    InvalidType,
+    InvalidValue,
+    MissingRequiredParameter,
+    ObjectAboveMaxProperties,
+    StringAboveMaxLength,
+    StringBelowMinLength,
+    UnknownParameter,
+    UnsupportedParameter,
+    UnsupportedValue,
+)
 from api.openai.schemas.fields import LIST, TEXT
 from api.openai.schemas.parameters import REFUSED_BELOW
 from api.openai.schemas.refusals import UNSUPPORTED
@@ -38,11 +54,18 @@ _EXPECTED = {
     "model_attributes_type": "an object",
 }
 
-_BOUNDS = {
-    "greater_than_equal": ("ge", ">=", "below_min"),
-    "greater_than": ("gt", ">", "below_min"),
-    "less_than_equal": ("le", "<=", "above_max"),
-    "less_than": ("lt", "<", "above_max"),
+_BoundError = (
+    type[IntegerBelowMinValue]
+    | type[IntegerAboveMaxValue]
+    | type[DecimalBelowMinValue]
+    | type[DecimalAboveMaxValue]
+)
+# By pydantic's error type: where its context has the bound, the sign, the errors for integers and decimals.
+_BOUNDS: Mapping[str, tuple[str, str, _BoundError, _BoundError]] = {
+    "greater_than_equal": ("ge", ">=", IntegerBelowMinValue, DecimalBelowMinValue),
+    "greater_than": ("gt", ">", IntegerBelowMinValue, DecimalBelowMinValue),
+    "less_than_equal": ("le", "<=", IntegerAboveMaxValue, DecimalAboveMaxValue),
+    "less_than": ("lt", "<", IntegerAboveMaxValue, DecimalAboveMaxValue),
 }
 
 
@@ -56,23 +79,21 @@ def first_validation_error(error: ValidationError, refused: Mapping[str, str]) -
     loc = fault["loc"]
     param = path_of(loc)
     if kind == "missing":
-        return ApiError("missing_required_parameter", param=param)
+        return MissingRequiredParameter(param=param)
     if kind == "extra_forbidden":
         return _unwanted(param, refused)
     if kind == "float_type" and isinstance(given, int) and not isinstance(given, bool):
         return _beyond_floats(param, given)
     if kind == UNSUPPORTED:
-        return ApiError(
-            "unsupported_value", param=param, value=printable(repr(given)), reason=context["reason"]
-        )
+        return UnsupportedValue(param=param, value=printable(repr(given)), reason=context["reason"])
     if kind in _EXPECTED:
         expected = "a string or an array" if loc[-1] == LIST else _EXPECTED[kind]
-        return ApiError("invalid_type", param=param, expected=expected, found=_kind_of(given))
+        return InvalidType(param=param, expected=expected, found=_kind_of(given))
     if kind in _BOUNDS:
         return _out_of_bounds(kind, param, given, context)
     if kind in ("too_long", "too_short", "string_too_long", "string_too_short"):
         return _wrong_length(kind, param, given, context)
-    return ApiError("invalid_value", param=param, reason=_reason(kind, given, context))
+    return InvalidValue(param=param, reason=_reason(kind, given, context))
 
 
 def path_of(loc: Sequence[int | str]) -> str:
@@ -89,41 +110,37 @@ def path_of(loc: Sequence[int | str]) -> str:
 def _unwanted(param: str, refused: Mapping[str, str]) -> ApiError:
     place = _POSITION.sub("[]", param)
     if reason := refused.get(place) or REFUSED_BELOW.get(place):
-        return ApiError("unsupported_parameter", param=param, reason=reason)
-    return ApiError("unknown_parameter", param=param)
+        return UnsupportedParameter(param=param, reason=reason)
+    return UnknownParameter(param=param)
 
 
 def _out_of_bounds(kind: str, param: str, given: Any, context: Mapping[str, Any]) -> ApiError:
-    key, sign, side = _BOUNDS[kind]
-    bound = context[key]
-    number = "decimal" if isinstance(bound, float) else "integer"
-    return ApiError(
-        f"{number}_{side}_value",
-        param=param,
-        sign=sign,
-        bound=f"{bound:g}" if number == "decimal" else bound,
-        value=printable(str(given)),
-    )
+    key, sign, integer_error, decimal_error = _BOUNDS[kind]
+    bound, value = context[key], printable(str(given))
+    if isinstance(bound, float):
+        return decimal_error(param=param, sign=sign, bound=f"{bound:g}", value=value)
+    return integer_error(param=param, sign=sign, bound=bound, value=value)
 
 
 def _beyond_floats(param: str, given: int) -> ApiError:
     """An integer with more digits than a decimal number can have: no bound was looked at yet."""
-    side, sign = ("above_max", "<=") if given > 0 else ("below_min", ">=")
-    bound = math.copysign(sys.float_info.max, given > 0 or -1)
-    return ApiError(
-        f"decimal_{side}_value", param=param, sign=sign, bound=f"{bound:g}", value=printable(str(given))
-    )
+    value = printable(str(given))
+    if given > 0:
+        return DecimalAboveMaxValue(param=param, sign="<=", bound=f"{sys.float_info.max:g}", value=value)
+    return DecimalBelowMinValue(param=param, sign=">=", bound=f"{-sys.float_info.max:g}", value=value)
 
 
 def _wrong_length(kind: str, param: str, given: Any, context: Mapping[str, Any]) -> ApiError:
     bound = context["max_length"] if kind.endswith("long") else context["min_length"]
-    if kind.startswith("string"):
-        side = "above_max" if kind.endswith("long") else "below_min"
-        return ApiError(f"string_{side}_length", param=param, bound=bound, length=len(given))
+    if kind == "string_too_long":
+        return StringAboveMaxLength(param=param, bound=bound, length=len(given))
+    if kind == "string_too_short":
+        return StringBelowMinLength(param=param, bound=bound, length=len(given))
     if kind == "too_short":
-        return ApiError("empty_array", param=param, bound=bound)
-    code = "object_above_max_properties" if isinstance(given, dict) else "array_above_max_length"
-    return ApiError(code, param=param, bound=bound, length=len(given))
+        return EmptyArray(param=param, bound=bound)
+    if isinstance(given, dict):
+        return ObjectAboveMaxProperties(param=param, bound=bound, length=len(given))
+    return ArrayAboveMaxLength(param=param, bound=bound, length=len(given))
 
 
 def _reason(kind: str, given: Any, context: Mapping[str, Any]) -> str:

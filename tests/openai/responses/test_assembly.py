@@ -10,7 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from api.openai.errors import ApiError
+from api.openai.errors.base import ApiError
+from api.openai.errors.parameters import ContextLengthExceeded
+from api.openai.errors.service import WorkerLost
 from api.openai.responses.assembly import ResponseAssembly, event_bytes
 from api.openai.responses.requests import check_response_body
 from api.openai.responses.schema import LOGPROBS
@@ -175,16 +177,17 @@ def begun() -> tuple[ResponseAssembly, list[Event]]:
 
 
 @pytest.mark.parametrize(
-    ("code", "shown"), [("worker_lost", "server_error"), ("context_length_exceeded", "invalid_prompt")]
+    ("error", "code"),
+    [(WorkerLost(), "server_error"), (ContextLengthExceeded(limit=1, found="2"), "invalid_prompt")],
+    ids=lambda value: str(value),
 )
-def test_a_failure_keeps_what_there_was_and_says_what_happened(code: str, shown: str) -> None:
+def test_a_failure_keeps_what_there_was_and_says_what_happened(error: ApiError, code: str) -> None:
     made, events = begun()
-    error = ApiError(code, limit=1, found=2)
     events += made.fail(error)
     response = made.snapshot()
     check_stream(events, response)
     assert (events[-1]["type"], response["status"]) == ("response.failed", "failed")
-    assert response["error"]["code"] == shown
+    assert response["error"]["code"] == code
     assert response["error"]["message"] == error.message
     assert response["output"][1]["content"][0]["text"] == "Héllo"
     assert (response["output"][2]["name"], response["output"][2]["status"]) == ("f", "incomplete")
@@ -198,7 +201,7 @@ def test_a_cancelled_response_has_its_own_status_and_no_later_events() -> None:
     assert (events[-1]["type"], response["status"]) == ("response.incomplete", "cancelled")
     assert (response["error"], response["incomplete_details"]) == (None, None)
     assert made.chunk({"choices": [{"delta": {"content": "more"}}]}) == made.finish() == made.cancel() == []
-    assert made.fail(ApiError("worker_lost")) == []
+    assert made.fail(WorkerLost()) == []
     assert made.snapshot() == response
 
 

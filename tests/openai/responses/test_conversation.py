@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from api.openai.errors import ApiError
+from api.openai.errors.base import ApiError
+from api.openai.errors.parameters import ContextLengthExceeded
 from api.openai.responses.assembly import ResponseAssembly
 from api.openai.responses.requests import check_response_body
 from tests.openai.responses.strict import checked_item
@@ -245,6 +246,6 @@ def test_an_error_of_the_engine_names_a_parameter_of_the_response(chat: str, own
     tools = [{"type": "function", "name": name} for name in ("f", "g")]
     choice = {"type": "allowed_tools", "mode": "auto", "tools": tools[1:]}
     checked = check_response_body({"model": "m", "input": "hi", "tools": tools, "tool_choice": choice})
-    error = checked.renamed(ApiError("context_length_exceeded", param=chat, limit=5, found="a longer prompt"))
+    error = checked.renamed(ContextLengthExceeded(param=chat, limit=5, found="a longer prompt"))
     assert (error.param, error.code, error.status) == (own, "context_length_exceeded", 400)
-    assert error.message == ApiError("context_length_exceeded", limit=5, found="a longer prompt").message
+    assert error.message == ContextLengthExceeded(limit=5, found="a longer prompt").message

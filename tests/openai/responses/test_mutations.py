@@ -10,7 +10,7 @@ from typing import Any
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from api.openai.errors import ApiError
+from api.openai.errors.base import ApiError
 from api.openai.responses.assembly import ResponseAssembly
 from api.openai.responses.parameters import BUILT_IN_TOOLS, ITEMS, REFUSED
 from api.openai.responses.requests import check_response_body

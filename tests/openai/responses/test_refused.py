@@ -14,7 +14,7 @@ from openai.types.responses.response_input_item_param import ResponseInputItemPa
 from openai.types.responses.service_tier import ServiceTier
 from openai.types.responses.tool_param import ToolParam
 
-from api.openai.errors import ApiError
+from api.openai.errors.base import ApiError
 from api.openai.responses.parameters import INCLUDE, ITEMS, REFUSED
 from api.openai.responses.requests import check_response_body
 from api.openai.responses.schema import LOGPROBS, ResponseRequest

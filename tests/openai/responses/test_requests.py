@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from api.openai.errors import ApiError
+from api.openai.errors.base import ApiError
 from api.openai.responses.assembly import ResponseAssembly
 from api.openai.responses.parameters import REFUSED
 from api.openai.responses.requests import check_response_body

@@ -1,0 +1,80 @@
+"""``ApiError``: the base of every error that a client can receive, and its form on the wire."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import ClassVar, Literal, Self, dataclass_transform
+
+MAX_PRINTABLE_LENGTH = 200
+RETRYABLE_STATUSES = frozenset({429, 503})
+
+ErrorType = Literal["invalid_request_error", "requests", "server_error"]
+
+
+@dataclass_transform(kw_only_default=True, eq_default=False, field_specifiers=(field,))
+class _ErrorDeclaration:
+    """Makes each subclass a dataclass, so that mypy checks the details an error is raised with."""
+
+    code: ClassVar[str]
+    status: ClassVar[int]
+    message_format: ClassVar[str]
+    fix: ClassVar[str]
+
+    def __init_subclass__(
+        cls, *, code: str = "", status: int = 500, message: str = "", fix: str = ""
+    ) -> None:
+        super().__init_subclass__()
+        cls.code, cls.status, cls.message_format, cls.fix = code, status, message, fix
+        dataclass(kw_only=True, eq=False, repr=False)(cls)
+
+
+class ApiError(_ErrorDeclaration, Exception):
+    """An error of the catalogue. Fields of a subclass are the details that its message names.
+
+    ``param`` is the path of the parameter at fault; ``headers`` are sent with the
+    response; a retryable status always has ``retry-after``.
+    """
+
+    param: str | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.param is not None:
+            self.param = printable(self.param)
+        if self.status in RETRYABLE_STATUSES:
+            self.headers = {"retry-after": "1", **self.headers}
+        self.message = self.message_format.format_map(vars(self))
+
+    def __str__(self) -> str:
+        return self.code
+
+    @classmethod
+    def error_type(cls) -> ErrorType:
+        """OpenAI's ``error.type``, which follows from the status."""
+        if cls.status == 429:
+            return "requests"
+        return "server_error" if cls.status >= 500 else "invalid_request_error"
+
+    def at(self, param: str) -> Self:
+        """The same error about a parameter of another name."""
+        return replace(self, param=param)
+
+    def body(self) -> bytes:
+        """The error as JSON in OpenAI's format. Non-ASCII characters and angle brackets are escaped."""
+        error = {
+            "message": self.message,
+            "type": self.error_type(),
+            "param": self.param,
+            "code": self.code,
+        }
+        # Should anything render this as HTML, it contains no tag from the request.
+        text = json.dumps({"error": error})
+        return text.replace("<", "\\u003c").replace(">", "\\u003e").encode()
+
+
+def printable(text: str) -> str:
+    """Client text that is safe to echo: at most 200 characters, on one line, without control characters."""
+    clipped = text if len(text) <= MAX_PRINTABLE_LENGTH else text[:MAX_PRINTABLE_LENGTH] + "…"
+    return "".join(char if char.isprintable() else "�" for char in clipped)
