@@ -1,0 +1,32 @@
+"""Engine operations: one specification for each, shared by gateway and worker."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from inference_worker.protocol.messages import Operation
+
+
+@dataclass(frozen=True, slots=True)
+class OperationSpec:
+    """Properties of an operation.
+
+    ``path``: the engine's HTTP route. ``prompt_param``: the request parameter that holds what the engine reads.
+    ``min_completion_tokens``: context that a request needs beyond its prompt. ``model_kind``: the kind of
+    model that has the operation, with its article, for error messages.
+    """
+
+    path: str
+    prompt_param: str
+    min_completion_tokens: int
+    model_kind: str
+
+
+OPERATION_SPECS: Mapping[Operation, OperationSpec] = {
+    Operation.CHAT_COMPLETIONS: OperationSpec("/v1/chat/completions", "messages", 1, "a chat"),
+    Operation.COMPLETIONS: OperationSpec("/v1/completions", "prompt", 1, "a completion"),
+    Operation.EMBEDDINGS: OperationSpec("/v1/embeddings", "input", 0, "an embedding"),
+    Operation.TOKENIZE: OperationSpec("/tokenize", "prompt", 1, "a tokenizing"),
+    Operation.DETOKENIZE: OperationSpec("/detokenize", "tokens", 1, "a tokenizing"),
+}

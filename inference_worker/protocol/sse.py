@@ -1,0 +1,38 @@
+"""Server-sent events: one place for their framing, as engines write them and clients read them.
+
+An event is bytes without the blank line that ends it; a stream is any number of whole events.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+DATA = b"data: "
+END = b"\n\n"
+DONE = DATA + b"[DONE]"
+COMMENT = b": waiting"
+
+
+def data_event(data: bytes) -> bytes:
+    """Return an event with this payload, which must not contain line breaks."""
+    return DATA + data
+
+
+def named_event(name: str, data: bytes) -> bytes:
+    """Return an event of a type, as the Responses API has them."""
+    return b"event: %s\ndata: %s" % (name.encode(), data)
+
+
+def numbered_event(number: int, event: bytes) -> bytes:
+    """Return the event with an id, from which a client may resume."""
+    return b"id: %d\n%s" % (number, event)
+
+
+def join_events(events: Iterable[bytes]) -> bytes:
+    """Return the stream of these events."""
+    return b"".join([event + END for event in events])
+
+
+def split_events(stream: bytes) -> list[bytes]:
+    """Return the events of a stream that contains whole events only."""
+    return [event for event in stream.split(END) if event]
