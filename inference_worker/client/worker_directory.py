@@ -8,7 +8,7 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 from inference_worker.protocol import codec, names
-from inference_worker.protocol.messages import FIRST_OPERATIONS, Heartbeat, Operation, WorkerState
+from inference_worker.protocol.messages import DEFAULT_OPERATIONS, Heartbeat, Operation, WorkerState
 from inference_worker.transport.channel_layer import PubSubChannelLayer
 from inference_worker.transport.redis_connection import RedisUnavailable
 
@@ -25,7 +25,7 @@ def is_usable(worker: Heartbeat) -> bool:
 
 def offers(worker: Heartbeat, operation: Operation) -> bool:
     """Whether a worker's engine has this operation."""
-    return operation in (worker.operations or FIRST_OPERATIONS)
+    return operation in (worker.operations or DEFAULT_OPERATIONS)
 
 
 class WorkerDirectory:

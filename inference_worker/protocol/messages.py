@@ -1,8 +1,8 @@
-"""The typed, versioned messages between gateways and inference workers.
+"""Messages between gateways and inference workers.
 
-Encoding: MessagePack arrays (msgspec ``array_like``), a tag first, fields in the order below. A field
-may be added at the end with a default; anything else needs a new ``PROTOCOL_VERSION``, which is part
-of the channel names, so that two versions never meet on one channel.
+Encoding: MessagePack arrays (msgspec ``array_like``) of the tag and the fields in the order below. A field
+may be added at the end with a default. Any other change needs a new ``PROTOCOL_VERSION``, which is part
+of the channel names, so two versions never meet on one channel.
 """
 
 from __future__ import annotations
@@ -12,11 +12,13 @@ from typing import TypeAlias
 
 import msgspec
 
+from inference_worker.protocol.faults import RequestFault
+
 PROTOCOL_VERSION = 1
 
 
 class Operation(enum.StrEnum):
-    """What the engine is asked to do; each is one route of the OpenAI API."""
+    """An engine's operations, each one route of its HTTP API (``operations``)."""
 
     CHAT_COMPLETIONS = "chat.completions"
     COMPLETIONS = "completions"
@@ -25,22 +27,22 @@ class Operation(enum.StrEnum):
     DETOKENIZE = "detokenize"
 
 
-# What an engine has whose worker doesn't say: those of before ``Heartbeat.operations``.
-FIRST_OPERATIONS = (Operation.CHAT_COMPLETIONS, Operation.COMPLETIONS)
+# Operations of a worker whose heartbeat lists none: workers from before ``Heartbeat.operations``.
+DEFAULT_OPERATIONS = (Operation.CHAT_COMPLETIONS, Operation.COMPLETIONS)
 
 
 class FailureKind(enum.StrEnum):
-    """Why an attempt did not finish, as far as the worker can tell."""
+    """The cause of a failed attempt, as far as the worker can tell."""
 
-    REFUSED = "refused"  # not taken (draining, loading, model not served): safe to send elsewhere
-    REQUEST = "request"  # the engine says the request is wrong; ``status`` and ``detail`` are its answer
-    ENGINE = "engine"  # the engine broke on it; ``detail`` is for logs only
-    CANCELLED = "cancelled"  # stopped because a Cancel said so
-    UPSTREAM = "upstream"  # a remote engine could not be reached or broke off
+    REFUSED = "refused"  # not started (draining, loading, model not served): safe to send elsewhere
+    REQUEST = "request"  # the engine rejected the request; ``fault`` is the reason
+    ENGINE = "engine"  # the engine failed
+    CANCELLED = "cancelled"  # stopped by a Cancel
+    UPSTREAM = "upstream"  # a remote engine could not be reached or closed the connection early
 
 
 class Outcome(enum.StrEnum):
-    """How a request or an attempt ended, in usage and audit records."""
+    """Outcome of a request or an attempt, as in usage and audit records."""
 
     COMPLETED = "completed"
     CANCELLED = "cancelled"
@@ -54,11 +56,11 @@ class _Message(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Meter(_Message, frozen=True, kw_only=True):
-    """What an attempt used, as counted by the worker at the engine's own output.
+    """Usage of an attempt, counted by the worker at the engine's output. Times are in seconds.
 
-    Tokens are counts; times are seconds. ``None`` means that the engine never got that far.
-    ``queue_s``: arrival in the engine to first scheduling. ``first_token_s``: arrival at the worker to
-    first token. ``total_s``: arrival at the worker to the end.
+    ``queue_s``: from arrival in the engine to first scheduling. ``first_token_s``: from arrival at the worker
+    to the first token. Both are None if the engine did not get that far. ``total_s``: from arrival at the
+    worker to the end.
     """
 
     prompt_tokens: int = 0
@@ -73,7 +75,7 @@ class Meter(_Message, frozen=True, kw_only=True):
 
 
 class Submit(_Message, frozen=True, kw_only=True, tag="submit"):
-    """Run this request. ``body`` is the validated JSON body for the engine's own HTTP route."""
+    """Run a request. ``body`` is the validated JSON body for the engine's HTTP route."""
 
     request_id: str
     attempt: int
@@ -87,7 +89,7 @@ class Submit(_Message, frozen=True, kw_only=True, tag="submit"):
 
 
 class Cancel(_Message, frozen=True, kw_only=True, tag="cancel"):
-    """Stop this request, any attempt of it. Unknown ids are ignored: it may have ended already."""
+    """Stop every attempt of a request. Unknown ids are ignored: the request may have ended already."""
 
     request_id: str
     reason: str
@@ -100,7 +102,7 @@ Command: TypeAlias = Submit | Cancel
 
 
 class Accepted(_Message, frozen=True, kw_only=True, tag="accepted"):
-    """The engine has taken the request: it passed the engine's own checks."""
+    """The engine has accepted the request after its own checks."""
 
     request_id: str
     attempt: int
@@ -108,7 +110,7 @@ class Accepted(_Message, frozen=True, kw_only=True, tag="accepted"):
 
 
 class Delta(_Message, frozen=True, kw_only=True, tag="delta"):
-    """A piece of a streamed answer: ``data`` is one or more whole server-sent events."""
+    """Part of a streamed response: ``data`` is one or more whole server-sent events."""
 
     request_id: str
     attempt: int
@@ -117,7 +119,7 @@ class Delta(_Message, frozen=True, kw_only=True, tag="delta"):
 
 
 class Finished(_Message, frozen=True, kw_only=True, tag="finished"):
-    """The answer is complete. ``data``: the JSON body of a non-streamed answer, else empty."""
+    """The response is complete. ``data``: its JSON body, empty if it was streamed."""
 
     request_id: str
     attempt: int
@@ -127,7 +129,11 @@ class Finished(_Message, frozen=True, kw_only=True, tag="finished"):
 
 
 class Failed(_Message, frozen=True, kw_only=True, tag="failed"):
-    """The attempt is over without a complete answer. ``status``: HTTP status from the engine, or 0."""
+    """The attempt ended without a complete response.
+
+    ``status``: HTTP status from the engine, or 0. ``detail`` is for logs only. ``fault`` is set for the kinds
+    ``REQUEST`` and ``UPSTREAM`` if the worker knows it; workers from before this field never set it.
+    """
 
     request_id: str
     attempt: int
@@ -136,18 +142,18 @@ class Failed(_Message, frozen=True, kw_only=True, tag="failed"):
     status: int
     detail: str
     meter: Meter
+    fault: RequestFault | None = None
 
 
 Event: TypeAlias = Accepted | Delta | Finished | Failed
 
 
 class Frame(_Message, frozen=True, kw_only=True, tag="frame"):
-    """All events of one engine step for one gateway.
+    """All events of one engine step for one gateway. A frame without events is a keep-alive.
 
-    ``lane`` names one opening of the way from this worker to this gateway; ``sequence`` counts its
-    frames from 0. ``index`` in the events counts the events of one attempt from 0. A gap in either means
-    that something was lost: the streams concerned fail, text is never left out silently. A frame without
-    events is a sign of life.
+    ``lane`` identifies one session between this worker and this gateway, and ``sequence`` numbers its frames
+    from 0. ``index`` numbers the events of an attempt from 0. A gap in either means loss: the streams
+    affected fail, so text is never dropped silently.
     """
 
     worker_id: str
@@ -156,11 +162,11 @@ class Frame(_Message, frozen=True, kw_only=True, tag="frame"):
     events: tuple[Event, ...]
 
 
-# ---- worker registry -----------------------------------------------------------------------------
+# ---- worker directory ----------------------------------------------------------------------------
 
 
 class WorkerState(enum.StrEnum):
-    """Stages of a worker's life; only ``READY`` takes requests."""
+    """State of a worker. Only a ``READY`` worker takes requests."""
 
     STARTING = "starting"
     LOADING = "loading"
@@ -170,13 +176,13 @@ class WorkerState(enum.StrEnum):
 
 
 class Heartbeat(_Message, frozen=True, kw_only=True, tag="heartbeat"):
-    """What a worker says of itself; kept in Redis under a key that expires.
+    """A worker's entry in the worker directory, stored in Redis under a key that expires.
 
-    ``boot`` names one life of the worker's channel: what was sent to an older one is lost.
-    ``stage`` and ``stage_s`` tell what a loading worker is doing and for how long; ``loop_lag_s`` is the
-    age of the event loop's last turn when this was written, so a hung worker is visible as such.
-    ``operations`` are values of Operation that the engine has; text, because a newer worker may have one
-    that a gateway doesn't know. Empty: ``FIRST_OPERATIONS``.
+    ``boot`` identifies the current incarnation of the worker's channel; messages to older ones are lost.
+    ``stage`` and ``stage_s``: the current step of loading or draining and its duration so far.
+    ``loop_lag_s``: the time since the event loop last ran, which reveals a hung worker. ``operations``: the
+    engine's operations, as text because a newer worker may have one that the gateway does not know; empty
+    means ``DEFAULT_OPERATIONS``.
     """
 
     worker_id: str
@@ -196,7 +202,7 @@ class Heartbeat(_Message, frozen=True, kw_only=True, tag="heartbeat"):
     operations: tuple[str, ...] = ()
 
 
-# ---- facts: the durable stream from which usage and audit records are made ------------------------
+# ---- facts: the durable stream behind usage and audit records -------------------------------------
 
 
 class RequestStarted(_Message, frozen=True, kw_only=True, tag="started"):
@@ -214,7 +220,7 @@ class RequestStarted(_Message, frozen=True, kw_only=True, tag="started"):
 
 
 class AttemptMetered(_Message, frozen=True, kw_only=True, tag="metered"):
-    """A worker finished with an attempt, however it ended. Written by the worker."""
+    """An attempt ended, successfully or not. Written by the worker."""
 
     request_id: str
     attempt: int
@@ -225,11 +231,11 @@ class AttemptMetered(_Message, frozen=True, kw_only=True, tag="metered"):
 
 
 class RequestEnded(_Message, frozen=True, kw_only=True, tag="ended"):
-    """A gateway is done with a request, admitted or not. Never holds content or secrets.
+    """A request ended at the gateway, admitted or not. Never holds content or secrets.
 
-    ``attempt`` is the last attempt dispatched, 0 if none was. ``relayed`` is the meter that came back
-    with the last event; where none came, a lower bound: the pieces of text that the client was given. It
-    stands in where the worker died before writing its own fact.
+    ``attempt`` is the last attempt dispatched, 0 if there was none. ``relayed`` is the meter of the last
+    event, or else a lower bound: the number of text chunks sent to the client. It replaces the meter of a
+    worker that died before it wrote its own fact.
     """
 
     request_id: str

@@ -1,4 +1,4 @@
-"""Names of channels, keys and streams in Redis; one place, so that no two processes disagree."""
+"""Names of channels, keys and streams in Redis."""
 
 from __future__ import annotations
 
@@ -20,40 +20,40 @@ GATEWAY_EXPIRY_S = 5.0
 
 
 def worker_channel(worker_id: str, boot: str) -> str:
-    """Where a worker listens. A new life has a new channel: nothing old is delivered to it."""
+    """Return the channel of a worker. A new ``boot`` has a new channel, so it gets no old messages."""
     return f"cyllm.v{PROTOCOL_VERSION}.worker.{worker_id}.{boot}"
 
 
 def gateway_channel(gateway_id: str) -> str:
-    """Where a gateway process listens; ``gateway_id`` is new with every process."""
+    """Return the channel of a gateway process, whose id is new with every start."""
     return f"cyllm.v{PROTOCOL_VERSION}.gateway.{gateway_id}"
 
 
 def worker_key(worker_id: str) -> str:
-    """The expiring key that holds a worker's heartbeat."""
+    """Return the expiring key that holds a worker's heartbeat."""
     return f"cyllm:worker:{worker_id}"
 
 
 def gateway_key(gateway_id: str) -> str:
-    """The expiring key by which a gateway process shows that it lives."""
+    """Return the expiring key that shows that a gateway process is alive."""
     return f"cyllm:gateway:{gateway_id}"
 
 
 def stream_key(log_id: str) -> str:
-    """The event log of one answer: event n is entry n + 1."""
+    """Return the key of a response's event log: event n is entry n + 1."""
     return f"cyllm:stream:{log_id}"
 
 
 def stream_meta_key(log_id: str) -> str:
-    """Whose log it is, who writes it, and its state: a hash."""
+    """Return the key of the hash with an event log's owner, writer and state."""
     return f"cyllm:stream:{log_id}:meta"
 
 
 def stream_channel(log_id: str) -> str:
-    """Pub/sub: a message whenever the log has grown."""
+    """Return the pub/sub channel that announces new events of a log."""
     return f"cyllm:stream:{log_id}:grew"
 
 
 def stream_index_key(tenant_id: str) -> str:
-    """The logs of a tenant: a sorted set of ids by the time in ms at which they expire."""
+    """Return the key of a tenant's event logs: a sorted set of ids by expiry time in ms."""
     return f"cyllm:streams:{tenant_id}"

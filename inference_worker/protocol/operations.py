@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from inference_worker.protocol.faults import ContextOverflow
 from inference_worker.protocol.messages import Operation
 
 
@@ -12,7 +13,7 @@ from inference_worker.protocol.messages import Operation
 class OperationSpec:
     """Properties of an operation.
 
-    ``path``: the engine's HTTP route. ``prompt_param``: the request parameter that holds what the engine reads.
+    ``path``: the engine's HTTP route. ``prompt_param``: the request parameter that the engine reads.
     ``min_completion_tokens``: context that a request needs beyond its prompt. ``model_kind``: the kind of
     model that has the operation, with its article, for error messages.
     """
@@ -21,6 +22,23 @@ class OperationSpec:
     prompt_param: str
     min_completion_tokens: int
     model_kind: str
+
+    def context_overflow(
+        self, *, limit_tokens: int, prompt_tokens: int, completion_limit: int | None
+    ) -> ContextOverflow | None:
+        """Return the overflow of a request, None if it fits the context of ``limit_tokens``.
+
+        ``completion_limit``: the client's own limit, None if it set none.
+        """
+        completion_tokens = max(completion_limit or 0, self.min_completion_tokens)
+        if prompt_tokens + completion_tokens <= limit_tokens:
+            return None
+        is_prompt_alone = completion_limit is None and prompt_tokens > limit_tokens
+        return ContextOverflow(
+            limit_tokens=limit_tokens,
+            prompt_tokens=prompt_tokens,
+            completion_tokens=None if is_prompt_alone else completion_tokens,
+        )
 
 
 OPERATION_SPECS: Mapping[Operation, OperationSpec] = {

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BeforeValidator, Field, FilePath, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from inference_worker.protocol.messages import FIRST_OPERATIONS, Operation
+from inference_worker.protocol.messages import DEFAULT_OPERATIONS, Operation
 from inference_worker.runtime.adapters import AdapterSource, adapter_sources
 from inference_worker.transport.address import Address
 
@@ -99,7 +99,7 @@ class WorkerSettings(BaseSettings):
         "", description="the model's name at the remote engine; default: the served name"
     )
     engine_operations: Operations = Field(
-        FIRST_OPERATIONS,
+        DEFAULT_OPERATIONS,
         description="what the remote engine can, separated by commas: chat.completions, completions, "
         "embeddings, tokenize, detokenize (the last two as vLLM has them)",
     )

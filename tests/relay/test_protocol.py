@@ -1,8 +1,9 @@
-"""The bytes on the wire are a contract: golden ones stay as they are, and any message survives the trip."""
+"""The wire format: the bytes of each message are fixed, and every message survives the round trip."""
 
 from __future__ import annotations
 
 import contextlib
+from typing import get_args
 
 import msgspec
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inference_worker.client.worker_directory import offers
-from inference_worker.protocol import codec
+from inference_worker.protocol import codec, faults
 from inference_worker.protocol.messages import (
     Accepted,
     AttemptMetered,
@@ -132,8 +133,8 @@ GOLDEN = {
         FRAME,
         "95a56672616d65a177a162079494a86163636570746564a57265715f31010095a564656c7461a57265715f3101"
         "01c40a646174613a207b7d0a0a96a866696e6973686564a57265715f310102c40096030201cb3fe00000000000"
-        "00c0cb3ff000000000000098a66661696c6564a57265715f320200a77265667573656400a466756c6c96030201"
-        "cb3fe0000000000000c0cb3ff0000000000000",
+        "00c0cb3ff000000000000099a66661696c6564a57265715f320200a77265667573656400a466756c6c96030201"
+        "cb3fe0000000000000c0cb3ff0000000000000c0",
     ),
     "heartbeat": (
         HEARTBEAT,
@@ -160,9 +161,7 @@ GOLDEN = {
 
 
 @pytest.mark.parametrize(("message", "wire"), GOLDEN.values(), ids=GOLDEN)
-def test_golden_bytes_of_every_message_stay_the_same(
-    message: Command | Frame | Heartbeat | Fact, wire: str
-) -> None:
+def test_every_message_has_its_golden_bytes(message: Command | Frame | Heartbeat | Fact, wire: str) -> None:
     assert codec.encode(message).hex() == wire
     decode = {
         Submit: codec.decode_command,
@@ -173,14 +172,101 @@ def test_golden_bytes_of_every_message_stay_the_same(
     assert decode(bytes.fromhex(wire)) == message
 
 
-def test_the_heartbeat_of_a_worker_from_before_operations_is_still_read() -> None:
+def failed(fault: faults.RequestFault | None) -> Failed:
+    return Failed(
+        request_id="req_2",
+        attempt=1,
+        index=0,
+        kind=FailureKind.REQUEST,
+        status=400,
+        detail="",
+        meter=METER,
+        fault=fault,
+    )
+
+
+def events_of(wire: object) -> tuple[object, ...]:
+    """Return the events of a frame that is given as its untyped MessagePack value."""
+    return codec.decode_frame(msgspec.msgpack.encode(wire)).events
+
+
+GOLDEN_FAULTS = {
+    "context_overflow": (
+        faults.ContextOverflow(limit_tokens=8, prompt_tokens=9, at_least=True),
+        "97b0636f6e746578745f6f766572666c6f770809c0c0c3c0",
+    ),
+    "response_too_large": (
+        faults.ResponseTooLarge(response_bytes=9, limit_bytes=8),
+        "93b2726573706f6e73655f746f6f5f6c617267650908",
+    ),
+    "upstream_silence": (
+        faults.UpstreamSilence(limit_s=0.5),
+        "92b0757073747265616d5f73696c656e6365cb3fe0000000000000",
+    ),
+    "tools_unsupported": (faults.ToolsUnsupported(), "91b1746f6f6c735f756e737570706f72746564"),
+    "dimensions_unsupported": (
+        faults.DimensionsUnsupported(),
+        "91b664696d656e73696f6e735f756e737570706f72746564",
+    ),
+    "invalid_dimensions": (
+        faults.InvalidDimensions(dimensions=9, supported="[8]"),
+        "93b2696e76616c69645f64696d656e73696f6e7309a35b385d",
+    ),
+    "unknown_token_id": (
+        faults.UnknownTokenId(token_id=9),
+        "92b0756e6b6e6f776e5f746f6b656e5f696409",
+    ),
+    "invalid_parameter": (
+        faults.InvalidParameter(param="n", reason="no"),
+        "93b1696e76616c69645f706172616d65746572a16ea26e6f",
+    ),
+    "other": (faults.OtherFault(reason="no"), "92a56f74686572a26e6f"),
+}
+
+
+@pytest.mark.parametrize(("fault", "wire"), GOLDEN_FAULTS.values(), ids=GOLDEN_FAULTS)
+def test_every_fault_has_its_golden_bytes_and_survives_the_round_trip(
+    fault: faults.RequestFault, wire: str
+) -> None:
+    assert msgspec.msgpack.encode(fault).hex() == wire
+    frame = msgspec.structs.replace(FRAME, events=(failed(fault),))
+    assert codec.decode_frame(codec.encode(frame)) == frame
+
+
+def test_every_kind_of_fault_has_golden_bytes() -> None:
+    assert {type(fault) for fault, _ in GOLDEN_FAULTS.values()} == set(get_args(faults.RequestFault))
+
+
+def test_a_failure_from_a_worker_without_faults_is_still_decoded() -> None:
+    wire = msgspec.msgpack.decode(codec.encode(FRAME))
+    assert wire[4][3].pop() is None
+    assert events_of(wire) == FRAME.events
+
+
+@pytest.mark.parametrize("fault", [["a_newer_fault", 5], ["invalid_parameter", 5, "reason"], "text", 5, {}])
+def test_a_fault_unknown_to_this_version_is_dropped_and_the_rest_of_the_frame_is_kept(fault: object) -> None:
+    known = failed(faults.UnknownTokenId(token_id=9))
+    frame = msgspec.structs.replace(FRAME, events=(*FRAME.events, known, failed(None)))
+    wire = msgspec.msgpack.decode(codec.encode(frame))
+    wire[4][5][-1] = fault
+    assert events_of(wire) == frame.events
+
+
+def test_a_newer_field_of_a_fault_is_ignored() -> None:
+    fault = faults.UnknownTokenId(token_id=9)
+    wire = msgspec.msgpack.decode(codec.encode(msgspec.structs.replace(FRAME, events=(failed(fault),))))
+    wire[4][0][-1].append("newer")
+    assert events_of(wire) == (failed(fault),)
+
+
+def test_the_heartbeat_of_a_worker_without_operations_is_still_decoded() -> None:
     wire = (
         "9fa9686561727462656174a177a162a26368a5726561647991a16dcd08000100a57265616479cb3ff800000000"
         "0000cb3fd0000000000000a4766c6c6da3637075cb4000000000000000"
     )
-    old = codec.decode_heartbeat(bytes.fromhex(wire))
-    assert old == msgspec.structs.replace(HEARTBEAT, operations=())
-    assert [operation for operation in Operation if offers(old, operation)] == [
+    heartbeat = codec.decode_heartbeat(bytes.fromhex(wire))
+    assert heartbeat == msgspec.structs.replace(HEARTBEAT, operations=())
+    assert [operation for operation in Operation if offers(heartbeat, operation)] == [
         Operation.CHAT_COMPLETIONS,
         Operation.COMPLETIONS,
     ]
@@ -194,7 +280,7 @@ def test_the_heartbeat_of_a_worker_from_before_operations_is_still_read() -> Non
     st.binary(max_size=300),
     st.floats(0, 1e6),
 )
-def test_any_submit_survives_the_trip(
+def test_any_submit_survives_the_round_trip(
     name: str, attempt: int, operation: Operation, streamed: bool, body: bytes, budget_s: float
 ) -> None:
     submit = Submit(
@@ -212,14 +298,14 @@ def test_any_submit_survives_the_trip(
 
 
 @given(st.binary(max_size=200))
-def test_bytes_that_are_no_message_raise_only_a_protocol_error(data: bytes) -> None:
+def test_arbitrary_bytes_raise_nothing_but_a_protocol_error(data: bytes) -> None:
     for decode in (codec.decode_command, codec.decode_frame, codec.decode_heartbeat, codec.decode_fact):
-        # Random bytes are a message in one of very many cases; anything but ProtocolError fails the test.
+        # Random bytes may happen to be a message.
         with contextlib.suppress(codec.ProtocolError):
             assert codec.encode(decode(data))
 
 
-def test_a_field_added_at_the_end_by_a_newer_sender_is_ignored() -> None:
+def test_a_field_appended_by_a_newer_sender_is_ignored() -> None:
     wire = msgspec.msgpack.decode(codec.encode(Cancel(request_id="req_1", reason="gone")))
     assert codec.decode_command(msgspec.msgpack.encode([*wire, "new"])) == Cancel(
         request_id="req_1", reason="gone"

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from inference_worker.protocol.messages import FIRST_OPERATIONS, Operation, Submit
+from inference_worker.protocol.messages import DEFAULT_OPERATIONS, Operation, Submit
 from inference_worker.runtime.calls.context_length import COUNTED_PER_TOKEN
 from inference_worker.runtime.calls.engine_call import EngineCall
 from inference_worker.runtime.calls.fast_path import EmptyPieces
@@ -134,7 +134,7 @@ async def test_the_tokenizer_is_asked_for_what_the_model_would_have_read() -> No
 @pytest.mark.parametrize(
     ("engine", "operation", "body"),
     [
-        (CountingEngine(TOO_LONG, FIRST_OPERATIONS), Operation.COMPLETIONS, {"prompt": "a " * 12}),
+        (CountingEngine(TOO_LONG, DEFAULT_OPERATIONS), Operation.COMPLETIONS, {"prompt": "a " * 12}),
         (CountingEngine("out-of-vocab"), Operation.COMPLETIONS, {"prompt": "a " * 12}),
         (CountingEngine(TOO_LONG), Operation.COMPLETIONS, {"prompt": "a " * (LIMIT * COUNTED_PER_TOKEN)}),
         (CountingEngine(TOO_LONG), Operation.COMPLETIONS, {"prompt": ["a " * 100, "b " * 100]}),

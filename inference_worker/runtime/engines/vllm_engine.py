@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from inference_worker.protocol.messages import FIRST_OPERATIONS, Operation
+from inference_worker.protocol.messages import DEFAULT_OPERATIONS, Operation
 from inference_worker.runtime.adapters import AdapterError, adapter_arguments
 from inference_worker.runtime.calls.engine import Engine, EngineStartError, ReportStage
 from inference_worker.runtime.calls.engine_paths import ask
@@ -79,7 +79,7 @@ async def vllm_engine(
 
 def operations_of(client: Any, tasks: Sequence[str]) -> tuple[Operation, ...]:
     """What vLLM's application has routes for with this model and these tasks."""
-    generating = FIRST_OPERATIONS if "generate" in tasks else ()
+    generating = DEFAULT_OPERATIONS if "generate" in tasks else ()
     embedding = (Operation.EMBEDDINGS,) if client.model_config.get_pooling_task(tasks) == "embed" else ()
     return (*generating, *embedding, Operation.TOKENIZE, Operation.DETOKENIZE)
 
