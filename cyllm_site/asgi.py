@@ -20,40 +20,11 @@ django = get_asgi_application()
 from api.gateway.app import ROUTES, Gateway  # noqa: E402
 from api.gateway.http.disconnect import Receive, Scope, Send  # noqa: E402
 from api.gateway.process import gateway_process  # noqa: E402
-from api.gateway.stages.limits import Limits  # noqa: E402
 from cyllm_site.checks import refuse_unsafe_settings  # noqa: E402
-from cyllm_site.env import Settings  # noqa: E402
 from cyllm_site.pages import Pages  # noqa: E402
 
 logger = logging.getLogger("cyllm.site")
 API_ROOTS = frozenset(route.template.split("/")[1] for route in ROUTES.routes)
-
-
-def limits_of(tree: Settings) -> Limits:
-    """The gateway's limits from the settings tree."""
-    return Limits(
-        max_requests=tree.gateway_max_requests,
-        tenant_share=tree.gateway_tenant_share,
-        max_body_bytes=tree.max_body_bytes,
-        held_body_bytes=tree.gateway_body_bytes,
-        client_body_timeout_s=tree.client_body_timeout_s,
-        queue_timeout_s=tree.queue_timeout_s,
-        first_token_timeout_s=tree.first_token_timeout_s,
-        inter_token_timeout_s=tree.inter_token_timeout_s,
-        total_timeout_s=tree.total_timeout_s,
-        stream_comment_s=tree.stream_comment_s,
-        submit_attempts=tree.submit_attempts,
-        database_timeout_s=tree.database_timeout_s,
-        cache_s=tree.key_cache_s,
-        trusted_proxies=tree.trusted_proxies,
-        stream_log_bytes=tree.stream_log_bytes,
-        stream_log_keep_s=tree.stream_log_keep_s,
-        stream_logs_per_tenant=tree.stream_logs_per_tenant,
-        detached_max=tree.detached_max,
-        detached_per_tenant=tree.detached_per_tenant,
-        detached_grace_s=tree.detached_grace_s,
-        response_keep_days=tree.response_keep_days,
-    )
 
 
 class Site:
@@ -82,7 +53,7 @@ class Site:
                     gateway_process(
                         redis_url=settings.CYLLM.redis_url,
                         secret=settings.SECRET_KEY,
-                        limits=limits_of(settings.CYLLM),
+                        limits=settings.CYLLM,
                     )
                 )
             except Exception as error:

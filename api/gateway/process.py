@@ -28,6 +28,7 @@ from api.gateway.streams.event_log import EventLogs
 from api.gateway.streams.log_readers import LogReaders
 from inference_worker.client.interface import EngineClient
 from inference_worker.client.relay_client import RelayClient
+from inference_worker.transport.subscriber import Subscriber
 
 logger = logging.getLogger("cyllm.gateway")
 
@@ -49,18 +50,20 @@ async def gateway_process(
     store = ResponseStore(contents, gateway_id, limits)
     owed = PeriodicTask("responses-owed", store.update_owed, OWED_INTERVAL_S)
     recorder = RequestRecorder(redis_url, gateway_id)
-    cached = GatewayCaches(database, limits.cache_s)
-    logs = EventLogs(redis_url, gateway_id, limits)
+    cached = GatewayCaches(database, limits.key_cache_s)
+    subscriber = Subscriber(redis_url)
+    logs = EventLogs(redis_url, subscriber, gateway_id, limits)
     detached = DetachedRequests(logs, recorder, limits)
     async with AsyncExitStack() as stack:
         stack.push_async_callback(database.close)
         stack.push_async_callback(contents.close)
         owed.start()
         stack.push_async_callback(owed.stop)
+        await _started(stack, subscriber)
         await _started(stack, recorder)
-        await _started(stack, _changes(redis_url, cached, detached))
+        await _started(stack, _changes(subscriber, cached, detached))
         if client is None:
-            relay = client = RelayClient(redis_url, gateway_id)
+            relay = client = RelayClient(redis_url, subscriber, gateway_id)
             await _started(stack, relay)
         await _started(stack, logs)
         # Stopped before all that its requests need.
@@ -72,7 +75,7 @@ async def gateway_process(
         gc.collect()
         gc.freeze()
         logger.info("gateway %s started", gateway_id)
-        readers = SharedSlots(limits.max_requests, limits.tenant_share)
+        readers = SharedSlots(limits.gateway_max_requests, limits.gateway_tenant_share)
         followers = LogReaders(logs, limits, readers, _body_bytes(limits))
         generation = _generation(limits, secret, client, recorder, cached, detached, followers)
         yield Gateway(
@@ -96,9 +99,9 @@ async def _started(stack: AsyncExitStack, part: _Part) -> None:
     await part.start()
 
 
-def _changes(redis_url: str, cached: GatewayCaches, detached: DetachedRequests) -> ChangeListener:
+def _changes(subscriber: Subscriber, cached: GatewayCaches, detached: DetachedRequests) -> ChangeListener:
     return ChangeListener(
-        redis_url,
+        subscriber,
         on_key=cached.keys.forget,
         on_tenant=cached.forget_all,
         on_models=cached.models.clear,
@@ -108,8 +111,8 @@ def _changes(redis_url: str, cached: GatewayCaches, detached: DetachedRequests) 
 
 
 def _body_bytes(limits: Limits) -> BodyBudget:
-    held = max(limits.held_body_bytes, 2 * limits.max_body_bytes)
-    return BodyBudget(held, limits.tenant_share, limits.max_body_bytes)
+    held = max(limits.gateway_body_bytes, 2 * limits.max_body_bytes)
+    return BodyBudget(held, limits.gateway_tenant_share, limits.max_body_bytes)
 
 
 def _generation(
@@ -126,8 +129,8 @@ def _generation(
         secret=secret.encode(),
         client=client,
         recorder=recorder,
-        places=SharedSlots(limits.max_requests, limits.tenant_share),
-        readers=TenantSlots(limits.max_requests),
+        places=SharedSlots(limits.gateway_max_requests, limits.gateway_tenant_share),
+        readers=TenantSlots(limits.gateway_max_requests),
         tokenizing=TenantSemaphore(),
         bodies=followers.bodies,
         find_principal=cached.keys.get,

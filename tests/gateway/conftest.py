@@ -23,7 +23,7 @@ if TYPE_CHECKING:  # pytest imports this before Django is set up
 
 SECRET = "a secret that is only used by these tests"
 QUICK = Limits(
-    max_requests=8,
+    gateway_max_requests=8,
     max_body_bytes=64 * 1024,
     client_body_timeout_s=0.3,
     queue_timeout_s=0.4,

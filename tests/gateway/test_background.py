@@ -7,7 +7,6 @@ import json
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -46,7 +45,7 @@ CONTINUING: dict[str, Any] = {"stream": True, "stream_options": {"on_disconnect"
 def limits() -> Limits:
     """Times that a busy machine does not reach."""
     return Limits(
-        max_requests=8,
+        gateway_max_requests=8,
         stream_comment_s=0.2,
         total_timeout_s=60.0,
         detached_grace_s=0.2,
@@ -309,7 +308,7 @@ async def test_a_gateway_that_is_stopped_stores_how_its_responses_ended(
 
     running = ScriptedClient()
     running.scripts = [[accepted(), chunk({"content": "one "}), HANG], script(gap_s=0.05)]
-    patient = replace(limits, detached_grace_s=1.5)
+    patient = limits.model_copy(update={"detached_grace_s": 1.5})
     async with gateway_process(redis_url=redis_url, secret=SECRET, limits=patient, client=running) as stopped:
         cut = await respond(stopped, keys.acme, background=True)
         async with asyncio.timeout(5):

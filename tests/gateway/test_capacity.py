@@ -28,7 +28,7 @@ CONTINUING: dict[str, Any] = {"stream": True, "stream_options": {"on_disconnect"
 @pytest.fixture
 def limits() -> Limits:
     """Time for a body that a busy machine does not need."""
-    return replace(QUICK, client_body_timeout_s=2.0)
+    return QUICK.model_copy(update={"client_body_timeout_s": 2.0})
 
 
 async def _until(condition: Callable[[], bool]) -> None:
@@ -122,12 +122,12 @@ def test_few_places_are_shared_as_well(limit: int) -> None:
 async def test_one_tenant_with_all_its_requests_running_stops_no_other(
     gateway: Gateway, keys: Keys, client: ScriptedClient
 ) -> None:
-    client.scripts = [[accepted(), Pause(0.5), finished(b"{}")] for _ in range(QUICK.max_requests)]
+    client.scripts = [[accepted(), Pause(0.5), finished(b"{}")] for _ in range(QUICK.gateway_max_requests)]
     running = [
         visit(gateway, "POST", "/v1/chat/completions", key=keys.acme, body=CHAT)
-        for _ in range(QUICK.max_requests - 1)
+        for _ in range(QUICK.gateway_max_requests - 1)
     ]
-    await _until(lambda: gateway.generation.places.taken == QUICK.max_requests - 1)
+    await _until(lambda: gateway.generation.places.taken == QUICK.gateway_max_requests - 1)
     refused = await chat(gateway, keys.acme)
     assert (refused.status, refused.error["code"]) == (503, "overloaded")
     assert (await chat(gateway, keys.globex)).status == 200

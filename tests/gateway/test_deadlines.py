@@ -168,10 +168,10 @@ async def test_a_stopping_server_ends_a_stream_with_an_error_event(
 async def test_a_full_process_says_so_and_has_room_again(
     gateway: Gateway, keys: Keys, client: ScriptedClient
 ) -> None:
-    client.scripts = [[accepted(), Pause(0.5), finished(b"{}")] for _ in range(QUICK.max_requests)]
+    client.scripts = [[accepted(), Pause(0.5), finished(b"{}")] for _ in range(QUICK.gateway_max_requests)]
     running = []
     # The last place is for a tenant that has none.
-    for key in (*[keys.acme] * (QUICK.max_requests - 1), keys.globex):
+    for key in (*[keys.acme] * (QUICK.gateway_max_requests - 1), keys.globex):
         running.append(visit(gateway, "POST", "/v1/chat/completions", key=key, body=CHAT))
         async with asyncio.timeout(5):
             while gateway.generation.places.taken < len(running):

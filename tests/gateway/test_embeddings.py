@@ -37,13 +37,14 @@ GENERATING = (Operation.CHAT_COMPLETIONS, Operation.COMPLETIONS, Operation.TOKEN
 @pytest.fixture
 def limits() -> Limits:
     """Room for bodies whose texts are too long."""
-    return replace(
-        QUICK,
-        max_body_bytes=2 * 1024 * 1024,
-        client_body_timeout_s=5.0,
-        queue_timeout_s=5.0,
-        first_token_timeout_s=5.0,
-        total_timeout_s=10.0,
+    return QUICK.model_copy(
+        update={
+            "max_body_bytes": 2 * 1024 * 1024,
+            "client_body_timeout_s": 5.0,
+            "queue_timeout_s": 5.0,
+            "first_token_timeout_s": 5.0,
+            "total_timeout_s": 10.0,
+        }
     )
 
 
@@ -264,7 +265,9 @@ async def test_large_texts_of_a_tenant_take_turns_at_the_tokenizer_and_nobody_el
 async def test_who_waits_too_long_for_a_turn_at_the_tokenizer_is_told(
     gateway: Gateway, keys: Keys, client: ScriptedClient
 ) -> None:
-    quick = replace(gateway.generation, limits=replace(gateway.generation.limits, queue_timeout_s=0.2))
+    quick = replace(
+        gateway.generation, limits=gateway.generation.limits.model_copy(update={"queue_timeout_s": 0.2})
+    )
     client.scripts = [[accepted(), Pause(0.6), finished(b"{}")], [accepted(), finished(b"{}")]]
     large = {"model": "tiny", "prompt": "x" * 10_000}
     first = visit(gateway, "POST", "/tokenize", key=keys.acme, body=large)

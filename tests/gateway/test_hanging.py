@@ -7,7 +7,6 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 
 import psutil
 import pytest
@@ -31,7 +30,7 @@ DATABASE_TIMEOUT_S = 0.6
 @pytest.fixture
 def limits() -> Limits:
     """A short one for the database."""
-    return replace(QUICK, database_timeout_s=DATABASE_TIMEOUT_S)
+    return QUICK.model_copy(update={"database_timeout_s": DATABASE_TIMEOUT_S})
 
 
 @contextmanager
@@ -60,7 +59,7 @@ async def test_a_database_that_hangs_gives_503_within_its_limit_to_everyone_and_
 ) -> None:
     works = answered(gateway, keys, client)
     assert await works()
-    await asyncio.sleep(QUICK.cache_s)
+    await asyncio.sleep(QUICK.key_cache_s)
     pid = test_servers.pid("postgres")
     assert pid is not None
     with _hanging(pid):

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from api.gateway.app import Gateway
-from api.openai.responses import answers
+from api.openai.responses.events import ResponseEvent
+from api.openai.responses.response_object import InputItemList, Response
 from inference_worker.protocol.messages import Delta, FailureKind
 from tests.documented import answer_faults, request_is_wrong
 from tests.gateway.conftest import Keys
@@ -26,7 +27,7 @@ def _checked(method: str, endpoint: str, reply: Reply, status: int = 200) -> Non
 
 def _events(reply: Reply) -> list[Any]:
     lines = [line for line in reply.body.splitlines() if line.startswith(b"data: {")]
-    return [answers.ResponseEvent.model_validate_json(line.removeprefix(b"data: ")).root for line in lines]
+    return [ResponseEvent.model_validate_json(line.removeprefix(b"data: ")).root for line in lines]
 
 
 def _thinking_and_calling() -> Script:
@@ -59,16 +60,16 @@ async def test_responses_in_all_their_forms_are_as_documented(
     streamed = await respond(gateway, keys.acme, stream=True, **asked)
     for reply in (plain, whole, streamed):
         _checked("POST", PATH, reply)
-    made = answers.Response.model_validate_json(whole.body)
+    made = Response.model_validate_json(whole.body)
     assert [item.type for item in made.output] == ["reasoning", "message", "function_call"]
     kinds = {event.type for event in _events(streamed)}
     assert len(kinds) >= 13, kinds
     kept = await retrieve(gateway, keys.acme, made.id)
     _checked("GET", ONE, kept)
-    assert answers.Response.model_validate_json(kept.body) == made
+    assert Response.model_validate_json(kept.body) == made
     items = await call(gateway, "GET", f"{PATH}/{made.id}/input_items", key=keys.acme)
     _checked("GET", f"{ONE}/input_items", items)
-    answers.InputItemList.model_validate_json(items.body)
+    InputItemList.model_validate_json(items.body)
     _checked("POST", f"{ONE}/cancel", await _cancel(gateway, keys, made.id), 400)
     gone = await call(gateway, "DELETE", f"{PATH}/{made.id}", key=keys.acme)
     _checked("DELETE", ONE, gone)
@@ -86,11 +87,11 @@ async def test_responses_that_fail_or_are_cancelled_are_as_documented(
     assert _events(streamed)[-1].type == "response.failed"
     background = await respond(gateway, keys.acme, background=True)
     _checked("POST", PATH, background)
-    made = answers.Response.model_validate_json(background.body)
+    made = Response.model_validate_json(background.body)
     assert made.status in ("queued", "in_progress")
     cancelled = await _cancel(gateway, keys, made.id)
     _checked("POST", f"{ONE}/cancel", cancelled)
-    assert answers.Response.model_validate_json(cancelled.body).status == "cancelled"
+    assert Response.model_validate_json(cancelled.body).status == "cancelled"
 
 
 async def _cancel(gateway: Gateway, keys: Keys, response_id: str) -> Reply:

@@ -165,7 +165,7 @@ async def test_without_the_database_a_key_is_not_wrong_but_the_service_unavailab
     works = answered(gateway, keys, client)
     assert await works()
     door.shut()
-    await asyncio.sleep(QUICK.cache_s)
+    await asyncio.sleep(QUICK.key_cache_s)
     reply = await chat(gateway, keys.acme)
     ready = await call(gateway, "GET", "/health/ready")
     door.open()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -34,13 +33,14 @@ ANSWER = b'{"id": "chatcmpl-1", "choices": []}'
 @pytest.fixture
 def limits() -> Limits:
     """Longer ones: a slow machine must not add a comment, or a timeout, to what is looked at here."""
-    return replace(
-        QUICK,
-        stream_comment_s=60.0,
-        queue_timeout_s=2.0,
-        first_token_timeout_s=2.0,
-        inter_token_timeout_s=2.0,
-        total_timeout_s=10.0,
+    return QUICK.model_copy(
+        update={
+            "stream_comment_s": 60.0,
+            "queue_timeout_s": 2.0,
+            "first_token_timeout_s": 2.0,
+            "inter_token_timeout_s": 2.0,
+            "total_timeout_s": 10.0,
+        }
     )
 
 

@@ -21,7 +21,7 @@ from tests.gateway.scripted import ScriptedClient
 @pytest.fixture
 def limits() -> Limits:
     """Times that a busy machine does not reach."""
-    return Limits(max_requests=8, total_timeout_s=60.0, detached_grace_s=0.2)
+    return Limits(gateway_max_requests=8, total_timeout_s=60.0, detached_grace_s=0.2)
 
 
 async def test_one_tenant_reading_its_responses_keeps_nobody_from_the_database(

@@ -35,7 +35,7 @@ TEXT = "".join(WORDS)
 @pytest.fixture
 def limits() -> Limits:
     """Times that a busy machine does not reach."""
-    return Limits(max_requests=8, stream_comment_s=0.2, total_timeout_s=60.0, detached_grace_s=0.2)
+    return Limits(gateway_max_requests=8, stream_comment_s=0.2, total_timeout_s=60.0, detached_grace_s=0.2)
 
 
 @pytest.mark.honours("responses", "instructions", "max_output_tokens", "model", "input")

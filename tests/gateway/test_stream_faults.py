@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 from contextlib import AsyncExitStack
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -19,6 +18,7 @@ from api.openai.errors.resources import StreamLost
 from api.openai.errors.service import CoordinationUnavailable
 from inference_worker.protocol import names
 from inference_worker.protocol.messages import Outcome, RequestEnded
+from inference_worker.transport.subscriber import Subscriber
 from tests.gateway.conftest import SECRET, Keys, facts_of
 from tests.gateway.driver import Visit, call
 from tests.gateway.resumable import begin, numbered, resume, script, text_of, whole
@@ -28,7 +28,7 @@ from tests.gateway.test_outages import seconds_until
 from tests.stacks import Service
 
 LIMITS = Limits(
-    max_requests=8,
+    gateway_max_requests=8,
     stream_comment_s=0.2,
     total_timeout_s=60.0,
     stream_log_bytes=4096,
@@ -91,7 +91,7 @@ async def test_the_requests_of_a_tenant_that_run_on_are_counted(
         await one.until(b'"a"')
     refused = await whole(gateway, keys.acme)
     assert (refused.status, refused.error["code"]) == (429, "too_many_streams")
-    logs = EventLogs(redis_url, "gw-other", LIMITS)
+    logs = EventLogs(redis_url, Subscriber(redis_url), "gw-other", LIMITS)
     await logs.start()
     with pytest.raises(ApiError, match="too_many_streams"):
         async with asyncio.timeout(5):
@@ -120,7 +120,7 @@ async def _created(logs: EventLogs, log_id: str, tenant_id: str) -> None:
 async def test_readers_of_a_log_whose_gateway_died_get_an_error_event_and_all_the_same(
     gateway: Gateway, keys: Keys, redis_client: redis.Redis, redis_url: str
 ) -> None:
-    dead = EventLogs(redis_url, "gw-dead", LIMITS)
+    dead = EventLogs(redis_url, Subscriber(redis_url), "gw-dead", LIMITS)
     await dead.start()
     await _created(dead, "chatcmpl-dead", keys.acme_id)
     await dead.append("chatcmpl-dead", keys.acme_id, 0, [delta("a").data.rstrip()])
@@ -203,7 +203,7 @@ async def test_without_redis_a_stream_ends_with_an_error_and_resumes_when_it_is_
     from api.gateway.process import gateway_process
 
     service, url = own_valkey
-    limits = replace(LIMITS, stream_comment_s=5.0)
+    limits = LIMITS.model_copy(update={"stream_comment_s": 5.0})
     async with gateway_process(redis_url=url, secret=SECRET, limits=limits, client=client) as gateway:
 
         async def works() -> bool:

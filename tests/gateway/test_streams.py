@@ -34,7 +34,7 @@ from tests.gateway.scripted import (
 @pytest.fixture
 def limits() -> Limits:
     """Times that a busy machine does not reach."""
-    return Limits(max_requests=8, stream_comment_s=0.2, total_timeout_s=60.0, detached_grace_s=0.2)
+    return Limits(gateway_max_requests=8, stream_comment_s=0.2, total_timeout_s=60.0, detached_grace_s=0.2)
 
 
 async def records(gateway: Gateway, redis_client: redis.Redis, endpoint: str) -> list[RequestEnded]:

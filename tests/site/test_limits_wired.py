@@ -1,32 +1,60 @@
-"""The limits that a gateway holds are those that are set."""
+"""The gateway's limits come from the settings."""
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from collections.abc import Mapping
 from typing import Any
 
-from api.gateway.stages.limits import Limits
+import pytest
 
-# Settings say whose they are where a limit need not.
-SETTINGS = {
-    "max_requests": "gateway_max_requests",
-    "tenant_share": "gateway_tenant_share",
-    "held_body_bytes": "gateway_body_bytes",
-    "cache_s": "key_cache_s",
+from api.gateway.stages.limits import Limits
+from cyllm_site.env import PREFIX, Settings
+
+REQUIRED = {
+    "CYLLM_DATABASE_URL": "postgresql://u:p@localhost/x",
+    "CYLLM_REDIS_URL": "redis://localhost/0",
+    "CYLLM_SECRET_KEY": "s" * 40,
 }
 
 
-def _limits(**changes: Any) -> dict[str, Any]:
-    from cyllm_site.asgi import limits_of
-    from cyllm_site.env import Settings
-
-    return asdict(limits_of(Settings.model_construct(**changes)))
-
-
-def test_without_settings_the_limits_are_those_of_the_gateway_itself() -> None:
-    assert _limits() == asdict(Limits())
+def _limits(monkeypatch: pytest.MonkeyPatch, environment: dict[str, str]) -> dict[str, Any]:
+    for name in Limits.model_fields:
+        monkeypatch.delenv(PREFIX + name.upper(), raising=False)
+    for name, value in {**REQUIRED, **environment}.items():
+        monkeypatch.setenv(name, value)
+    return Settings().model_dump(include=set(Limits.model_fields))
 
 
-def test_every_limit_is_that_of_its_setting() -> None:
-    numbers = {SETTINGS.get(name, name): number for number, name in enumerate(asdict(Limits()))}
-    assert _limits(**numbers) == {name: numbers[SETTINGS.get(name, name)] for name in asdict(Limits())}
+def test_unset_limits_have_the_gateways_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert _limits(monkeypatch, {}) == Limits().model_dump()
+
+
+def test_every_limit_is_read_from_its_environment_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = {
+        name: value / 2 if isinstance(value, float) else value + 1
+        for name, value in Limits().model_dump().items()
+    }
+    environment = {PREFIX + name.upper(): str(value) for name, value in values.items()}
+    assert _limits(monkeypatch, environment) == values
+
+
+async def test_the_site_starts_the_gateway_with_the_settings(
+    monkeypatch: pytest.MonkeyPatch, settings: Any
+) -> None:
+    from cyllm_site import asgi
+
+    arguments: dict[str, Any] = {}
+
+    def record(**values: Any) -> Any:
+        arguments.update(values)
+        raise RuntimeError
+
+    async def receive() -> dict[str, str]:
+        return {"type": "lifespan.startup"}
+
+    async def send(message: Mapping[str, Any]) -> None:
+        assert message["type"] == "lifespan.startup.failed"
+
+    monkeypatch.setattr(asgi, "gateway_process", record)
+    await asgi.Site().lifespan({"type": "lifespan"}, receive, send)
+    assert arguments["limits"] is settings.CYLLM
