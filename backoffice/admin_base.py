@@ -1,4 +1,4 @@
-"""What admin pages share: Unfold's base, changes through services, records that are only read."""
+"""Base classes of the admin pages: Unfold's look, changes made through services, read-only records."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from django.urls import reverse
 from typing_extensions import override
 from unfold.decorators import action, display
 
-# Only the type checker's versions of these are generic.
+# Only django-stubs' versions of these classes are generic.
 if TYPE_CHECKING:
     from django.contrib.admin import ModelAdmin
     from django.forms import ModelForm
@@ -35,7 +35,7 @@ else:
             return cls
 
     class PageForm(ModelForm):
-        """A form of a model."""
+        """A model form."""
 
         def __class_getitem__(cls, model: object) -> type:
             return cls
@@ -47,7 +47,7 @@ C = TypeVar("C", bound=Callable[..., "tuple[str, StrOrPromise]"])
 
 
 def page_action(path: str, description: StrOrPromise, icon: str) -> Callable[[F], F]:
-    """A button on an object's page that leads to ``path`` below it; for those who may change the object."""
+    """Add a button to an object's page, linked to ``path`` below it, for users who may change the object."""
     decorator = action(description=description, url_path=path, permissions=["change"], icon=icon)
     return cast("Callable[[F], F]", decorator)
 
@@ -55,21 +55,21 @@ def page_action(path: str, description: StrOrPromise, icon: str) -> Callable[[F]
 def label_column(
     description: StrOrPromise, colours: Mapping[str, str], ordering: str | None = None
 ) -> Callable[[C], C]:
-    """A column of labels: the function returns a value, which has its colour here, and the text to show."""
+    """Show a column as coloured labels; the method returns a key of ``colours`` and the text to display."""
     decorator = display(description=description, label=dict(colours), ordering=ordering)
     return cast("Callable[[C], C]", decorator)
 
 
 def actor_of(user: User | AnonymousUser) -> str:
-    """How a signed-in person is named as the one who made a change."""
+    """Return the audit trail's name for a signed-in user."""
     return f"user:{user.get_username()}"
 
 
 class AuditedAdmin(PageAdmin[M]):
-    """Pages of objects whose history is in the administrative audit trail.
+    """Admin pages whose history is the administrative audit trail.
 
-    ``audit_kind`` is what their actions begin with: ``key`` of ``key.revoke``. The trail is in a room that
-    this one may not import; the setting ``ADMIN_AUDIT_PAGE`` names its list.
+    ``audit_kind`` prefixes the audited actions: ``key`` for ``key.revoke``. This package may not import
+    the trail's admin page, so the setting ``ADMIN_AUDIT_PAGE`` names it.
     """
 
     audit_kind: ClassVar[str]
@@ -78,13 +78,13 @@ class AuditedAdmin(PageAdmin[M]):
     def history_view(
         self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        """The trail's rows about this object: they tell more than Django's own log, and none are missing."""
-        about = {"object_id__exact": object_id, "action__startswith": f"{self.audit_kind}."}
-        return HttpResponseRedirect(f"{reverse(settings.ADMIN_AUDIT_PAGE)}?{urlencode(about)}")
+        """Redirect to the audit records of this object; Django's own log is less complete."""
+        query = {"object_id__exact": object_id, "action__startswith": f"{self.audit_kind}."}
+        return HttpResponseRedirect(f"{reverse(settings.ADMIN_AUDIT_PAGE)}?{urlencode(query)}")
 
 
 class ServiceAdmin(AuditedAdmin[M]):
-    """Pages whose changes are made by services: what a service refuses is shown, and nothing is changed."""
+    """Admin pages that save through services and show the services' validation errors."""
 
     def changeform_view(
         self,
@@ -93,26 +93,25 @@ class ServiceAdmin(AuditedAdmin[M]):
         form_url: str = "",
         extra_context: dict[str, Any] | None = None,
     ) -> Any:
-        """Show or handle the form; its transaction is rolled back where a service refuses."""
+        """Show or process the form. A validation error from a service rolls back its transaction."""
         try:
             return super().changeform_view(request, object_id, form_url, extra_context)
         except ValidationError as error:
-            return self.refused(request, error)
+            return self.error_response(request, error)
 
-    def refused(self, request: HttpRequest, error: ValidationError) -> HttpResponse:
-        """Back to the form, with what the service said."""
+    def error_response(self, request: HttpRequest, error: ValidationError) -> HttpResponse:
+        """Redirect to the form and show the validation errors there."""
         for message in error.messages:
             messages.error(request, message)
         return HttpResponseRedirect(request.get_full_path())
 
     @override
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Nothing is deleted unless a page says how."""
         return False
 
 
 class ReadOnlyAdmin(PageAdmin[M]):
-    """Pages on which records are looked at."""
+    """Admin pages of records that can be viewed but not changed."""
 
     def changeform_view(
         self,
@@ -121,22 +120,19 @@ class ReadOnlyAdmin(PageAdmin[M]):
         form_url: str = "",
         extra_context: dict[str, Any] | None = None,
     ) -> Any:
-        """Show the record; it has no history, because it is never changed by hand."""
+        """Show the record without a history button, because nobody edits it."""
         return super().changeform_view(
             request, object_id, form_url, {"show_history": False, **(extra_context or {})}
         )
 
     @override
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Never."""
         return False
 
     @override
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Never."""
         return False
 
     @override
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Never."""
         return False

@@ -160,7 +160,7 @@ class KeyAdmin(ServiceAdmin[ApiKey]):
                 actor=actor_of(request.user),
             )
         except ValidationError as error:
-            return self.refused(request, error)
+            return self.error_response(request, error)
         return self._secret_page(request, new, secret)
 
     @page_action("revoke", gettext_lazy("Revoke"), icon="block")

@@ -9,7 +9,7 @@ from typing import TypeVar
 from django.core.management.base import CommandParser, OutputWrapper
 from django.db.models import Model, QuerySet
 
-from backoffice.terminal import Options
+from backoffice.command_base import Options
 
 Record = TypeVar("Record", bound=Model)
 

@@ -7,7 +7,7 @@ import datetime as dt
 from django.contrib.auth.models import User
 from django.utils import timezone
 
-from backoffice.terminal import unknown
+from backoffice.command_base import unknown_name
 from tenants import selectors
 from tenants.keys import split_key
 from tenants.models import ApiKey, Tenant
@@ -17,7 +17,7 @@ def tenant_named(slug: str) -> Tenant:
     """The tenant with this short name. Raises CommandError."""
     tenant = selectors.tenant_by_slug(slug)
     if tenant is None:
-        raise unknown("tenant", slug, selectors.tenant_slugs(), "`manage.py tenants list` shows all.")
+        raise unknown_name("tenant", slug, selectors.tenant_slugs(), "`manage.py tenants list` shows all.")
     return tenant
 
 
@@ -31,7 +31,7 @@ def user_named(username: str) -> User:
     user = selectors.user_by_name(username)
     if user is None:
         remedy = "`manage.py createsuperuser` or the admin makes one."
-        raise unknown("user", username, selectors.usernames(), remedy)
+        raise unknown_name("user", username, selectors.usernames(), remedy)
     return user
 
 
@@ -40,7 +40,7 @@ def key_named(text: str) -> ApiKey:
     prefix = split_key(text) or text.removeprefix("sk-cy-").partition("-")[0]
     key = selectors.keys().filter(prefix=prefix).first()
     if key is None:
-        raise unknown("key", prefix[:12], selectors.key_prefixes(), "`manage.py keys list` shows all.")
+        raise unknown_name("key", prefix[:12], selectors.key_prefixes(), "`manage.py keys list` shows all.")
     return key
 
 

@@ -103,10 +103,10 @@ def test_a_model_is_added_changed_listed_and_removed(cast: Cast) -> None:
 def test_a_fault_is_named_and_nothing_half_done() -> None:
     run("models", "add", "smollm2")
     for words, fault in [
-        (("update", "smolm2"), r"no model smolm2\. Did you mean smollm2\? `manage.py models list` shows all"),
-        (("remove", "other"), r"no model other\."),
+        (("update", "smolm2"), r"No such model: smolm2\. Did you mean smollm2\? `manage.py models list` shows all"),
+        (("remove", "other"), r"No such model: other\."),
         (("add", "a b"), "1 to 200 letters"),
-        (("add", "new", "--grant", "acme"), r"no tenant acme\. `manage.py tenants list` shows all"),
+        (("add", "new", "--grant", "acme"), r"No such tenant: acme\. `manage.py tenants list` shows all"),
         (("add", "new", "--alias", "smollm2"), "smollm2 is the name of a model"),
     ]:
         with pytest.raises(CommandError, match=fault):

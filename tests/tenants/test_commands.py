@@ -125,15 +125,15 @@ def test_people_are_told_until_when_a_new_key_is_valid(cast: Cast) -> None:
 @pytest.mark.parametrize(
     ("words", "fault"),
     [
-        (("tenants", "members", "acne"), r"no tenant acne\. Did you mean acme\? `manage.py tenants list`"),
-        (("keys", "list", "--tenant", "glodex"), r"no tenant glodex\. Did you mean globex\?"),
+        (("tenants", "members", "acne"), r"No such tenant: acne\. Did you mean acme\? `manage.py tenants list`"),
+        (("keys", "list", "--tenant", "glodex"), r"No such tenant: glodex\. Did you mean globex\?"),
         (("tenants", "update", "acme"), "Nothing to change; give --name"),
         (("tenants", "create", "Acme Ltd"), "Lower-case letters"),
         (("tenants", "create", "acme"), "already exists"),
-        (("tenants", "members", "acme", "--set", "onwer", "owner"), r"no user onwer\. Did you mean owner\?"),
+        (("tenants", "members", "acme", "--set", "onwer", "owner"), r"No such user: onwer\. Did you mean owner\?"),
         (("tenants", "members", "acme", "--set", "owner", "king"), "king is no role"),
         (("keys", "create", "--tenant", "acme", "--name", "x", "--scope", "all"), "invalid choice: 'all'"),
-        (("keys", "revoke", "nothing"), r"no key nothing\. `manage.py keys list` shows all"),
+        (("keys", "revoke", "nothing"), r"No such key: nothing\. `manage.py keys list` shows all"),
         (("keys", "rotate", "x", "--grace-s", "soon"), "invalid float value"),
         *(
             (("keys", "create", "--tenant", "acme", "--name", "x", f"--days={days}"), "--days: must be more")
@@ -146,7 +146,7 @@ def test_people_are_told_until_when_a_new_key_is_valid(cast: Cast) -> None:
         (("usage", "list", "--limit", "0"), "--limit: must be 1 or more"),
         (("audit", "changes", "--limit=-3"), "--limit: must be 1 or more"),
         (("audit", "list", "--hours", "nan"), "--hours: must be more than 0"),
-        (("usage", "list", "--tenant", "\x1b[31m"), r"no tenant \\x1b\[31m\."),
+        (("usage", "list", "--tenant", "\x1b[31m"), r"No such tenant: \\x1b\[31m\."),
         (("keys",), "SUBCOMMAND"),
     ],
 )
@@ -205,7 +205,7 @@ def test_a_list_that_is_cut_says_so_beside_its_output(redis_client: redis.Redis)
 
 def test_a_reader_that_has_had_enough_ends_the_output_silently() -> None:
     script = (
-        "from operators.terminal import SubcommandsCommand as C\n"
+        "from backoffice.command_base import SubcommandsCommand as C\n"
         "C().show([{'n': number} for number in range(100_000)], {'json': True})\n"
     )
     done = subprocess.run(

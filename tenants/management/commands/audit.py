@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from django.core.management.base import CommandParser
 
-from backoffice.terminal import Options, Run, SubcommandsCommand
+from backoffice.command_base import Handler, Options, SubcommandsCommand
 from tenants import selectors
 from tenants.choices import RecordOutcome
 from tenants.management.amounts import hours, limit_argument, newest
@@ -49,7 +49,7 @@ class Command(SubcommandsCommand):
 
     help = "Show the audit trail: API requests, or with `changes` what administrators changed."
 
-    def subcommands(self, add: Callable[[str, Run, str], CommandParser]) -> None:
+    def subcommands(self, add: Callable[[str, Handler, str], CommandParser]) -> None:
         """Declare list and changes."""
         listing = add("list", self._list, "show API requests, newest first")
         listing.add_argument("--outcome", choices=RecordOutcome.values)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from django.core.management.base import CommandParser
 from django.utils import timezone
 
-from backoffice.terminal import Options, Run, SubcommandsCommand, operator
+from backoffice.command_base import Handler, Options, SubcommandsCommand, command_actor
 from tenants import selectors, services
 from tenants.choices import Scope
 from tenants.management.amounts import days
@@ -44,7 +44,7 @@ class Command(SubcommandsCommand):
 
     help = "List, create, revoke and rotate API keys. A secret is printed once, when its key is made."
 
-    def subcommands(self, add: Callable[[str, Run, str], CommandParser]) -> None:
+    def subcommands(self, add: Callable[[str, Handler, str], CommandParser]) -> None:
         """Declare list, create, revoke and rotate."""
         listing = add("list", self._list, "show keys; never their secrets")
         listing.add_argument("--tenant", metavar="SLUG", help="only this tenant's")
@@ -79,18 +79,18 @@ class Command(SubcommandsCommand):
             name=options["name"],
             scopes=options["scope"] or services.DEFAULT_SCOPES,
             expires_at=_expiry(options),
-            actor=operator(),
+            actor=command_actor(),
         )
         self._show_secret(key, secret, options)
 
     def _revoke(self, options: Options) -> None:
-        key = services.key_revoke(key_id=key_named(options["prefix"]).id, actor=operator())
+        key = services.key_revoke(key_id=key_named(options["prefix"]).id, actor=command_actor())
         self.show_one(_row(key), options, f"Key {key.prefix} is revoked.")
 
     def _rotate(self, options: Options) -> None:
         old = key_named(options["prefix"])
         key, secret = services.key_rotate(
-            key_id=old.id, grace_s=options["grace_s"], actor=operator(), expires_at=_expiry(options)
+            key_id=old.id, grace_s=options["grace_s"], actor=command_actor(), expires_at=_expiry(options)
         )
         old.refresh_from_db(fields=["expires_at"])
         self._show_secret(key, secret, options, replaced=old)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from django.core.management.base import CommandError, CommandParser
 from django.utils import timezone
 
-from backoffice.terminal import Options, Run, SubcommandsCommand, operator
+from backoffice.command_base import Handler, Options, SubcommandsCommand, command_actor
 from tenants import selectors, services
 from tenants.choices import Role
 from tenants.management.lookup import tenant_named, user_named
@@ -33,7 +33,7 @@ class Command(SubcommandsCommand):
 
     help = "List, create and change tenants and their members."
 
-    def subcommands(self, add: Callable[[str, Run, str], CommandParser]) -> None:
+    def subcommands(self, add: Callable[[str, Handler, str], CommandParser]) -> None:
         """Declare list, create, update and members."""
         add("list", self._list, "show all tenants")
         create = add("create", self._create, "make a tenant")
@@ -63,7 +63,7 @@ class Command(SubcommandsCommand):
 
     def _create(self, options: Options) -> None:
         name = options["name"] or options["slug"]
-        tenant = services.tenant_create(slug=options["slug"], name=name, actor=operator())
+        tenant = services.tenant_create(slug=options["slug"], name=name, actor=command_actor())
         self.show_one(_row(tenant), options, f"Tenant {tenant.slug} created.")
 
     def _update(self, options: Options) -> None:
@@ -77,14 +77,15 @@ class Command(SubcommandsCommand):
         if not changes:
             raise CommandError("Nothing to change; give --name, --slug, --active or --inactive.")
         tenant = tenant_named(options["slug"])
-        tenant = services.tenant_update(tenant_id=tenant.id, actor=operator(), **changes)
+        tenant = services.tenant_update(tenant_id=tenant.id, actor=command_actor(), **changes)
         self.show_one(_row(tenant), options, f"Tenant {tenant.slug} updated.")
 
     def _members(self, options: Options) -> None:
         tenant = tenant_named(options["slug"])
         if options["set"]:
             username, role = options["set"]
-            services.membership_set(tenant=tenant, user=user_named(username), role=role, actor=operator())
+            user = user_named(username)
+            services.membership_set(tenant=tenant, user=user, role=role, actor=command_actor())
         if options["remove"]:
             self._remove(tenant, options["remove"])
         rows = [
@@ -95,6 +96,6 @@ class Command(SubcommandsCommand):
 
     def _remove(self, tenant: Tenant, username: str) -> None:
         try:
-            services.membership_remove(tenant=tenant, user=user_named(username), actor=operator())
+            services.membership_remove(tenant=tenant, user=user_named(username), actor=command_actor())
         except Membership.DoesNotExist as error:
             raise CommandError(f"{username} is no member of {tenant.slug}.") from error

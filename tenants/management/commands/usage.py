@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from django.core.management.base import CommandParser
 
-from backoffice.terminal import Options, Run, SubcommandsCommand
+from backoffice.command_base import Handler, Options, SubcommandsCommand
 from tenants import selectors
 from tenants.management.amounts import hours, limit_argument, newest
 from tenants.management.lookup import since, tenant_filter
@@ -56,7 +56,7 @@ class Command(SubcommandsCommand):
 
     help = "Show what requests have used, newest first."
 
-    def subcommands(self, add: Callable[[str, Run, str], CommandParser]) -> None:
+    def subcommands(self, add: Callable[[str, Handler, str], CommandParser]) -> None:
         """Declare list."""
         listing = add("list", self._list, "show usage records; --json has every column")
         listing.add_argument("--tenant", metavar="SLUG")

@@ -11,7 +11,7 @@ from django.conf import settings
 from django.core.management.base import CommandError, CommandParser
 from django.db import transaction
 
-from backoffice.terminal import Options, Run, SubcommandsCommand, operator, unknown
+from backoffice.command_base import Handler, Options, SubcommandsCommand, command_actor, unknown_name
 from inference_worker.registry import selectors, services
 from inference_worker.registry.models import Visibility
 from inference_worker.registry.tenant_names import tenant_names
@@ -58,7 +58,7 @@ def _uuid(text: str, known: Iterable[str]) -> uuid.UUID:
     try:
         return uuid.UUID(text)
     except ValueError:
-        raise unknown("tenant", text, known, "`manage.py tenants list` shows all.") from None
+        raise unknown_name("tenant", text, known, "`manage.py tenants list` shows all.") from None
 
 
 def _changes(options: Options) -> ModelChanges:
@@ -81,7 +81,7 @@ class Command(SubcommandsCommand):
 
     help = "List, add, change and remove served models, and list the workers that serve them."
 
-    def subcommands(self, add: Callable[[str, Run, str], CommandParser]) -> None:
+    def subcommands(self, add: Callable[[str, Handler, str], CommandParser]) -> None:
         """Declare list, workers, add, update and remove."""
         add("list", self._list, "show all models")
         add(
@@ -128,20 +128,20 @@ class Command(SubcommandsCommand):
 
     @transaction.atomic
     def _add(self, options: Options) -> None:
-        services.model_register(name=options["name"], actor=operator(), **_changes(options))
+        services.model_register(name=options["name"], actor=command_actor(), **_changes(options))
         self._set_lists(options)
         self._show(options, "is registered")
 
     @transaction.atomic
     def _update(self, options: Options) -> None:
         self._require(options["name"])
-        services.model_update(name=options["name"], actor=operator(), **_changes(options))
+        services.model_update(name=options["name"], actor=command_actor(), **_changes(options))
         self._set_lists(options)
         self._show(options, "is updated")
 
     def _remove(self, options: Options) -> None:
         self._require(options["name"])
-        services.model_remove(name=options["name"], actor=operator())
+        services.model_remove(name=options["name"], actor=command_actor())
         self.show_one(
             {"name": options["name"], "removed": True}, options, f"Model {options['name']} removed."
         )
@@ -149,15 +149,15 @@ class Command(SubcommandsCommand):
     def _require(self, name: str) -> None:
         known = selectors.model_names()
         if name not in known:
-            raise unknown("model", name, known, "`manage.py models list` shows all.")
+            raise unknown_name("model", name, known, "`manage.py models list` shows all.")
 
     def _set_lists(self, options: Options) -> None:
         aliases: Sequence[str] | None = options["aliases"]
         grants: Sequence[str] | None = options["grants"]
         if aliases is not None:
-            services.alias_set(name=options["name"], aliases=aliases, actor=operator())
+            services.alias_set(name=options["name"], aliases=aliases, actor=command_actor())
         if grants is not None:
-            services.grant_set(name=options["name"], tenant_ids=_tenant_ids(grants), actor=operator())
+            services.grant_set(name=options["name"], tenant_ids=_tenant_ids(grants), actor=command_actor())
 
     def _show(self, options: Options, done: str) -> None:
         model = selectors.registered_models().get(name=options["name"])

@@ -1,4 +1,4 @@
-"""What management commands share: subcommands, tables for people, JSON for scripts."""
+"""Base class of the management commands: subcommands that print tables for people or JSON for scripts."""
 
 from __future__ import annotations
 
@@ -19,38 +19,37 @@ from typing_extensions import override
 
 Row: TypeAlias = Mapping[str, object]
 Options: TypeAlias = dict[str, Any]
-Run: TypeAlias = Callable[[Options], None]
+Handler: TypeAlias = Callable[[Options], None]
 
 
-def operator() -> str:
-    """How the person at this terminal is named as the one who made a change."""
+def command_actor() -> str:
+    """Return the audit trail's name for the operating-system user who runs the command."""
     try:
         return f"cli:{getpass.getuser()}"
-    except (KeyError, OSError):  # containers run as numbers without a name
+    except (KeyError, OSError):  # containers may run under a uid without a name
         return f"cli:{os.getuid()}"
 
 
-def unknown(kind: str, name: str, known: Iterable[str], remedy: str) -> CommandError:
-    """The error for a name that does not exist, with the nearest that does and what to do."""
-    near = difflib.get_close_matches(name, list(known), n=1)
-    hint = f" Did you mean {near[0]}?" if near else ""
-    return CommandError(f"There is no {kind} {_printable(name)}.{hint} {remedy}")
+def unknown_name(kind: str, name: str, candidates: Iterable[str], remedy: str) -> CommandError:
+    """Return the error for a name that does not exist, with the closest candidate and a remedy."""
+    matches = difflib.get_close_matches(name, list(candidates), n=1)
+    hint = f" Did you mean {matches[0]}?" if matches else ""
+    return CommandError(f"No such {kind}: {_printable(name)}.{hint} {remedy}")
 
 
 def table(rows: Sequence[Row]) -> str:
-    """``rows`` under the headings that the first one's names give; empty without rows."""
+    """Format ``rows`` as a table whose headings are the first row's names; empty without rows."""
     if not rows:
         return ""
     headings = [name.replace("_", " ").upper() for name in rows[0]]
     cells = [[_cell(value) for value in row.values()] for row in rows]
     widths = [max(map(_width, column)) for column in zip(headings, *cells, strict=True)]
-    lines = (
-        "  ".join(
-            text + " " * (width - _width(text)) for text, width in zip(line, widths, strict=True)
-        ).rstrip()
-        for line in [headings, *cells]
-    )
-    return "\n".join(lines)
+    return "\n".join(_line(texts, widths) for texts in [headings, *cells])
+
+
+def _line(texts: Sequence[str], widths: Sequence[int]) -> str:
+    columns = (text + " " * (width - _width(text)) for text, width in zip(texts, widths, strict=True))
+    return "  ".join(columns).rstrip()
 
 
 def _cell(value: object) -> str:
@@ -69,7 +68,7 @@ def _cell(value: object) -> str:
 
 
 def _printable(text: str) -> str:
-    # Names in audit rows come from clients: control characters must not reach a terminal.
+    # Clients choose some of these texts: control characters must not reach a terminal.
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
@@ -78,42 +77,41 @@ def _width(text: str) -> int:
 
 
 class SubcommandsCommand(BaseCommand):
-    """A command of subcommands, each with ``--json``; faults of input become one readable line."""
+    """A management command with subcommands, each with ``--json``. Input errors print as one line."""
 
-    def subcommands(self, add: Callable[[str, Run, str], CommandParser]) -> None:
-        """Declare each with ``add(name, run, help)`` and give the parser it returns its arguments."""
+    def subcommands(self, add: Callable[[str, Handler, str], CommandParser]) -> None:
+        """Declare each subcommand with ``add(name, handler, help)`` and add arguments to its parser."""
         raise NotImplementedError
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Declare the subcommands."""
         parsers = parser.add_subparsers(dest="subcommand", required=True, metavar="SUBCOMMAND")
 
-        def add(name: str, run: Run, text: str) -> CommandParser:
-            added: CommandParser = parsers.add_parser(name, help=text, description=text)
-            added.set_defaults(run=run)
-            added.add_argument("--json", action="store_true", help="print JSON for scripts")
-            return added
+        def add(name: str, handler: Handler, text: str) -> CommandParser:
+            subparser: CommandParser = parsers.add_parser(name, help=text, description=text)
+            subparser.set_defaults(handler=handler)
+            subparser.add_argument("--json", action="store_true", help="print JSON for scripts")
+            return subparser
 
         self.subcommands(add)
 
     @override
     def handle(self, *args: object, **options: Any) -> None:
-        """Run the subcommand."""
-        run: Run = options["run"]
+        handler: Handler = options["handler"]
         try:
-            run(options)
+            handler(options)
         except ValidationError as error:
             raise CommandError(" ".join(error.messages)) from error
 
     def show(self, rows: Sequence[Row], options: Options, *, nothing: str = "Nothing found.") -> None:
-        """Print many things: a table, or a JSON list."""
+        """Print rows as a table or as a JSON list."""
         if options["json"]:
             self._print_json(list(rows))
         else:
             self._write(table(rows) or nothing)
 
     def show_one(self, row: Row, options: Options, text: str) -> None:
-        """Print what was done: a sentence, or a JSON object."""
+        """Print the result of a change as a sentence or as a JSON object."""
         if options["json"]:
             self._print_json(row)
         else:
@@ -127,6 +125,6 @@ class SubcommandsCommand(BaseCommand):
             self.stdout.write(text)
             self.stdout.flush()
         except BrokenPipeError:
-            # The reader has had enough; the interpreter would complain once more when it flushes at its end.
+            # The reader closed the pipe: keep the interpreter's flush at exit from failing as well.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise SystemExit(1) from None
