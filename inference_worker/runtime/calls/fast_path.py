@@ -2,7 +2,7 @@
 
 vLLM's own application makes the first and the last pieces of every stream; the pieces between differ only
 in their text, so they are made from the first one's bytes. It costs less than half of the CPU time per
-token (docs/decisions/0003-text-sink.md), and the bytes are vLLM's own by construction.
+token (docs/decisions/0003-fast-path.md), and the bytes are vLLM's own by construction.
 """
 
 from __future__ import annotations
