@@ -86,7 +86,7 @@ class InCatalogueForm:
         if status == 405:
             allowed = headers.get(b"Allow", headers.get(b"allow", b"")).decode("latin-1")
             more = {"allow": allowed}
-            return MethodNotAllowed(method=method, path=path, allowed=allowed, headers=more)
+            return MethodNotAllowed(method=method, path=path, allowed_methods=allowed, headers=more)
         if status == 403:
             return Forbidden()
         if status < 500:

@@ -25,16 +25,16 @@ from openai.types.chat import completion_create_params as chat_create_params  # 
 from openai.types.responses import response_create_params  # noqa: E402
 from pydantic import BaseModel  # noqa: E402
 
-from api.openai.responses.parameters import REFUSED as REFUSED_RESPONSES  # noqa: E402
+from api.openai.responses.parameters import UNSUPPORTED_RESPONSES  # noqa: E402
 from api.openai.responses.schema import ResponseRequest  # noqa: E402
 from api.openai.schemas.chat import ChatRequest  # noqa: E402
 from api.openai.schemas.completions import CompletionRequest  # noqa: E402
 from api.openai.schemas.embeddings import EmbeddingRequest  # noqa: E402
 from api.openai.schemas.parameters import (  # noqa: E402
-    REFUSED_CHAT,
-    REFUSED_COMPLETIONS,
-    REFUSED_EMBEDDINGS,
-    REFUSED_TOKENIZE,
+    UNSUPPORTED_CHAT,
+    UNSUPPORTED_COMPLETIONS,
+    UNSUPPORTED_EMBEDDINGS,
+    UNSUPPORTED_TOKENIZE,
     WITHOUT_EFFECT,
 )
 from api.openai.schemas.tokenize import DetokenizeRequest, TokenizeRequest  # noqa: E402
@@ -91,7 +91,7 @@ ENDPOINTS = (
         "chat",
         "POST /v1/chat/completions",
         ChatRequest,
-        REFUSED_CHAT,
+        UNSUPPORTED_CHAT,
         WITHOUT_EFFECT,
         frozenset(chat_create_params.CompletionCreateParamsBase.__annotations__) | {"stream"},
     ),
@@ -99,7 +99,7 @@ ENDPOINTS = (
         "completions",
         "POST /v1/completions",
         CompletionRequest,
-        REFUSED_COMPLETIONS,
+        UNSUPPORTED_COMPLETIONS,
         WITHOUT_EFFECT,
         frozenset(completion_create_params.CompletionCreateParamsBase.__annotations__) | {"stream"},
     ),
@@ -107,7 +107,7 @@ ENDPOINTS = (
         "responses",
         "POST /v1/responses",
         ResponseRequest,
-        REFUSED_RESPONSES,
+        UNSUPPORTED_RESPONSES,
         _effectless("user", "safety_identifier", "prompt_cache_key"),
         frozenset(response_create_params.ResponseCreateParamsBase.__annotations__) | {"stream"},
     ),
@@ -115,11 +115,11 @@ ENDPOINTS = (
         "embeddings",
         "POST /v1/embeddings",
         EmbeddingRequest,
-        REFUSED_EMBEDDINGS,
+        UNSUPPORTED_EMBEDDINGS,
         _effectless("user"),
         frozenset(embedding_create_params.EmbeddingCreateParams.__annotations__),
     ),
-    Endpoint("tokenize", "POST /tokenize", TokenizeRequest, REFUSED_TOKENIZE, {}, frozenset()),
+    Endpoint("tokenize", "POST /tokenize", TokenizeRequest, UNSUPPORTED_TOKENIZE, {}, frozenset()),
     Endpoint("detokenize", "POST /detokenize", DetokenizeRequest, {}, {}, frozenset()),
 )
 

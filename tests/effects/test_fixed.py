@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from api.openai.schemas.parameters import REFUSED_CHAT, REFUSED_COMPLETIONS
+from api.openai.schemas.parameters import UNSUPPORTED_CHAT, UNSUPPORTED_COMPLETIONS
 from tests.effects.asking import PLAIN, Asking, Json
 
 LABELS: Json = {
@@ -57,8 +57,8 @@ def test_a_value_that_would_be_ignored_is_refused_by_name(ask: Asking, name: str
     [
         pytest.param(path, name, marks=pytest.mark.refuses(endpoint, name))
         for path, endpoint, names in (
-            ("chat/completions", "chat", REFUSED_CHAT),
-            ("completions", "completions", REFUSED_COMPLETIONS),
+            ("chat/completions", "chat", UNSUPPORTED_CHAT),
+            ("completions", "completions", UNSUPPORTED_COMPLETIONS),
         )
         for name in sorted(names)
     ],
@@ -67,7 +67,7 @@ def test_what_is_not_offered_is_refused_by_name_with_the_reason(ask: Asking, pat
     fields: Json = {**PLAIN} if path.startswith("chat") else {"prompt": "The sea"}
     error = ask.refusal(path, **fields, **{name: {"any": "thing"}})
     assert (error["code"], error["param"]) == ("unsupported_parameter", name)
-    assert (REFUSED_CHAT if path.startswith("chat") else REFUSED_COMPLETIONS)[name] in error["message"]
+    assert (UNSUPPORTED_CHAT if path.startswith("chat") else UNSUPPORTED_COMPLETIONS)[name] in error["message"]
 
 
 @pytest.mark.criterion("1.1")

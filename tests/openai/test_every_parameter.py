@@ -9,7 +9,7 @@ import pytest
 from pydantic import BaseModel
 
 from api.openai.errors.base import ApiError
-from api.openai.responses.requests import check_response_body
+from api.openai.responses.requests import validate_response_body
 from api.openai.responses.schema import ResponseRequest
 from api.openai.schemas.chat import ChatRequest
 from api.openai.schemas.completions import CompletionRequest
@@ -17,11 +17,11 @@ from api.openai.schemas.embeddings import EmbeddingRequest
 from api.openai.schemas.tokenize import DetokenizeRequest, TokenizeRequest
 from api.openai.validation.engine_request import EngineRequest
 from api.openai.validation.requests import (
-    check_chat_body,
-    check_completion_body,
-    check_detokenize_body,
-    check_embedding_body,
-    check_tokenize_body,
+    validate_chat_body,
+    validate_completion_body,
+    validate_detokenize_body,
+    validate_embedding_body,
+    validate_tokenize_body,
 )
 
 USER = {"role": "user", "content": "hi"}
@@ -46,12 +46,12 @@ class Endpoint(NamedTuple):
 
 
 ENDPOINTS = (
-    Endpoint("chat", ChatRequest, check_chat_body, {"model": "m", "messages": [USER]}),
-    Endpoint("completions", CompletionRequest, check_completion_body, {"model": "m", "prompt": "hi"}),
-    Endpoint("embeddings", EmbeddingRequest, check_embedding_body, {"model": "m", "input": "hi"}),
-    Endpoint("tokenize", TokenizeRequest, check_tokenize_body, {"model": "m", "prompt": "hi"}),
-    Endpoint("detokenize", DetokenizeRequest, check_detokenize_body, {"model": "m", "tokens": [1]}),
-    Endpoint("responses", ResponseRequest, check_response_body, {"model": "m", "input": "hi"}),
+    Endpoint("chat", ChatRequest, validate_chat_body, {"model": "m", "messages": [USER]}),
+    Endpoint("completions", CompletionRequest, validate_completion_body, {"model": "m", "prompt": "hi"}),
+    Endpoint("embeddings", EmbeddingRequest, validate_embedding_body, {"model": "m", "input": "hi"}),
+    Endpoint("tokenize", TokenizeRequest, validate_tokenize_body, {"model": "m", "prompt": "hi"}),
+    Endpoint("detokenize", DetokenizeRequest, validate_detokenize_body, {"model": "m", "tokens": [1]}),
+    Endpoint("responses", ResponseRequest, validate_response_body, {"model": "m", "input": "hi"}),
 )
 
 
@@ -106,7 +106,13 @@ def _sent(checked: Any) -> tuple[Any, bytes]:
     if isinstance(checked, EngineRequest):
         return checked, checked.engine_body(model="m", cache_salt="s")
     chat = checked.chat()
-    kept = (checked.streamed, checked.background, checked.stored, checked.instructions, checked.metadata)
+    kept = (
+        checked.is_streamed,
+        checked.is_background,
+        checked.is_stored,
+        checked.instructions,
+        checked.metadata,
+    )
     return kept, chat.engine_body(model="m", cache_salt="s")
 
 

@@ -10,24 +10,24 @@ import pytest
 
 from api.openai.errors.base import ApiError
 from api.openai.errors.catalogue import CATALOGUE
-from api.openai.responses.requests import check_response_body
+from api.openai.responses.requests import validate_response_body
 from api.openai.validation.json_body import parse_body
 from api.openai.validation.requests import (
-    check_chat_body,
-    check_completion_body,
-    check_detokenize_body,
-    check_tokenize_body,
+    validate_chat_body,
+    validate_completion_body,
+    validate_detokenize_body,
+    validate_tokenize_body,
 )
 from tests.fuzzing import seeds
 from tests.fuzzing.mutations import Case, case_of
 
 CASES = 15_000
 CHECKS: dict[str, Callable[[Any], Any]] = {
-    seeds.CHAT: check_chat_body,
-    seeds.COMPLETIONS: check_completion_body,
-    seeds.TOKENIZE: check_tokenize_body,
-    seeds.DETOKENIZE: check_detokenize_body,
-    seeds.RESPONSES: lambda body: _chat_of(check_response_body(body)),
+    seeds.CHAT: validate_chat_body,
+    seeds.COMPLETIONS: validate_completion_body,
+    seeds.TOKENIZE: validate_tokenize_body,
+    seeds.DETOKENIZE: validate_detokenize_body,
+    seeds.RESPONSES: lambda body: _chat_of(validate_response_body(body)),
 }
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from api.openai.errors.base import ApiError
-from api.openai.validation.requests import check_chat_body
+from api.openai.validation.requests import validate_chat_body
 
 CHAT: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
 UUID = "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
@@ -33,7 +33,7 @@ TREE: dict[str, Any] = {
 
 
 def check(**fields: Any) -> None:
-    check_chat_body({**CHAT, **fields})
+    validate_chat_body({**CHAT, **fields})
 
 
 def deep(levels: int) -> dict[str, Any]:
@@ -54,7 +54,7 @@ SCHEMAS: list[tuple[dict[str, Any], str, str, str]] = [
     ({"minItems": 1_000_000}, "integer_above_max_value", ".minItems", "1000"),
     ({"minLength": 1e6}, "integer_above_max_value", ".minLength", "1000"),
     ({"minProperties": 10**400}, "integer_above_max_value", ".minProperties", "1000"),
-    ({"anyOf": [{"maxLength": 1000}] * 21}, "invalid_value", "", "sum up"),
+    ({"anyOf": [{"maxLength": 1000}] * 21}, "invalid_value", "", "the sum"),
     ({"properties": {"a": {"maximum": 10**400}}}, "invalid_value", ".properties.a.maximum", "64 bits"),
     (deep(32), "invalid_value", "", "32 levels"),
     ({"items": {"pattern": "(a{99}){999}"}}, "invalid_value", ".items.pattern", "above 256"),
@@ -63,7 +63,7 @@ SCHEMAS: list[tuple[dict[str, Any], str, str, str]] = [
     ({"$ref": "#"}, "invalid_value", ".$ref", "itself"),
     (chain("#/$defs/a"), "invalid_value", ".$ref.$ref.$ref", "itself"),
     ({"allOf": [{"oneOf": [{"$ref": "#"}, {"type": "null"}]}]}, "invalid_value", ".$ref", "itself"),
-    ({"$ref": "#/$defs/none"}, "invalid_value", ".$ref", "nowhere"),
+    ({"$ref": "#/$defs/none"}, "invalid_value", ".$ref", "does not exist"),
     ({"items": {"$ref": "https://example.org/x"}}, "invalid_value", ".items.$ref", "into the schema"),
 ]
 PLACES: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from api.openai.errors.base import ApiError
-from api.openai.responses.parameters import REFUSED as REFUSED_RESPONSES
-from api.openai.responses.requests import check_response_body
-from api.openai.schemas.parameters import REFUSED_EMBEDDINGS, REFUSED_TOKENIZE
-from api.openai.validation.requests import check_embedding_body, check_tokenize_body
+from api.openai.responses.parameters import UNSUPPORTED_RESPONSES
+from api.openai.responses.requests import validate_response_body
+from api.openai.schemas.parameters import UNSUPPORTED_EMBEDDINGS, UNSUPPORTED_TOKENIZE
+from api.openai.validation.requests import validate_embedding_body, validate_tokenize_body
 
 EMBEDDING = {"model": "m", "input": "hello"}
 TOKENIZE = {"model": "m", "prompt": "hello"}
@@ -48,30 +48,30 @@ def cases(endpoint: str, names: Any) -> list[Any]:
 
 
 @pytest.mark.criterion("1.7")
-@pytest.mark.parametrize("name", cases("embeddings", REFUSED_EMBEDDINGS))
+@pytest.mark.parametrize("name", cases("embeddings", UNSUPPORTED_EMBEDDINGS))
 def test_an_embedding_parameter_that_can_not_be_honoured_is_named_with_the_reason(name: str) -> None:
-    error = refused(check_embedding_body, {**EMBEDDING, name: "x"})
+    error = refused(validate_embedding_body, {**EMBEDDING, name: "x"})
     assert error.param == name
-    assert REFUSED_EMBEDDINGS[name] in error.message
-    check_embedding_body({**EMBEDDING, name: None})
+    assert UNSUPPORTED_EMBEDDINGS[name] in error.message
+    validate_embedding_body({**EMBEDDING, name: None})
 
 
 @pytest.mark.criterion("1.7")
-@pytest.mark.parametrize("name", cases("tokenize", REFUSED_TOKENIZE))
+@pytest.mark.parametrize("name", cases("tokenize", UNSUPPORTED_TOKENIZE))
 def test_a_tokenize_parameter_that_can_not_be_honoured_is_named_with_the_reason(name: str) -> None:
-    error = refused(check_tokenize_body, {**TOKENIZE, name: "x"})
+    error = refused(validate_tokenize_body, {**TOKENIZE, name: "x"})
     assert error.param == name
-    assert REFUSED_TOKENIZE[name] in error.message
-    check_tokenize_body({**TOKENIZE, name: None})
+    assert UNSUPPORTED_TOKENIZE[name] in error.message
+    validate_tokenize_body({**TOKENIZE, name: None})
 
 
 def test_every_nested_entry_of_responses_is_looked_at_here() -> None:
-    assert set(NESTED) == {name for name in REFUSED_RESPONSES if "." in name or "[" in name}
+    assert set(NESTED) == {name for name in UNSUPPORTED_RESPONSES if "." in name or "[" in name}
 
 
 @pytest.mark.criterion("1.7")
 @pytest.mark.parametrize("name", cases("responses", NESTED))
 def test_a_nested_response_parameter_is_named_by_its_path(name: str) -> None:
-    error = refused(check_response_body, {**RESPONSE, **NESTED[name]})
+    error = refused(validate_response_body, {**RESPONSE, **NESTED[name]})
     assert error.param == name.replace("[]", "[0]")
-    assert REFUSED_RESPONSES[name] in error.message
+    assert UNSUPPORTED_RESPONSES[name] in error.message

@@ -12,8 +12,12 @@ from openai.types.completion_create_params import CompletionCreateParamsNonStrea
 from api.openai.errors.base import ApiError
 from api.openai.schemas.chat import ChatRequest
 from api.openai.schemas.completions import CompletionRequest
-from api.openai.schemas.parameters import REFUSED_CHAT, REFUSED_COMPLETIONS, WITHOUT_EFFECT
-from api.openai.validation.requests import check_chat_body, check_completion_body, check_embedding_body
+from api.openai.schemas.parameters import UNSUPPORTED_CHAT, UNSUPPORTED_COMPLETIONS, WITHOUT_EFFECT
+from api.openai.validation.requests import (
+    validate_chat_body,
+    validate_completion_body,
+    validate_embedding_body,
+)
 
 USER = {"role": "user", "content": "hi"}
 CHAT: dict[str, Any] = {"model": "m", "messages": [USER]}
@@ -21,7 +25,9 @@ CHAT: dict[str, Any] = {"model": "m", "messages": [USER]}
 
 def sent(body: dict[str, Any]) -> dict[str, Any]:
     """What the engine gets for a chat body."""
-    loaded: dict[str, Any] = json.loads(check_chat_body(body).engine_body(model="canonical", cache_salt="s"))
+    loaded: dict[str, Any] = json.loads(
+        validate_chat_body(body).engine_body(model="canonical", cache_salt="s")
+    )
     return loaded
 
 
@@ -29,11 +35,11 @@ def sent(body: dict[str, Any]) -> dict[str, Any]:
 def test_every_parameter_of_the_sdk_is_honoured_or_refused_by_name() -> None:
     chat = set(get_type_hints(SdkChat))
     assert len(chat) > 30
-    assert chat <= set(ChatRequest.model_fields) | set(REFUSED_CHAT)
+    assert chat <= set(ChatRequest.model_fields) | set(UNSUPPORTED_CHAT)
     completion = set(get_type_hints(SdkCompletion))
-    assert completion <= set(CompletionRequest.model_fields) | set(REFUSED_COMPLETIONS)
-    assert not set(ChatRequest.model_fields) & set(REFUSED_CHAT)
-    assert not set(CompletionRequest.model_fields) & set(REFUSED_COMPLETIONS)
+    assert completion <= set(CompletionRequest.model_fields) | set(UNSUPPORTED_COMPLETIONS)
+    assert not set(ChatRequest.model_fields) & set(UNSUPPORTED_CHAT)
+    assert not set(CompletionRequest.model_fields) & set(UNSUPPORTED_COMPLETIONS)
 
 
 @pytest.mark.criterion("1.1")
@@ -84,10 +90,10 @@ def test_the_engine_is_told_what_openai_means_where_it_means_something_else() ->
 
 def test_null_is_the_default_for_every_optional_parameter() -> None:
     optional = [name for name, field in ChatRequest.model_fields.items() if not field.is_required()]
-    nulls = dict.fromkeys([*optional, *REFUSED_CHAT])
+    nulls = dict.fromkeys([*optional, *UNSUPPORTED_CHAT])
     assert set(sent({**CHAT, **nulls})) == {"model", "messages", "cache_salt"}
     names = [name for name, field in CompletionRequest.model_fields.items() if not field.is_required()]
-    check_completion_body({"model": "m", "prompt": "x", **dict.fromkeys([*names, "suffix"])})
+    validate_completion_body({"model": "m", "prompt": "x", **dict.fromkeys([*names, "suffix"])})
 
 
 def test_answers_can_be_sent_back_as_history() -> None:
@@ -136,7 +142,7 @@ def test_arguments_that_are_no_json_or_hold_whole_pairs_are_taken(arguments: str
 
 def test_unicode_reaches_the_engine_as_utf8() -> None:
     text = "你好 안녕 مرحبا 👩‍👩‍👧 \u2028"
-    body = check_chat_body({**CHAT, "messages": [{"role": "user", "content": text}]})
+    body = validate_chat_body({**CHAT, "messages": [{"role": "user", "content": text}]})
     assert text.encode() in body.engine_body(model="m", cache_salt="s")
 
 
@@ -157,14 +163,14 @@ def test_several_greedy_answers_are_drawn_from_the_likeliest_token_alone() -> No
     [("a", ()), (["a", "b"], ()), ([1, 2], (2,)), ([[1], [2, 3]], (1, 2))],
 )
 def test_prompts_of_token_ids_have_known_lengths(prompt: Any, lengths: tuple[int, ...]) -> None:
-    assert check_completion_body({"model": "m", "prompt": prompt}).token_prompts == lengths
-    assert check_embedding_body({"model": "m", "input": prompt}).token_prompts == lengths
+    assert validate_completion_body({"model": "m", "prompt": prompt}).token_prompts == lengths
+    assert validate_embedding_body({"model": "m", "input": prompt}).token_prompts == lengths
 
 
 @pytest.mark.criterion("1.2")
 @pytest.mark.parametrize("prompt", ["a", ["a", "b"], [1, 2], [[1], [2, 3]]])
 def test_prompts_are_text_or_token_ids_one_or_several(prompt: Any) -> None:
-    checked = check_completion_body({"model": "m", "prompt": prompt, "n": 2, "best_of": 2})
+    checked = validate_completion_body({"model": "m", "prompt": prompt, "n": 2, "best_of": 2})
     several = isinstance(prompt, list) and not isinstance(prompt[0], int)
     assert checked.choices == (4 if several else 2)
     assert checked.completion_limit == 16
@@ -172,7 +178,7 @@ def test_prompts_are_text_or_token_ids_one_or_several(prompt: Any) -> None:
 
 
 def test_an_echo_without_generation_is_a_request() -> None:
-    checked = check_completion_body({"model": "m", "prompt": "a", "max_tokens": 0, "echo": True})
+    checked = validate_completion_body({"model": "m", "prompt": "a", "max_tokens": 0, "echo": True})
     assert checked.completion_limit == 0
 
 
@@ -184,9 +190,9 @@ def test_template_variables_can_not_replace_the_renderers_own(key: str) -> None:
 
 
 def test_the_cost_grows_with_prompt_limit_and_choices() -> None:
-    small = check_chat_body({**CHAT, "max_tokens": 10})
-    large = check_chat_body({**CHAT, "max_tokens": 10, "n": 4})
-    unlimited = check_chat_body(CHAT)
+    small = validate_chat_body({**CHAT, "max_tokens": 10})
+    large = validate_chat_body({**CHAT, "max_tokens": 10, "n": 4})
+    unlimited = validate_chat_body(CHAT)
     assert small.cost_tokens(400, 4096) == 110
     assert large.cost_tokens(400, 4096) == 140
     assert unlimited.cost_tokens(400, 4096) == 4096

@@ -12,11 +12,11 @@ import pytest
 from pydantic import BaseModel
 
 from api.openai.errors.base import ApiError
-from api.openai.responses.requests import check_response_body
+from api.openai.responses.requests import validate_response_body
 from api.openai.responses.schema import ResponseRequest
 from api.openai.schemas.chat import ChatRequest
 from api.openai.validation.json_schemas import request_schemas
-from api.openai.validation.requests import check_chat_body, check_completion_body
+from api.openai.validation.requests import validate_chat_body, validate_completion_body
 from api.openai.validation.sizes import MAX_ELEMENTS
 
 USER = {"role": "user", "content": "hi"}
@@ -52,7 +52,7 @@ HOSTILE: list[tuple[dict[str, Any], str, str | None]] = [
 @pytest.mark.parametrize("case", range(len(HOSTILE)))
 def test_no_body_keeps_the_gateway_busy(case: int) -> None:
     body, code, param = HOSTILE[case]
-    check = check_chat_body if "messages" in body else check_completion_body
+    check = validate_chat_body if "messages" in body else validate_completion_body
     begun = time.process_time()
     with pytest.raises(ApiError) as caught:
         check({"model": "m", **body})
@@ -63,7 +63,7 @@ def test_no_body_keeps_the_gateway_busy(case: int) -> None:
 
 def test_the_longest_prompt_of_token_ids_is_taken() -> None:
     prompt = [1] * MAX_ELEMENTS
-    assert check_completion_body({"model": "m", "prompt": prompt}).fields["prompt"] == prompt
+    assert validate_completion_body({"model": "m", "prompt": prompt}).fields["prompt"] == prompt
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_the_longest_prompt_of_token_ids_is_taken() -> None:
 def test_arguments_of_earlier_tool_calls_have_a_depth_and_numbers_a_length(arguments: str) -> None:
     call = {"id": "1", "type": "function", "function": {"name": "f", "arguments": arguments}}
     with pytest.raises(ApiError, match="invalid_value") as caught:
-        check_chat_body({**CHAT, "messages": [USER, {"role": "assistant", "tool_calls": [call]}]})
+        validate_chat_body({**CHAT, "messages": [USER, {"role": "assistant", "tool_calls": [call]}]})
     assert caught.value.param == "messages[1].tool_calls[0].function.arguments"
 
 
@@ -84,10 +84,10 @@ def test_arguments_of_earlier_tool_calls_have_a_depth_and_numbers_a_length(argum
 def test_other_arguments_are_taken(arguments: str) -> None:
     call = {"id": "1", "type": "function", "function": {"name": "f", "arguments": arguments}}
     messages = [USER, {"role": "assistant", "tool_calls": [call]}]
-    assert check_chat_body({**CHAT, "messages": messages}).fields["messages"] == messages
+    assert validate_chat_body({**CHAT, "messages": messages}).fields["messages"] == messages
 
 
-ROUTES = [(ChatRequest, "messages", check_chat_body), (ResponseRequest, "input", check_response_body)]
+ROUTES = [(ChatRequest, "messages", validate_chat_body), (ResponseRequest, "input", validate_response_body)]
 
 
 @pytest.mark.criterion("6.8")

@@ -13,7 +13,7 @@ import openai
 import pytest
 from openai.types import CreateEmbeddingResponse
 
-from api.openai.schemas.answers import EmbeddingList
+from api.openai.schemas.response_bodies.resources import EmbeddingList
 from tests.documented import answer_faults, request_is_wrong
 from tests.embedder import CONTEXT, SHORT, embedding_worker
 from tests.stack.conftest import OwnedStack

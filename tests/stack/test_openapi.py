@@ -9,7 +9,9 @@ import httpx
 import pytest
 from pydantic import BaseModel
 
-from api.openai.schemas import answers
+from api.openai.schemas.response_bodies.chat import ChatCompletion, ChatCompletionChunk
+from api.openai.schemas.response_bodies.completions import Completion
+from api.openai.schemas.response_bodies.resources import Detokenized, Tokenized
 from tests.documented import DOCUMENT, answer_faults, request_is_wrong
 from tests.stack.conftest import OwnedStack
 
@@ -21,20 +23,20 @@ SCHEMA = {"type": "object", "properties": {"a": {"type": "boolean"}}, "required"
 FORMAT = {"type": "json_schema", "json_schema": {"name": "n", "schema": SCHEMA}}
 
 ASKED: list[tuple[str, dict[str, Any], type[BaseModel]]] = [
-    (CHAT, TALK, answers.ChatCompletion),
-    (CHAT, {**TALK, "n": 3, "logprobs": True, "top_logprobs": 2, "seed": 1}, answers.ChatCompletion),
-    (CHAT, {**TALK, "logprobs": True, "return_token_ids": True}, answers.ChatCompletion),
-    (CHAT, {**TALK, "response_format": FORMAT, "max_tokens": 40, "stop": ["}"]}, answers.ChatCompletion),
-    (CHAT, {**TALK, **USAGE}, answers.ChatCompletionChunk),
-    (CHAT, {**TALK, **USAGE, "n": 2, "logprobs": True, "top_logprobs": 2}, answers.ChatCompletionChunk),
-    (CHAT, {**TALK, "stream": True, "return_token_ids": True}, answers.ChatCompletionChunk),
-    (COMPLETIONS, TEXT, answers.Completion),
-    (COMPLETIONS, {**TEXT, "prompt": ["a", "b"], "n": 2, "logprobs": 3, "echo": True}, answers.Completion),
-    (COMPLETIONS, {**TEXT, "return_token_ids": True}, answers.Completion),
-    (COMPLETIONS, {**TEXT, **USAGE, "logprobs": 2}, answers.Completion),
-    ("/v1/tokenize", {"model": "tiny", "prompt": "hello", "return_token_strs": True}, answers.Tokenized),
-    ("/v1/tokenize", {"model": "tiny", "messages": TALK["messages"]}, answers.Tokenized),
-    ("/v1/detokenize", {"model": "tiny", "tokens": [5, 6]}, answers.Detokenized),
+    (CHAT, TALK, ChatCompletion),
+    (CHAT, {**TALK, "n": 3, "logprobs": True, "top_logprobs": 2, "seed": 1}, ChatCompletion),
+    (CHAT, {**TALK, "logprobs": True, "return_token_ids": True}, ChatCompletion),
+    (CHAT, {**TALK, "response_format": FORMAT, "max_tokens": 40, "stop": ["}"]}, ChatCompletion),
+    (CHAT, {**TALK, **USAGE}, ChatCompletionChunk),
+    (CHAT, {**TALK, **USAGE, "n": 2, "logprobs": True, "top_logprobs": 2}, ChatCompletionChunk),
+    (CHAT, {**TALK, "stream": True, "return_token_ids": True}, ChatCompletionChunk),
+    (COMPLETIONS, TEXT, Completion),
+    (COMPLETIONS, {**TEXT, "prompt": ["a", "b"], "n": 2, "logprobs": 3, "echo": True}, Completion),
+    (COMPLETIONS, {**TEXT, "return_token_ids": True}, Completion),
+    (COMPLETIONS, {**TEXT, **USAGE, "logprobs": 2}, Completion),
+    ("/v1/tokenize", {"model": "tiny", "prompt": "hello", "return_token_strs": True}, Tokenized),
+    ("/v1/tokenize", {"model": "tiny", "messages": TALK["messages"]}, Tokenized),
+    ("/v1/detokenize", {"model": "tiny", "tokens": [5, 6]}, Detokenized),
 ]
 
 

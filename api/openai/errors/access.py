@@ -59,7 +59,7 @@ class TenantInactive(
     ApiError,
     code="tenant_inactive",
     status=403,
-    message="The tenant that this API key belongs to is not active.",
+    message="The tenant of this API key is not active.",
     fix="Ask your administrator to activate the tenant.",
 ):
     pass
@@ -69,8 +69,8 @@ class InsufficientScope(
     ApiError,
     code="insufficient_scope",
     status=403,
-    message="This API key lacks the scope '{scope}' that this endpoint needs.",
-    fix="Use a key with that scope, or have the scope added to this key.",
+    message="This API key lacks the scope '{scope}', which this endpoint requires.",
+    fix="Use a key with this scope, or ask your administrator to add it.",
 ):
     scope: str
 
@@ -79,8 +79,8 @@ class InvalidHttpRequest(
     ApiError,
     code="invalid_http_request",
     status=400,
-    message="The bytes received are no valid HTTP request: {reason}.",
-    fix="Send HTTP/1.1 as a client library writes it; look at what a proxy in between makes of it.",
+    message="The request is not valid HTTP: {reason}.",
+    fix="Use an HTTP client library; check whether a proxy changes the request.",
 ):
     reason: str
 
@@ -89,8 +89,8 @@ class HeadTimeout(
     ApiError,
     code="head_timeout",
     status=408,
-    message="The request's head did not arrive within {limit_s:g} s.",
-    fix="Send the request line and all headers without pauses.",
+    message="The request line and headers did not arrive within {limit_s:g} s.",
+    fix="Send the request line and all headers without delay.",
 ):
     limit_s: float
 
@@ -99,8 +99,8 @@ class HeadersTooLarge(
     ApiError,
     code="headers_too_large",
     status=431,
-    message="The request's headers or trailers are larger than the limit of {limit} bytes.",
-    fix="Send fewer or shorter headers; look for cookies and tracing headers that pile up.",
+    message="The request's headers or trailers exceed the limit of {limit} bytes.",
+    fix="Send fewer or shorter headers; check for accumulated cookies and tracing headers.",
 ):
     limit: int
 
@@ -109,8 +109,8 @@ class ExpectationFailed(
     ApiError,
     code="expectation_failed",
     status=417,
-    message="The Expect header asks for something else than '100-continue'.",
-    fix="Leave the header out, or send `Expect: 100-continue`.",
+    message="The Expect header has an unsupported value. Expected '100-continue'.",
+    fix="Omit the header, or send `Expect: 100-continue`.",
 ):
     pass
 
@@ -119,8 +119,8 @@ class HttpVersionNotSupported(
     ApiError,
     code="http_version_not_supported",
     status=505,
-    message="This version of HTTP is not served here. Expected HTTP/1.1 or HTTP/1.0.",
-    fix="Let the client, or the proxy in front, speak HTTP/1.1 to this address.",
+    message="This HTTP version is not supported. Expected HTTP/1.1 or HTTP/1.0.",
+    fix="Use HTTP/1.1, in the client and in any proxy.",
 ):
     pass
 
@@ -129,8 +129,8 @@ class Forbidden(
     ApiError,
     code="forbidden",
     status=403,
-    message="This page may not be used with what was sent along.",
-    fix="Sign in first, and send the form's CSRF token; pages are for browsers, the API is below `/v1`.",
+    message="Access to this page was denied, or the CSRF token is missing or invalid.",
+    fix="Sign in, and send the form's CSRF token. Pages are for browsers; the API is under `/v1`.",
 ):
     pass
 
@@ -140,7 +140,7 @@ class UnknownUrl(
     code="unknown_url",
     status=404,
     message="Unknown request URL: {method} {path}.",
-    fix="Check the path for typing errors; the base URL ends in `/v1`.",
+    fix="Check the path for typos; the base URL ends in `/v1`.",
 ):
     method: str
     path: str
@@ -150,12 +150,12 @@ class MethodNotAllowed(
     ApiError,
     code="method_not_allowed",
     status=405,
-    message="Not allowed to {method} on {path}. Allowed: {allowed}.",
-    fix="Use one of the methods in the `Allow` header.",
+    message="Not allowed to {method} on {path}. Allowed: {allowed_methods}.",
+    fix="Use a method of the `Allow` header.",
 ):
     method: str
     path: str
-    allowed: str
+    allowed_methods: str
 
 
 class UnsupportedMediaType(
@@ -172,8 +172,8 @@ class RequestTooLarge(
     ApiError,
     code="request_too_large",
     status=413,
-    message="The request body is larger than the limit of {limit} bytes.",
-    fix="Send less at once; operators set the limit with `CYLLM_MAX_BODY_BYTES`.",
+    message="The request body exceeds the limit of {limit} bytes.",
+    fix="Send a smaller body; operators set the limit with `CYLLM_MAX_BODY_BYTES`.",
 ):
     limit: int
 
@@ -183,7 +183,7 @@ class ClientTimeout(
     code="client_timeout",
     status=408,
     message="The request body did not arrive within {limit_s:g} s ({elapsed_s:.1f} s elapsed).",
-    fix="Send the whole body without pauses; operators set `CYLLM_CLIENT_BODY_TIMEOUT_S`.",
+    fix="Send the body without delay; operators set the limit with `CYLLM_CLIENT_BODY_TIMEOUT_S`.",
 ):
     limit_s: float
     elapsed_s: float
@@ -193,7 +193,7 @@ class ClientDisconnected(
     ApiError,
     code="client_disconnected",
     status=499,
-    message="The client closed the connection before the answer was complete.",
-    fix="Seen only in usage and audit records: nobody was left to receive it.",
+    message="The client closed the connection before the response was complete.",
+    fix="Occurs only in usage and audit records, because no client remains to receive it.",
 ):
     pass

@@ -1,4 +1,4 @@
-"""``ApiError``: the base of every error that a client can receive, and its form on the wire."""
+"""``ApiError``: the base of every error that a client can receive, and its JSON form."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ErrorType = Literal["invalid_request_error", "requests", "server_error"]
 
 @dataclass_transform(kw_only_default=True, eq_default=False, field_specifiers=(field,))
 class _ErrorDeclaration:
-    """Makes each subclass a dataclass, so that mypy checks the details an error is raised with."""
+    """Turns each subclass into a dataclass, so that mypy checks the arguments of each error."""
 
     code: ClassVar[str]
     status: ClassVar[int]
@@ -31,10 +31,10 @@ class _ErrorDeclaration:
 
 
 class ApiError(_ErrorDeclaration, Exception):
-    """An error of the catalogue. Fields of a subclass are the details that its message names.
+    """An error of the catalogue. The fields of a subclass are the details in its message.
 
-    ``param`` is the path of the parameter at fault; ``headers`` are sent with the
-    response; a retryable status always has ``retry-after``.
+    ``param`` is the path of the parameter at fault. ``headers`` are sent with the response; a retryable
+    status always has ``retry-after``.
     """
 
     param: str | None = None
@@ -52,29 +52,29 @@ class ApiError(_ErrorDeclaration, Exception):
 
     @classmethod
     def error_type(cls) -> ErrorType:
-        """OpenAI's ``error.type``, which follows from the status."""
+        """Return OpenAI's ``error.type``, which depends on the status."""
         if cls.status == 429:
             return "requests"
         return "server_error" if cls.status >= 500 else "invalid_request_error"
 
     def at(self, param: str) -> Self:
-        """The same error about a parameter of another name."""
+        """Return the same error about another parameter."""
         return replace(self, param=param)
 
     def body(self) -> bytes:
-        """The error as JSON in OpenAI's format. Non-ASCII characters and angle brackets are escaped."""
+        """Return the error in OpenAI's JSON format. Non-ASCII characters and angle brackets are escaped."""
         error = {
             "message": self.message,
             "type": self.error_type(),
             "param": self.param,
             "code": self.code,
         }
-        # Should anything render this as HTML, it contains no tag from the request.
+        # Even a client that renders this as HTML finds no tag from the request.
         text = json.dumps({"error": error})
         return text.replace("<", "\\u003c").replace(">", "\\u003e").encode()
 
 
 def printable(text: str) -> str:
-    """Client text that is safe to echo: at most 200 characters, on one line, without control characters."""
+    """Return client text that is safe to echo: one line of at most 200 characters, none of them control."""
     clipped = text if len(text) <= MAX_PRINTABLE_LENGTH else text[:MAX_PRINTABLE_LENGTH] + "…"
     return "".join(char if char.isprintable() else "�" for char in clipped)

@@ -1,4 +1,4 @@
-"""Errors in a request body: its JSON, and its parameters."""
+"""Errors in a request body: in its JSON and in its parameters."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class DuplicateKey(
     ApiError,
     code="duplicate_key",
     status=400,
-    message="The request body has the key '{key}' twice in one object.",
-    fix="Send every key once: which of two values is meant can't be known.",
+    message="The request body contains the key '{key}' twice in one object.",
+    fix="Send each key once.",
 ):
     key: str
 
@@ -39,7 +39,7 @@ class JsonTooComplex(
     ApiError,
     code="json_too_complex",
     status=400,
-    message="The request body has more than {limit} objects and arrays.",
+    message="The request body contains more than {limit} objects and arrays.",
     fix="Split the request.",
 ):
     limit: int
@@ -69,8 +69,8 @@ class UnsupportedParameter(
     ApiError,
     code="unsupported_parameter",
     status=400,
-    message="Unsupported parameter: '{param}' is not supported here: {reason}.",
-    fix="Remove it; the message says what there is instead.",
+    message="Unsupported parameter: '{param}' is not supported: {reason}.",
+    fix="Remove it; the message names the alternative, if any.",
 ):
     param: str
     reason: str
@@ -80,8 +80,8 @@ class UnsupportedValue(
     ApiError,
     code="unsupported_value",
     status=400,
-    message="Unsupported value: '{param}' does not support {value} here: {reason}.",
-    fix="Use a value that the message names, or leave the parameter out.",
+    message="Unsupported value: '{param}' does not support {value}: {reason}.",
+    fix="Use a value that the message names, or omit the parameter.",
 ):
     param: str
     value: str
@@ -92,12 +92,12 @@ class InvalidType(
     ApiError,
     code="invalid_type",
     status=400,
-    message="Invalid type for '{param}': expected {expected}, but got {found} instead.",
-    fix="Send the type that the message names.",
+    message="Invalid type for '{param}': expected {expected_type}, but got {actual_type} instead.",
+    fix="Send the expected type.",
 ):
     param: str
-    expected: str
-    found: str
+    expected_type: str
+    actual_type: str
 
 
 class InvalidValue(
@@ -105,7 +105,7 @@ class InvalidValue(
     code="invalid_value",
     status=400,
     message="Invalid value for '{param}': {reason}.",
-    fix="Send a value that the message allows.",
+    fix="Send a value that meets the condition in the message.",
 ):
     param: str
     reason: str
@@ -116,7 +116,7 @@ class InvalidRequest(
     code="invalid_request",
     status=400,
     message="Invalid request: {reason}.",
-    fix="Change what the message names.",
+    fix="Correct the fault that the message names.",
 ):
     reason: str
 
@@ -127,7 +127,7 @@ class IntegerBelowMinValue(
     status=400,
     message="Invalid '{param}': integer below minimum value. Expected a value {sign} {bound}, but got "
     "{value}.",
-    fix="Raise the value.",
+    fix="Increase the value.",
 ):
     param: str
     sign: str
@@ -141,7 +141,7 @@ class IntegerAboveMaxValue(
     status=400,
     message="Invalid '{param}': integer above maximum value. Expected a value {sign} {bound}, but got "
     "{value}.",
-    fix="Lower the value.",
+    fix="Decrease the value.",
 ):
     param: str
     sign: str
@@ -155,7 +155,7 @@ class DecimalBelowMinValue(
     status=400,
     message="Invalid '{param}': decimal below minimum value. Expected a value {sign} {bound}, but got "
     "{value}.",
-    fix="Raise the value.",
+    fix="Increase the value.",
 ):
     param: str
     sign: str
@@ -169,7 +169,7 @@ class DecimalAboveMaxValue(
     status=400,
     message="Invalid '{param}': decimal above maximum value. Expected a value {sign} {bound}, but got "
     "{value}.",
-    fix="Lower the value.",
+    fix="Decrease the value.",
 ):
     param: str
     sign: str
@@ -181,8 +181,8 @@ class StringBelowMinLength(
     ApiError,
     code="string_below_min_length",
     status=400,
-    message="Invalid '{param}': string too short. Expected {bound} characters or more, but got {length}.",
-    fix="Send a longer string, or leave the parameter out.",
+    message="Invalid '{param}': string too short. Expected at least {bound} characters, but got {length}.",
+    fix="Send a longer string, or omit the parameter.",
 ):
     param: str
     bound: float | str
@@ -193,7 +193,7 @@ class StringAboveMaxLength(
     ApiError,
     code="string_above_max_length",
     status=400,
-    message="Invalid '{param}': string too long. Expected {bound} characters at most, but got {length}.",
+    message="Invalid '{param}': string too long. Expected at most {bound} characters, but got {length}.",
     fix="Send a shorter string.",
 ):
     param: str
@@ -205,8 +205,8 @@ class EmptyArray(
     ApiError,
     code="empty_array",
     status=400,
-    message="Invalid '{param}': empty array. Expected {bound} elements or more.",
-    fix="Add elements, or leave the parameter out.",
+    message="Invalid '{param}': empty array. Expected at least {bound} elements.",
+    fix="Add elements, or omit the parameter.",
 ):
     param: str
     bound: float | str
@@ -216,7 +216,7 @@ class ArrayAboveMaxLength(
     ApiError,
     code="array_above_max_length",
     status=400,
-    message="Invalid '{param}': array too long. Expected {bound} elements at most, but got {length}.",
+    message="Invalid '{param}': array too long. Expected at most {bound} elements, but got {length}.",
     fix="Send fewer elements.",
 ):
     param: str
@@ -228,7 +228,7 @@ class ObjectAboveMaxProperties(
     ApiError,
     code="object_above_max_properties",
     status=400,
-    message="Invalid '{param}': too many properties. Expected {bound} at most, but got {length}.",
+    message="Invalid '{param}': too many properties. Expected at most {bound}, but got {length}.",
     fix="Send fewer properties.",
 ):
     param: str
@@ -240,19 +240,19 @@ class ContextLengthExceeded(
     ApiError,
     code="context_length_exceeded",
     status=400,
-    message="This model's maximum context length is {limit} tokens. However, {found}.",
-    fix="Shorten what is sent, or lower `max_completion_tokens`: both together have to fit.",
+    message="This model's maximum context length is {limit} tokens. However, {explanation}.",
+    fix="Shorten the prompt or lower `max_completion_tokens`; together they must fit the context.",
 ):
     limit: int | str
-    found: str
+    explanation: str
 
 
-class AnswerTooLarge(
+class ResponseTooLarge(
     ApiError,
     code="answer_too_large",
     status=400,
-    message="The answer has {size} bytes. It may have {limit} at most where it is not streamed.",
-    fix="Ask for less at once: fewer inputs, choices or log probabilities. Stream; have vectors in base64.",
+    message="The response has {size} bytes, above the limit of {limit} for responses that are not streamed.",
+    fix="Request fewer inputs, choices or log probabilities; use a stream, or base64 for embeddings.",
 ):
     size: int
     limit: int
@@ -264,7 +264,7 @@ class UnsupportedModel(
     status=400,
     message="This is not {kind} model and thus not supported in the {endpoint} endpoint. Supported: "
     "{others}.",
-    fix="Use one of the endpoints that the message names, or a model that is made for this one.",
+    fix="Use an endpoint that the message names, or a model that supports this endpoint.",
 ):
     kind: str
     endpoint: str

@@ -10,7 +10,7 @@ class StreamNotFound(
     code="stream_not_found",
     status=404,
     message="The stream '{id}' does not exist or you do not have access to it.",
-    fix="Streams are kept for a while after their end, for `CYLLM_STREAM_LOG_KEEP_S`; check the id.",
+    fix="Check the id. A stream expires `CYLLM_STREAM_LOG_KEEP_S` after its end.",
 ):
     id: str
 
@@ -19,8 +19,8 @@ class EventsExpired(
     ApiError,
     code="events_expired",
     status=410,
-    message="Events before number {first} of this stream are not kept any more.",
-    fix="Resume sooner; operators: raise `CYLLM_STREAM_LOG_BYTES`.",
+    message="Events of this stream before number {first} have expired.",
+    fix="Resume sooner; operators: increase `CYLLM_STREAM_LOG_BYTES`.",
 ):
     first: int
 
@@ -30,7 +30,7 @@ class RequestCancelled(
     code="request_cancelled",
     status=499,
     message="The request was cancelled.",
-    fix="Somebody with a key of the same tenant has cancelled or deleted it.",
+    fix="It was cancelled or deleted with a key of the same tenant.",
 ):
     pass
 
@@ -39,9 +39,8 @@ class TooManyStreams(
     ApiError,
     code="too_many_streams",
     status=429,
-    message="{limit} requests of this tenant that outlive their connection are running already. Please "
-    "try again.",
-    fix="Wait until one has ended, or cancel one; operators: raise `CYLLM_DETACHED_PER_TENANT` or "
+    message="This tenant already has {limit} active detached requests. Please try again.",
+    fix="Wait until one ends, or cancel one; operators: increase `CYLLM_DETACHED_PER_TENANT` or "
     "`CYLLM_STREAM_LOGS_PER_TENANT`.",
 ):
     limit: int
@@ -51,8 +50,8 @@ class StreamLost(
     ApiError,
     code="stream_lost",
     status=503,
-    message="The gateway process that ran this request was lost, and the rest of the answer with it.",
-    fix="Send the request again; operators: look at the gateway's log.",
+    message="The gateway process that ran this request died before the response was complete.",
+    fix="Send the request again; operators: check the gateway's log.",
 ):
     pass
 
@@ -62,7 +61,7 @@ class PreviousResponseNotFound(
     code="previous_response_not_found",
     status=400,
     message="Previous response with id '{response_id}' not found.",
-    fix="Give the id of a response of this tenant that was made with `store: true` and is still kept.",
+    fix="Send the id of a stored response of this tenant. Responses require `store: true` and expire.",
 ):
     response_id: str
 
@@ -72,7 +71,7 @@ class ResponseNotFound(
     code="response_not_found",
     status=404,
     message="Response with id '{response_id}' not found.",
-    fix="Check the id; only responses made with `store: true` are kept, for a limited time.",
+    fix="Check the id. Only responses with `store: true` are stored, for a limited time.",
 ):
     response_id: str
 
@@ -82,6 +81,6 @@ class ResponseNotCancellable(
     code="response_not_cancellable",
     status=400,
     message="Cannot cancel a synchronous response.",
-    fix="Only responses made with `background: true` can be cancelled; close the connection of others.",
+    fix="Only responses with `background: true` can be cancelled; for others, close the connection.",
 ):
     pass

@@ -9,8 +9,8 @@ class NoWorkerAvailable(
     ApiError,
     code="no_worker_available",
     status=503,
-    message="No worker is ready to serve this model at the moment. Please try again.",
-    fix="Try again after `Retry-After`; operators: start a worker for the model or look why none is ready.",
+    message="No worker is currently ready to serve this model. Please try again.",
+    fix="Try again after `Retry-After`; operators: start a worker for the model, or check why none is ready.",
 ):
     pass
 
@@ -20,7 +20,7 @@ class Overloaded(
     code="overloaded",
     status=503,
     message="The server is at its limit of concurrent requests. Please try again.",
-    fix="Try again after `Retry-After`; operators: add gateways or workers, or raise "
+    fix="Try again after `Retry-After`; operators: add gateways or workers, or increase "
     "`CYLLM_GATEWAY_MAX_REQUESTS` or `CYLLM_GATEWAY_BODY_BYTES`.",
 ):
     pass
@@ -30,7 +30,7 @@ class CoordinationUnavailable(
     ApiError,
     code="redis_unavailable",
     status=503,
-    message="The coordination service is not reachable at the moment. Please try again.",
+    message="The coordination service is currently unavailable. Please try again.",
     fix="Try again; operators: check Redis at `CYLLM_REDIS_URL`.",
 ):
     pass
@@ -40,7 +40,7 @@ class DatabaseUnavailable(
     ApiError,
     code="database_unavailable",
     status=503,
-    message="The database is not reachable at the moment. Please try again.",
+    message="The database is currently unavailable. Please try again.",
     fix="Try again; operators: check Postgres at `CYLLM_DATABASE_URL`.",
 ):
     pass
@@ -50,8 +50,8 @@ class GatewayStopping(
     ApiError,
     code="gateway_stopping",
     status=503,
-    message="This gateway is being stopped. Please try again.",
-    fix="Try again: another gateway, or the restarted one, answers.",
+    message="This gateway is shutting down. Please try again.",
+    fix="Try again; another gateway, or the restarted one, will respond.",
 ):
     pass
 
@@ -60,8 +60,8 @@ class WorkerLost(
     ApiError,
     code="worker_lost",
     status=503,
-    message="The worker that ran this request was lost and no other could take over.",
-    fix="Send the request again; operators: look at the worker's log.",
+    message="The worker that ran this request died, and no other worker could take over.",
+    fix="Send the request again; operators: check the worker's log.",
 ):
     pass
 
@@ -70,7 +70,7 @@ class EventsLost(
     ApiError,
     code="events_lost",
     status=502,
-    message="A part of the answer was lost on its way, so the answer was stopped.",
+    message="Part of the response was lost in transit, so the request was stopped.",
     fix="Send the request again.",
 ):
     pass
@@ -80,7 +80,7 @@ class UpstreamError(
     ApiError,
     code="upstream_error",
     status=502,
-    message="The remote engine could not be reached or broke off.",
+    message="The remote engine could not be reached, or its connection broke.",
     fix="Send the request again; operators: check the engine behind the worker.",
 ):
     pass
@@ -90,7 +90,7 @@ class EngineError(
     ApiError,
     code="engine_error",
     status=500,
-    message="The engine failed on this request.",
+    message="The engine failed to process this request.",
     fix="Send the request again; operators: find the cause under the request's id in the worker's log.",
 ):
     pass
@@ -112,7 +112,7 @@ class QueueTimeout(
     status=504,
     message="Timeout in stage 'queue' while waiting for an engine to accept the request: {elapsed_s:.1f} "
     "s elapsed, limit {limit_s:g} s.",
-    fix="Try again or ask for less; operators: look for the slow part, or raise `CYLLM_QUEUE_TIMEOUT_S`.",
+    fix="Try again, or request less; operators: find the bottleneck, or increase `CYLLM_QUEUE_TIMEOUT_S`.",
 ):
     elapsed_s: float
     limit_s: float
@@ -124,7 +124,7 @@ class FirstTokenTimeout(
     status=504,
     message="Timeout in stage 'first_token' while waiting for the first token: {elapsed_s:.1f} s elapsed, "
     "limit {limit_s:g} s.",
-    fix="Try again or ask for less; operators: look for the slow part, or raise "
+    fix="Try again, or request less; operators: find the bottleneck, or increase "
     "`CYLLM_FIRST_TOKEN_TIMEOUT_S`.",
 ):
     elapsed_s: float
@@ -137,7 +137,7 @@ class InterTokenTimeout(
     status=504,
     message="Timeout in stage 'inter_token' while waiting for the next token: {elapsed_s:.1f} s elapsed, "
     "limit {limit_s:g} s.",
-    fix="Try again or ask for less; operators: look for the slow part, or raise "
+    fix="Try again, or request less; operators: find the bottleneck, or increase "
     "`CYLLM_INTER_TOKEN_TIMEOUT_S`.",
 ):
     elapsed_s: float
@@ -150,7 +150,7 @@ class TotalTimeout(
     status=504,
     message="Timeout in stage 'total' while processing the whole request: {elapsed_s:.1f} s elapsed, "
     "limit {limit_s:g} s.",
-    fix="Try again or ask for less; operators: look for the slow part, or raise `CYLLM_TOTAL_TIMEOUT_S`.",
+    fix="Try again, or request less; operators: find the bottleneck, or increase `CYLLM_TOTAL_TIMEOUT_S`.",
 ):
     elapsed_s: float
     limit_s: float
@@ -162,7 +162,7 @@ class UpstreamTimeout(
     status=504,
     message="Timeout in stage 'upstream' while waiting for the remote engine: {elapsed_s:.1f} s elapsed, "
     "limit {limit_s:g} s.",
-    fix="Try again or ask for less; operators: look for the slow part, or raise "
+    fix="Try again, or request less; operators: find the bottleneck, or increase "
     "`CYLLM_WORKER_UPSTREAM_TIMEOUT_S`.",
 ):
     elapsed_s: float

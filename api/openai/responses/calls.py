@@ -1,4 +1,4 @@
-"""Tool calls in a chat stream: their deltas, held back until it is known which function is called."""
+"""Tool calls in a chat stream: their deltas, buffered until the name of the function is complete."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class CallDelta:
-    """One element of a delta's ``tool_calls``; what is not in it is empty."""
+    """One element of a delta's ``tool_calls``; absent fields are empty."""
 
     position: int
     call_id: str
@@ -17,14 +17,14 @@ class CallDelta:
     arguments: str
 
 
-def call_deltas(given: Sequence[Mapping[str, Any]]) -> list[CallDelta]:
-    """The deltas in a chunk; elements without an index have that of their place."""
+def call_deltas(tool_calls: Sequence[Mapping[str, Any]]) -> list[CallDelta]:
+    """Return the deltas of a chunk. An element without an index is numbered by its position."""
     deltas = []
-    for place, call in enumerate(given):
+    for position, call in enumerate(tool_calls):
         index, function = call.get("index"), call.get("function") or {}
         deltas.append(
             CallDelta(
-                position=place if index is None else index,
+                position=position if index is None else index,
                 call_id=call.get("id") or "",
                 name=function.get("name") or "",
                 arguments=function.get("arguments") or "",
@@ -35,14 +35,14 @@ def call_deltas(given: Sequence[Mapping[str, Any]]) -> list[CallDelta]:
 
 @dataclass(slots=True)
 class PendingCall:
-    """A call that was not announced yet."""
+    """A call that no event has announced yet."""
 
     call_id: str = ""
     name: str = ""
     fragments: list[str] = field(default_factory=list)
 
     def add(self, delta: CallDelta) -> None:
-        """Take in a delta: names may come in pieces, ids come whole."""
+        """Add a delta. Names may arrive in pieces, ids arrive whole."""
         self.call_id = self.call_id or delta.call_id
         self.name += delta.name
         if delta.arguments:
@@ -53,8 +53,8 @@ class PendingCall:
         return "".join(self.fragments)
 
     @property
-    def is_known(self) -> bool:
-        """Whether its name is complete, which its first arguments show."""
+    def has_complete_name(self) -> bool:
+        """True once arguments follow the name: a name may arrive in pieces, but not after them."""
         return bool(self.call_id and self.name and self.fragments)
 
     @property

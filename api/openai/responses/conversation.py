@@ -1,4 +1,4 @@
-"""Items to chat messages: what the model said and called in one turn becomes one message."""
+"""Conversion of items to chat messages: text and calls of one turn of the model form one message."""
 
 from __future__ import annotations
 
@@ -14,67 +14,70 @@ _MESSAGE = re.compile(r"messages\[(\d+)\](?:\.tool_calls\[(\d+)\]\.function)?")
 
 
 class Conversation:
-    """Messages made of items, and where each came from."""
+    """Chat messages, each with the path of the item that it came from."""
 
     def __init__(self, instructions: str | None = None) -> None:
         self.messages: list[Message] = []
         self._origins: list[str] = []
         self._call_origins: list[list[str]] = []
         self._call_ids: set[str] = set()
-        self._open: Message | None = None
+        self._current_turn: Message | None = None
         if instructions is not None:
             self._append({"role": "system", "content": instructions}, "instructions")
 
     def add(self, item: Mapping[str, Any], origin: str) -> None:
-        """Add a stored item. ``origin``: its path in the request. Raises ApiError for an orphaned output."""
+        """Add a stored item, found at the path ``origin`` of the request.
+
+        Raises ApiError for an output without a call.
+        """
         match item["type"]:
             case "message" if item["role"] != "assistant":
                 self._append({"role": item["role"], "content": _content(item["content"])}, origin)
             case "message":
-                self._say(_content(item["content"]), origin)
+                self._add_text(_content(item["content"]), origin)
             case "reasoning":
-                self._reason("".join(part["text"] for part in item.get("content") or ()), origin)
+                self._add_reasoning("".join(part["text"] for part in item.get("content") or ()), origin)
             case "function_call":
-                self._call(item, origin)
+                self._add_call(item, origin)
             case "function_call_output":
-                self._output(item, origin)
+                self._add_output(item, origin)
 
     def origin_of(self, param: str) -> str:
-        """The path in the Responses request for one in the chat request."""
-        found = _MESSAGE.match(param)
-        if found is None:
+        """Return the path in the Responses request for a path in the chat request."""
+        match = _MESSAGE.match(param)
+        if match is None:
             return "input" if param == "messages" else param
-        origin, rest = self._origins[int(found[1])], param[found.end() :]
-        if found[2] is not None:
-            origin = self._call_origins[int(found[1])][int(found[2])]
-        # A position in the history says nothing to the client.
+        origin, rest = self._origins[int(match[1])], param[match.end() :]
+        if match[2] is not None:
+            origin = self._call_origins[int(match[1])][int(match[2])]
+        # The client can't see positions in the history.
         return f"{origin}{rest}" if origin.startswith("input[") else origin
 
     def _append(self, message: Message, origin: str) -> Message:
         self.messages.append(message)
         self._origins.append(origin)
         self._call_origins.append([])
-        self._open = message if message["role"] == "assistant" else None
+        self._current_turn = message if message["role"] == "assistant" else None
         return message
 
-    def _turn(self, origin: str, *, ended_by: Iterable[str]) -> Message:
-        """The message of the model's turn; a new one if the last has something that must come later."""
-        if self._open is not None and not any(self._open.get(name) for name in ended_by):
-            return self._open
-        # Chat wants a content, or calls beside a null.
+    def _turn_without(self, fields: Iterable[str], origin: str) -> Message:
+        """Return the message of the model's turn, or a new one if it has one of these fields already."""
+        if self._current_turn is not None and not any(self._current_turn.get(name) for name in fields):
+            return self._current_turn
+        # Chat requires a content, or calls with a null content.
         return self._append({"role": "assistant", "content": ""}, origin)
 
-    def _say(self, content: Any, origin: str) -> None:
-        turn = self._turn(origin, ended_by=("content", "tool_calls"))
+    def _add_text(self, content: Any, origin: str) -> None:
+        turn = self._turn_without(("content", "tool_calls"), origin)
         turn["content"] = content
 
-    def _reason(self, text: str, origin: str) -> None:
+    def _add_reasoning(self, text: str, origin: str) -> None:
         if text:
-            turn = self._turn(origin, ended_by=("content", "tool_calls"))
+            turn = self._turn_without(("content", "tool_calls"), origin)
             turn["reasoning"] = turn.get("reasoning", "") + text
 
-    def _call(self, item: Mapping[str, Any], origin: str) -> None:
-        turn = self._turn(origin, ended_by=())
+    def _add_call(self, item: Mapping[str, Any], origin: str) -> None:
+        turn = self._turn_without((), origin)
         turn["content"] = turn["content"] or None
         function = {"name": item["name"], "arguments": item["arguments"]}
         turn.setdefault("tool_calls", []).append(
@@ -83,9 +86,9 @@ class Conversation:
         self._call_origins[-1].append(origin)
         self._call_ids.add(item["call_id"])
 
-    def _output(self, item: Mapping[str, Any], origin: str) -> None:
+    def _add_output(self, item: Mapping[str, Any], origin: str) -> None:
         if item["call_id"] not in self._call_ids:
-            reason = "no function call before it has this id"
+            reason = "no earlier function call has this id"
             raise InvalidValue(param=f"{origin}.call_id", reason=reason)
         output = item["output"]
         content = output if isinstance(output, str) else _content(output)
@@ -93,7 +96,7 @@ class Conversation:
 
 
 def _content(parts: list[dict[str, Any]]) -> str | list[dict[str, Any]]:
-    """Chat content: one text as a string, which every template takes; several parts as such."""
+    """Return the parts as chat content: a single text as a string, which every chat template accepts."""
     if len(parts) == 1 and "text" in parts[0]:
         return str(parts[0]["text"])
     return [

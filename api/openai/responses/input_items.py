@@ -1,4 +1,4 @@
-"""Input items in the one form in which they are stored, listed and read again."""
+"""Input items in their stored form, which is also the form in which the API lists them."""
 
 from __future__ import annotations
 
@@ -15,28 +15,30 @@ from api.openai.responses.items import (
     OutputText,
     Reasoning,
 )
-from api.openai.responses.response_fields import Prefix, new_id
+from api.openai.responses.response_fields import IdPrefix, new_id
 from api.openai.schemas.messages import RefusalPart
 
-Stored = dict[str, Any]
+StoredItem = dict[str, Any]
+Part = dict[str, Any]
 
 
-def stored_items(given: str | Sequence[Item] | None) -> tuple[Stored, ...]:
-    """The items as the API lists them: an id each, and contents as parts.
+def stored_items(request_input: str | Sequence[Item] | None) -> tuple[StoredItem, ...]:
+    """Return the items with an id each, and with their contents as lists of parts.
 
-    An id that the client gave is kept; one that it gave twice is replaced the second time.
+    Ids from the client are kept, unless one occurs twice: then the second item gets a new id.
     """
-    items = [InputMessage(role="user", content=given)] if isinstance(given, str) else given or ()
-    stored: dict[str, Stored] = {}
-    for item in items:
-        prefix, form = _form(item)
-        given_id = getattr(item, "id", None)
-        item_id = given_id if given_id and given_id not in stored else new_id(prefix)
-        stored[item_id] = {"id": item_id, "status": getattr(item, "status", None) or "completed", **form}
-    return tuple(stored.values())
+    if isinstance(request_input, str):
+        request_input = [InputMessage(role="user", content=request_input)]
+    items: dict[str, StoredItem] = {}
+    for item in request_input or ():
+        prefix, fields = _stored_fields(item)
+        client_id = getattr(item, "id", None)
+        item_id = client_id if client_id and client_id not in items else new_id(prefix)
+        items[item_id] = {"id": item_id, "status": getattr(item, "status", None) or "completed", **fields}
+    return tuple(items.values())
 
 
-def _form(item: Item) -> tuple[Prefix, Stored]:
+def _stored_fields(item: Item) -> tuple[IdPrefix, StoredItem]:
     match item:
         case InputMessage():
             content = _input_parts(item.content)
@@ -46,8 +48,8 @@ def _form(item: Item) -> tuple[Prefix, Stored]:
             content = _output_parts(item.content)
             return "msg", {"type": "message", "role": "assistant", "content": content, **phase}
         case FunctionCallItem():
-            named = {"call_id": item.call_id, "name": item.name}
-            return "fc", {"type": "function_call", **named, "arguments": item.arguments}
+            function = {"call_id": item.call_id, "name": item.name, "arguments": item.arguments}
+            return "fc", {"type": "function_call", **function}
         case FunctionOutputItem():
             name = {"name": item.name} if item.name else {}
             output = item.output if isinstance(item.output, str) else _input_parts(item.output)
@@ -59,13 +61,13 @@ def _form(item: Item) -> tuple[Prefix, Stored]:
     raise TypeError(f"{type(item).__name__} is never valid")
 
 
-def _input_parts(content: str | list[InputText]) -> list[Stored]:
+def _input_parts(content: str | list[InputText]) -> list[Part]:
     if isinstance(content, str):
         return [{"type": "input_text", "text": content}]
     return [part.model_dump() for part in content]
 
 
-def _output_parts(content: str | list[OutputText | RefusalPart]) -> list[Stored]:
+def _output_parts(content: str | list[OutputText | RefusalPart]) -> list[Part]:
     if isinstance(content, str):
         return [output_text(content)]
     return [
@@ -73,6 +75,6 @@ def _output_parts(content: str | list[OutputText | RefusalPart]) -> list[Stored]
     ]
 
 
-def output_text(text: str, logprobs: Sequence[Any] = ()) -> Stored:
-    """A part of type ``output_text``."""
+def output_text(text: str, logprobs: Sequence[Any] = ()) -> Part:
+    """Return a part of type ``output_text``."""
     return {"type": "output_text", "text": text, "annotations": [], "logprobs": list(logprobs)}

@@ -6,10 +6,10 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import Discriminator, Field, Tag
 
-from api.openai.responses.parameters import INPUT_PARTS, ITEMS
+from api.openai.responses.parameters import UNSUPPORTED_INPUT_PARTS, UNSUPPORTED_ITEMS
 from api.openai.schemas.fields import LIST, TEXT, Json, Wire, text_or_list
-from api.openai.schemas.messages import RefusalPart, part_kind
-from api.openai.schemas.refusals import unsupported_values
+from api.openai.schemas.messages import RefusalPart, part_tag
+from api.openai.schemas.unsupported_values import unsupported_values
 
 Status = Literal["in_progress", "completed", "incomplete"]
 Phase = Literal["commentary", "final_answer"]
@@ -17,14 +17,14 @@ Id: TypeAlias = Annotated[str, Field(min_length=1, max_length=256)]
 
 
 class InputText(Wire):
-    """A part of what is told to the model."""
+    """A text part of an input message."""
 
-    type: Annotated[Literal["input_text"], unsupported_values(INPUT_PARTS)]
+    type: Annotated[Literal["input_text"], unsupported_values(UNSUPPORTED_INPUT_PARTS)]
     text: str
 
 
 class OutputText(Wire):
-    """A part of what the model said; the literal lists what its messages hold, for its error."""
+    """A text part of an output message. The literal also has the other valid type, for its error."""
 
     type: Literal["output_text", "refusal"]
     text: str
@@ -34,7 +34,7 @@ class OutputText(Wire):
 
 OutputPart: TypeAlias = Annotated[
     Annotated[OutputText, Tag("<part>")] | Annotated[RefusalPart, Tag("<refusal>")],
-    Discriminator(part_kind),
+    Discriminator(part_tag),
 ]
 InputContent: TypeAlias = Annotated[
     Annotated[str, Tag(TEXT)] | Annotated[list[InputText], Field(fail_fast=True, min_length=1), Tag(LIST)],
@@ -69,13 +69,13 @@ class OutputMessage(Wire):
 
 
 class UnknownMessageItem(Wire, extra="ignore"):
-    """Never valid: gives the error for a missing or unknown role."""
+    """Never valid: produces the error for a missing or unknown role."""
 
     role: Literal["user", "assistant", "system", "developer"]
 
 
 class Caller(Wire):
-    """Who called a tool: the model itself, as no programs run here."""
+    """The caller of a tool, which is always the model."""
 
     type: Literal["direct"]
 
@@ -93,7 +93,7 @@ class FunctionCallItem(Wire):
 
 
 class FunctionOutputItem(Wire):
-    """What a function gave back."""
+    """The output of a function."""
 
     type: Literal["function_call_output"]
     id: Id | None = None
@@ -105,7 +105,7 @@ class FunctionOutputItem(Wire):
 
 
 class SummaryText(Wire):
-    """A part of a summary of reasoning."""
+    """A part of a reasoning summary."""
 
     type: Literal["summary_text"]
     text: str
@@ -129,25 +129,31 @@ class Reasoning(Wire):
 
 
 class UnknownItem(Wire, extra="ignore"):
-    """Never valid: gives the error for a missing or unknown type."""
+    """Never valid: produces the error for a missing or unknown type."""
 
     type: Annotated[
-        Literal["message", "function_call", "function_call_output", "reasoning"], unsupported_values(ITEMS)
+        Literal["message", "function_call", "function_call_output", "reasoning"],
+        unsupported_values(UNSUPPORTED_ITEMS),
     ]
 
 
-_KINDS = {"function_call": "<call>", "function_call_output": "<output>", "reasoning": "<reasoning>"}
-_ROLES = {"assistant": "<assistant>", "user": "<message>", "system": "<message>", "developer": "<message>"}
+_TAGS_BY_TYPE = {"function_call": "<call>", "function_call_output": "<output>", "reasoning": "<reasoning>"}
+_TAGS_BY_ROLE = {
+    "assistant": "<assistant>",
+    "user": "<message>",
+    "system": "<message>",
+    "developer": "<message>",
+}
 
 
-def _item_kind(value: Any) -> str:
+def _item_tag(value: Any) -> str:
     if not isinstance(value, dict):
         return "<item>"
-    kind = value.get("type")
-    if kind == "message" or (kind is None and "role" in value):
+    item_type = value.get("type")
+    if item_type == "message" or (item_type is None and "role" in value):
         role = value.get("role")
-        return _ROLES.get(role, "<unknown>") if isinstance(role, str) else "<unknown>"
-    return _KINDS.get(kind, "<item>") if isinstance(kind, str) else "<item>"
+        return _TAGS_BY_ROLE.get(role, "<unknown>") if isinstance(role, str) else "<unknown>"
+    return _TAGS_BY_TYPE.get(item_type, "<item>") if isinstance(item_type, str) else "<item>"
 
 
 Item: TypeAlias = Annotated[
@@ -158,7 +164,7 @@ Item: TypeAlias = Annotated[
     | Annotated[FunctionOutputItem, Tag("<output>")]
     | Annotated[Reasoning, Tag("<reasoning>")]
     | Annotated[UnknownItem, Tag("<item>")],
-    Discriminator(_item_kind),
+    Discriminator(_item_tag),
 ]
 
-KNOWN_ITEMS = (InputMessage, OutputMessage, FunctionCallItem, FunctionOutputItem, Reasoning)
+VALID_ITEMS = (InputMessage, OutputMessage, FunctionCallItem, FunctionOutputItem, Reasoning)

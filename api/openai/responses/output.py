@@ -1,10 +1,12 @@
-"""Output items while they are made: what they hold so far, and the events that tell of it."""
+"""Output items in progress: their content so far, and the events about them."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
+
+from typing_extensions import override
 
 from api.openai.responses.input_items import output_text
 from api.openai.responses.response_fields import new_id
@@ -15,7 +17,7 @@ Logprobs = Sequence[Mapping[str, Any]]
 
 
 class OutputItem(ABC):
-    """An item at its place in the output. Events are without their numbers."""
+    """An item of the output. Its events have no sequence numbers yet."""
 
     def __init__(self, item_id: str, index: int) -> None:
         self.id = item_id
@@ -29,19 +31,19 @@ class OutputItem(ABC):
 
     @abstractmethod
     def item(self) -> dict[str, Any]:
-        """The item as the API shows it, as far as it is made."""
+        """Return the item in the API's form, with its content so far."""
 
-    def opening(self) -> list[Event]:
-        """The events that begin it. Nothing may have been added to it."""
+    def open(self) -> list[Event]:
+        """Return the events that announce the item. Call this before adding content."""
         return [{"type": "response.output_item.added", "output_index": self.index, "item": self.item()}]
 
-    def closing(self, status: Status) -> list[Event]:
-        """End it; the events that say so."""
+    def close(self, status: Status) -> list[Event]:
+        """End the item and return the events that report its end."""
         self.status = status
         return [{"type": "response.output_item.done", "output_index": self.index, "item": self.item()}]
 
-    def place(self) -> dict[str, Any]:
-        """Where a delta belongs."""
+    def location(self) -> dict[str, Any]:
+        """Return the fields that locate the item's content in the output."""
         return {"item_id": self.id, "output_index": self.index}
 
 
@@ -50,33 +52,37 @@ class _PartItem(OutputItem):
 
     @abstractmethod
     def part(self) -> dict[str, Any]:
-        """The part as the API shows it, as far as it is made."""
+        """Return the part in the API's form, with its text so far."""
 
     def content(self) -> list[dict[str, Any]]:
-        """The part in a list; an empty one while nothing of it is there."""
+        """Return the part in a list, which is empty until the part has text or has ended."""
         return [self.part()] if self.fragments or self.status != "in_progress" else []
 
-    def place(self) -> dict[str, Any]:
-        return {**super().place(), "content_index": 0}
+    @override
+    def location(self) -> dict[str, Any]:
+        return {**super().location(), "content_index": 0}
 
-    def opening(self) -> list[Event]:
-        added = {"type": "response.content_part.added", **self.place(), "part": self.part()}
-        return [*super().opening(), added]
+    @override
+    def open(self) -> list[Event]:
+        part_event = {"type": "response.content_part.added", **self.location(), "part": self.part()}
+        return [*super().open(), part_event]
 
-    def _closing_part(self, status: Status, ended: Event) -> list[Event]:
-        done = {"type": "response.content_part.done", **self.place(), "part": self.part()}
-        return [{**ended, **self.place()}, done, *super().closing(status)]
+    def _close_part(self, status: Status, text_event: Event) -> list[Event]:
+        part_event = {"type": "response.content_part.done", **self.location(), "part": self.part()}
+        return [{**text_event, **self.location()}, part_event, *super().close(status)]
 
 
 class ReasoningOutput(_PartItem):
-    """What the model thought before it answered."""
+    """The model's reasoning."""
 
     def __init__(self, index: int) -> None:
         super().__init__(new_id("rs"), index)
 
+    @override
     def part(self) -> dict[str, Any]:
         return {"type": "reasoning_text", "text": self.text}
 
+    @override
     def item(self) -> dict[str, Any]:
         return {
             "id": self.id,
@@ -87,24 +93,27 @@ class ReasoningOutput(_PartItem):
         }
 
     def add(self, text: str) -> Event:
-        """Append text; the event that tells it."""
+        """Append text and return its event."""
         self.fragments.append(text)
-        return {"type": "response.reasoning_text.delta", **self.place(), "delta": text}
+        return {"type": "response.reasoning_text.delta", **self.location(), "delta": text}
 
-    def closing(self, status: Status) -> list[Event]:
-        return self._closing_part(status, {"type": "response.reasoning_text.done", "text": self.text})
+    @override
+    def close(self, status: Status) -> list[Event]:
+        return self._close_part(status, {"type": "response.reasoning_text.done", "text": self.text})
 
 
 class MessageOutput(_PartItem):
-    """What the model says."""
+    """A message of the model."""
 
     def __init__(self, index: int) -> None:
         super().__init__(new_id("msg"), index)
         self.logprobs: list[dict[str, Any]] = []
 
+    @override
     def part(self) -> dict[str, Any]:
         return output_text(self.text, self.logprobs)
 
+    @override
     def item(self) -> dict[str, Any]:
         return {
             "id": self.id,
@@ -115,30 +124,37 @@ class MessageOutput(_PartItem):
         }
 
     def add(self, text: str, logprobs: Logprobs) -> Event:
-        """Append text with the log probabilities of its tokens; the event that tells it."""
+        """Append text with the log probabilities of its tokens, and return its event."""
         self.fragments.append(text)
         self.add_logprobs(logprobs)
-        shown = [_short(entry) for entry in logprobs]
-        return {"type": "response.output_text.delta", **self.place(), "delta": text, "logprobs": shown}
+        event_logprobs = [_event_logprob(entry) for entry in logprobs]
+        return {
+            "type": "response.output_text.delta",
+            **self.location(),
+            "delta": text,
+            "logprobs": event_logprobs,
+        }
 
     def add_logprobs(self, logprobs: Logprobs) -> None:
-        """Append log probabilities alone: of tokens that gave no text."""
-        self.logprobs.extend(_full(entry) for entry in logprobs)
+        """Append the log probabilities of tokens that produced no text."""
+        self.logprobs.extend(_item_logprob(entry) for entry in logprobs)
 
-    def closing(self, status: Status) -> list[Event]:
-        shown = [_short(entry) for entry in self.logprobs]
-        ended = {"type": "response.output_text.done", "text": self.text, "logprobs": shown}
-        return self._closing_part(status, ended)
+    @override
+    def close(self, status: Status) -> list[Event]:
+        event_logprobs = [_event_logprob(entry) for entry in self.logprobs]
+        text_event = {"type": "response.output_text.done", "text": self.text, "logprobs": event_logprobs}
+        return self._close_part(status, text_event)
 
 
 class CallOutput(OutputItem):
-    """A function that the model calls."""
+    """A function call of the model."""
 
     def __init__(self, index: int, *, call_id: str, name: str) -> None:
         super().__init__(new_id("fc"), index)
         self.call_id = call_id
         self.name = name
 
+    @override
     def item(self) -> dict[str, Any]:
         return {
             "id": self.id,
@@ -150,34 +166,38 @@ class CallOutput(OutputItem):
         }
 
     def add(self, arguments: str) -> Event:
-        """Append to the arguments; the event that tells it."""
+        """Append to the arguments and return the event."""
         self.fragments.append(arguments)
-        return {"type": "response.function_call_arguments.delta", **self.place(), "delta": arguments}
+        return {"type": "response.function_call_arguments.delta", **self.location(), "delta": arguments}
 
-    def closing(self, status: Status) -> list[Event]:
-        kind = "response.function_call_arguments.done"
-        return [{"type": kind, **self.place(), "arguments": self.text}, *super().closing(status)]
+    @override
+    def close(self, status: Status) -> list[Event]:
+        event_type = "response.function_call_arguments.done"
+        return [{"type": event_type, **self.location(), "arguments": self.text}, *super().close(status)]
 
 
-def _full(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """An engine's entry as items have it: ``bytes`` is not optional there."""
+def _item_logprob(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an engine's entry in the form of items, where ``bytes`` is required."""
     return {
         **_token(entry),
-        "top_logprobs": [_token(other) for other in entry.get("top_logprobs") or ()],
+        "top_logprobs": [_token(alternative) for alternative in entry.get("top_logprobs") or ()],
     }
 
 
 def _token(entry: Mapping[str, Any]) -> dict[str, Any]:
-    given = entry.get("bytes")
-    code = list(entry["token"].encode("utf-8", "replace")) if given is None else list(given)
-    return {"token": entry["token"], "bytes": code, "logprob": entry["logprob"]}
+    token_bytes = entry.get("bytes")
+    if token_bytes is None:
+        token_bytes = entry["token"].encode("utf-8", "replace")
+    return {"token": entry["token"], "bytes": list(token_bytes), "logprob": entry["logprob"]}
 
 
-def _short(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """An entry as events have it: without bytes."""
-    others = entry.get("top_logprobs") or ()
+def _event_logprob(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an entry in the form of events, which have no bytes."""
+    alternatives = entry.get("top_logprobs") or ()
     return {
         "token": entry["token"],
         "logprob": entry["logprob"],
-        "top_logprobs": [{"token": other["token"], "logprob": other["logprob"]} for other in others],
+        "top_logprobs": [
+            {"token": alternative["token"], "logprob": alternative["logprob"]} for alternative in alternatives
+        ],
     }

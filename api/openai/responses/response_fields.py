@@ -1,4 +1,4 @@
-"""Fields of a response object: ids, usage, and the echo of its request."""
+"""Fields of a response object: ids, usage, and the parameters that it repeats."""
 
 from __future__ import annotations
 
@@ -8,19 +8,23 @@ from typing import Any, Literal
 
 from api.openai.responses.schema import ResponseRequest
 
-Prefix = Literal["resp", "msg", "fc", "fco", "rs", "call"]
+IdPrefix = Literal["resp", "msg", "fc", "fco", "rs", "call"]
+
+_PLAIN_TEXT = {"type": "text"}
+_OPTIONAL_TOOL_FIELDS = {"description": None, "parameters": None, "strict": None}
 
 
-def new_id(prefix: Prefix) -> str:
-    """An id that can't be guessed: 192 random bits."""
+def new_id(prefix: IdPrefix) -> str:
+    """Return an unguessable id, with 192 random bits."""
     return f"{prefix}_{secrets.token_hex(24)}"
 
 
-def usage_of(chat: Mapping[str, Any]) -> dict[str, Any]:
-    """A chat usage as that of a response. Counts that an engine doesn't give are 0."""
-    prompt = chat.get("prompt_tokens_details") or {}
-    completion = chat.get("completion_tokens_details") or {}
-    input_tokens, output_tokens = chat.get("prompt_tokens") or 0, chat.get("completion_tokens") or 0
+def response_usage(chat_usage: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a chat usage in the form of a response. Counts that the engine omits are 0."""
+    prompt = chat_usage.get("prompt_tokens_details") or {}
+    completion = chat_usage.get("completion_tokens_details") or {}
+    input_tokens = chat_usage.get("prompt_tokens") or 0
+    output_tokens = chat_usage.get("completion_tokens") or 0
     return {
         "input_tokens": input_tokens,
         "input_tokens_details": {
@@ -33,15 +37,12 @@ def usage_of(chat: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-_PLAIN_TEXT = {"type": "text"}
+def request_echo(request: ResponseRequest, fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parameters that the response object repeats.
 
-
-def echo_of(request: ResponseRequest, fields: Mapping[str, Any]) -> dict[str, Any]:
-    """The request's part of the response object.
-
-    Temperature and top_p are null if not given: then the model's own defaults hold.
+    Temperature and top_p are null if the client didn't send them: the model's own defaults apply.
     """
-    text = fields.get("text", {}).get("format", _PLAIN_TEXT)
+    text_format = fields.get("text", {}).get("format", _PLAIN_TEXT)
     effort = request.reasoning.effort if request.reasoning is not None else None
     return {
         "background": bool(request.background),
@@ -57,16 +58,11 @@ def echo_of(request: ResponseRequest, fields: Mapping[str, Any]) -> dict[str, An
         "service_tier": "default",
         "store": request.store is not False,
         "temperature": request.temperature,
-        "text": {"format": dict(text), "verbosity": "medium"},
+        "text": {"format": dict(text_format), "verbosity": "medium"},
         "tool_choice": fields.get("tool_choice", "auto"),
-        "tools": [_tool(tool) for tool in fields.get("tools", ())],
+        "tools": [{**_OPTIONAL_TOOL_FIELDS, **tool} for tool in fields.get("tools", ())],
         "top_logprobs": request.top_logprobs or 0,
         "top_p": request.top_p,
         "truncation": "disabled",
         "user": request.user,
     }
-
-
-def _tool(given: Mapping[str, Any]) -> dict[str, Any]:
-    absent = {"description": None, "parameters": None, "strict": None}
-    return {**absent, **given}

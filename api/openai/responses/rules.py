@@ -1,4 +1,4 @@
-"""What the schema of a response can't say, as far as the rules of chat don't say it."""
+"""Rules between the parameters of a Responses request that neither its schema nor the chat rules cover."""
 
 from __future__ import annotations
 
@@ -8,31 +8,29 @@ from api.openai.validation.rules import check_stream_options
 
 
 def check_response(request: ResponseRequest) -> None:
-    """Raise ApiError for the first rule that doesn't hold."""
+    """Raise ApiError for the first rule that the request breaks."""
     if request.input is None and request.previous_response_id is None:
         raise MissingRequiredParameter(param="input")
     if request.background and request.store is False:
-        raise InvalidValue(param="background", reason="it is only allowed when 'store' is true")
-    if request.top_logprobs and not request.with_logprobs:
-        raise InvalidValue(
-            param="top_logprobs", reason=f"it is only allowed when '{LOGPROBS}' is in 'include'"
-        )
-    text = request.text.format if request.text is not None else None
-    if request.structured_outputs is not None and text is not None and text.type != "text":
+        raise InvalidValue(param="background", reason="it requires 'store' to be true")
+    if request.top_logprobs and not request.has_logprobs:
+        raise InvalidValue(param="top_logprobs", reason=f"it requires '{LOGPROBS}' in 'include'")
+    text_format = request.text.format if request.text is not None else None
+    if request.structured_outputs is not None and text_format is not None and text_format.type != "text":
         raise InvalidValue(param="structured_outputs", reason="it can't be combined with 'text.format'")
-    check_stream_options(request.streamed, request.stream_options)
-    _check_choice(request)
+    check_stream_options(request.is_streamed, request.stream_options)
+    _check_tool_choice(request)
 
 
-def _check_choice(request: ResponseRequest) -> None:
+def _check_tool_choice(request: ResponseRequest) -> None:
     choice, tools = request.tool_choice, request.tools or ()
     if not tools and choice not in (None, "none", "auto"):
-        raise InvalidValue(param="tool_choice", reason="it is only allowed when 'tools' are given")
+        raise InvalidValue(param="tool_choice", reason="it requires 'tools'")
     names = {tool.name for tool in tools}
     if isinstance(choice, NamedFunction) and choice.name not in names:
         raise InvalidValue(param="tool_choice.name", reason=f"no tool is named '{choice.name}'")
     if isinstance(choice, AllowedTools):
-        for position, allowed in enumerate(choice.tools):
-            if allowed.name not in names:
+        for position, function in enumerate(choice.tools):
+            if function.name not in names:
                 param = f"tool_choice.tools[{position}].name"
-                raise InvalidValue(param=param, reason=f"no tool is named '{allowed.name}'")
+                raise InvalidValue(param=param, reason=f"no tool is named '{function.name}'")

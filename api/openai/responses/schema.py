@@ -9,12 +9,12 @@ from pydantic import Discriminator, Field, Tag
 from api.openai.responses.items import Item
 from api.openai.responses.parameters import (
     BUILT_IN_TOOLS,
-    INCLUDE,
-    REASONING_CONTEXT,
-    REASONING_MODES,
-    SERVICE_TIERS,
-    TRUNCATION,
-    VERBOSITY,
+    UNSUPPORTED_INCLUDE,
+    UNSUPPORTED_REASONING_CONTEXTS,
+    UNSUPPORTED_REASONING_MODES,
+    UNSUPPORTED_SERVICE_TIERS,
+    UNSUPPORTED_TRUNCATION,
+    UNSUPPORTED_VERBOSITY,
 )
 from api.openai.schemas.chat import Effort, Identifier, MetadataValue, TokenLimit
 from api.openai.schemas.fields import (
@@ -27,9 +27,9 @@ from api.openai.schemas.fields import (
     Wire,
     text_or_list,
 )
-from api.openai.schemas.refusals import unsupported_values
 from api.openai.schemas.sampling import EngineOptions
 from api.openai.schemas.tools import PlainFormat
+from api.openai.schemas.unsupported_values import unsupported_values
 
 LOGPROBS = "message.output_text.logprobs"
 
@@ -37,7 +37,7 @@ FunctionType: TypeAlias = Annotated[Literal["function"], unsupported_values(BUIL
 
 
 class FunctionTool(Wire):
-    """An element of ``tools``: the function itself, without a level between."""
+    """An element of ``tools``: the function itself, not nested as in chat."""
 
     type: FunctionType
     name: Name
@@ -47,14 +47,14 @@ class FunctionTool(Wire):
 
 
 class NamedFunction(Wire):
-    """A choice of one function."""
+    """A ``tool_choice`` of one function."""
 
     type: FunctionType
     name: Name
 
 
 class AllowedTools(Wire):
-    """A choice among some of the tools."""
+    """A ``tool_choice`` that restricts the tools."""
 
     type: Literal["allowed_tools"]
     mode: Literal["auto", "required"]
@@ -62,68 +62,70 @@ class AllowedTools(Wire):
 
 
 class UnknownChoice(Wire, extra="ignore"):
-    """Never valid: gives the error for a missing or unknown type."""
+    """Never valid: produces the error for a missing or unknown type."""
 
     type: Annotated[Literal["function", "allowed_tools"], unsupported_values(BUILT_IN_TOOLS)]
 
 
-def _choice_kind(value: Any) -> str:
+def _choice_tag(value: Any) -> str:
     if isinstance(value, str):
         return TEXT
-    kind = value.get("type") if isinstance(value, dict) else None
-    return {"function": "<object>", "allowed_tools": "<allowed>"}.get(str(kind), "<unknown>")
+    choice_type = value.get("type") if isinstance(value, dict) else None
+    return {"function": "<object>", "allowed_tools": "<allowed>"}.get(str(choice_type), "<unknown>")
 
 
-Choice: TypeAlias = Annotated[
+ToolChoice: TypeAlias = Annotated[
     Annotated[Literal["none", "auto", "required"], Tag(TEXT)]
     | Annotated[NamedFunction, Tag("<object>")]
     | Annotated[AllowedTools, Tag("<allowed>")]
     | Annotated[UnknownChoice, Tag("<unknown>")],
-    Discriminator(_choice_kind),
+    Discriminator(_choice_tag),
 ]
 
 
 class TextSchemaFormat(JsonSchemaFormat):
-    """``text.format`` with a schema that the answer must match."""
+    """``text.format`` with a schema that the output must match."""
 
     type: Literal["json_schema"]
 
 
-def _format_kind(value: Any) -> str:
-    named = isinstance(value, dict) and value.get("type") == "json_schema"
-    return "<schema>" if named else "<plain>"
+def _format_tag(value: Any) -> str:
+    has_schema = isinstance(value, dict) and value.get("type") == "json_schema"
+    return "<schema>" if has_schema else "<plain>"
 
 
 class TextOptions(Wire):
-    """``text``."""
+    """The ``text`` parameter."""
 
     format: (
         Annotated[
             Annotated[PlainFormat, Tag("<plain>")] | Annotated[TextSchemaFormat, Tag("<schema>")],
-            Discriminator(_format_kind),
+            Discriminator(_format_tag),
         ]
         | None
     ) = None
-    verbosity: Annotated[Literal["medium"], unsupported_values(VERBOSITY)] | None = None
+    verbosity: Annotated[Literal["medium"], unsupported_values(UNSUPPORTED_VERBOSITY)] | None = None
 
 
 class ReasoningOptions(Wire):
-    """``reasoning``."""
+    """The ``reasoning`` parameter."""
 
     effort: Effort | None = None
-    mode: Annotated[Literal["standard"], unsupported_values(REASONING_MODES)] | None = None
-    context: Annotated[Literal["auto"], unsupported_values(REASONING_CONTEXT)] | None = None
+    mode: Annotated[Literal["standard"], unsupported_values(UNSUPPORTED_REASONING_MODES)] | None = None
+    context: Annotated[Literal["auto"], unsupported_values(UNSUPPORTED_REASONING_CONTEXTS)] | None = None
 
 
 class ResponseStreamOptions(AnyStreamOptions):
-    """``stream_options``."""
+    """The ``stream_options`` parameter."""
 
 
-Include: TypeAlias = Annotated[Literal["message.output_text.logprobs"], unsupported_values(INCLUDE)]
+Include: TypeAlias = Annotated[
+    Literal["message.output_text.logprobs"], unsupported_values(UNSUPPORTED_INCLUDE)
+]
 
 
 class ResponseRequest(EngineOptions):
-    """Every parameter that is honoured, or that by definition doesn't change the answer."""
+    """All supported parameters, including those that have no effect by definition."""
 
     input: (
         Annotated[
@@ -143,19 +145,21 @@ class ResponseRequest(EngineOptions):
     text: TextOptions | None = None
     reasoning: ReasoningOptions | None = None
     tools: Annotated[list[FunctionTool], Field(fail_fast=True, max_length=128)] | None = None
-    tool_choice: Choice | None = None
+    tool_choice: ToolChoice | None = None
     parallel_tool_calls: bool | None = None
-    truncation: Annotated[Literal["disabled"], unsupported_values(TRUNCATION)] | None = None
-    service_tier: Annotated[Literal["auto", "default"], unsupported_values(SERVICE_TIERS)] | None = None
+    truncation: Annotated[Literal["disabled"], unsupported_values(UNSUPPORTED_TRUNCATION)] | None = None
+    service_tier: (
+        Annotated[Literal["auto", "default"], unsupported_values(UNSUPPORTED_SERVICE_TIERS)] | None
+    ) = None
     metadata: Annotated[dict[str, MetadataValue], Field(max_length=16)] | None = None
     safety_identifier: Identifier | None = None
     prompt_cache_key: Identifier | None = None
 
-    # vLLM's
+    # vLLM extensions
     chat_template_kwargs: Json | None = None
     include_reasoning: bool | None = None
 
     @property
-    def with_logprobs(self) -> bool:
-        """Whether the answer's tokens come with log probabilities."""
+    def has_logprobs(self) -> bool:
+        """True if the response includes log probabilities."""
         return LOGPROBS in (self.include or ())

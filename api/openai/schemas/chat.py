@@ -18,7 +18,7 @@ TokenLimit = Annotated[int, Field(ge=1, le=2**31 - 1)]
 
 
 class ChatRequest(Sampling):
-    """Every parameter that is honoured, or that by definition doesn't change the answer."""
+    """All supported parameters, including those that have no effect by definition."""
 
     messages: Annotated[list[Message], Field(fail_fast=True, min_length=1)]
     max_tokens: TokenLimit | None = None
@@ -38,7 +38,7 @@ class ChatRequest(Sampling):
     modalities: Annotated[list[Literal["text", "audio"]], Field(fail_fast=True)] | None = None
     verbosity: Literal["low", "medium", "high"] | None = None
 
-    # vLLM's
+    # vLLM extensions
     chat_template_kwargs: Json | None = None
     add_generation_prompt: bool | None = None
     continue_final_message: bool | None = None
@@ -46,15 +46,15 @@ class ChatRequest(Sampling):
 
     @property
     def completion_limit(self) -> int | None:
-        """The most tokens of one choice, if the client set a limit."""
+        """The maximum tokens of one choice, None without a limit."""
         return self.max_completion_tokens or self.max_tokens
 
     @property
     def choices(self) -> int:
-        """How many answers are generated."""
+        """The number of choices."""
         return self.n or 1
 
     @property
-    def constrained(self) -> bool:
-        """Whether the answer must have a form; that of a call that has to be made is one."""
-        return super().constrained or self.tool_choice not in (None, "none", "auto")
+    def is_constrained(self) -> bool:
+        """True if the output must have a certain form; a required tool call is one."""
+        return super().is_constrained or self.tool_choice not in (None, "none", "auto")

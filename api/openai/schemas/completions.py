@@ -17,8 +17,8 @@ Tokens: TypeAlias = Annotated[list[TokenId], Field(fail_fast=True, min_length=1)
 Prompts: TypeAlias = str | list[str] | list[int] | list[list[int]]
 
 
-def prompt_kind(value: Any) -> str:
-    """Which branch of a union of texts and token ids a value belongs to."""
+def prompt_tag(value: Any) -> str:
+    """Return the tag of the union branch, texts or token ids, for a value."""
     if isinstance(value, str):
         return TEXT
     first = value[0] if isinstance(value, list) and value else None
@@ -27,13 +27,13 @@ def prompt_kind(value: Any) -> str:
     return "<token lists>" if isinstance(first, list) else LIST
 
 
-def count_of(prompts: Prompts) -> int:
-    """How many prompts there are."""
+def prompt_count(prompts: Prompts) -> int:
+    """Return the number of prompts."""
     return len(prompts) if isinstance(prompts, list) and not isinstance(prompts[0], int) else 1
 
 
-def lengths_of(prompts: Prompts) -> tuple[int, ...]:
-    """How many tokens each prompt has, if they are token ids; nothing for texts."""
+def token_lengths(prompts: Prompts) -> tuple[int, ...]:
+    """Return the length of each prompt of token ids; an empty tuple for texts."""
     if isinstance(prompts, str) or isinstance(prompts[0], str):
         return ()
     if isinstance(prompts[0], int):
@@ -48,12 +48,12 @@ Prompt: TypeAlias = Annotated[
     | Annotated[
         list[Tokens], Field(fail_fast=True, min_length=1, max_length=MAX_PROMPTS), Tag("<token lists>")
     ],
-    Discriminator(prompt_kind),
+    Discriminator(prompt_tag),
 ]
 
 
 class CompletionRequest(Sampling):
-    """Every parameter that is honoured, or that by definition doesn't change the answer."""
+    """All supported parameters, including those that have no effect by definition."""
 
     prompt: Prompt
     max_tokens: Annotated[int, Field(ge=0, le=2**31 - 1)] | None = None
@@ -63,15 +63,15 @@ class CompletionRequest(Sampling):
 
     @property
     def completion_limit(self) -> int:
-        """The most tokens of one choice."""
+        """The maximum tokens of one choice."""
         return DEFAULT_LIMIT if self.max_tokens is None else self.max_tokens
 
     @property
-    def token_prompts(self) -> tuple[int, ...]:
-        """The lengths of those prompts that are token ids."""
-        return lengths_of(self.prompt)
+    def token_prompt_lengths(self) -> tuple[int, ...]:
+        """The lengths of the prompts that consist of token ids."""
+        return token_lengths(self.prompt)
 
     @property
     def choices(self) -> int:
-        """How many answers are generated, over all prompts."""
-        return (self.n or 1) * count_of(self.prompt)
+        """The number of choices over all prompts."""
+        return (self.n or 1) * prompt_count(self.prompt)

@@ -6,10 +6,10 @@ from typing import Annotated, Literal, TypeAlias
 
 from pydantic import Discriminator, Field, Tag
 
-from api.openai.schemas.completions import PromptText, Tokens, count_of, lengths_of, prompt_kind
+from api.openai.schemas.completions import PromptText, Tokens, prompt_count, prompt_tag, token_lengths
 from api.openai.schemas.fields import LIST, TEXT, ModelName, Wire
 
-MAX_INPUTS = 2048  # OpenAI's
+MAX_INPUTS = 2048  # OpenAI's limit
 
 Input: TypeAlias = Annotated[
     Annotated[PromptText, Tag(TEXT)]
@@ -18,12 +18,12 @@ Input: TypeAlias = Annotated[
     | Annotated[
         list[Tokens], Field(fail_fast=True, min_length=1, max_length=MAX_INPUTS), Tag("<token lists>")
     ],
-    Discriminator(prompt_kind),
+    Discriminator(prompt_tag),
 ]
 
 
 class EmbeddingRequest(Wire):
-    """Every parameter that is honoured; ``dimensions`` where the model was trained for it."""
+    """All supported parameters. ``dimensions`` requires a model that was trained for it."""
 
     model: ModelName
     input: Input
@@ -31,15 +31,15 @@ class EmbeddingRequest(Wire):
     dimensions: Annotated[int, Field(ge=1, le=2**31 - 1)] | None = None
     user: str | None = None
 
-    # vLLM's
+    # vLLM extensions
     add_special_tokens: bool | None = None
 
     @property
-    def token_prompts(self) -> tuple[int, ...]:
-        """The lengths of those inputs that are token ids."""
-        return lengths_of(self.input)
+    def token_prompt_lengths(self) -> tuple[int, ...]:
+        """The lengths of the inputs that consist of token ids."""
+        return token_lengths(self.input)
 
     @property
     def inputs(self) -> int:
-        """How many vectors are asked for."""
-        return count_of(self.input)
+        """The number of vectors."""
+        return prompt_count(self.input)

@@ -1,4 +1,4 @@
-"""Types that several wire schemas share: strict, closed, and with OpenAI's bounds."""
+"""Types that the request schemas share: strict, closed, and with OpenAI's bounds."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ Penalty: TypeAlias = Annotated[float, Field(ge=-2.0, le=2.0, allow_inf_nan=False
 Fraction: TypeAlias = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
 StopText: TypeAlias = Annotated[str, Field(min_length=1, max_length=1024)]
 
-# Tags are in angle brackets so that they can't be mistaken for a key when an error's path is made.
+# Tags of union branches. Angle brackets distinguish them from keys in the path of an error.
 TEXT, LIST = "<text>", "<list>"
 
 
 def text_or_list(value: Any) -> str:
-    """Which branch of a string-or-array union a value belongs to; anything odd fails as an array."""
+    """Return the tag of the branch of a string-or-array union; other types fail as an array."""
     return TEXT if isinstance(value, str) else LIST
 
 
@@ -33,27 +33,27 @@ Stop: TypeAlias = Annotated[
 
 
 class Wire(BaseModel):
-    """Base of all request schemas: no coercion, nothing unknown."""
+    """Base of all request schemas: no coercion, no unknown fields."""
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
 
 class AnyStreamOptions(Wire):
-    """What ``stream_options`` are at every endpoint; ``on_disconnect`` is this platform's."""
+    """``stream_options`` of all endpoints. ``on_disconnect`` is an extension of this platform."""
 
     include_obfuscation: bool | None = None
     on_disconnect: Literal["cancel", "continue"] | None = None
 
 
 class StreamOptions(AnyStreamOptions):
-    """``stream_options`` of chat completions and completions; ``continuous_usage_stats`` is vLLM's."""
+    """``stream_options`` of chat completions and completions. ``continuous_usage_stats`` is vLLM's."""
 
     include_usage: bool | None = None
     continuous_usage_stats: bool | None = None
 
 
 class JsonSchemaFormat(Wire):
-    """The schema of ``response_format`` with type ``json_schema``."""
+    """A JSON schema for the output."""
 
     name: Name
     description: str | None = None

@@ -1,4 +1,4 @@
-"""Schemas of the messages of a conversation: five roles, text or typed parts."""
+"""The schemas of chat messages: five roles, content as text or typed parts."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from api.openai.schemas.fields import LIST, TEXT, Json, Wire, text_or_list
 
 
 class TextPart(Wire):
-    """A part that any role may have."""
+    """A text part, valid for any role."""
 
     type: Literal["text"]
     text: str
 
 
 class RefusalPart(Wire):
-    """A refusal of the model, given back in an assistant message."""
+    """A refusal of the model, sent back in an assistant message."""
 
     type: Literal["refusal"]
     refusal: str
 
 
-def part_kind(value: Any) -> str:
-    """Which branch of the union of an assistant's parts a value belongs to."""
+def part_tag(value: Any) -> str:
+    """Return the tag of the union branch for a part of an assistant message."""
     return "<refusal>" if isinstance(value, dict) and value.get("type") == "refusal" else "<part>"
 
 
 class AssistantTextPart(Wire):
-    """As TextPart, but its error lists what an assistant's message may hold."""
+    """A text part of an assistant message. Its error lists both valid types."""
 
     type: Literal["text", "refusal"]
     text: str
@@ -37,7 +37,7 @@ class AssistantTextPart(Wire):
 
 AssistantPart: TypeAlias = Annotated[
     Annotated[AssistantTextPart, Tag("<part>")] | Annotated[RefusalPart, Tag("<refusal>")],
-    Discriminator(part_kind),
+    Discriminator(part_tag),
 ]
 
 Content: TypeAlias = Annotated[
@@ -49,23 +49,23 @@ AssistantContent: TypeAlias = Annotated[
     | Annotated[list[AssistantPart], Field(fail_fast=True, min_length=1), Tag(LIST)],
     Discriminator(text_or_list),
 ]
-Speaker: TypeAlias = Annotated[str, Field(min_length=1, max_length=64)]
+SpeakerName: TypeAlias = Annotated[str, Field(min_length=1, max_length=64)]
 
 
 class InstructionMessage(Wire):
-    """Roles system and developer."""
+    """A message with the role system or developer."""
 
     role: Literal["system", "developer"]
     content: Content
-    name: Speaker | None = None
+    name: SpeakerName | None = None
 
 
 class UserMessage(Wire):
-    """Role user."""
+    """A message with the role user."""
 
     role: Literal["user"]
     content: Content
-    name: Speaker | None = None
+    name: SpeakerName | None = None
 
 
 class FunctionCall(Wire):
@@ -84,11 +84,11 @@ class ToolCall(Wire):
 
 
 class AssistantMessage(Wire):
-    """Role assistant. ``reasoning`` and ``annotations`` are there in answers that clients send back."""
+    """A message with the role assistant. ``reasoning`` and ``annotations`` come from earlier responses."""
 
     role: Literal["assistant"]
     content: AssistantContent | None = None
-    name: Speaker | None = None
+    name: SpeakerName | None = None
     refusal: str | None = None
     tool_calls: Annotated[list[ToolCall], Field(fail_fast=True, min_length=1, max_length=128)] | None = None
     reasoning: str | None = None
@@ -97,7 +97,7 @@ class AssistantMessage(Wire):
 
 
 class ToolMessage(Wire):
-    """Role tool: the answer to a tool call."""
+    """A message with the role tool: the output of a tool call."""
 
     role: Literal["tool"]
     content: Content
@@ -105,12 +105,12 @@ class ToolMessage(Wire):
 
 
 class UnknownMessage(Wire, extra="ignore"):
-    """Never valid: gives the error for a missing or unknown role."""
+    """Never valid: produces the error for a missing or unknown role."""
 
     role: Literal["developer", "system", "user", "assistant", "tool"]
 
 
-_KINDS = {
+_TAGS_BY_ROLE = {
     "system": "<instruction>",
     "developer": "<instruction>",
     "user": "<user>",
@@ -119,9 +119,9 @@ _KINDS = {
 }
 
 
-def _message_kind(value: Any) -> str:
+def _message_tag(value: Any) -> str:
     role = value.get("role") if isinstance(value, dict) else None
-    return _KINDS.get(role, "<unknown>") if isinstance(role, str) else "<unknown>"
+    return _TAGS_BY_ROLE.get(role, "<unknown>") if isinstance(role, str) else "<unknown>"
 
 
 Message: TypeAlias = Annotated[
@@ -130,5 +130,5 @@ Message: TypeAlias = Annotated[
     | Annotated[AssistantMessage, Tag("<assistant>")]
     | Annotated[ToolMessage, Tag("<tool>")]
     | Annotated[UnknownMessage, Tag("<unknown>")],
-    Discriminator(_message_kind),
+    Discriminator(_message_tag),
 ]

@@ -1,122 +1,122 @@
-"""What becomes of parameters that the engine is not given: refused by name, or defined as without effect.
+"""Parameters that the engine doesn't receive: unsupported ones, and ones without effect.
 
-Parameters in neither table and not in a schema are unknown.
+All other parameters are in a schema, or unknown.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-# OpenAI defines these as having no influence on the answer. They stay in the gateway: some name a
-# person, and an engine has no use for them.
+# OpenAI defines these as having no influence on the response. They stay in the gateway: some identify
+# a person, and no engine uses them.
 WITHOUT_EFFECT: Mapping[str, str] = {
     "user": "an identifier for abuse detection",
     "safety_identifier": "an identifier for abuse detection",
-    "prompt_cache_key": "a hint for cache placement; the prefix cache finds shared prefixes by itself",
-    "metadata": "labels for a stored completion; nothing is stored here",
-    "store": "only false is accepted, which is what happens anyway",
-    "service_tier": "only auto and default are accepted: there is one tier",
-    "modalities": "only ['text'] is accepted, which is what is generated",
-    "verbosity": "only medium is accepted, which is the default",
-    "best_of": "only a value equal to n is accepted, which returns what n returns",
+    "prompt_cache_key": "a cache routing hint; the prefix cache finds shared prefixes on its own",
+    "metadata": "labels for stored completions; completions are not stored",
+    "store": "completions are not stored, so only false is supported",
+    "service_tier": "there is one tier, so only 'auto' and 'default' are supported",
+    "modalities": "only text is generated, so only ['text'] is supported",
+    "verbosity": "only 'medium', the default, is supported",
+    "best_of": "only a value equal to 'n' is supported",
 }
 
-_PLATFORM = "the platform sets it"
+_RESERVED = "it is set by the platform"
 
-REFUSED_EVERYWHERE: Mapping[str, str] = {
-    "priority": _PLATFORM,
-    "cache_salt": _PLATFORM,
-    "request_id": _PLATFORM,
-    "session_id": _PLATFORM,
-    "lora_path": _PLATFORM,
-    "lora_request": _PLATFORM,
-    "chat_template": "the model's own template is used; its variables can be set in 'chat_template_kwargs'",
-    "mm_processor_kwargs": _PLATFORM,
-    "media_io_kwargs": _PLATFORM,
-    "kv_transfer_params": _PLATFORM,
-    "ec_transfer_params": _PLATFORM,
-    "vllm_xargs": _PLATFORM,
+UNSUPPORTED_EVERYWHERE: Mapping[str, str] = {
+    "priority": _RESERVED,
+    "cache_salt": _RESERVED,
+    "request_id": _RESERVED,
+    "session_id": _RESERVED,
+    "lora_path": _RESERVED,
+    "lora_request": _RESERVED,
+    "chat_template": "the model's own template is used; set its variables in 'chat_template_kwargs'",
+    "mm_processor_kwargs": _RESERVED,
+    "media_io_kwargs": _RESERVED,
+    "kv_transfer_params": _RESERVED,
+    "ec_transfer_params": _RESERVED,
+    "vllm_xargs": _RESERVED,
     "prompt_embeds": "prompts are text or token ids",
-    "prompt_logprobs": "log probabilities of the prompt are not offered",
-    "truncate_prompt_tokens": "prompts are never cut; one that is too long is refused",
-    "truncation_side": "prompts are never cut; one that is too long is refused",
-    "use_beam_search": "the engine samples; use 'n' for several answers",
-    "length_penalty": "it belongs to beam search, which is not offered",
+    "prompt_logprobs": "log probabilities of the prompt are not available",
+    "truncate_prompt_tokens": "prompts are never truncated; a prompt that is too long is rejected",
+    "truncation_side": "prompts are never truncated; a prompt that is too long is rejected",
+    "use_beam_search": "beam search is not available; use 'n' for several choices",
+    "length_penalty": "beam search is not available",
     "guided_json": "use 'response_format' or 'structured_outputs'",
     "guided_regex": "use 'structured_outputs'",
     "guided_choice": "use 'structured_outputs'",
-    "guided_grammar": "grammars are not compiled, use 'response_format'",
-    "guided_decoding_backend": _PLATFORM,
+    "guided_grammar": "grammars are not supported; use 'response_format'",
+    "guided_decoding_backend": _RESERVED,
     "documents": "put documents into the messages",
 }
 
-REFUSED_CHAT: Mapping[str, str] = {
-    **REFUSED_EVERYWHERE,
+UNSUPPORTED_CHAT: Mapping[str, str] = {
+    **UNSUPPORTED_EVERYWHERE,
     "audio": "only text is generated",
-    "functions": "it is deprecated, use 'tools'",
-    "function_call": "it is deprecated, use 'tool_choice'",
-    "prediction": "predicted outputs are not offered",
-    "moderation": "moderation is not offered",
-    "prompt_cache_options": "prefixes are cached without being marked",
-    "prompt_cache_retention": "cached prefixes are kept as long as there is room",
-    "web_search_options": "web search is not offered; use a tool of your own",
-    "echo": "the conversation is not repeated",
+    "functions": "it is deprecated; use 'tools'",
+    "function_call": "it is deprecated; use 'tool_choice'",
+    "prediction": "predicted outputs are not available",
+    "moderation": "moderation is not available",
+    "prompt_cache_options": "prefixes are cached automatically",
+    "prompt_cache_retention": "prefixes stay cached until their memory is needed",
+    "web_search_options": "web search is not available; define a tool of your own",
+    "echo": "chat completions never repeat the conversation",
 }
 
-REFUSED_COMPLETIONS: Mapping[str, str] = {
-    **REFUSED_EVERYWHERE,
-    "suffix": "the engines do not fill in the middle",
+UNSUPPORTED_COMPLETIONS: Mapping[str, str] = {
+    **UNSUPPORTED_EVERYWHERE,
+    "suffix": "engines do not support infilling",
 }
 
-_NOT_CUT = "inputs are never cut or filled up; one that is too long is refused"
-_AS_TRAINED = "vectors are made as the model was trained"
-_FLOATS = "vectors are float32; 'base64' holds them in little-endian order"
+_NEVER_TRUNCATED = "inputs are never truncated or padded; an input that is too long is rejected"
+_MODEL_DEFINED = "the model defines how its vectors are computed"
+_FLOAT32 = "vectors are float32; 'base64' encodes them in little-endian order"
 
-REFUSED_EMBEDDINGS: Mapping[str, str] = {
-    **REFUSED_EVERYWHERE,
-    "truncate_prompt_tokens": _NOT_CUT,
-    "truncation_side": _NOT_CUT,
-    "truncate": _NOT_CUT,
-    "padding": _NOT_CUT,
+UNSUPPORTED_EMBEDDINGS: Mapping[str, str] = {
+    **UNSUPPORTED_EVERYWHERE,
+    "truncate_prompt_tokens": _NEVER_TRUNCATED,
+    "truncation_side": _NEVER_TRUNCATED,
+    "truncate": _NEVER_TRUNCATED,
+    "padding": _NEVER_TRUNCATED,
     "messages": "put texts or token ids into 'input'",
-    "task": _AS_TRAINED,
-    "normalize": _AS_TRAINED,
-    "use_activation": _AS_TRAINED,
-    "embed_dtype": _FLOATS,
-    "endianness": _FLOATS,
-    "stream": "vectors come in one answer",
+    "task": _MODEL_DEFINED,
+    "normalize": _MODEL_DEFINED,
+    "use_activation": _MODEL_DEFINED,
+    "embed_dtype": _FLOAT32,
+    "endianness": _FLOAT32,
+    "stream": "embeddings can't be streamed",
 }
 
-REFUSED_TOKENIZE: Mapping[str, str] = {
-    **REFUSED_EVERYWHERE,
-    "tool_choice": "all 'tools' are put before the model",
+UNSUPPORTED_TOKENIZE: Mapping[str, str] = {
+    **UNSUPPORTED_EVERYWHERE,
+    "tool_choice": "the prompt always includes all 'tools'",
 }
 
-REFUSED_MESSAGE: Mapping[str, str] = {
-    "audio": "only text is taken",
-    "function_call": "it is deprecated, use 'tool_calls'",
+UNSUPPORTED_MESSAGE: Mapping[str, str] = {
+    "audio": "only text is accepted",
+    "function_call": "it is deprecated; use 'tool_calls'",
 }
 
-REFUSED_PART: Mapping[str, str] = {
-    "prompt_cache_breakpoint": "prefixes are cached without being marked",
-    "cache_control": "prefixes are cached without being marked",
+UNSUPPORTED_PART: Mapping[str, str] = {
+    "prompt_cache_breakpoint": "prefixes are cached automatically",
+    "cache_control": "prefixes are cached automatically",
 }
 
-_COMPILES_UNBOUNDED = "compiling it can't be bounded; use 'json', 'regex' or 'choice'"
-REFUSED_CONSTRAINT: Mapping[str, str] = {
-    "grammar": _COMPILES_UNBOUNDED,
-    "structural_tag": _COMPILES_UNBOUNDED,
+_UNBOUNDED_COMPILATION = "its compilation can't be bounded; use 'json', 'regex' or 'choice'"
+UNSUPPORTED_CONSTRAINT: Mapping[str, str] = {
+    "grammar": _UNBOUNDED_COMPILATION,
+    "structural_tag": _UNBOUNDED_COMPILATION,
 }
 
-# The same tables by path, without positions.
-REFUSED_BELOW: Mapping[str, str] = {
-    f"{place}.{name}": reason
-    for place, table in (
-        ("messages[]", REFUSED_MESSAGE),
-        ("messages[].content[]", REFUSED_PART),
-        ("input[].content[]", REFUSED_PART),
-        ("input[].output[]", REFUSED_PART),
-        ("structured_outputs", REFUSED_CONSTRAINT),
+# The tables for nested parameters, by path without positions.
+UNSUPPORTED_BELOW: Mapping[str, str] = {
+    f"{prefix}.{name}": reason
+    for prefix, table in (
+        ("messages[]", UNSUPPORTED_MESSAGE),
+        ("messages[].content[]", UNSUPPORTED_PART),
+        ("input[].content[]", UNSUPPORTED_PART),
+        ("input[].output[]", UNSUPPORTED_PART),
+        ("structured_outputs", UNSUPPORTED_CONSTRAINT),
     )
     for name, reason in table.items()
 }

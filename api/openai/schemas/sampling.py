@@ -1,4 +1,4 @@
-"""The parameters that several endpoints have in common."""
+"""Parameters that several endpoints have in common."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from api.openai.schemas.tools import ResponseFormat
 
 
 class EngineOptions(Wire):
-    """What all endpoints that generate give on: OpenAI's first, then those of vLLM that a tenant may use."""
+    """Parameters of all generating endpoints: OpenAI's, then the vLLM extensions open to tenants."""
 
     model: ModelName
     stream: bool | None = None
@@ -35,7 +35,7 @@ class EngineOptions(Wire):
     logit_bias: dict[str, Annotated[float, Field(ge=-100.0, le=100.0, allow_inf_nan=False)]] | None = None
     user: str | None = None
 
-    # vLLM's
+    # vLLM extensions
     top_k: Annotated[int, Field(ge=-1, le=2**31 - 1)] | None = None
     min_p: Fraction | None = None
     repetition_penalty: Annotated[float, Field(ge=0.01, le=10.0, allow_inf_nan=False)] | None = None
@@ -51,13 +51,13 @@ class EngineOptions(Wire):
     structured_outputs: StructuredOutputs | None = None
 
     @property
-    def streamed(self) -> bool:
-        """Whether the answer is a stream of events."""
+    def is_streamed(self) -> bool:
+        """True if the response is a stream of events."""
         return bool(self.stream)
 
 
 class Sampling(EngineOptions):
-    """What chat completions and completions have in common beyond that."""
+    """Further parameters that chat completions and completions have in common."""
 
     stream_options: StreamOptions | None = None
     n: Annotated[int, Field(ge=1, le=128)] | None = None
@@ -65,7 +65,7 @@ class Sampling(EngineOptions):
     return_token_ids: bool | None = None
 
     @property
-    def constrained(self) -> bool:
-        """Whether the answer must have a form."""
-        shaped = self.response_format is not None and self.response_format.type != "text"
-        return shaped or self.structured_outputs is not None
+    def is_constrained(self) -> bool:
+        """True if the output must have a certain form."""
+        has_format = self.response_format is not None and self.response_format.type != "text"
+        return has_format or self.structured_outputs is not None

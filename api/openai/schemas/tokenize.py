@@ -1,4 +1,4 @@
-"""The schemas of ``POST /tokenize`` and ``POST /detokenize``, which are vLLM's."""
+"""The schemas of ``POST /tokenize`` and ``POST /detokenize``, which are extensions of vLLM."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from api.openai.schemas.fields import Json, ModelName, TokenId, Wire
 from api.openai.schemas.messages import Message
 from api.openai.schemas.tools import Tool
 
-# One request's text keeps the tokenizer of a worker from all others: this much is a second or so.
+# A request blocks the worker's tokenizer for all others. This much text takes about a second.
 MAX_CHARACTERS = 1_000_000
 
 
 class TokenizeRequest(Wire):
-    """Either ``prompt``, or ``messages`` with what belongs to a conversation."""
+    """Either ``prompt``, or ``messages`` with the parameters of a conversation."""
 
     model: ModelName
     prompt: Annotated[str, Field(max_length=MAX_CHARACTERS)] | None = None
@@ -29,7 +29,7 @@ class TokenizeRequest(Wire):
 
 
 class DetokenizeRequest(Wire):
-    """Token ids, back to text."""
+    """Token ids to convert to text."""
 
     model: ModelName
     tokens: Annotated[list[TokenId], Field(fail_fast=True)]

@@ -1,4 +1,4 @@
-"""Schemas of tools, of the choice among them, and of the answer's format."""
+"""The schemas of tools, tool choices and response formats."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from api.openai.schemas.fields import TEXT, Json, JsonSchemaFormat, Name, Wire
 
 
 class Function(Wire):
-    """A function the model may call; ``parameters`` is a JSON schema."""
+    """A function that the model may call. ``parameters`` is a JSON schema."""
 
     name: Name
     description: Annotated[str, Field(max_length=32_768)] | None = None
@@ -32,41 +32,41 @@ class FunctionName(Wire):
 
 
 class NamedToolChoice(Wire):
-    """``tool_choice`` as an object."""
+    """A ``tool_choice`` of one function."""
 
     type: Literal["function"]
     function: FunctionName
 
 
-def _choice_kind(value: Any) -> str:
+def _choice_tag(value: Any) -> str:
     return TEXT if isinstance(value, str) else "<object>"
 
 
 ToolChoice: TypeAlias = Annotated[
     Annotated[Literal["none", "auto", "required"], Tag(TEXT)] | Annotated[NamedToolChoice, Tag("<object>")],
-    Discriminator(_choice_kind),
+    Discriminator(_choice_tag),
 ]
 
 
 class PlainFormat(Wire):
-    """``response_format`` without a schema; the literal lists all types, for its error."""
+    """``response_format`` without a schema. The literal has all valid types, for its error."""
 
     type: Literal["text", "json_object", "json_schema"]
 
 
 class SchemaFormat(Wire):
-    """``response_format`` with a schema that the answer must match."""
+    """``response_format`` with a schema that the output must match."""
 
     type: Literal["json_schema"]
     json_schema: JsonSchemaFormat
 
 
-def _format_kind(value: Any) -> str:
-    named = isinstance(value, dict) and value.get("type") == "json_schema"
-    return "<schema>" if named else "<plain>"
+def _format_tag(value: Any) -> str:
+    has_schema = isinstance(value, dict) and value.get("type") == "json_schema"
+    return "<schema>" if has_schema else "<plain>"
 
 
 ResponseFormat: TypeAlias = Annotated[
     Annotated[PlainFormat, Tag("<plain>")] | Annotated[SchemaFormat, Tag("<schema>")],
-    Discriminator(_format_kind),
+    Discriminator(_format_tag),
 ]

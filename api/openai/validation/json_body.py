@@ -1,4 +1,4 @@
-"""Bytes to JSON, strictly: UTF-8, finite numbers, every key once, bounded depth and count."""
+"""Strict JSON parsing: UTF-8, finite numbers, unique keys, bounded depth and size."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from api.openai.errors.parameters import DuplicateKey, InvalidJson, JsonTooCompl
 MAX_DEPTH = 64
 MAX_CONTAINERS = 100_000
 
-# Everything up to the next bracket that is in no string. Possessive, and strings are closed by the end of
-# the text as well: linear for any input, broken ones included.
+# Everything up to the next bracket outside of strings. Possessive quantifiers, and strings that may end
+# with the text, make it linear for any input, including invalid JSON.
 _NEXT_BRACKET = re.compile(
     rb'(?:[^"\[\]{}]++|"[^"\\]*+(?:\\(?:.|\Z)[^"\\]*+)*+(?:"|\Z))*+([\[\]{}])', re.DOTALL
 )
@@ -23,7 +23,7 @@ _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
 def parse_body(data: bytes) -> Any:
-    """The value of a JSON text. Raises ApiError before anything deep or huge is built."""
+    """Return the value of a JSON text. Raises ApiError, before it builds anything deep or large."""
     if data.count(b"[") + data.count(b"{") > MAX_DEPTH:
         check_shape(data)
     try:
@@ -36,7 +36,7 @@ def parse_body(data: bytes) -> Any:
         reason = f"{error.msg[:1].lower()}{error.msg[1:]} at line {error.lineno} column {error.colno}"
         raise InvalidJson(reason=reason) from None
     except ValueError:
-        # int() refuses more than 4,300 digits, as a protection against quadratic time.
+        # int() rejects more than 4,300 digits, because its time is quadratic.
         raise InvalidJson(reason="a number is too long") from None
     if _SURROGATE.search(data):
         _check_unicode(value)
@@ -47,13 +47,13 @@ def _check_unicode(value: Any) -> None:
     try:
         json.dumps(value, ensure_ascii=False).encode()
     except UnicodeEncodeError:
-        raise InvalidJson(reason="a string holds half of a surrogate pair") from None
+        raise InvalidJson(reason="a string contains an unpaired surrogate") from None
 
 
 def check_shape(data: bytes) -> None:
-    """Raise ApiError for JSON that is nested too deep or has too many objects and arrays."""
+    """Raise ApiError if the JSON is nested too deeply or has too many objects and arrays."""
     depth = containers = position = 0
-    # match(), never search(): that would begin again at every byte after the last bracket.
+    # match(), never search(): after the last bracket, search() would try every remaining byte.
     while match := _NEXT_BRACKET.match(data, position):
         position = match.end()
         if match[1] in b"[{":
@@ -68,12 +68,12 @@ def check_shape(data: bytes) -> None:
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
+    value = dict(pairs)
+    if len(value) != len(pairs):
         counts = Counter(key for key, _ in pairs)
-        twice = counts.most_common(1)[0][0]
-        raise DuplicateKey(key=printable(twice), param=twice)
-    return found
+        duplicate = counts.most_common(1)[0][0]
+        raise DuplicateKey(key=printable(duplicate), param=duplicate)
+    return value
 
 
 def _constant(name: str) -> NoReturn:

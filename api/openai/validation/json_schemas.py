@@ -1,4 +1,4 @@
-"""The wire schemas as JSON schemas, with the bounds that are held before a schema is looked at."""
+"""JSON schemas of requests and responses, with the bounds that are checked outside of pydantic."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from api.openai.validation.sizes import MAX_KEY_LENGTH, largest_object, longest_array
+from api.openai.validation.sizes import MAX_KEY_LENGTH, max_array_length, max_object_size
 
 Json = dict[str, Any]
 TEMPLATE = "#/components/schemas/{model}"
 _PREFIX = TEMPLATE.format(model="")
-# Branches of unions that no value fits: they are there for their errors.
+# Prefix of union branches that are never valid and exist for their errors only.
 _NEVER_VALID = "Unknown"
-# What rules say of the keys of these parameters.
+# Rules for the keys of these parameters.
 _KEYS: Mapping[str, Json] = {
     "logit_bias": {"pattern": "^(0|[1-9][0-9]{0,6})$"},
     "metadata": {"maxLength": 64},
     "chat_template_kwargs": {"pattern": "^[A-Za-z][A-Za-z0-9_]*$"},
 }
-# Values that other rules leave of what a schema takes, so that each refusal can give its reason.
+# Values that the rules accept. The pydantic schemas accept more, so that the error can give a reason.
 _VALUES: Mapping[str, Mapping[str, Json]] = {
     "ChatRequest": {
         "store": {"const": False},
@@ -32,27 +32,27 @@ _VALUES: Mapping[str, Mapping[str, Json]] = {
     "StreamOptions": {"include_obfuscation": {"const": False}},
     "ResponseStreamOptions": {"include_obfuscation": {"const": False}},
 }
-# Where the messages of a conversation are; their bound is lower than that of other arrays.
+# The parameter with the conversation, whose bound is lower than that of other arrays.
 _CONVERSATIONS: Mapping[str, str] = {"ResponseRequest": "input"}
 
 
 def request_schemas(models: Collection[type[BaseModel]]) -> Json:
-    """The schemas of requests and of all that they are made of, by name."""
+    """Return the schemas of requests and of their parts, by name."""
     schemas = _definitions(models)
     for schema in schemas.values():
-        _without_branches_for_errors(schema)
+        _remove_error_branches(schema)
     schemas = {name: schema for name, schema in schemas.items() if _NEVER_VALID not in name}
-    _keep_branches_apart(schemas)
+    _remove_shared_types(schemas)
     for model in models:
-        _bound(schemas[model.__name__], _CONVERSATIONS.get(model.__name__, "messages"))
+        _add_bounds(schemas[model.__name__], _CONVERSATIONS.get(model.__name__, "messages"))
     for name, values in _VALUES.items():
         for parameter, value in values.items() if name in schemas else ():
             schemas[name]["properties"][parameter] = {"anyOf": [value, {"type": "null"}]}
     return schemas
 
 
-def answer_schemas(models: Collection[type[BaseModel]]) -> Json:
-    """The schemas of answers, open for what remote engines add."""
+def response_schemas(models: Collection[type[BaseModel]]) -> Json:
+    """Return the schemas of responses, which allow the additional fields of remote engines."""
     schemas = _definitions(models)
     for schema in schemas.values():
         if schema.get("additionalProperties") is False:
@@ -61,40 +61,44 @@ def answer_schemas(models: Collection[type[BaseModel]]) -> Json:
 
 
 def _definitions(models: Collection[type[BaseModel]]) -> Json:
-    ordered = sorted(models, key=lambda model: model.__name__)
-    made = models_json_schema([(model, "validation") for model in ordered], ref_template=TEMPLATE)[1]
-    return {name: _plain(schema) for name, schema in made["$defs"].items()}
+    sorted_models = sorted(models, key=lambda model: model.__name__)
+    modes = [(model, "validation") for model in sorted_models]
+    schema = models_json_schema(modes, ref_template=TEMPLATE)[1]
+    return {name: _simplify(definition) for name, definition in schema["$defs"].items()}
 
 
-def _plain(schema: Any, *, named: bool = False) -> Any:
-    """Without titles and null defaults. ``named``: the keys of this object are names of properties."""
+def _simplify(schema: Any, *, is_properties: bool = False) -> Any:
+    """Return the schema without titles and null defaults.
+
+    ``is_properties``: the keys of this object are names of properties, not keywords.
+    """
     if isinstance(schema, list):
-        return [_plain(inner) for inner in schema]
+        return [_simplify(inner) for inner in schema]
     if not isinstance(schema, dict):
         return schema
     return {
-        key: _plain(value, named=key == "properties" and not named)
+        key: _simplify(value, is_properties=key == "properties" and not is_properties)
         for key, value in schema.items()
-        if named or not (key == "title" or (key == "default" and value is None))
+        if is_properties or not (key == "title" or (key == "default" and value is None))
     }
 
 
-def _without_branches_for_errors(schema: Json) -> None:
+def _remove_error_branches(schema: Json) -> None:
     for union in _unions(schema):
         union[:] = [branch for branch in union if _NEVER_VALID not in branch.get("$ref", "")]
 
 
-def _keep_branches_apart(schemas: Json) -> None:
-    """Take from a branch the types that have a branch of their own: it names them in its errors only."""
+def _remove_shared_types(schemas: Json) -> None:
+    """Remove from each branch the types that another branch handles: it lists them for its errors only."""
     for schema in schemas.values():
         for union in _unions(schema):
             branches = [schemas[branch["$ref"].removeprefix(_PREFIX)] for branch in union if "$ref" in branch]
             for name in ("type", "role"):
-                found = [branch.get("properties", {}).get(name, {}) for branch in branches]
-                own = {kind["const"] for kind in found if "const" in kind}
-                for kind in found:
-                    if "enum" in kind:
-                        kind["enum"] = [value for value in kind["enum"] if value not in own]
+                fields = [branch.get("properties", {}).get(name, {}) for branch in branches]
+                constants = {field["const"] for field in fields if "const" in field}
+                for field in fields:
+                    if "enum" in field:
+                        field["enum"] = [value for value in field["enum"] if value not in constants]
 
 
 def _unions(schema: Any) -> Iterator[list[Json]]:
@@ -108,15 +112,16 @@ def _unions(schema: Any) -> Iterator[list[Json]]:
             yield from _unions(value)
 
 
-def _bound(schema: Json, conversation: str) -> None:
-    """Write the bounds of sizes.py into the parameters of one request."""
+def _add_bounds(schema: Json, conversation: str) -> None:
+    """Add the bounds of ``sizes`` to the parameters of a request."""
     for name, parameter in schema["properties"].items():
-        longest, largest = longest_array(name, conversation=conversation), largest_object(name)
+        max_items = max_array_length(name, conversation=conversation)
+        max_properties = max_object_size(name)
         for branch in _branches(parameter):
             if branch.get("type") == "array":
-                branch["maxItems"] = min(branch.get("maxItems", longest), longest)
+                branch["maxItems"] = min(branch.get("maxItems", max_items), max_items)
             if branch.get("type") == "object":
-                branch["maxProperties"] = min(branch.get("maxProperties", largest), largest)
+                branch["maxProperties"] = min(branch.get("maxProperties", max_properties), max_properties)
                 branch["propertyNames"] = {"maxLength": MAX_KEY_LENGTH, **_KEYS.get(name, {})}
 
 

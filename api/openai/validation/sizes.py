@@ -1,7 +1,7 @@
-"""Bounds of a body's arrays and objects, held before a schema looks at a single element.
+"""Bounds on the arrays and objects of a body, checked before pydantic visits their elements.
 
-A schema reports every fault and visits every element; both take seconds for millions of them, and the
-process answers nobody meanwhile.
+Pydantic visits every element and reports every fault. With millions of elements both take seconds, during
+which the process serves nobody else.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from api.openai.errors.parameters import (
 MAX_PARAMETERS = 256
 MAX_KEYS = 1024
 MAX_KEY_LENGTH = 1024
-# What one parameter may hold in all its arrays together; a prompt of as many token ids fits.
+# Over all arrays of one parameter together; the longest prompt of token ids fits.
 MAX_ELEMENTS = 131_072
 MAX_MESSAGES = 2048
-# Parts and tool calls cost far more to check than token ids.
+# Content parts and tool calls are far more expensive to validate than token ids.
 MAX_MESSAGE_ELEMENTS = 16_384
 
-# OpenAI's numbers where they exist: logit_bias, metadata, stop, tools.
+# OpenAI's limits where it has one: logit_bias, metadata, stop, tools.
 _ARRAYS: Mapping[str, int] = {
     "stop": 4,
     "tools": 128,
@@ -39,66 +39,66 @@ _ARRAYS: Mapping[str, int] = {
 _OBJECTS: Mapping[str, int] = {"logit_bias": 300, "metadata": 16, "chat_template_kwargs": 32}
 
 
-def longest_array(name: str, *, conversation: str = "messages") -> int:
-    """How many elements the array of a parameter may have."""
+def max_array_length(name: str, *, conversation: str = "messages") -> int:
+    """Return the maximum length of an array parameter."""
     return MAX_MESSAGES if name == conversation else _ARRAYS.get(name, MAX_ELEMENTS)
 
 
-def largest_object(name: str) -> int:
-    """How many properties the object of a parameter may have."""
+def max_object_size(name: str) -> int:
+    """Return the maximum number of properties of an object parameter."""
     return _OBJECTS.get(name, MAX_KEYS)
 
 
 def check_sizes(body: Mapping[str, Any], *, conversation: str = "messages") -> None:
     """Raise ApiError for the first array or object of a body that is too large.
 
-    ``conversation``: the parameter that holds messages.
+    ``conversation``: the parameter that contains the messages.
     """
     if len(body) > MAX_PARAMETERS:
-        first_beyond = next(islice(body, MAX_PARAMETERS, None))
+        first_excess = next(islice(body, MAX_PARAMETERS, None))
         reason = f"it has more than {MAX_PARAMETERS} parameters"
-        raise InvalidRequest(param=first_beyond, reason=reason)
+        raise InvalidRequest(param=first_excess, reason=reason)
     for name, value in body.items():
         _check_key(name, name)
-        longest = longest_array(name, conversation=conversation)
-        if isinstance(value, list) and len(value) > longest:
-            raise _too_long(name, longest, len(value))
-        if isinstance(value, dict) and len(value) > largest_object(name):
-            raise _too_many(name, largest_object(name), len(value))
+        max_length = max_array_length(name, conversation=conversation)
+        if isinstance(value, list) and len(value) > max_length:
+            raise _too_long(name, max_length, len(value))
+        if isinstance(value, dict) and len(value) > max_object_size(name):
+            raise _too_many(name, max_object_size(name), len(value))
         if isinstance(value, list | dict):
-            _check_inside(name, value, MAX_MESSAGE_ELEMENTS if name == conversation else MAX_ELEMENTS)
+            _check_nested(name, value, MAX_MESSAGE_ELEMENTS if name == conversation else MAX_ELEMENTS)
 
 
 def check_characters(body: Mapping[str, Any], name: str, bound: int) -> None:
-    """Raise ApiError if all strings of a parameter together, keys included, are longer than this."""
+    """Raise ApiError if all strings of a parameter, keys included, are longer than the bound in total."""
     total = 0
     pending = [body.get(name)]
     while pending:
-        found = pending.pop()
-        if isinstance(found, str):
-            total += len(found)
-        elif isinstance(found, dict):
-            pending.extend((*found, *found.values()))
-        elif isinstance(found, list):
-            pending.extend(found)
+        value = pending.pop()
+        if isinstance(value, str):
+            total += len(value)
+        elif isinstance(value, dict):
+            pending.extend((*value, *value.values()))
+        elif isinstance(value, list):
+            pending.extend(value)
     if total > bound:
         raise StringAboveMaxLength(param=name, bound=bound, length=total)
 
 
-def _check_inside(name: str, value: list[Any] | dict[str, Any], most: int) -> None:
+def _check_nested(name: str, value: list[Any] | dict[str, Any], max_elements: int) -> None:
     elements = 0
     pending: list[list[Any] | dict[str, Any]] = [value]
     while pending:
-        found = pending.pop()
-        if isinstance(found, list):
-            elements += len(found)
-            if elements > most:
-                raise _too_long(name, most, elements)
-            pending.extend(inner for inner in found if isinstance(inner, list | dict))
+        container = pending.pop()
+        if isinstance(container, list):
+            elements += len(container)
+            if elements > max_elements:
+                raise _too_long(name, max_elements, elements)
+            pending.extend(inner for inner in container if isinstance(inner, list | dict))
             continue
-        if len(found) > MAX_KEYS:
-            raise _too_many(name, MAX_KEYS, len(found))
-        for key, inner in found.items():
+        if len(container) > MAX_KEYS:
+            raise _too_many(name, MAX_KEYS, len(container))
+        for key, inner in container.items():
             _check_key(key, name)
             if isinstance(inner, list | dict):
                 pending.append(inner)

@@ -1,4 +1,4 @@
-"""TenantSemaphore the first fault that pydantic found into an error in OpenAI's words."""
+"""Translation of pydantic's first validation error to an error in OpenAI's format."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ from api.openai.errors.parameters import (
     UnsupportedValue,
 )
 from api.openai.schemas.fields import LIST, TEXT
-from api.openai.schemas.parameters import REFUSED_BELOW
-from api.openai.schemas.refusals import UNSUPPORTED
+from api.openai.schemas.parameters import UNSUPPORTED_BELOW
+from api.openai.schemas.unsupported_values import UNSUPPORTED_VALUE
 
 _POSITION = re.compile(r"\[\d+\]")
 
-# Of branches of unions: they are no steps of a path.
+# Tags of union branches, which are not steps of a path.
 _TAGS = frozenset(
     {
         *(TEXT, LIST, "<tokens>", "<token lists>", "<object>", "<plain>", "<schema>"),
@@ -42,7 +42,7 @@ _TAGS = frozenset(
     }
 )
 
-_EXPECTED = {
+_EXPECTED_TYPES = {
     "string_type": "a string",
     "int_type": "an integer",
     "int_from_float": "an integer",
@@ -53,6 +53,15 @@ _EXPECTED = {
     "model_type": "an object",
     "model_attributes_type": "an object",
 }
+_TYPE_NAMES: Mapping[type, str] = {
+    type(None): "null",
+    bool: "a boolean",
+    str: "a string",
+    int: "an integer",
+    float: "a decimal number",
+    list: "an array",
+    dict: "an object",
+}
 
 _BoundError = (
     type[IntegerBelowMinValue]
@@ -60,7 +69,7 @@ _BoundError = (
     | type[DecimalBelowMinValue]
     | type[DecimalAboveMaxValue]
 )
-# By pydantic's error type: where its context has the bound, the sign, the errors for integers and decimals.
+# By pydantic's error type: the context's key of the bound, the sign, the errors for integers and decimals.
 _BOUNDS: Mapping[str, tuple[str, str, _BoundError, _BoundError]] = {
     "greater_than_equal": ("ge", ">=", IntegerBelowMinValue, DecimalBelowMinValue),
     "greater_than": ("gt", ">", IntegerBelowMinValue, DecimalBelowMinValue),
@@ -69,35 +78,35 @@ _BOUNDS: Mapping[str, tuple[str, str, _BoundError, _BoundError]] = {
 }
 
 
-def first_validation_error(error: ValidationError, refused: Mapping[str, str]) -> ApiError:
-    """The error for the client. ``refused``: names with the reason for their refusal.
+def first_validation_error(error: ValidationError, unsupported: Mapping[str, str]) -> ApiError:
+    """Return the error for the client.
 
-    Names below the top are paths without positions, as ``tools[].strict``.
+    ``unsupported``: reasons by parameter. Nested names are paths without positions, as ``tools[].strict``.
     """
     fault = error.errors(include_url=False)[0]
-    kind, given, context = fault["type"], fault["input"], fault.get("ctx", {})
+    kind, value, context = fault["type"], fault["input"], fault.get("ctx", {})
     loc = fault["loc"]
     param = path_of(loc)
     if kind == "missing":
         return MissingRequiredParameter(param=param)
     if kind == "extra_forbidden":
-        return _unwanted(param, refused)
-    if kind == "float_type" and isinstance(given, int) and not isinstance(given, bool):
-        return _beyond_floats(param, given)
-    if kind == UNSUPPORTED:
-        return UnsupportedValue(param=param, value=printable(repr(given)), reason=context["reason"])
-    if kind in _EXPECTED:
-        expected = "a string or an array" if loc[-1] == LIST else _EXPECTED[kind]
-        return InvalidType(param=param, expected=expected, found=_kind_of(given))
+        return _extra_parameter(param, unsupported)
+    if kind == "float_type" and isinstance(value, int) and not isinstance(value, bool):
+        return _beyond_float_range(param, value)
+    if kind == UNSUPPORTED_VALUE:
+        return UnsupportedValue(param=param, value=printable(repr(value)), reason=context["reason"])
+    if kind in _EXPECTED_TYPES:
+        expected_type = "a string or an array" if loc[-1] == LIST else _EXPECTED_TYPES[kind]
+        return InvalidType(param=param, expected_type=expected_type, actual_type=_TYPE_NAMES[type(value)])
     if kind in _BOUNDS:
-        return _out_of_bounds(kind, param, given, context)
+        return _out_of_bounds(kind, param, value, context)
     if kind in ("too_long", "too_short", "string_too_long", "string_too_short"):
-        return _wrong_length(kind, param, given, context)
-    return InvalidValue(param=param, reason=_reason(kind, given, context))
+        return _wrong_length(kind, param, value, context)
+    return InvalidValue(param=param, reason=_reason(kind, value, context))
 
 
 def path_of(loc: Sequence[int | str]) -> str:
-    """``("messages", 2, "<user>", "content")`` as ``messages[2].content``."""
+    """Return the path of a location: ``("messages", 2, "<user>", "content")`` is ``messages[2].content``."""
     path = ""
     for step in loc:
         if isinstance(step, int):
@@ -107,62 +116,47 @@ def path_of(loc: Sequence[int | str]) -> str:
     return path
 
 
-def _unwanted(param: str, refused: Mapping[str, str]) -> ApiError:
-    place = _POSITION.sub("[]", param)
-    if reason := refused.get(place) or REFUSED_BELOW.get(place):
+def _extra_parameter(param: str, unsupported: Mapping[str, str]) -> ApiError:
+    path = _POSITION.sub("[]", param)
+    if reason := unsupported.get(path) or UNSUPPORTED_BELOW.get(path):
         return UnsupportedParameter(param=param, reason=reason)
     return UnknownParameter(param=param)
 
 
-def _out_of_bounds(kind: str, param: str, given: Any, context: Mapping[str, Any]) -> ApiError:
+def _out_of_bounds(kind: str, param: str, value: Any, context: Mapping[str, Any]) -> ApiError:
     key, sign, integer_error, decimal_error = _BOUNDS[kind]
-    bound, value = context[key], printable(str(given))
+    bound, text = context[key], printable(str(value))
     if isinstance(bound, float):
-        return decimal_error(param=param, sign=sign, bound=f"{bound:g}", value=value)
-    return integer_error(param=param, sign=sign, bound=bound, value=value)
+        return decimal_error(param=param, sign=sign, bound=f"{bound:g}", value=text)
+    return integer_error(param=param, sign=sign, bound=bound, value=text)
 
 
-def _beyond_floats(param: str, given: int) -> ApiError:
-    """An integer with more digits than a decimal number can have: no bound was looked at yet."""
-    value = printable(str(given))
-    if given > 0:
-        return DecimalAboveMaxValue(param=param, sign="<=", bound=f"{sys.float_info.max:g}", value=value)
-    return DecimalBelowMinValue(param=param, sign=">=", bound=f"{-sys.float_info.max:g}", value=value)
+def _beyond_float_range(param: str, value: int) -> ApiError:
+    """Return the error for an integer that no float can represent: pydantic checked no bound yet."""
+    text = printable(str(value))
+    if value > 0:
+        return DecimalAboveMaxValue(param=param, sign="<=", bound=f"{sys.float_info.max:g}", value=text)
+    return DecimalBelowMinValue(param=param, sign=">=", bound=f"{-sys.float_info.max:g}", value=text)
 
 
-def _wrong_length(kind: str, param: str, given: Any, context: Mapping[str, Any]) -> ApiError:
+def _wrong_length(kind: str, param: str, value: Any, context: Mapping[str, Any]) -> ApiError:
     bound = context["max_length"] if kind.endswith("long") else context["min_length"]
     if kind == "string_too_long":
-        return StringAboveMaxLength(param=param, bound=bound, length=len(given))
+        return StringAboveMaxLength(param=param, bound=bound, length=len(value))
     if kind == "string_too_short":
-        return StringBelowMinLength(param=param, bound=bound, length=len(given))
+        return StringBelowMinLength(param=param, bound=bound, length=len(value))
     if kind == "too_short":
         return EmptyArray(param=param, bound=bound)
-    if isinstance(given, dict):
-        return ObjectAboveMaxProperties(param=param, bound=bound, length=len(given))
-    return ArrayAboveMaxLength(param=param, bound=bound, length=len(given))
+    if isinstance(value, dict):
+        return ObjectAboveMaxProperties(param=param, bound=bound, length=len(value))
+    return ArrayAboveMaxLength(param=param, bound=bound, length=len(value))
 
 
-def _reason(kind: str, given: Any, context: Mapping[str, Any]) -> str:
+def _reason(kind: str, value: Any, context: Mapping[str, Any]) -> str:
     if kind == "literal_error":
-        return f"{printable(repr(given))} is not one of {context['expected']}"
+        return f"{printable(repr(value))} is not one of {context['expected']}"
     if kind == "string_pattern_mismatch":
-        return f"{printable(repr(given))} does not match the pattern {context['pattern']}"
+        return f"{printable(repr(value))} does not match the pattern {context['pattern']}"
     if kind == "finite_number":
         return "the number must be finite"
     return "it is not allowed here"
-
-
-def _kind_of(value: Any) -> str:
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return "a boolean"
-    names = {
-        str: "a string",
-        int: "an integer",
-        float: "a decimal number",
-        list: "an array",
-        dict: "an object",
-    }
-    return names[type(value)]

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from api.openai.errors.base import ApiError
 from api.openai.errors.parameters import ContextLengthExceeded
 from api.openai.errors.service import WorkerLost
-from api.openai.responses.assembly import ResponseAssembly, event_bytes
-from api.openai.responses.requests import check_response_body
+from api.openai.responses.assembly import ResponseAssembly, encode_event
+from api.openai.responses.requests import validate_response_body
 from api.openai.responses.schema import LOGPROBS
 from tests.openai.answering import Service
 from tests.openai.responses.strict import checked_event, checked_response
@@ -27,7 +27,7 @@ FULL = Answer("Think.", "Héllo", (WEATHER, TIME), "tool_calls")
 
 
 def assembly(**change: Any) -> ResponseAssembly:
-    checked = check_response_body({"model": "m", "input": "hi", "include": [LOGPROBS], **change})
+    checked = validate_response_body({"model": "m", "input": "hi", "include": [LOGPROBS], **change})
     return ResponseAssembly(checked, response_id="resp_1", created_at=5, model="m", clock=lambda: 9.5)
 
 
@@ -36,7 +36,7 @@ def assembled(answer: Answer, given: list[Delta]) -> tuple[list[Event], dict[str
     made = assembly()
     events = made.begin()
     for chunk in answer.chunks(given):
-        events += made.chunk(chunk)
+        events += made.add_chunk(chunk)
     return events + made.finish(), made.snapshot()
 
 
@@ -113,7 +113,7 @@ def test_text_and_arguments_are_the_same_at_each_of_all_their_splits() -> None:
 def test_the_sdk_puts_the_same_response_together(service: Service, data: st.DataObject) -> None:
     answer = replace(data.draw(answers), finish_reason="stop")
     events, response = assembled(answer, data.draw(deltas(answer, tidy=False)))
-    service.body = b"".join(event_bytes(event) for event in events)
+    service.body = b"".join(encode_event(event) for event in events)
     with service.client.responses.stream(model="m", input="hi") as stream:
         told = "".join(event.delta for event in stream if event.type == "response.output_text.delta")
         final = stream.get_final_response()
@@ -172,13 +172,13 @@ def begun() -> tuple[ResponseAssembly, list[Event]]:
     events = made.begin()
     text = replace(FULL, calls=())
     for chunk in text.chunks([text.delta(), {"tool_calls": [{"index": 0, "function": {"name": "f"}}]}])[:2]:
-        events += made.chunk(chunk)
+        events += made.add_chunk(chunk)
     return made, events
 
 
 @pytest.mark.parametrize(
     ("error", "code"),
-    [(WorkerLost(), "server_error"), (ContextLengthExceeded(limit=1, found="2"), "invalid_prompt")],
+    [(WorkerLost(), "server_error"), (ContextLengthExceeded(limit=1, explanation="2"), "invalid_prompt")],
     ids=lambda value: str(value),
 )
 def test_a_failure_keeps_what_there_was_and_says_what_happened(error: ApiError, code: str) -> None:
@@ -200,7 +200,9 @@ def test_a_cancelled_response_has_its_own_status_and_no_later_events() -> None:
     check_stream(events, response)
     assert (events[-1]["type"], response["status"]) == ("response.incomplete", "cancelled")
     assert (response["error"], response["incomplete_details"]) == (None, None)
-    assert made.chunk({"choices": [{"delta": {"content": "more"}}]}) == made.finish() == made.cancel() == []
+    assert (
+        made.add_chunk({"choices": [{"delta": {"content": "more"}}]}) == made.finish() == made.cancel() == []
+    )
     assert made.fail(WorkerLost()) == []
     assert made.snapshot() == response
 
@@ -211,7 +213,7 @@ def test_a_snapshot_in_between_is_a_valid_response_that_does_not_change_later() 
     kept = json.dumps([between, events])
     checked_response(between)
     assert [item["status"] for item in between["output"]] == ["completed", "in_progress"]
-    made.chunk({"choices": [{"delta": {"content": "!"}}]})
+    made.add_chunk({"choices": [{"delta": {"content": "!"}}]})
     made.finish()
     assert json.dumps([between, events]) == kept
 
@@ -256,8 +258,8 @@ def test_log_probabilities_are_given_for_the_text_alone_and_only_if_asked_for() 
     made, silent = assembly(), assembly(include=[])
     events = made.begin()
     for piece in stream:
-        events += made.chunk(piece)
-        silent.chunk(piece)
+        events += made.add_chunk(piece)
+        silent.add_chunk(piece)
     events += made.finish()
     silent.finish()
     check_stream(events, made.snapshot())
@@ -274,7 +276,7 @@ def test_usage_has_cached_and_reasoning_tokens() -> None:
     made = assembly()
     usage: dict[str, Any] = {"prompt_tokens": 30, "completion_tokens": 12, "total_tokens": 42}
     usage |= {"prompt_tokens_details": {"cached_tokens": 16, "created_cache_tokens": None}}
-    made.chunk({"choices": [], "usage": {**usage, "completion_tokens_details": {"reasoning_tokens": 5}}})
+    made.add_chunk({"choices": [], "usage": {**usage, "completion_tokens_details": {"reasoning_tokens": 5}}})
     made.finish()
     assert made.snapshot()["usage"] == {
         "input_tokens": 30,
@@ -287,7 +289,7 @@ def test_usage_has_cached_and_reasoning_tokens() -> None:
 
 
 def test_an_event_is_two_lines_of_utf8_whatever_is_in_it() -> None:
-    data = event_bytes({"type": "response.output_text.delta", "delta": "a\r\n\n海\u2028\ud83d"}).decode()
+    data = encode_event({"type": "response.output_text.delta", "delta": "a\r\n\n海\u2028\ud83d"}).decode()
     head, body, *rest = data.split("\n")
     assert head == "event: response.output_text.delta"
     assert json.loads(body.removeprefix("data: "))["delta"] == "a\r\n\n海\u2028?"

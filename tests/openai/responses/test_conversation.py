@@ -9,7 +9,7 @@ import pytest
 from api.openai.errors.base import ApiError
 from api.openai.errors.parameters import ContextLengthExceeded
 from api.openai.responses.assembly import ResponseAssembly
-from api.openai.responses.requests import check_response_body
+from api.openai.responses.requests import validate_response_body
 from tests.openai.responses.strict import checked_item
 from tests.openai.splits import Answer, Call
 
@@ -49,7 +49,7 @@ def answered(call_id: str, content: Any = "4") -> Message:
 
 
 def messages(items: Any, history: list[Item] | None = None, **more: Any) -> list[Message]:
-    checked = check_response_body({"model": "m", "input": items, **more})
+    checked = validate_response_body({"model": "m", "input": items, **more})
     for item in checked.input:
         checked_item(item)
     found: list[Message] = checked.chat(history or []).fields["messages"]
@@ -143,7 +143,7 @@ def test_items_become_messages(items: Any, expected: list[Message]) -> None:
     ("items", "expected"), [pytest.param(items, chat, id=name) for name, items, chat in CONVERSIONS]
 )
 def test_stored_items_become_the_same_messages_later(items: Any, expected: list[Message]) -> None:
-    first = check_response_body({"model": "m", "input": items, "instructions": "in French"})
+    first = validate_response_body({"model": "m", "input": items, "instructions": "in French"})
     more = {"previous_response_id": "resp_1", "instructions": "be brief"}
     found = messages([{"role": "user", "content": "and?"}], list(first.input), **more)
     # Instructions are those of the last request alone.
@@ -153,10 +153,10 @@ def test_stored_items_become_the_same_messages_later(items: Any, expected: list[
 
 def test_an_answer_goes_back_to_the_model_as_it_came() -> None:
     answer = Answer("Think.", "Hello", (Call("1", "f", "{}"), Call("2", "g", "[]")), "tool_calls")
-    first = check_response_body({"model": "m", "input": "hi"})
+    first = validate_response_body({"model": "m", "input": "hi"})
     made = ResponseAssembly(first, response_id="resp_1", created_at=1, model="m")
     for chunk in answer.chunks([answer.delta()]):
-        made.chunk(chunk)
+        made.add_chunk(chunk)
     made.finish()
     made_items = made.snapshot()["output"]
     history = [*first.input, *made_items]
@@ -174,13 +174,13 @@ def test_items_have_ids_of_their_kind_and_keep_those_they_had() -> None:
         {**call("1"), "id": "msg_mine", "status": "incomplete"},
         output("1"),
     ]
-    stored = check_response_body({"model": "m", "input": items}).input
+    stored = validate_response_body({"model": "m", "input": items}).input
     ids = [item["id"] for item in stored]
     assert ids[1:3] == ["msg_mine", "rs_mine"]
     assert [ids[0][:4], ids[3][:3], ids[4][:4]] == ["msg_", "fc_", "fco_"]
     assert len(set(ids)) == len(ids)
     assert [item["status"] for item in stored] == [*["completed"] * 3, "incomplete", "completed"]
-    again = check_response_body({"model": "m", "input": items}).input
+    again = validate_response_body({"model": "m", "input": items}).input
     assert not {ids[0], ids[3], ids[4]} & {item["id"] for item in again}
 
 
@@ -194,14 +194,14 @@ def test_what_an_sdk_leaves_in_items_it_sends_back_is_taken() -> None:
         {**output("1"), "id": None, **extras, "name": "f"},
     ]
     assert messages(items)[-1] == answered("1")
-    stored = check_response_body({"model": "m", "input": items}).input
+    stored = validate_response_body({"model": "m", "input": items}).input
     assert (stored[1]["phase"], stored[4]["name"]) == ("commentary", "f")
     assert "caller" not in stored[3]
 
 
 def test_an_output_may_answer_a_call_of_the_history_only_if_there_was_one() -> None:
-    checked = check_response_body({"model": "m", "input": [output("1")], "previous_response_id": "resp_1"})
-    history = check_response_body({"model": "m", "input": [USER, call("1")]}).input
+    checked = validate_response_body({"model": "m", "input": [output("1")], "previous_response_id": "resp_1"})
+    history = validate_response_body({"model": "m", "input": [USER, call("1")]}).input
     assert checked.chat(history).fields["messages"][-1] == answered("1")
     with pytest.raises(ApiError, match="invalid_value") as caught:
         checked.chat(history[:1])
@@ -209,8 +209,8 @@ def test_an_output_may_answer_a_call_of_the_history_only_if_there_was_one() -> N
 
 
 def test_what_is_too_much_together_with_the_history_is_told_so() -> None:
-    checked = check_response_body({"model": "m", "input": "hi", "previous_response_id": "resp_1"})
-    history = check_response_body({"model": "m", "input": [USER] * 2048}).input
+    checked = validate_response_body({"model": "m", "input": "hi", "previous_response_id": "resp_1"})
+    history = validate_response_body({"model": "m", "input": [USER] * 2048}).input
     with pytest.raises(ApiError, match="array_above_max_length") as caught:
         checked.chat(history)
     assert caught.value.param == "input"
@@ -221,8 +221,8 @@ def test_what_is_too_much_together_with_the_history_is_told_so() -> None:
 
 
 def test_a_conversation_goes_on_without_a_new_input() -> None:
-    checked = check_response_body({"model": "m", "previous_response_id": "resp_1"})
-    history = check_response_body({"model": "m", "input": "hi"}).input
+    checked = validate_response_body({"model": "m", "previous_response_id": "resp_1"})
+    history = validate_response_body({"model": "m", "input": "hi"}).input
     assert checked.input == ()
     assert checked.chat(history).fields["messages"] == [USER]
 
@@ -245,7 +245,7 @@ def test_a_conversation_goes_on_without_a_new_input() -> None:
 def test_an_error_of_the_engine_names_a_parameter_of_the_response(chat: str, own: str) -> None:
     tools = [{"type": "function", "name": name} for name in ("f", "g")]
     choice = {"type": "allowed_tools", "mode": "auto", "tools": tools[1:]}
-    checked = check_response_body({"model": "m", "input": "hi", "tools": tools, "tool_choice": choice})
-    error = checked.renamed(ContextLengthExceeded(param=chat, limit=5, found="a longer prompt"))
+    checked = validate_response_body({"model": "m", "input": "hi", "tools": tools, "tool_choice": choice})
+    error = checked.translate_error(ContextLengthExceeded(param=chat, limit=5, explanation="a longer prompt"))
     assert (error.param, error.code, error.status) == (own, "context_length_exceeded", 400)
-    assert error.message == ContextLengthExceeded(limit=5, found="a longer prompt").message
+    assert error.message == ContextLengthExceeded(limit=5, explanation="a longer prompt").message

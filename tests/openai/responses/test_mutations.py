@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from api.openai.errors.base import ApiError
 from api.openai.responses.assembly import ResponseAssembly
-from api.openai.responses.parameters import BUILT_IN_TOOLS, ITEMS, REFUSED
-from api.openai.responses.requests import check_response_body
-from api.openai.responses.response_request import CheckedResponse
+from api.openai.responses.parameters import BUILT_IN_TOOLS, UNSUPPORTED_ITEMS, UNSUPPORTED_RESPONSES
+from api.openai.responses.requests import validate_response_body
+from api.openai.responses.response_plan import ResponsePlan
 from api.openai.responses.schema import LOGPROBS, ResponseRequest
 from tests.openai.responses.strict import checked_item, checked_response
 
@@ -64,8 +64,19 @@ FULL: dict[str, Any] = {
     "chat_template_kwargs": {"a": 1},
 }
 FIELDS = {"type", "role", "id", "content", "output", "call_id", "name", "text", "schema", "mode"}
-NAMES = sorted({*ResponseRequest.model_fields, *FIELDS, *(path.rpartition(".")[2] for path in REFUSED)})
-WORDS = ["message", "function", "function_call", "assistant", "user", "input_text", *ITEMS, *BUILT_IN_TOOLS]
+NAMES = sorted(
+    {*ResponseRequest.model_fields, *FIELDS, *(path.rpartition(".")[2] for path in UNSUPPORTED_RESPONSES)}
+)
+WORDS = [
+    "message",
+    "function",
+    "function_call",
+    "assistant",
+    "user",
+    "input_text",
+    *UNSUPPORTED_ITEMS,
+    *BUILT_IN_TOOLS,
+]
 scalars = (
     st.none()
     | st.booleans()
@@ -115,9 +126,9 @@ def leads_into(body: Any, param: str) -> bool:
     return isinstance(body, dict) and (last in body or last in NAMES)
 
 
-def taken_or_refused(body: dict[str, Any]) -> tuple[CheckedResponse | None, ApiError | None]:
+def taken_or_refused(body: dict[str, Any]) -> tuple[ResponsePlan | None, ApiError | None]:
     try:
-        checked = check_response_body(body)
+        checked = validate_response_body(body)
         checked.chat()
     except ApiError as error:
         return None, error

@@ -15,8 +15,8 @@ from openai.types.responses.service_tier import ServiceTier
 from openai.types.responses.tool_param import ToolParam
 
 from api.openai.errors.base import ApiError
-from api.openai.responses.parameters import INCLUDE, ITEMS, REFUSED
-from api.openai.responses.requests import check_response_body
+from api.openai.responses.parameters import UNSUPPORTED_INCLUDE, UNSUPPORTED_ITEMS, UNSUPPORTED_RESPONSES
+from api.openai.responses.requests import validate_response_body
 from api.openai.responses.schema import LOGPROBS, ResponseRequest
 from api.openai.validation.grammars import MAX_SCHEMA_BYTES
 
@@ -216,25 +216,25 @@ REFUSALS: list[tuple[dict[str, Any], str, str | None]] = [
 @pytest.mark.parametrize(("change", "code", "param"), REFUSALS)
 def test_the_first_fault_is_named(change: dict[str, Any], code: str, param: str | None) -> None:
     with pytest.raises(ApiError) as caught:
-        check_response_body({**BODY, **change})
+        validate_response_body({**BODY, **change})
     assert (caught.value.status, caught.value.code, caught.value.param) == (400, code, param)
 
 
 def test_a_body_that_is_no_object_is_told_so() -> None:
     with pytest.raises(ApiError, match="invalid_json"):
-        check_response_body([BODY])
+        validate_response_body([BODY])
 
 
 def test_every_parameter_of_the_sdk_is_honoured_or_refused_by_name() -> None:
     known = set(get_type_hints(ResponseCreateParamsNonStreaming))
     known |= set(get_type_hints(ResponseCreateParamsStreaming))
     assert len(known) > 30
-    assert known <= set(ResponseRequest.model_fields) | set(REFUSED)
-    assert not set(ResponseRequest.model_fields) & set(REFUSED)
+    assert known <= set(ResponseRequest.model_fields) | set(UNSUPPORTED_RESPONSES)
+    assert not set(ResponseRequest.model_fields) & set(UNSUPPORTED_RESPONSES)
 
 
 def test_every_value_that_the_sdk_lists_is_taken_or_refused_with_a_reason() -> None:
-    assert set(get_args(ResponseIncludable)) == {LOGPROBS, *INCLUDE}
+    assert set(get_args(ResponseIncludable)) == {LOGPROBS, *UNSUPPORTED_INCLUDE}
     for kind in _kinds(ToolParam) - {"function"}:
         assert _code({"tools": [{"type": kind}]}) == "unsupported_value", kind
     taken = {"message", "function_call", "function_call_output", "reasoning"}
@@ -242,7 +242,7 @@ def test_every_value_that_the_sdk_lists_is_taken_or_refused_with_a_reason() -> N
     assert len(items) > 25
     for kind in items - taken:
         assert _code({"input": [{"type": kind}]}) == "unsupported_value", kind
-    assert set(ITEMS) == items - taken
+    assert set(UNSUPPORTED_ITEMS) == items - taken
     tiers = {tier for tier in get_args(get_args(ServiceTier)[0]) if tier}
     for tier in tiers - {"auto", "default"}:
         assert _code({"service_tier": tier}) == "unsupported_value", tier
@@ -264,5 +264,5 @@ def _literals(hint: Any) -> set[Any]:
 
 def _code(change: dict[str, Any]) -> str:
     with pytest.raises(ApiError) as caught:
-        check_response_body({**BODY, **change})
+        validate_response_body({**BODY, **change})
     return caught.value.code

@@ -9,8 +9,8 @@ import pytest
 
 from api.openai.errors.base import ApiError
 from api.openai.responses.assembly import ResponseAssembly
-from api.openai.responses.parameters import REFUSED
-from api.openai.responses.requests import check_response_body
+from api.openai.responses.parameters import UNSUPPORTED_RESPONSES
+from api.openai.responses.requests import validate_response_body
 from api.openai.responses.schema import LOGPROBS, ResponseRequest
 from tests.openai.responses.strict import checked_response
 
@@ -37,7 +37,7 @@ BOTH = {"tools": [CHAT_TOOL, CHAT_OTHER]}
 
 def sent(change: dict[str, Any]) -> dict[str, Any]:
     """What the engine gets beyond what it always gets."""
-    chat = check_response_body({**BODY, **change}).chat()
+    chat = validate_response_body({**BODY, **change}).chat()
     body: dict[str, Any] = json.loads(chat.engine_body(model="canonical", cache_salt="s"))
     assert ALWAYS.keys() <= body.keys()
     return {name: value for name, value in body.items() if ALWAYS.get(name) != value}
@@ -134,7 +134,7 @@ def test_every_parameter_that_is_taken_is_in_the_table_above() -> None:
     "name",
     [
         pytest.param(name, marks=pytest.mark.refuses("responses", name))
-        for name in sorted(REFUSED)
+        for name in sorted(UNSUPPORTED_RESPONSES)
         if "." not in name and "[" not in name
     ],
 )
@@ -143,7 +143,7 @@ def test_null_is_the_default_even_where_a_parameter_is_refused(name: str) -> Non
     with pytest.raises(ApiError, match="unsupported_parameter") as caught:
         sent({name: "x"})
     assert caught.value.param == name
-    assert REFUSED[name] in caught.value.message
+    assert UNSUPPORTED_RESPONSES[name] in caught.value.message
 
 
 def test_null_is_the_default_everywhere() -> None:
@@ -164,7 +164,7 @@ def test_null_is_the_default_everywhere() -> None:
 
 
 def snapshot(change: dict[str, Any]) -> dict[str, Any]:
-    checked = check_response_body({**BODY, **change})
+    checked = validate_response_body({**BODY, **change})
     return ResponseAssembly(checked, response_id="resp_1", created_at=5, model="m").snapshot()
 
 
@@ -221,7 +221,7 @@ def test_the_response_names_the_defaults_that_are_known() -> None:
 def test_what_is_asked_of_the_platform_is_kept_apart(
     change: dict[str, Any], streamed: bool, background: bool, stored: bool, continues: bool
 ) -> None:
-    checked = check_response_body({**BODY, **change})
-    kept = (checked.streamed, checked.background, checked.stored, checked.continues)
+    checked = validate_response_body({**BODY, **change})
+    kept = (checked.is_streamed, checked.is_background, checked.is_stored, checked.outlives_client)
     assert kept == (streamed, background, stored, continues)
     assert checked.chat().streamed

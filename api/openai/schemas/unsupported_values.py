@@ -1,4 +1,4 @@
-"""Values that the OpenAI API knows and that can't be honoured here: refused with the reason."""
+"""Values of the OpenAI API that are not supported: rejected with a reason."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import Any
 from pydantic import BeforeValidator
 from pydantic_core import PydanticCustomError
 
-UNSUPPORTED = "unsupported_value"
+UNSUPPORTED_VALUE = "unsupported_value"
 
 
 def unsupported_values(reasons: Mapping[str, str]) -> BeforeValidator:
-    """For a Literal: a value of ``reasons`` gives ``unsupported_value``, not ``invalid_value``."""
+    """Return a validator for a Literal: values in ``reasons`` are unsupported rather than invalid."""
 
     def check(value: Any) -> Any:
         if isinstance(value, str) and value in reasons:
-            raise PydanticCustomError(UNSUPPORTED, "refused", {"reason": reasons[value]})
+            raise PydanticCustomError(UNSUPPORTED_VALUE, "unsupported", {"reason": reasons[value]})
         return value
 
     return BeforeValidator(check)

@@ -1,0 +1,58 @@
+"""References in a JSON schema: each must lead to a node of the schema that describes something."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from api.openai.errors.parameters import InvalidValue
+
+# Keywords whose branches apply to the same value as the node itself.
+_SAME_VALUE = ("allOf", "anyOf", "oneOf")
+
+
+def check_references(schema: dict[str, Any], nodes: Iterable[tuple[str, Any]], max_steps: int) -> None:
+    """Raise ApiError for references without a target, and for cycles of references.
+
+    ``nodes``: all nodes of the schema with their paths. ``max_steps``: the longest chain of references.
+    """
+    checked_ids: set[int] = set()
+    for path, node in nodes:
+        _follow(node, path, schema, checked_ids, [], max_steps)
+
+
+def _follow(
+    node: Any, path: str, schema: dict[str, Any], checked_ids: set[int], trail: list[int], max_steps: int
+) -> None:
+    if not isinstance(node, dict) or id(node) in checked_ids:
+        return
+    # Without the second bound, a long chain would exceed Python's recursion limit.
+    if id(node) in trail or len(trail) > max_steps:
+        raise InvalidValue(param=path, reason="the reference leads only to itself")
+    trail.append(id(node))
+    if isinstance(node.get("$ref"), str):
+        target = _target(node["$ref"], f"{path}.$ref", schema)
+        _follow(target, f"{path}.$ref", schema, checked_ids, trail, max_steps)
+    for keyword in _SAME_VALUE:
+        branches = node.get(keyword)
+        for branch in branches if isinstance(branches, list) else ():
+            _follow(branch, path, schema, checked_ids, trail, max_steps)
+    trail.pop()
+    checked_ids.add(id(node))
+
+
+def _target(reference: str, path: str, schema: dict[str, Any]) -> Any:
+    if reference != "#" and not reference.startswith("#/"):
+        raise InvalidValue(
+            param=path, reason="expected a reference into the schema itself, as '#/$defs/name'"
+        )
+    target: Any = schema
+    for step in reference.split("/")[1:]:
+        name = step.replace("~1", "/").replace("~0", "~")
+        if isinstance(target, list) and name.isdecimal() and len(name) < 4 and int(name) < len(target):
+            target = target[int(name)]
+        elif isinstance(target, dict) and name in target:
+            target = target[name]
+        else:
+            raise InvalidValue(param=path, reason="the target of the reference does not exist")
+    return target
