@@ -1,4 +1,4 @@
-"""What tests of answers have in common."""
+"""Fixtures of the tests of streamed responses."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.openai.answering import Service
+from tests.openai.scripted_service import ScriptedService
 
 
 @pytest.fixture(scope="module")
-def service() -> Iterator[Service]:
-    """The SDK before a service that answers what it is given."""
-    made = Service()
-    with made.client:
-        yield made
+def service() -> Iterator[ScriptedService]:
+    """The SDK, connected to a scripted service."""
+    scripted_service = ScriptedService()
+    with scripted_service.client:
+        yield scripted_service

@@ -1,4 +1,4 @@
-"""Chat answers, and the ways in which an engine may split them into the deltas of a stream."""
+"""Chat responses, and all ways in which an engine may split them into the deltas of a stream."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class Call:
 
 
 @dataclass(frozen=True)
-class Answer:
-    """A whole answer. Each character of the content is a token, with a log probability."""
+class ChatResponse:
+    """A complete response. Each character of its content is a token with a log probability."""
 
     reasoning: str
     content: str
@@ -31,12 +31,12 @@ class Answer:
     finish_reason: str
 
     def message(self) -> dict[str, Any]:
-        """The message of a plain answer."""
-        said: dict[str, Any] = {"role": "assistant", "content": self.content or None}
+        """Return the message of the response without streaming."""
+        message: dict[str, Any] = {"role": "assistant", "content": self.content or None}
         if self.reasoning:
-            said["reasoning"] = self.reasoning
+            message["reasoning"] = self.reasoning
         if self.calls:
-            said["tool_calls"] = [
+            message["tool_calls"] = [
                 {
                     "id": call.id,
                     "type": "function",
@@ -44,20 +44,21 @@ class Answer:
                 }
                 for call in self.calls
             ]
-        return said
+        return message
 
     def delta(self) -> Delta:
-        """All in one delta."""
+        """Return the whole response as one delta."""
         calls = [{"index": index, **call} for index, call in enumerate(self.message().get("tool_calls", ()))]
         return {**self.message(), "tool_calls": calls} if calls else self.message()
 
     def chunks(self, deltas: list[Delta]) -> list[dict[str, Any]]:
-        """A stream of these deltas, as vLLM ends it."""
-        body: list[dict[str, Any]] = [{"choices": [_choice(delta)]} for delta in deltas]
-        ended = {"choices": [{"index": 0, "delta": {"content": ""}, "finish_reason": self.finish_reason}]}
+        """Return a stream of these deltas with the final chunks of vLLM."""
+        content_chunks: list[dict[str, Any]] = [{"choices": [_choice(delta)]} for delta in deltas]
+        final_choice = {"index": 0, "delta": {"content": ""}, "finish_reason": self.finish_reason}
         usage = {"prompt_tokens": 7, "completion_tokens": 5, "total_tokens": 12}
-        shape = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": "m"}
-        return [{**shape, **chunk} for chunk in [*body, ended, {"choices": [], "usage": usage}]]
+        common_fields = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": "m"}
+        chunks = [*content_chunks, {"choices": [final_choice]}, {"choices": [], "usage": usage}]
+        return [{**common_fields, **chunk} for chunk in chunks]
 
 
 def _choice(delta: Delta) -> dict[str, Any]:
@@ -70,9 +71,9 @@ def _choice(delta: Delta) -> dict[str, Any]:
 
 
 def cut_at(text: str, borders: list[int]) -> list[str]:
-    """The text in pieces; pieces between equal borders are empty."""
-    places = [0, *sorted(min(border, len(text)) for border in borders), len(text)]
-    return [text[start:end] for start, end in pairwise(places)]
+    """Return the text in pieces; pieces between equal borders are empty."""
+    borders_with_ends = [0, *sorted(min(border, len(text)) for border in borders), len(text)]
+    return [text[start:end] for start, end in pairwise(borders_with_ends)]
 
 
 calls = st.builds(
@@ -81,8 +82,8 @@ calls = st.builds(
     name=st.from_regex(r"[a-z_]{1,12}", fullmatch=True),
     arguments=st.text(min_size=1, max_size=24),
 )
-answers = st.builds(
-    Answer,
+chat_responses = st.builds(
+    ChatResponse,
     reasoning=st.text(max_size=16),
     content=st.text(max_size=16),
     calls=st.lists(calls, max_size=3, unique_by=lambda call: call.id).map(tuple),
@@ -92,48 +93,51 @@ _borders = st.lists(st.integers(0, 24), max_size=5)
 
 
 @st.composite
-def deltas(draw: st.DrawFn, answer: Answer, *, tidy: bool) -> list[Delta]:
-    """The answer in deltas. ``tidy``: calls begin in their order, with their ids and names at the front.
+def deltas(draw: st.DrawFn, chat: ChatResponse, *, tidy: bool) -> list[Delta]:
+    """Draw a split of the response into deltas.
 
-    Otherwise only what makes a stream readable at all is kept: reasoning, then text, then calls.
+    ``tidy``: calls begin in their order, each with its id and name in its first fragment. Otherwise the
+    stream keeps only the order that makes it readable: reasoning, then text, then calls.
     """
-    found: list[Delta] = [{"reasoning": piece} for piece in cut_at(answer.reasoning, draw(_borders))]
-    found += [{"content": piece} for piece in cut_at(answer.content, draw(_borders))]
-    found += [{"tool_calls": [fragment]} for fragment in draw(_interleaved(answer, tidy))]
-    grouped: list[Delta] = [{"role": "assistant", "content": ""}]
-    for delta in found:
+    parts: list[Delta] = [{"reasoning": piece} for piece in cut_at(chat.reasoning, draw(_borders))]
+    parts += [{"content": piece} for piece in cut_at(chat.content, draw(_borders))]
+    parts += [{"tool_calls": [fragment]} for fragment in draw(_interleaved(chat, tidy))]
+    merged_deltas: list[Delta] = [{"role": "assistant", "content": ""}]
+    for delta in parts:
         if draw(st.booleans()):
-            grouped.append(delta)
+            merged_deltas.append(delta)
         else:
-            grouped[-1] = _joined(grouped[-1], delta)
+            merged_deltas[-1] = _merge(merged_deltas[-1], delta)
         if draw(st.integers(0, 4)) == 0:
-            grouped.append(draw(st.sampled_from(EMPTY)))
-    return grouped
+            merged_deltas.append(draw(st.sampled_from(EMPTY)))
+    return merged_deltas
 
 
-def _joined(one: Delta, other: Delta) -> Delta:
-    joined = dict(one)
+def _merge(one: Delta, other: Delta) -> Delta:
+    merged = dict(one)
     for name, value in other.items():
-        joined[name] = joined[name] + value if joined.get(name) else value
-    return joined
+        merged[name] = merged[name] + value if merged.get(name) else value
+    return merged
 
 
 @st.composite
-def _interleaved(draw: st.DrawFn, answer: Answer, tidy: bool) -> list[dict[str, Any]]:
-    """Fragments of calls, each call's in their order, and those of several calls in turns."""
-    queues = [draw(_fragments(index, call, tidy)) for index, call in enumerate(answer.calls)]
-    begun = 0
+def _interleaved(draw: st.DrawFn, chat: ChatResponse, tidy: bool) -> list[dict[str, Any]]:
+    """Draw an interleaving of the calls' fragments that keeps the order within each call."""
+    queues = [draw(_fragments(index, call, tidy)) for index, call in enumerate(chat.calls)]
+    call_count = 0
     fragments = []
-    while waiting := [index for index, queue in enumerate(queues) if queue and (index <= begun or not tidy)]:
-        index = draw(st.sampled_from(waiting))
-        begun = max(begun, index + 1)
+    while open_indexes := [
+        index for index, queue in enumerate(queues) if queue and (index <= call_count or not tidy)
+    ]:
+        index = draw(st.sampled_from(open_indexes))
+        call_count = max(call_count, index + 1)
         fragments.append(queues[index].pop(0))
     return fragments
 
 
 @st.composite
 def _fragments(draw: st.DrawFn, index: int, call: Call, tidy: bool) -> list[dict[str, Any]]:
-    """A call in fragments: a name in pieces before all arguments, or a whole one anywhere."""
+    """Draw the fragments of a call: its name in pieces before the arguments, or whole at any position."""
     arguments = cut_at(call.arguments, draw(_borders))
     if tidy or draw(st.booleans()):
         names = cut_at(call.name, draw(_borders)) if draw(st.booleans()) else [call.name]

@@ -1,4 +1,4 @@
-"""Strict JSON: what it takes it takes exactly, and the shape is checked without building anything."""
+"""Strict JSON parsing: exact values, and bounds checked before anything is built."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ JSON = st.recursive(
 
 
 @given(JSON)
-def test_every_json_value_is_read_back(value: object) -> None:
+def test_every_json_value_is_parsed(value: object) -> None:
     assert parse_body(json.dumps(value).encode()) == value
 
 
 @given(st.binary(max_size=200))
-def test_any_bytes_are_json_or_an_error_of_the_catalogue(data: bytes) -> None:
+def test_any_bytes_are_json_or_raise_an_error_of_the_catalogue(data: bytes) -> None:
     outcome = None
     with contextlib.suppress(ApiError):
         outcome = (parse_body(data),)
@@ -58,8 +58,8 @@ def test_depth_is_counted_outside_of_strings_only(depth: int, text: str) -> None
     ],
     ids=["deep", "many", "escapes", "deep objects", "quotes", "strings", "numbers"],
 )
-def test_hostile_bodies_of_the_largest_size_are_refused_quickly(hostile: bytes) -> None:
-    begun = time.process_time()
+def test_hostile_bodies_of_the_largest_size_are_rejected_quickly(hostile: bytes) -> None:
+    start = time.process_time()
     with pytest.raises(ApiError):
         parse_body(hostile)
-    assert time.process_time() - begun < 1.0
+    assert time.process_time() - start < 1.0

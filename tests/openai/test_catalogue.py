@@ -1,4 +1,4 @@
-"""The error catalogue: every entry is raised somewhere, has OpenAI's format, and its page is current."""
+"""The error catalogue: every error is raised somewhere and has OpenAI's format, and its page is current."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from api.openai.errors.catalogue import CATALOGUE
 from api.openai.errors.parameters import UnknownParameter
 
 ROOT = Path(__file__).resolve().parents[2]
-# Each names every code: the declarations themselves, and the list for the OpenAPI document.
+# Folders that name every code: the declarations, and the lists for the OpenAPI document.
 LISTS = ("api/openai/errors", "api/gateway/document")
 
 
 def example(error: type[ApiError]) -> ApiError:
-    """An error of this class with some value for each detail."""
+    """Return an error of this class with a value for each detail."""
     details: dict[str, Any] = {
         field.name: 1 for field in dataclasses.fields(error) if field.name not in ("param", "headers")
     }
@@ -40,22 +40,22 @@ def test_the_page_of_errors_is_current() -> None:
         assert row in page
 
 
-def _nodes(*folders: str, leave_out: Collection[str] = ()) -> list[ast.AST]:
+def _nodes(*folders: str, exclude: Collection[str] = ()) -> list[ast.AST]:
     files = [file for folder in folders for file in sorted((ROOT / folder).rglob("*.py"))]
-    kept = [file for file in files if not str(file.relative_to(ROOT)).startswith(tuple(leave_out))]
-    return [node for file in kept for node in ast.walk(ast.parse(file.read_text()))]
+    paths = [file for file in files if not str(file.relative_to(ROOT)).startswith(tuple(exclude))]
+    return [node for file in paths for node in ast.walk(ast.parse(file.read_text()))]
 
 
 @pytest.mark.criterion("4.2")
-def test_every_entry_of_the_catalogue_is_raised_somewhere() -> None:
-    names = {node.id for node in _nodes("api", "cyllm_site", leave_out=LISTS) if isinstance(node, ast.Name)}
+def test_every_error_of_the_catalogue_is_raised_somewhere() -> None:
+    names = {node.id for node in _nodes("api", "cyllm_site", exclude=LISTS) if isinstance(node, ast.Name)}
     assert [code for code, error in CATALOGUE.items() if error.__name__ not in names] == []
 
 
-def test_every_entry_is_named_in_some_test() -> None:
-    nodes = _nodes("tests", leave_out=("tests/openai/test_catalogue.py",))
+def test_every_error_of_the_catalogue_occurs_in_a_test() -> None:
+    nodes = _nodes("tests", exclude=("tests/openai/test_catalogue.py",))
     texts = {node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)}
-    # tests/gateway/test_deadlines.py composes these from the names of stages.
+    # tests/gateway/test_deadlines.py composes these codes from the names of stages.
     stages = {"queue", "first_token", "inter_token", "total"}
     assert set(CATALOGUE) - texts <= {f"{stage}_timeout" for stage in stages}
     assert stages <= texts
@@ -85,12 +85,12 @@ def test_an_error_about_another_parameter_keeps_its_details() -> None:
 
 
 @pytest.mark.criterion("6.6")
-def test_no_error_holds_markup() -> None:
+def test_no_error_contains_markup() -> None:
     error = UnknownParameter(param="<script>alert(1)</script>")
     assert not set(b"<>") & set(error.body())
     assert json.loads(error.body())["error"]["param"] == "<script>alert(1)</script>"
 
 
-def test_client_text_is_echoed_bounded_and_on_one_line() -> None:
+def test_echoed_client_text_is_bounded_and_on_one_line() -> None:
     assert printable("a\r\nb\x1b[31m") == "a��b�[31m"
     assert len(printable("x" * 10_000)) == MAX_PRINTABLE_LENGTH + 1

@@ -1,4 +1,4 @@
-"""What holds for each parameter of each endpoint, whichever there are: made from the schemas."""
+"""Properties of every parameter of every endpoint, derived from the schemas."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from api.openai.validation.requests import (
 )
 
 USER = {"role": "user", "content": "hi"}
-# A value of each type of JSON that no parameter takes by chance.
+# A value of each JSON type that no parameter accepts by chance.
 VALUES: Mapping[str, Any] = {
     "boolean": True,
     "integer": 7,
@@ -37,11 +37,11 @@ VALUES: Mapping[str, Any] = {
 
 
 class Endpoint(NamedTuple):
-    """``base``: a right request, of what is required alone."""
+    """An endpoint with ``base``, a valid request of required parameters only."""
 
     name: str
     schema: type[BaseModel]
-    check: Callable[[Any], Any]
+    validate: Callable[[Any], Any]
     base: dict[str, Any]
 
 
@@ -56,7 +56,7 @@ ENDPOINTS = (
 
 
 def _branches(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """The schemas of which a value may follow one, without those that stand for others."""
+    """Return the alternatives of a schema, with references resolved."""
     if "$ref" in schema:
         yield from _branches(definitions[schema["$ref"].rsplit("/", 1)[1]], definitions)
     elif inner := schema.get("anyOf") or schema.get("oneOf"):
@@ -67,7 +67,7 @@ def _branches(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> Iter
 
 
 class Parameter(NamedTuple):
-    """A parameter of an endpoint, and what its schema allows; null is left out."""
+    """A parameter of an endpoint, with the alternatives of its schema except null."""
 
     endpoint: Endpoint
     name: str
@@ -75,15 +75,15 @@ class Parameter(NamedTuple):
 
     @property
     def types(self) -> set[str]:
-        """The types of JSON that it takes; an integer is a number."""
-        found = {str(branch["type"]) for branch in self.branches if "type" in branch}
-        found |= {"string" for branch in self.branches if "enum" in branch or "const" in branch}
-        return found | ({"integer"} if "number" in found else set())
+        """The JSON types that it accepts; an integer is a number."""
+        types = {str(branch["type"]) for branch in self.branches if "type" in branch}
+        types |= {"string" for branch in self.branches if "enum" in branch or "const" in branch}
+        return types | ({"integer"} if "number" in types else set())
 
-    def code(self, value: Any) -> tuple[str, str | None] | None:
-        """Code and ``param`` of the refusal of a value; None if it is taken."""
+    def error_for(self, value: Any) -> tuple[str, str | None] | None:
+        """Return code and ``param`` of the error for a value; None if it is accepted."""
         try:
-            self.endpoint.check({**self.endpoint.base, self.name: value})
+            self.endpoint.validate({**self.endpoint.base, self.name: value})
         except ApiError as error:
             return error.code, error.param
         return None
@@ -98,55 +98,57 @@ def _parameters() -> Iterator[Parameter]:
 
 
 PARAMETERS = tuple(_parameters())
-EACH = pytest.mark.parametrize("given", PARAMETERS, ids=lambda given: f"{given.endpoint.name}-{given.name}")
+EACH = pytest.mark.parametrize("parameter", PARAMETERS, ids=lambda each: f"{each.endpoint.name}-{each.name}")
 
 
-def _sent(checked: Any) -> tuple[Any, bytes]:
-    """What becomes of a request: what the gateway does with it, and what an engine is given."""
-    if isinstance(checked, EngineRequest):
-        return checked, checked.engine_body(model="m", cache_salt="s")
-    chat = checked.chat()
-    kept = (
-        checked.is_streamed,
-        checked.is_background,
-        checked.is_stored,
-        checked.instructions,
-        checked.metadata,
+def _forwarded(request: Any) -> tuple[Any, bytes]:
+    """Return the options for the gateway, and the body for the engine."""
+    if isinstance(request, EngineRequest):
+        return request, request.engine_body(model="m", cache_salt="s")
+    chat = request.chat()
+    options = (
+        request.is_streamed,
+        request.is_background,
+        request.is_stored,
+        request.instructions,
+        request.metadata,
     )
-    return kept, chat.engine_body(model="m", cache_salt="s")
+    return options, chat.engine_body(model="m", cache_salt="s")
 
 
-def test_there_are_as_many_parameters_as_one_expects() -> None:
+def test_all_endpoints_have_parameters_to_test() -> None:
     assert len(PARAMETERS) > 120
-    assert len({given.endpoint.name for given in PARAMETERS}) == len(ENDPOINTS)
+    assert len({parameter.endpoint.name for parameter in PARAMETERS}) == len(ENDPOINTS)
 
 
 @pytest.mark.criterion("1.1")
 @EACH
-def test_null_is_the_same_as_leaving_it_out(given: Parameter) -> None:
-    endpoint = given.endpoint
-    without = {name: value for name, value in endpoint.base.items() if name != given.name}
-    if given.name in endpoint.base:
-        assert given.code(None) == ("missing_required_parameter", given.name)
+def test_null_is_the_same_as_an_absent_parameter(parameter: Parameter) -> None:
+    endpoint = parameter.endpoint
+    without = {name: value for name, value in endpoint.base.items() if name != parameter.name}
+    if parameter.name in endpoint.base:
+        assert parameter.error_for(None) == ("missing_required_parameter", parameter.name)
         with pytest.raises(ApiError, match="missing_required_parameter"):
-            endpoint.check(without)
+            endpoint.validate(without)
     else:
-        assert _sent(endpoint.check({**without, given.name: None})) == _sent(endpoint.check(without))
+        with_null = endpoint.validate({**without, parameter.name: None})
+        assert _forwarded(with_null) == _forwarded(endpoint.validate(without))
 
 
 @pytest.mark.criterion("1.7")
 @EACH
-def test_a_wrong_type_is_named(given: Parameter) -> None:
-    assert given.types
-    only_words = all("enum" in branch or "const" in branch for branch in given.branches)
-    code = "invalid_value" if only_words else "invalid_type"
-    wrong = VALUES.keys() - given.types
+def test_a_wrong_type_is_reported(parameter: Parameter) -> None:
+    assert parameter.types
+    is_enumeration = all("enum" in branch or "const" in branch for branch in parameter.branches)
+    code = "invalid_value" if is_enumeration else "invalid_type"
+    wrong = VALUES.keys() - parameter.types
     assert len(wrong) >= 3
-    assert {kind: given.code(VALUES[kind]) for kind in wrong} == dict.fromkeys(wrong, (code, given.name))
+    errors = {json_type: parameter.error_for(VALUES[json_type]) for json_type in wrong}
+    assert errors == dict.fromkeys(wrong, (code, parameter.name))
 
 
 def _beyond(branch: Mapping[str, Any]) -> Iterator[tuple[Any, str]]:
-    """Values just outside of a branch's bounds, and the codes of their refusals."""
+    """Return values just outside of the bounds of an alternative, with the codes of their errors."""
     kind = {"integer": "integer", "number": "decimal"}.get(str(branch.get("type")), "")
     step = 1 if kind == "integer" else 0.001
     if "minimum" in branch:
@@ -164,20 +166,22 @@ def _beyond(branch: Mapping[str, Any]) -> Iterator[tuple[Any, str]]:
 
 
 BOUNDED = [
-    pytest.param(given, value, code, id=f"{given.endpoint.name}-{given.name}-{number}")
-    for given in PARAMETERS
-    for number, (value, code) in enumerate(pair for branch in given.branches for pair in _beyond(branch))
+    pytest.param(parameter, value, code, id=f"{parameter.endpoint.name}-{parameter.name}-{number}")
+    for parameter in PARAMETERS
+    for number, (value, code) in enumerate(pair for branch in parameter.branches for pair in _beyond(branch))
 ]
 
 
 @pytest.mark.criterion("1.7")
-@pytest.mark.parametrize(("given", "value", "code"), BOUNDED)
-def test_what_is_just_beyond_a_bound_is_refused_as_that(given: Parameter, value: Any, code: str) -> None:
-    found = given.code(value)
-    assert found is not None
-    assert found[1] == given.name
-    assert found[0] == code or (not code and found[0].endswith("_above_max_value"))
+@pytest.mark.parametrize(("parameter", "value", "code"), BOUNDED)
+def test_a_value_just_beyond_a_bound_is_rejected_with_the_bounds_code(
+    parameter: Parameter, value: Any, code: str
+) -> None:
+    error = parameter.error_for(value)
+    assert error is not None
+    assert error[1] == parameter.name
+    assert error[0] == code or (not code and error[0].endswith("_above_max_value"))
 
 
-def test_bounds_are_looked_at() -> None:
+def test_there_are_bounds_to_test() -> None:
     assert len(BOUNDED) > 100

@@ -1,4 +1,4 @@
-"""Mutated requests in the checks alone, many more than a whole stack is given: refused by name, or taken."""
+"""Many mutated requests, validated without a stack: each is accepted or rejected by name."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.fuzzing import seeds
 from tests.fuzzing.mutations import Case, case_of
 
 CASES = 15_000
-CHECKS: dict[str, Callable[[Any], Any]] = {
+VALIDATORS: dict[str, Callable[[Any], Any]] = {
     seeds.CHAT: validate_chat_body,
     seeds.COMPLETIONS: validate_completion_body,
     seeds.TOKENIZE: validate_tokenize_body,
@@ -37,20 +37,20 @@ def _chat_of(response: Any) -> Any:
 
 def _outcome(case: Case) -> str:
     try:
-        checked = CHECKS[case.path](parse_body(case.body))
+        request = VALIDATORS[case.path](parse_body(case.body))
     except ApiError as error:
-        orderly = error.status == 400 and error.message.isprintable() and len(error.message) < 1000
-        return error.code if orderly else f"disorderly: {case.number}"
-    assert checked.engine_body(model="m", cache_salt="s").decode()
-    return "taken"
+        is_well_formed = error.status == 400 and error.message.isprintable() and len(error.message) < 1000
+        return error.code if is_well_formed else f"malformed: {case.number}"
+    assert request.engine_body(model="m", cache_salt="s").decode()
+    return "accepted"
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-def test_checks_raise_errors_of_the_catalogue_alone(seed: int) -> None:
+def test_validation_raises_only_errors_of_the_catalogue(seed: int) -> None:
     bodies = seeds.seeds()
     cases = (case_of(seed, number, bodies, []) for number in range(CASES))
-    outcomes = Counter(_outcome(case) for case in cases if case.method == "POST" and case.path in CHECKS)
+    outcomes = Counter(_outcome(case) for case in cases if case.method == "POST" and case.path in VALIDATORS)
     assert outcomes.total() > CASES * 0.9
-    assert outcomes.keys() <= {*CATALOGUE, "taken"}
-    assert outcomes["taken"] > CASES / 10
+    assert outcomes.keys() <= {*CATALOGUE, "accepted"}
+    assert outcomes["accepted"] > CASES / 10
     assert len(outcomes) > 15

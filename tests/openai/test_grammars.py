@@ -1,4 +1,4 @@
-"""What an engine is asked to compile is bounded, and everyday constraints are within the bounds."""
+"""Constraints are bounded, and ordinary constraints are within the bounds."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ TREE: dict[str, Any] = {
 }
 
 
-def check(**fields: Any) -> None:
+def validate(**fields: Any) -> None:
     validate_chat_body({**CHAT, **fields})
 
 
@@ -66,7 +66,7 @@ SCHEMAS: list[tuple[dict[str, Any], str, str, str]] = [
     ({"$ref": "#/$defs/none"}, "invalid_value", ".$ref", "does not exist"),
     ({"items": {"$ref": "https://example.org/x"}}, "invalid_value", ".items.$ref", "into the schema"),
 ]
-PLACES: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
+PARAMETERS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "structured_outputs.json": lambda schema: {"structured_outputs": {"json": schema}},
     "response_format.json_schema.schema": lambda schema: {
         "response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
@@ -78,20 +78,20 @@ PLACES: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
 
 
 @pytest.mark.criterion("6.8")
-@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("parameter", PARAMETERS)
 @pytest.mark.parametrize(("schema", "code", "param", "message"), SCHEMAS, ids=range(len(SCHEMAS)))
-def test_schemas_that_take_long_to_compile_are_refused_wherever_they_are(
-    place: str, schema: dict[str, Any], code: str, param: str, message: str
+def test_schemas_that_compile_slowly_are_rejected_in_every_parameter(
+    parameter: str, schema: dict[str, Any], code: str, param: str, message: str
 ) -> None:
-    begun = time.process_time()
+    start = time.process_time()
     with pytest.raises(ApiError, match=code) as caught:
-        check(**PLACES[place](schema))
-    assert time.process_time() - begun < 1.0
-    assert caught.value.param == place + param
+        validate(**PARAMETERS[parameter](schema))
+    assert time.process_time() - start < 1.0
+    assert caught.value.param == parameter + param
     assert message in caught.value.message
 
 
-@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("parameter", PARAMETERS)
 @pytest.mark.parametrize(
     "schema",
     [
@@ -103,28 +103,28 @@ def test_schemas_that_take_long_to_compile_are_refused_wherever_they_are(
         deep(31),
     ],
 )
-def test_everyday_schemas_are_taken(place: str, schema: dict[str, Any]) -> None:
-    check(**PLACES[place](schema))
+def test_ordinary_schemas_are_accepted(parameter: str, schema: dict[str, Any]) -> None:
+    validate(**PARAMETERS[parameter](schema))
 
 
-def test_a_schema_in_a_string_is_held_to_the_same() -> None:
-    check(structured_outputs={"json": json.dumps(TREE)})
+def test_a_schema_in_a_string_has_the_same_bounds() -> None:
+    validate(structured_outputs={"json": json.dumps(TREE)})
     for text in ('{"$ref": "#"}', "[" * 100, "[]", "{", '{"minItems": 5000}'):
         with pytest.raises(ApiError) as caught:
-            check(structured_outputs={"json": text})
+            validate(structured_outputs={"json": text})
         assert caught.value.status == 400
         assert (caught.value.param or "").startswith("structured_outputs.json")
 
 
-def test_the_tools_of_a_request_are_bounded_together() -> None:
+def test_the_tools_of_a_request_have_a_common_bound() -> None:
     parameters = {"description": "x" * 16_000}
     tools = [
         {"type": "function", "function": {"name": f"f{number}", "parameters": parameters}}
         for number in range(9)
     ]
-    check(tools=tools[:8])
+    validate(tools=tools[:8])
     with pytest.raises(ApiError, match="invalid_value") as caught:
-        check(tools=tools)
+        validate(tools=tools)
     assert caught.value.param == "tools"
 
 
@@ -144,31 +144,31 @@ def test_the_tools_of_a_request_are_bounded_together() -> None:
         "a{" + "9" * 400 + "}",
     ],
 )
-def test_patterns_that_grow_are_refused(pattern: str) -> None:
+def test_patterns_that_expand_too_much_are_rejected(pattern: str) -> None:
     with pytest.raises(ApiError) as caught:
-        check(structured_outputs={"regex": pattern})
+        validate(structured_outputs={"regex": pattern})
     assert (caught.value.status, caught.value.param) == (400, "structured_outputs.regex")
 
 
 @pytest.mark.parametrize("pattern", [UUID, r"\{999\}", r"\\p+", "a{256}", "(yes|no){1,}", "[a-z]*", "a{0}"])
-def test_everyday_patterns_are_taken(pattern: str) -> None:
-    check(structured_outputs={"regex": pattern})
+def test_ordinary_patterns_are_accepted(pattern: str) -> None:
+    validate(structured_outputs={"regex": pattern})
 
 
 @pytest.mark.criterion("6.8")
-def test_choices_are_bounded_in_number_and_in_all() -> None:
-    check(structured_outputs={"choice": ["x" * 64] * 128})
+def test_choices_are_bounded_in_number_and_total_size() -> None:
+    validate(structured_outputs={"choice": ["x" * 64] * 128})
     for choices, code in (
         (["x"] * 129, "array_above_max_length"),
         (["é" * 1024] * 5, "invalid_value"),
         (["x" * 1024] * 1024, "array_above_max_length"),
     ):
         with pytest.raises(ApiError, match=code) as caught:
-            check(structured_outputs={"choice": choices})
+            validate(structured_outputs={"choice": choices})
         assert caught.value.param == "structured_outputs.choice"
 
 
 @pytest.mark.parametrize("key", ["self", "model_config", "params", "kwargs", "conversation", "range"])
-def test_template_variables_are_no_arguments_of_the_renderer(key: str) -> None:
+def test_template_variables_can_not_be_arguments_of_the_renderer(key: str) -> None:
     with pytest.raises(ApiError, match="unsupported_parameter"):
-        check(chat_template_kwargs={key: 1})
+        validate(chat_template_kwargs={key: 1})

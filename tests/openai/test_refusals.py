@@ -1,4 +1,4 @@
-"""What is refused by name: every entry of the tables that no other test goes through."""
+"""Unsupported parameters: every entry of the tables that no other test covers."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ NESTED: dict[str, dict[str, Any]] = {
 }
 
 
-def refused(check: Any, body: dict[str, Any]) -> ApiError:
+def rejection(validate: Any, body: dict[str, Any]) -> ApiError:
     with pytest.raises(ApiError) as caught:
-        check(body)
+        validate(body)
     assert (caught.value.code, caught.value.status) == ("unsupported_parameter", 400)
     return caught.value
 
@@ -49,8 +49,8 @@ def cases(endpoint: str, names: Any) -> list[Any]:
 
 @pytest.mark.criterion("1.7")
 @pytest.mark.parametrize("name", cases("embeddings", UNSUPPORTED_EMBEDDINGS))
-def test_an_embedding_parameter_that_can_not_be_honoured_is_named_with_the_reason(name: str) -> None:
-    error = refused(validate_embedding_body, {**EMBEDDING, name: "x"})
+def test_an_unsupported_embeddings_parameter_is_rejected_with_the_reason(name: str) -> None:
+    error = rejection(validate_embedding_body, {**EMBEDDING, name: "x"})
     assert error.param == name
     assert UNSUPPORTED_EMBEDDINGS[name] in error.message
     validate_embedding_body({**EMBEDDING, name: None})
@@ -58,20 +58,20 @@ def test_an_embedding_parameter_that_can_not_be_honoured_is_named_with_the_reaso
 
 @pytest.mark.criterion("1.7")
 @pytest.mark.parametrize("name", cases("tokenize", UNSUPPORTED_TOKENIZE))
-def test_a_tokenize_parameter_that_can_not_be_honoured_is_named_with_the_reason(name: str) -> None:
-    error = refused(validate_tokenize_body, {**TOKENIZE, name: "x"})
+def test_an_unsupported_tokenize_parameter_is_rejected_with_the_reason(name: str) -> None:
+    error = rejection(validate_tokenize_body, {**TOKENIZE, name: "x"})
     assert error.param == name
     assert UNSUPPORTED_TOKENIZE[name] in error.message
     validate_tokenize_body({**TOKENIZE, name: None})
 
 
-def test_every_nested_entry_of_responses_is_looked_at_here() -> None:
+def test_every_nested_entry_of_responses_is_tested_here() -> None:
     assert set(NESTED) == {name for name in UNSUPPORTED_RESPONSES if "." in name or "[" in name}
 
 
 @pytest.mark.criterion("1.7")
 @pytest.mark.parametrize("name", cases("responses", NESTED))
-def test_a_nested_response_parameter_is_named_by_its_path(name: str) -> None:
-    error = refused(validate_response_body, {**RESPONSE, **NESTED[name]})
+def test_a_nested_responses_parameter_is_named_by_its_path(name: str) -> None:
+    error = rejection(validate_response_body, {**RESPONSE, **NESTED[name]})
     assert error.param == name.replace("[]", "[0]")
     assert UNSUPPORTED_RESPONSES[name] in error.message

@@ -1,4 +1,4 @@
-"""Bodies that are made to keep the gateway busy are refused before they do."""
+"""Bodies crafted to keep the gateway busy are rejected quickly."""
 
 from __future__ import annotations
 
@@ -52,16 +52,16 @@ HOSTILE: list[tuple[dict[str, Any], str, str | None]] = [
 @pytest.mark.parametrize("case", range(len(HOSTILE)))
 def test_no_body_keeps_the_gateway_busy(case: int) -> None:
     body, code, param = HOSTILE[case]
-    check = validate_chat_body if "messages" in body else validate_completion_body
-    begun = time.process_time()
+    validate = validate_chat_body if "messages" in body else validate_completion_body
+    start = time.process_time()
     with pytest.raises(ApiError) as caught:
-        check({"model": "m", **body})
-    assert time.process_time() - begun < 1.0
+        validate({"model": "m", **body})
+    assert time.process_time() - start < 1.0
     assert caught.value.code == code
     assert param is None or caught.value.param == param
 
 
-def test_the_longest_prompt_of_token_ids_is_taken() -> None:
+def test_the_longest_prompt_of_token_ids_is_accepted() -> None:
     prompt = [1] * MAX_ELEMENTS
     assert validate_completion_body({"model": "m", "prompt": prompt}).fields["prompt"] == prompt
 
@@ -71,7 +71,7 @@ def test_the_longest_prompt_of_token_ids_is_taken() -> None:
     ["[" * 65, '{"a":' * 100_000, "[" * 65 + "]" * 65, "[]," * 100_001, '{"a": ' + "1" * 4301 + "}"],
     ids=["open", "long", "closed", "many", "digits"],
 )
-def test_arguments_of_earlier_tool_calls_have_a_depth_and_numbers_a_length(arguments: str) -> None:
+def test_arguments_of_earlier_tool_calls_are_bounded_in_depth_and_length_of_numbers(arguments: str) -> None:
     call = {"id": "1", "type": "function", "function": {"name": "f", "arguments": arguments}}
     with pytest.raises(ApiError, match="invalid_value") as caught:
         validate_chat_body({**CHAT, "messages": [USER, {"role": "assistant", "tool_calls": [call]}]})
@@ -81,22 +81,25 @@ def test_arguments_of_earlier_tool_calls_have_a_depth_and_numbers_a_length(argum
 @pytest.mark.parametrize(
     "arguments", ["{}", "[" * 64 + "]" * 64, '{"a": "' + "[" * 500 + '"}', "no JSON", "1" * 4300]
 )
-def test_other_arguments_are_taken(arguments: str) -> None:
+def test_other_arguments_are_accepted(arguments: str) -> None:
     call = {"id": "1", "type": "function", "function": {"name": "f", "arguments": arguments}}
     messages = [USER, {"role": "assistant", "tool_calls": [call]}]
     assert validate_chat_body({**CHAT, "messages": messages}).fields["messages"] == messages
 
 
-ROUTES = [(ChatRequest, "messages", validate_chat_body), (ResponseRequest, "input", validate_response_body)]
+CONVERSATIONS = [
+    (ChatRequest, "messages", validate_chat_body),
+    (ResponseRequest, "input", validate_response_body),
+]
 
 
 @pytest.mark.criterion("6.8")
-@pytest.mark.parametrize(("schema", "name", "check"), ROUTES)
-def test_a_conversation_is_as_long_as_the_document_says(
-    schema: type[BaseModel], name: str, check: Callable[[Any], Any]
+@pytest.mark.parametrize(("schema", "name", "validate"), CONVERSATIONS)
+def test_the_document_states_the_maximum_length_of_a_conversation(
+    schema: type[BaseModel], name: str, validate: Callable[[Any], Any]
 ) -> None:
     document = json.dumps(request_schemas([schema])[schema.__name__]["properties"][name])
-    (longest,) = (int(found) for found in re.findall(r'"maxItems": (\d+)', document))
-    check({"model": "m", name: [USER] * longest})
+    (max_length,) = (int(bound) for bound in re.findall(r'"maxItems": (\d+)', document))
+    validate({"model": "m", name: [USER] * max_length})
     with pytest.raises(ApiError, match="array_above_max_length"):
-        check({"model": "m", name: [USER] * (longest + 1)})
+        validate({"model": "m", name: [USER] * (max_length + 1)})

@@ -1,4 +1,4 @@
-"""Validation against the SDK's own types: strict, and with nothing that they don't know."""
+"""Strict validation against the types of the SDK, without unknown fields."""
 
 from __future__ import annotations
 
@@ -10,38 +10,38 @@ from pydantic import BaseModel, TypeAdapter
 
 _EVENTS: TypeAdapter[Any] = TypeAdapter(ResponseStreamEvent)
 _ITEMS: TypeAdapter[Any] = TypeAdapter(ResponseItem)
-# The API returns it, though the type of the SDK doesn't list it.
+# The API returns it, although the SDK's type lacks it.
 _UNLISTED = {"store"}
 
 
-def checked_event(event: dict[str, Any]) -> Any:
-    """The event as the SDK's type of that name."""
-    found = _EVENTS.validate_python(event, strict=True)
-    assert found.type == event["type"]
-    _no_extras(found)
-    return found
+def parse_event(event: dict[str, Any]) -> Any:
+    """Return the event as an instance of the SDK's type."""
+    value = _EVENTS.validate_python(event, strict=True)
+    assert value.type == event["type"]
+    _assert_no_extras(value)
+    return value
 
 
-def checked_response(response: dict[str, Any]) -> Response:
-    """The response as the SDK's type."""
-    found = Response.model_validate(response, strict=True)
-    _no_extras(found)
-    return found
+def parse_response(response: dict[str, Any]) -> Response:
+    """Return the response as an instance of the SDK's type."""
+    value = Response.model_validate(response, strict=True)
+    _assert_no_extras(value)
+    return value
 
 
-def checked_item(item: dict[str, Any]) -> Any:
-    """An input item as the SDK lists it."""
-    found = _ITEMS.validate_python(item, strict=True)
-    _no_extras(found)
-    return found
+def parse_item(item: dict[str, Any]) -> Any:
+    """Return an input item as an instance of the SDK's type."""
+    value = _ITEMS.validate_python(item, strict=True)
+    _assert_no_extras(value)
+    return value
 
 
-def _no_extras(value: Any) -> None:
+def _assert_no_extras(value: Any) -> None:
     if isinstance(value, BaseModel):
         extras = set(value.model_extra or {}) - (_UNLISTED if isinstance(value, Response) else set())
-        assert not extras, f"{type(value).__name__} does not know {extras}"
+        assert not extras, f"{type(value).__name__} lacks {extras}"
         for name in type(value).model_fields:
-            _no_extras(getattr(value, name))
+            _assert_no_extras(getattr(value, name))
     elif isinstance(value, list):
         for inner in value:
-            _no_extras(inner)
+            _assert_no_extras(inner)

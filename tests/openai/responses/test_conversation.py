@@ -1,4 +1,4 @@
-"""Items to the messages that the model is shown, and to the form in which they are stored."""
+"""Conversion of items to chat messages, and to their stored form."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from api.openai.errors.base import ApiError
 from api.openai.errors.parameters import ContextLengthExceeded
 from api.openai.responses.assembly import ResponseAssembly
 from api.openai.responses.requests import validate_response_body
-from tests.openai.responses.strict import checked_item
-from tests.openai.splits import Answer, Call
+from tests.openai.responses.strict import parse_item
+from tests.openai.splits import Call, ChatResponse
 
 Item = dict[str, Any]
 Message = dict[str, Any]
@@ -49,11 +49,11 @@ def answered(call_id: str, content: Any = "4") -> Message:
 
 
 def messages(items: Any, history: list[Item] | None = None, **more: Any) -> list[Message]:
-    checked = validate_response_body({"model": "m", "input": items, **more})
-    for item in checked.input:
-        checked_item(item)
-    found: list[Message] = checked.chat(history or []).fields["messages"]
-    return found
+    plan = validate_response_body({"model": "m", "input": items, **more})
+    for item in plan.input:
+        parse_item(item)
+    chat_messages: list[Message] = plan.chat(history or []).fields["messages"]
+    return chat_messages
 
 
 CONVERSIONS: list[tuple[str, Any, list[Message]]] = [
@@ -71,7 +71,7 @@ CONVERSIONS: list[tuple[str, Any, list[Message]]] = [
         [{"role": "user", "content": text("a", "b", kind="text")}],
     ),
     (
-        "an earlier answer",
+        "an earlier response",
         [{"type": "message", "role": "assistant", "content": [{**SAID, "annotations": [], "logprobs": []}]}],
         [{"role": "assistant", "content": "a"}],
     ),
@@ -132,41 +132,41 @@ CONVERSIONS: list[tuple[str, Any, list[Message]]] = [
 
 @pytest.mark.honours("responses", "input")
 @pytest.mark.parametrize(
-    ("items", "expected"), [pytest.param(items, chat, id=name) for name, items, chat in CONVERSIONS]
+    ("items", "chat"), [pytest.param(items, chat, id=name) for name, items, chat in CONVERSIONS]
 )
-def test_items_become_messages(items: Any, expected: list[Message]) -> None:
-    assert messages(items) == expected
+def test_items_become_messages(items: Any, chat: list[Message]) -> None:
+    assert messages(items) == chat
 
 
 @pytest.mark.honours("responses", "previous_response_id")
 @pytest.mark.parametrize(
-    ("items", "expected"), [pytest.param(items, chat, id=name) for name, items, chat in CONVERSIONS]
+    ("items", "chat"), [pytest.param(items, chat, id=name) for name, items, chat in CONVERSIONS]
 )
-def test_stored_items_become_the_same_messages_later(items: Any, expected: list[Message]) -> None:
+def test_stored_items_become_the_same_messages_in_a_later_request(items: Any, chat: list[Message]) -> None:
     first = validate_response_body({"model": "m", "input": items, "instructions": "in French"})
     more = {"previous_response_id": "resp_1", "instructions": "be brief"}
-    found = messages([{"role": "user", "content": "and?"}], list(first.input), **more)
+    chat_messages = messages([{"role": "user", "content": "and?"}], list(first.input), **more)
     # Instructions are those of the last request alone.
     last = {"role": "user", "content": "and?"}
-    assert found == [{"role": "system", "content": "be brief"}, *expected, last]
+    assert chat_messages == [{"role": "system", "content": "be brief"}, *chat, last]
 
 
-def test_an_answer_goes_back_to_the_model_as_it_came() -> None:
-    answer = Answer("Think.", "Hello", (Call("1", "f", "{}"), Call("2", "g", "[]")), "tool_calls")
+def test_a_response_returns_to_the_model_unchanged() -> None:
+    chat = ChatResponse("Think.", "Hello", (Call("1", "f", "{}"), Call("2", "g", "[]")), "tool_calls")
     first = validate_response_body({"model": "m", "input": "hi"})
-    made = ResponseAssembly(first, response_id="resp_1", created_at=1, model="m")
-    for chunk in answer.chunks([answer.delta()]):
-        made.add_chunk(chunk)
-    made.finish()
-    made_items = made.snapshot()["output"]
-    history = [*first.input, *made_items]
-    found = messages([output("1"), output("2", "5")], history, previous_response_id="resp_1")
-    assert found == [USER, answer.message(), answered("1"), answered("2", "5")]
+    assembly = ResponseAssembly(first, response_id="resp_1", created_at=1, model="m")
+    for chunk in chat.chunks([chat.delta()]):
+        assembly.add_chunk(chunk)
+    assembly.finish()
+    output_items = assembly.snapshot()["output"]
+    history = [*first.input, *output_items]
+    chat_messages = messages([output("1"), output("2", "5")], history, previous_response_id="resp_1")
+    assert chat_messages == [USER, chat.message(), answered("1"), answered("2", "5")]
     # A client that keeps the conversation itself sends the items back.
-    assert messages([USER, *made_items, output("1"), output("2", "5")]) == found
+    assert messages([USER, *output_items, output("1"), output("2", "5")]) == chat_messages
 
 
-def test_items_have_ids_of_their_kind_and_keep_those_they_had() -> None:
+def test_items_get_ids_of_their_type_and_keep_existing_ones() -> None:
     items = [
         USER,
         {**USER, "id": "msg_mine"},
@@ -174,17 +174,17 @@ def test_items_have_ids_of_their_kind_and_keep_those_they_had() -> None:
         {**call("1"), "id": "msg_mine", "status": "incomplete"},
         output("1"),
     ]
-    stored = validate_response_body({"model": "m", "input": items}).input
-    ids = [item["id"] for item in stored]
+    items_with_ids = validate_response_body({"model": "m", "input": items}).input
+    ids = [item["id"] for item in items_with_ids]
     assert ids[1:3] == ["msg_mine", "rs_mine"]
     assert [ids[0][:4], ids[3][:3], ids[4][:4]] == ["msg_", "fc_", "fco_"]
     assert len(set(ids)) == len(ids)
-    assert [item["status"] for item in stored] == [*["completed"] * 3, "incomplete", "completed"]
+    assert [item["status"] for item in items_with_ids] == [*["completed"] * 3, "incomplete", "completed"]
     again = validate_response_body({"model": "m", "input": items}).input
     assert not {ids[0], ids[3], ids[4]} & {item["id"] for item in again}
 
 
-def test_what_an_sdk_leaves_in_items_it_sends_back_is_taken() -> None:
+def test_fields_that_an_sdk_leaves_in_items_are_accepted() -> None:
     extras = {"caller": None, "namespace": None, "status": "completed"}
     items = [
         {**USER, "type": "message", "status": None, "phase": None},
@@ -194,37 +194,37 @@ def test_what_an_sdk_leaves_in_items_it_sends_back_is_taken() -> None:
         {**output("1"), "id": None, **extras, "name": "f"},
     ]
     assert messages(items)[-1] == answered("1")
-    stored = validate_response_body({"model": "m", "input": items}).input
-    assert (stored[1]["phase"], stored[4]["name"]) == ("commentary", "f")
-    assert "caller" not in stored[3]
+    items_with_ids = validate_response_body({"model": "m", "input": items}).input
+    assert (items_with_ids[1]["phase"], items_with_ids[4]["name"]) == ("commentary", "f")
+    assert "caller" not in items_with_ids[3]
 
 
-def test_an_output_may_answer_a_call_of_the_history_only_if_there_was_one() -> None:
-    checked = validate_response_body({"model": "m", "input": [output("1")], "previous_response_id": "resp_1"})
+def test_an_output_requires_a_call_which_may_be_in_the_history() -> None:
+    plan = validate_response_body({"model": "m", "input": [output("1")], "previous_response_id": "resp_1"})
     history = validate_response_body({"model": "m", "input": [USER, call("1")]}).input
-    assert checked.chat(history).fields["messages"][-1] == answered("1")
+    assert plan.chat(history).fields["messages"][-1] == answered("1")
     with pytest.raises(ApiError, match="invalid_value") as caught:
-        checked.chat(history[:1])
+        plan.chat(history[:1])
     assert caught.value.param == "input[0].call_id"
 
 
-def test_what_is_too_much_together_with_the_history_is_told_so() -> None:
-    checked = validate_response_body({"model": "m", "input": "hi", "previous_response_id": "resp_1"})
+def test_a_request_that_is_too_large_with_its_history_is_rejected() -> None:
+    plan = validate_response_body({"model": "m", "input": "hi", "previous_response_id": "resp_1"})
     history = validate_response_body({"model": "m", "input": [USER] * 2048}).input
     with pytest.raises(ApiError, match="array_above_max_length") as caught:
-        checked.chat(history)
+        plan.chat(history)
     assert caught.value.param == "input"
     deep = [{**call("1", arguments="[" * 65), "id": "fc_1"}]
     with pytest.raises(ApiError, match="invalid_value") as caught:
-        checked.chat(deep)
+        plan.chat(deep)
     assert caught.value.param == "previous_response_id"
 
 
-def test_a_conversation_goes_on_without_a_new_input() -> None:
-    checked = validate_response_body({"model": "m", "previous_response_id": "resp_1"})
+def test_a_conversation_can_continue_without_a_new_input() -> None:
+    plan = validate_response_body({"model": "m", "previous_response_id": "resp_1"})
     history = validate_response_body({"model": "m", "input": "hi"}).input
-    assert checked.input == ()
-    assert checked.chat(history).fields["messages"] == [USER]
+    assert plan.input == ()
+    assert plan.chat(history).fields["messages"] == [USER]
 
 
 @pytest.mark.parametrize(
@@ -242,10 +242,10 @@ def test_a_conversation_goes_on_without_a_new_input() -> None:
         ("temperature", "temperature"),
     ],
 )
-def test_an_error_of_the_engine_names_a_parameter_of_the_response(chat: str, own: str) -> None:
+def test_an_error_of_the_engine_names_a_parameter_of_the_responses_request(chat: str, own: str) -> None:
     tools = [{"type": "function", "name": name} for name in ("f", "g")]
     choice = {"type": "allowed_tools", "mode": "auto", "tools": tools[1:]}
-    checked = validate_response_body({"model": "m", "input": "hi", "tools": tools, "tool_choice": choice})
-    error = checked.translate_error(ContextLengthExceeded(param=chat, limit=5, explanation="a longer prompt"))
+    plan = validate_response_body({"model": "m", "input": "hi", "tools": tools, "tool_choice": choice})
+    error = plan.translate_error(ContextLengthExceeded(param=chat, limit=5, explanation="a longer prompt"))
     assert (error.param, error.code, error.status) == (own, "context_length_exceeded", 400)
     assert error.message == ContextLengthExceeded(limit=5, explanation="a longer prompt").message

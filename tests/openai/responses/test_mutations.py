@@ -1,4 +1,4 @@
-"""Whatever is done to a request, it is refused from the catalogue or gives a valid response."""
+"""Any mutation of a request is rejected with an error of the catalogue, or gives a valid response."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from api.openai.responses.parameters import BUILT_IN_TOOLS, UNSUPPORTED_ITEMS, U
 from api.openai.responses.requests import validate_response_body
 from api.openai.responses.response_plan import ResponsePlan
 from api.openai.responses.schema import LOGPROBS, ResponseRequest
-from tests.openai.responses.strict import checked_item, checked_response
+from tests.openai.responses.strict import parse_item, parse_response
 
 TOOL = {"type": "function", "name": "f", "parameters": {"type": "object"}, "strict": True, "description": "d"}
 FULL: dict[str, Any] = {
@@ -92,19 +92,19 @@ values = st.recursive(
 )
 
 
-def places(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
-    """The path of everything in a JSON value but the top."""
+def paths(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
+    """Return the paths of everything inside a JSON value."""
     inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    for key, found in inner:
+    for key, child in inner:
         yield (*path, key)
-        yield from places(found, (*path, key))
+        yield from paths(child, (*path, key))
 
 
-PLACES = sorted(places(FULL), key=str)
+PATHS = sorted(paths(FULL), key=str)
 
 
 def mutated(path: tuple[str | int, ...], name: str | None, value: Any) -> dict[str, Any]:
-    """The full request with one place replaced, or with a name more beside it."""
+    """Return the full request with the value at a path replaced, or with an additional name beside it."""
     body = copy.deepcopy(FULL)
     holder: Any = body
     for step in path[:-1]:
@@ -116,8 +116,8 @@ def mutated(path: tuple[str | int, ...], name: str | None, value: Any) -> dict[s
     return body
 
 
-def leads_into(body: Any, param: str) -> bool:
-    """Whether the path is one of this request, but for a last step that may be missing."""
+def is_path_in(body: Any, param: str) -> bool:
+    """Return whether the path exists in the request; its last step may be missing."""
     *steps, last = re.findall(r"[^.\[\]]+", param)
     for step in steps:
         body = body[int(step)] if isinstance(body, list) else body[step]
@@ -126,31 +126,31 @@ def leads_into(body: Any, param: str) -> bool:
     return isinstance(body, dict) and (last in body or last in NAMES)
 
 
-def taken_or_refused(body: dict[str, Any]) -> tuple[ResponsePlan | None, ApiError | None]:
+def outcome_of(body: dict[str, Any]) -> tuple[ResponsePlan | None, ApiError | None]:
     try:
-        checked = validate_response_body(body)
-        checked.chat()
+        plan = validate_response_body(body)
+        plan.chat()
     except ApiError as error:
         return None, error
-    return checked, None
+    return plan, None
 
 
-@given(st.sampled_from(PLACES), st.none() | st.sampled_from(NAMES), values)
+@given(st.sampled_from(PATHS), st.none() | st.sampled_from(NAMES), values)
 @example(("model",), None, "m")
 @settings(max_examples=600, deadline=None)
-def test_a_changed_request_is_refused_by_name_or_gives_a_valid_response(
+def test_a_mutated_request_is_rejected_by_name_or_gives_a_valid_response(
     path: tuple[str | int, ...], name: str | None, value: Any
 ) -> None:
     body = mutated(path, name, value)
-    kept = copy.deepcopy(body)
-    checked, error = taken_or_refused(body)
-    assert body == kept
+    copied_body = copy.deepcopy(body)
+    plan, error = outcome_of(body)
+    assert body == copied_body
     if error is not None:
         assert error.status == 400
-        assert error.param is None or leads_into(body, error.param)
+        assert error.param is None or is_path_in(body, error.param)
         return
-    assert checked is not None
-    for item in checked.input:
-        checked_item(item)
-    made = ResponseAssembly(checked, response_id="resp_1", created_at=1, model="m")
-    checked_response(made.snapshot())
+    assert plan is not None
+    for item in plan.input:
+        parse_item(item)
+    assembly = ResponseAssembly(plan, response_id="resp_1", created_at=1, model="m")
+    parse_response(assembly.snapshot())

@@ -1,4 +1,4 @@
-"""What is no valid Responses request: code and the parameter in terms of that request."""
+"""Invalid Responses requests: the code, and the parameter in terms of the request."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ DEEP = "[" * 65 + "]" * 65
 LARGE = {"type": "object", "description": "x" * MAX_SCHEMA_BYTES}
 
 
-def said(*parts: Any, role: str = "user") -> dict[str, Any]:
+def with_message(*parts: Any, role: str = "user") -> dict[str, Any]:
     return {"input": [USER, {"role": role, "content": list(parts)}]}
 
 
-REFUSALS: list[tuple[dict[str, Any], str, str | None]] = [
-    # the top
+REJECTIONS: list[tuple[dict[str, Any], str, str | None]] = [
+    # top level
     ({"model": None}, "missing_required_parameter", "model"),
     ({"input": None}, "missing_required_parameter", "input"),
     ({"input": 5}, "invalid_type", "input"),
@@ -173,21 +173,25 @@ REFUSALS: list[tuple[dict[str, Any], str, str | None]] = [
     ({"input": [USER, {"type": "item_reference", "id": "msg_1"}]}, "unsupported_value", "input[1].type"),
     ({"input": [{"type": "mcp_call"}]}, "unsupported_value", "input[0].type"),
     ({"input": [{"type": "note"}]}, "invalid_value", "input[0].type"),
-    (said({"type": "input_image", "image_url": "x"}), "unsupported_value", "input[1].content[0].type"),
     (
-        said({"type": "input_text", "text": "a"}, {"type": "input_file"}),
+        with_message({"type": "input_image", "image_url": "x"}),
+        "unsupported_value",
+        "input[1].content[0].type",
+    ),
+    (
+        with_message({"type": "input_text", "text": "a"}, {"type": "input_file"}),
         "unsupported_value",
         "input[1].content[1].type",
     ),
-    (said({"type": "text", "text": "a"}), "invalid_value", "input[1].content[0].type"),
-    (said({"type": "input_text"}), "missing_required_parameter", "input[1].content[0].text"),
+    (with_message({"type": "text", "text": "a"}), "invalid_value", "input[1].content[0].type"),
+    (with_message({"type": "input_text"}), "missing_required_parameter", "input[1].content[0].text"),
     (
-        said({"type": "input_text", "text": "a"}, role="assistant"),
+        with_message({"type": "input_text", "text": "a"}, role="assistant"),
         "invalid_value",
         "input[1].content[0].type",
     ),
     (
-        said({"type": "input_text", "text": "a", "prompt_cache_breakpoint": {}}),
+        with_message({"type": "input_text", "text": "a", "prompt_cache_breakpoint": {}}),
         "unsupported_parameter",
         "input[1].content[0].prompt_cache_breakpoint",
     ),
@@ -208,53 +212,53 @@ REFUSALS: list[tuple[dict[str, Any], str, str | None]] = [
     ),
     ({"input": [USER] * 2049}, "array_above_max_length", "input"),
     ({"input": [USER] * 2048, "instructions": "be brief"}, "array_above_max_length", "input"),
-    (said(*[{"type": "input_text", "text": ""}] * 16_384), "array_above_max_length", "input"),
+    (with_message(*[{"type": "input_text", "text": ""}] * 16_384), "array_above_max_length", "input"),
 ]
 
 
 @pytest.mark.criterion("1.7")
-@pytest.mark.parametrize(("change", "code", "param"), REFUSALS)
-def test_the_first_fault_is_named(change: dict[str, Any], code: str, param: str | None) -> None:
+@pytest.mark.parametrize(("change", "code", "param"), REJECTIONS)
+def test_the_first_fault_is_reported(change: dict[str, Any], code: str, param: str | None) -> None:
     with pytest.raises(ApiError) as caught:
         validate_response_body({**BODY, **change})
     assert (caught.value.status, caught.value.code, caught.value.param) == (400, code, param)
 
 
-def test_a_body_that_is_no_object_is_told_so() -> None:
+def test_a_body_must_be_an_object() -> None:
     with pytest.raises(ApiError, match="invalid_json"):
         validate_response_body([BODY])
 
 
-def test_every_parameter_of_the_sdk_is_honoured_or_refused_by_name() -> None:
-    known = set(get_type_hints(ResponseCreateParamsNonStreaming))
-    known |= set(get_type_hints(ResponseCreateParamsStreaming))
-    assert len(known) > 30
-    assert known <= set(ResponseRequest.model_fields) | set(UNSUPPORTED_RESPONSES)
+def test_every_parameter_of_the_sdk_is_supported_or_rejected_by_name() -> None:
+    sdk_parameters = set(get_type_hints(ResponseCreateParamsNonStreaming))
+    sdk_parameters |= set(get_type_hints(ResponseCreateParamsStreaming))
+    assert len(sdk_parameters) > 30
+    assert sdk_parameters <= set(ResponseRequest.model_fields) | set(UNSUPPORTED_RESPONSES)
     assert not set(ResponseRequest.model_fields) & set(UNSUPPORTED_RESPONSES)
 
 
-def test_every_value_that_the_sdk_lists_is_taken_or_refused_with_a_reason() -> None:
+def test_every_value_of_the_sdk_is_accepted_or_rejected_with_a_reason() -> None:
     assert set(get_args(ResponseIncludable)) == {LOGPROBS, *UNSUPPORTED_INCLUDE}
-    for kind in _kinds(ToolParam) - {"function"}:
-        assert _code({"tools": [{"type": kind}]}) == "unsupported_value", kind
-    taken = {"message", "function_call", "function_call_output", "reasoning"}
-    items = _kinds(ResponseInputItemParam)
+    for item_type in _types(ToolParam) - {"function"}:
+        assert _code({"tools": [{"type": item_type}]}) == "unsupported_value", item_type
+    supported = {"message", "function_call", "function_call_output", "reasoning"}
+    items = _types(ResponseInputItemParam)
     assert len(items) > 25
-    for kind in items - taken:
-        assert _code({"input": [{"type": kind}]}) == "unsupported_value", kind
-    assert set(UNSUPPORTED_ITEMS) == items - taken
+    for item_type in items - supported:
+        assert _code({"input": [{"type": item_type}]}) == "unsupported_value", item_type
+    assert set(UNSUPPORTED_ITEMS) == items - supported
     tiers = {tier for tier in get_args(get_args(ServiceTier)[0]) if tier}
     for tier in tiers - {"auto", "default"}:
         assert _code({"service_tier": tier}) == "unsupported_value", tier
 
 
-def _kinds(union: Any) -> set[str]:
+def _types(union: Any) -> set[str]:
     """All values of ``type`` in a union of the SDK's typed dictionaries."""
-    kinds: set[str] = set()
+    types: set[str] = set()
     for member in get_args(union):
         hint = get_type_hints(member).get("type")
-        kinds |= {value for value in _literals(hint) if value}
-    return kinds
+        types |= {value for value in _literals(hint) if value}
+    return types
 
 
 def _literals(hint: Any) -> set[Any]:

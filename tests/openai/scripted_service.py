@@ -1,4 +1,4 @@
-"""The official SDK, with a service behind it that answers what a test gives it."""
+"""The official SDK, connected to a service with scripted responses."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import httpx2
 import openai
 
 
-class Service(httpx2.BaseTransport):
-    """Answers each request of its ``client`` with ``body``, as a stream of events."""
+class ScriptedService(httpx2.BaseTransport):
+    """A transport that responds to each request of its ``client`` with ``body``, a stream of events."""
 
     def __init__(self) -> None:
         self.body = b""
