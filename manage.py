@@ -1,4 +1,4 @@
-"""Django's commands. Beside a running local stack its addresses are used for what is not set."""
+"""Django's commands. Unset addresses default to those of a running local stack."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import sys
 
 from django.core.management import execute_from_command_line
 
-from deploy.local.environment import SETTINGS_MODULE, stack_join
+from deploy.local.environment import SETTINGS_MODULE, load_addresses
 
 
 def main() -> None:
-    """Run one command."""
-    reads_code_only = os.environ.get("DJANGO_SETTINGS_MODULE", "").endswith(".check")
-    problem = None if reads_code_only else stack_join(os.environ)
+    """Run a command."""
+    is_code_check = os.environ.get("DJANGO_SETTINGS_MODULE", "").endswith(".check")
+    problem = None if is_code_check else load_addresses(os.environ)
     if problem is not None:
         sys.exit(problem)
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", SETTINGS_MODULE)

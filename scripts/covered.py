@@ -1,6 +1,6 @@
-"""Fails unless the modules on which the rest relies were covered wholly, branches too, by the last test run.
+"""Fail unless the last test run covered every line and branch of the critical modules.
 
-Usage: scripts/covered.py, after a whole run of the tests with --cov. Silent when all is well.
+Usage: scripts/covered.py, after a full run of the tests with --cov. Prints nothing on success.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from coverage import Coverage
 from coverage.exceptions import CoverageException
 
 ROOT = Path(__file__).resolve().parents[1]
-WHOLLY = (
+FULLY_COVERED = (
     "api/gateway/stages/authorize.py",
     "api/gateway/stages/capacity.py",
     "api/gateway/stages/authenticate.py",
@@ -31,37 +31,37 @@ WHOLLY = (
     "inference_worker/registry/selectors.py",
     "inference_worker/registry/services.py",
     "tenants/keys.py",
-    "tenants/ledger/record.py",
+    "tenants/ledger/request_state.py",
     "tenants/ledger/store.py",
     "tenants/ledger/sweep.py",
     "tenants/models.py",
 )
 
 
-def uncovered(coverage: Coverage, names: tuple[str, ...]) -> list[str]:
-    """What was not run of each file; a file that is not there any more is said as well."""
-    found = []
+def find_gaps(coverage: Coverage, names: tuple[str, ...]) -> list[str]:
+    """Return a line for each file that is missing or not fully covered."""
+    gaps = []
     for name in names:
         if not (ROOT / name).is_file():
-            found.append(f"{name}: no such file; correct the list in scripts/covered.py")
+            gaps.append(f"{name}: no such file; update the list in scripts/covered.py")
             continue
-        out = io.StringIO()
-        if coverage.report(include=[str(ROOT / name)], show_missing=True, file=out) < 100:
-            found.append(out.getvalue().splitlines()[2])
-    return found
+        report = io.StringIO()
+        if coverage.report(include=[str(ROOT / name)], show_missing=True, file=report) < 100:
+            gaps.append(report.getvalue().splitlines()[2])
+    return gaps
 
 
 def main() -> int:
-    """0 if every line and branch of them was run."""
+    """Run the command; the exit status is 0 if there are no gaps."""
     coverage = Coverage(config_file=str(ROOT / "pyproject.toml"))
     try:
         coverage.load()
-        found = uncovered(coverage, WHOLLY)
+        gaps = find_gaps(coverage, FULLY_COVERED)
     except CoverageException as error:
-        found = [f"{error} (run the tests with --cov first)"]
-    for line in found:
+        gaps = [f"{error} (run the tests with --cov first)"]
+    for line in gaps:
         print(line, file=sys.stderr)
-    return 1 if found else 0
+    return 1 if gaps else 0
 
 
 if __name__ == "__main__":

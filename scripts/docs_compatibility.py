@@ -1,7 +1,7 @@
-"""Writes docs/compatibility.md from the schemas and the tests; ``--check`` tells whether it is current.
+"""Generate docs/compatibility.md from the schemas and the tests. ``--check`` verifies that it is up to date.
 
-Every parameter of OpenAI's current API, as its SDK has it, and every one of ours has a row, and every row
-a test. A parameter that is neither taken nor refused with a reason, or that no test shows, is an error.
+The page has a row for every parameter of OpenAI's SDK and of the platform, and a test for every row. It is
+an error if a parameter is neither accepted nor rejected with a reason, or if it has no test.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import TypeAlias
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-# The repository's root has to be on the path for what follows.
+# These imports need the path above.
 from openai.types import completion_create_params, embedding_create_params  # noqa: E402
 from openai.types.chat import completion_create_params as chat_create_params  # noqa: E402
 from openai.types.responses import response_create_params  # noqa: E402
@@ -45,41 +45,42 @@ Tests: TypeAlias = Mapping[tuple[str, str, str], list[str]]
 PAGE = ROOT / "docs" / "compatibility.md"
 HEAD = """# Compatibility
 
-Each parameter of each endpoint: honoured or refused, and the test that shows it. Made by
-`scripts/docs_compatibility.py` from the schemas, from the parameters of the official SDK, and from the
-marks of the tests. `null` stands for the default everywhere; whatever is not in a table is refused as
+Every parameter of every endpoint, whether it is honoured or refused, and the tests for it.
+`scripts/docs_compatibility.py` generates the tables from the schemas, the official SDK's parameters and the
+marks of the tests. `null` always means the default; a parameter that is not in the table is refused as
 `unknown_parameter`.
 """
-COLUMNS = "| parameter | OpenAI's | here | shown by |\n|---|---|---|---|\n"
+COLUMNS = "| parameter | in OpenAI's API | CY-LLM | tests |\n|---|---|---|---|\n"
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """What the code does with the parameters of one endpoint, and what OpenAI's SDK sends to it."""
+    """Parameters of one endpoint: accepted, refused, without effect, and those of OpenAI's SDK."""
 
     name: str
     path: str
     schema: type[BaseModel]
-    refused: Mapping[str, str]
+    unsupported: Mapping[str, str]
     without_effect: Mapping[str, str]
     specified: frozenset[str]
 
     def parameters(self) -> list[str]:
-        """OpenAI's first, then those that are taken beyond them, then those that are refused."""
-        taken, known = set(self.names()), self.specified
-        return [*sorted(known), *sorted(taken - known), *sorted(set(self.refused) - known - taken)]
+        """Return OpenAI's parameters first, then additional ones, then refused ones."""
+        names = set(self.names())
+        others = set(self.unsupported) - self.specified - names
+        return [*sorted(self.specified), *sorted(names - self.specified), *sorted(others)]
 
     def names(self) -> Iterator[str]:
-        """The parameters of the schema as they are written in a request."""
+        """Yield the schema's parameters as a request spells them."""
         for name, field in self.schema.model_fields.items():
             yield field.alias or name
 
     def verdict(self, parameter: str) -> str:
-        """What becomes of a parameter. Raises KeyError for one that the code doesn't know."""
+        """Return whether a parameter is honoured. Raises KeyError for an unknown one."""
         if parameter in self.names():
             reason = self.without_effect.get(parameter)
             return f"accepted, no effect: {reason}" if reason else "honoured"
-        return f"refused: {self.refused[parameter]}"
+        return f"refused: {self.unsupported[parameter]}"
 
 
 def _effectless(*names: str) -> Mapping[str, str]:
@@ -124,33 +125,33 @@ ENDPOINTS = (
 )
 
 
-def collected() -> Tests:
-    """The tests by mark, endpoint and parameter. Raises RuntimeError if they can't be collected."""
+def collect_tests() -> Tests:
+    """Return the tests by mark, endpoint and parameter. Raises RuntimeError if pytest fails."""
     tests: dict[tuple[str, str, str], list[str]] = defaultdict(list)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "shown.json"
         options = ("--collect-only", "-qq", "-p", "no:cacheprovider", f"--shown-parameters={file}")
-        ran = subprocess.run(
+        process = subprocess.run(
             [sys.executable, "-m", "pytest", *options], cwd=ROOT, capture_output=True, text=True, check=False
         )
         if not file.exists():
-            raise RuntimeError(f"the tests can't be collected:\n{ran.stdout}{ran.stderr}")
+            raise RuntimeError(f"pytest can't collect the tests:\n{process.stdout}{process.stderr}")
         for mark, endpoint, parameter, test in json.loads(file.read_text()):
             tests[mark, endpoint, parameter].append(test)
     return tests
 
 
 def page(tests: Tests, faults: list[str]) -> str:
-    """The text of the page. What is wrong with the tables is added to ``faults``."""
-    faults += _marks_of_nothing(tests)
+    """Return the text of the page; add problems in the tables to ``faults``."""
+    faults += _unknown_marks(tests)
     return HEAD + "".join(_section(endpoint, tests, faults) for endpoint in ENDPOINTS)
 
 
-def _marks_of_nothing(tests: Tests) -> Iterable[str]:
-    known = {endpoint.name: set(endpoint.parameters()) for endpoint in ENDPOINTS}
+def _unknown_marks(tests: Tests) -> Iterable[str]:
+    parameters = {endpoint.name: set(endpoint.parameters()) for endpoint in ENDPOINTS}
     for (_, endpoint, parameter), names in tests.items():
-        if parameter not in known.get(endpoint, ()):
-            yield f"{names[0]} shows '{parameter}' of {endpoint}, which is no parameter there"
+        if parameter not in parameters.get(endpoint, ()):
+            yield f"{names[0]} is marked with '{parameter}', which is not a parameter of {endpoint}"
 
 
 def _section(endpoint: Endpoint, tests: Tests, faults: list[str]) -> str:
@@ -162,23 +163,21 @@ def _row(endpoint: Endpoint, parameter: str, tests: Tests, faults: list[str]) ->
     try:
         verdict = endpoint.verdict(parameter)
     except KeyError:
-        faults.append(
-            f"{endpoint.name}: '{parameter}' is in OpenAI's API, and neither taken nor refused here"
-        )
+        faults.append(f"{endpoint.name}: '{parameter}' of OpenAI's API is neither accepted nor refused")
         return ""
     mark = "refuses" if verdict.startswith("refused") else "honours"
     names = tests.get((mark, endpoint.name, parameter), [])
     if not names:
         faults.append(f"{endpoint.name}: no test {mark} '{parameter}'")
-    shown = "<br>".join(f"`{name.removeprefix('tests/')}`" for name in names[:3])
-    cells = (f"`{parameter}`", "yes" if parameter in endpoint.specified else "", verdict, shown)
+    tests_cell = "<br>".join(f"`{name.removeprefix('tests/')}`" for name in names[:3])
+    cells = (f"`{parameter}`", "yes" if parameter in endpoint.specified else "", verdict, tests_cell)
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |\n"
 
 
 def main(arguments: list[str]) -> int:
-    """Write or check; the exit status is 1 if the page is out of date or a row is not as it must be."""
+    """Write or check the page; the exit status is 1 if it is out of date or has problems."""
     faults: list[str] = []
-    status = write_or_check(PAGE, page(collected(), faults), arguments)
+    status = write_or_check(PAGE, page(collect_tests(), faults), arguments)
     for fault in faults:
         print(fault, file=sys.stderr)
     return 1 if faults else status

@@ -1,4 +1,4 @@
-"""Writes docs/errors.md from the error catalogue; ``--check`` only tells whether it is current."""
+"""Generate docs/errors.md from the error catalogue. ``--check`` verifies that it is up to date."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from api.openai.errors.base import ApiError  # noqa: E402 - the repository's root has to be on the path
-from api.openai.errors.catalogue import CATALOGUE  # noqa: E402 - the repository's root has to be on the path
+from api.openai.errors.base import ApiError  # noqa: E402 - needs the path above
+from api.openai.errors.catalogue import CATALOGUE  # noqa: E402 - needs the path above
 from scripts.generated import write_or_check  # noqa: E402
 
 PAGE = ROOT / "docs" / "errors.md"
@@ -17,19 +17,19 @@ HEAD = """# Errors
 
 Every error of the API, generated from `api/openai/errors` by `scripts/docs_errors.py`.
 
-An answer that is no success has the body `{"error": {"message", "type", "param", "code"}}`. The `code` is
-stable; the message names the single case; `param` is the path of the parameter concerned, or null. In a
-stream that has begun, the same object is the data of the last event before `[DONE]`. Every 429
-and 503 has a `Retry-After` header, every 405 an `Allow`, every 401 a `WWW-Authenticate`. Words in braces
-stand for the details of the case.
+An error response has the body `{"error": {"message", "type", "param", "code"}}`. The `code` is stable, the
+`message` describes the individual error, and `param` is the path of the invalid parameter or null. After a
+stream has started, the same object is the data of the last event before `[DONE]`. Every 429 and 503 has a
+`Retry-After` header, every 405 an `Allow`, and every 401 a `WWW-Authenticate`. Placeholders in braces stand
+for details of the error.
 
-| code | status | type | message | what to do |
+| code | status | type | message | remedy |
 |---|---|---|---|---|
 """
 
 
 def page() -> str:
-    """The text of the page."""
+    """Return the text of the page."""
     return HEAD + "".join(_row(error) for error in CATALOGUE.values())
 
 

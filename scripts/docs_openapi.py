@@ -1,4 +1,4 @@
-"""Writes docs/openapi.json from the code; ``--check`` only tells whether it is current."""
+"""Generate docs/openapi.json from the code. ``--check`` verifies that it is up to date."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import django
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
-from scripts.generated import write_or_check  # noqa: E402 - the repository's root has to be on the path
+from scripts.generated import write_or_check  # noqa: E402 - needs the path above
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "cyllm_site.settings.check")
 
@@ -19,12 +19,12 @@ PAGE = ROOT / "docs" / "openapi.json"
 
 
 def page() -> str:
-    """The text of the document."""
+    """Return the text of the document."""
     django.setup()
-    from api.gateway.app import ROUTES
+    from api.gateway.urls import URLS
     from api.gateway.document.openapi import openapi_document
 
-    return json.dumps(openapi_document(ROUTES.routes), indent=1, ensure_ascii=False) + "\n"
+    return json.dumps(openapi_document(URLS.routes), indent=1, ensure_ascii=False) + "\n"
 
 
 if __name__ == "__main__":

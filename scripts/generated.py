@@ -1,4 +1,4 @@
-"""Files in the docs that are made from the code: written, or checked to be current."""
+"""Write generated documentation, or check that it is up to date."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def write_or_check(file: Path, text: str, arguments: list[str]) -> int:
-    """Write the file, or with ``--check`` only compare it; the exit status, 1 if it is out of date."""
+    """Write the file, or only compare it if ``--check`` is given; return the exit status."""
     if arguments != ["--check"]:
         file.write_text(text, encoding="utf-8")
         return 0

@@ -62,7 +62,7 @@ def test_servers() -> Iterator[Supervisor]:
     """The supervisor of the test servers; everything is ended and removed with the run."""
     supervisor = Supervisor(run_dir=ROOT / "run", log_dir=ROOT / "logs", say=print)
     yield supervisor
-    for name in reversed(supervisor.names()):
+    for name in reversed(supervisor.names):
         supervisor.stop(name)
     shutil.rmtree(ROOT, ignore_errors=True)
 
@@ -72,7 +72,7 @@ def postgres_url(test_servers: Supervisor) -> str:
     """A running Postgres with a fresh database."""
     POSTGRES.initialise()
     test_servers.start(POSTGRES.program())
-    test_servers.wait_until("postgres", POSTGRES.answers, timeout_s=60)
+    test_servers.wait_until("postgres", POSTGRES.is_ready, timeout_s=60)
     POSTGRES.ensure_database()
     return POSTGRES.url
 
@@ -81,7 +81,7 @@ def postgres_url(test_servers: Supervisor) -> str:
 def redis_url(test_servers: Supervisor) -> str:
     """A running Valkey with its append-only file on."""
     test_servers.start(VALKEY.program())
-    test_servers.wait_until("valkey", VALKEY.answers, timeout_s=30)
+    test_servers.wait_until("valkey", VALKEY.is_ready, timeout_s=30)
     return VALKEY.url
 
 

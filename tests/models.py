@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.local.demo.default_model import folder_publish, model_prepare, model_ready
+from deploy.local.demo.default_model import is_model_complete, prepare_model, publish_folder
 
 CACHE = Path(__file__).resolve().parents[1] / ".cyllm" / "test-models"
 SEED = 0
@@ -48,7 +48,7 @@ def thinking_model() -> Path:
 def smollm2_folder() -> Path:
     """See the fixture."""
     with _alone():
-        model_prepare(CACHE / "smollm2")
+        prepare_model(CACHE / "smollm2")
     return CACHE / "smollm2"
 
 
@@ -64,10 +64,10 @@ def thinking_folder() -> Path:
 
 def _tiny_folder(name: str, tokens: list[str]) -> Path:
     folder = CACHE / name
-    if not model_ready(folder):
+    if not is_model_complete(folder):
         source = smollm2_folder()
         with _alone():
-            if not model_ready(folder):
+            if not is_model_complete(folder):
                 _make_tiny(source, folder, tokens)
     return folder
 
@@ -100,7 +100,7 @@ def _make_tiny(smollm2: Path, folder: Path, tokens: list[str]) -> None:
     torch.manual_seed(SEED)
     LlamaForCausalLM(config).save_pretrained(partial)
     tokenizer.save_pretrained(partial)
-    folder_publish(partial, folder)
+    publish_folder(partial, folder)
 
 
 if __name__ == "__main__":

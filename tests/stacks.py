@@ -174,7 +174,7 @@ def running_stack(state_dir: Path, settings: dict[str, str]) -> Iterator[Running
 
 def _up(stack: RunningStack) -> bool:
     assert stack.launcher.poll() is None, f"the launcher ended:\n{stack.output}"
-    return "Everything runs." in stack.output
+    return "Everything is running." in stack.output
 
 
 @contextmanager
@@ -188,8 +188,8 @@ def own_services(folder: Path) -> Iterator[tuple[Service, Service, dict[str, str
     )
     postgres.initialise()
     services = (
-        Service(postgres.program(), postgres.answers, folder / "postgres.log"),
-        Service(valkey.program(), valkey.answers, folder / "valkey.log"),
+        Service(postgres.program(), postgres.is_ready, folder / "postgres.log"),
+        Service(valkey.program(), valkey.is_ready, folder / "valkey.log"),
     )
     for service in services:
         service.start()

@@ -1,4 +1,4 @@
-"""``python -m deploy.local``: the local stack in the foreground. ``--once`` ends after the first answer."""
+"""``python -m deploy.local``: run the local stack in the foreground."""
 
 from __future__ import annotations
 
@@ -13,12 +13,11 @@ from pydantic import ValidationError
 
 from deploy.local import environment
 from deploy.local.demo.default_model import ModelError
-from deploy.local.demo.heartbeat_listener import RedisSilentError
 from deploy.local.demo.smoke_test import SmokeTestError
-from deploy.local.launch import STAGES, Stack, shown
+from deploy.local.launch import Stack, display_path
 from deploy.local.processes.lock import AlreadyRunningError, Lock
 from deploy.local.processes.supervisor import ProgramFailedError
-from deploy.local.progress import Stages
+from deploy.local.processes.worker_heartbeat import RedisUnavailableError
 from deploy.local.servers.accounts import AccountError
 from deploy.local.servers.external_servers import ExternalServerError
 from deploy.local.servers.ports import PortBusyError
@@ -26,15 +25,15 @@ from deploy.local.servers.postgres import PostgresError
 from deploy.local.servers.schema import MigrationError
 from deploy.local.settings import ROOT, LocalSettings
 
-EXPECTED = (
+EXPECTED_ERRORS = (
     *(AccountError, SmokeTestError, ExternalServerError, MigrationError, ModelError),
-    *(PortBusyError, PostgresError, ProgramFailedError, RedisSilentError),
+    *(PortBusyError, PostgresError, ProgramFailedError, RedisUnavailableError),
 )
 INTERRUPTED = 130
 
-NEXT = """Everything runs. Ctrl-C stops it. In another terminal, in this folder:
+NEXT_STEPS = """Everything is running. Press Ctrl-C to stop. In another terminal, in this folder:
 
-  set -a; . {demo}; set +a        # OPENAI_BASE_URL, OPENAI_API_KEY and the admin's name and password
+  set -a; . {demo}; set +a        # OPENAI_BASE_URL, OPENAI_API_KEY and the admin login
 
   curl -N "$OPENAI_BASE_URL/chat/completions" -H "Authorization: Bearer $OPENAI_API_KEY" \\
     -H 'Content-Type: application/json' \\
@@ -43,8 +42,8 @@ NEXT = """Everything runs. Ctrl-C stops it. In another terminal, in this folder:
 
   {python} -c 'import openai; print(openai.OpenAI().models.list().data)'
 {adapters}
-  {python} manage.py keys list     # also: manage.py help
-  {base_url}/admin/                # name and password are in {demo}
+  {python} manage.py keys list     # or: manage.py help
+  {base_url}/admin/                # the login is in {demo}
 
 Logs: {logs}/
 """
@@ -58,25 +57,25 @@ def _terminate(_number: int, _frame: FrameType | None) -> None:
     raise _Terminated
 
 
-def _end_now(stack: Stack) -> None:
-    def now(_number: int, _frame: FrameType | None) -> None:
-        stack.terminal.say("ending everything at once")
+def _kill_on_next_signal(stack: Stack) -> None:
+    def kill(_number: int, _frame: FrameType | None) -> None:
+        stack.terminal.say("killing all processes")
         stack.supervisor.kill_all()
         os._exit(INTERRUPTED)
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, now)
+        signal.signal(number, kill)
 
 
-def what_next(local: LocalSettings) -> str:
-    """What can be tried on the stack that runs now."""
-    state = shown(local.state_dir)
+def next_steps(local: LocalSettings) -> str:
+    """Return commands to try on the running stack."""
+    state = display_path(local.state_dir)
     names = ", ".join(adapter.name for adapter in local.worker_adapters)
-    return NEXT.format(
+    return NEXT_STEPS.format(
         demo=f"{state}/{environment.DEMO_FILE}",
         model=environment.served_model(local),
-        adapters=f"\n  The model's adapters, by the name to ask for: {names}\n" if names else "",
-        python=shown(Path(sys.executable)),
+        adapters=f"\n  Adapters, to use as the model's name: {names}\n" if names else "",
+        python=display_path(Path(sys.executable)),
         base_url=local.base_url,
         logs=f"{state}/logs",
     )
@@ -86,45 +85,49 @@ def _run(stack: Stack, *, once: bool) -> int:
     try:
         stack.start()
         if not once:
-            stack.terminal.say(what_next(stack.local))
+            stack.terminal.say(next_steps(stack.local))
             stack.watch()
     except (KeyboardInterrupt, _Terminated):
-        stack.terminal.say("\nstopping; Ctrl-C again ends everything at once")
-    except EXPECTED as error:
+        stack.terminal.say("\nstopping; press Ctrl-C again to kill all processes")
+    except EXPECTED_ERRORS as error:
         stack.terminal.say(f"\n{error}\n")
         return 1
     finally:
-        _end_now(stack)
+        _kill_on_next_signal(stack)
         stack.stop()
     return 0
 
 
-def _already_running(local: LocalSettings, error: AlreadyRunningError) -> str:
-    return (
-        f"CY-LLM runs in this folder already (process {error.pid or 'unknown'}); its addresses are in "
-        f"{local.state_dir / environment.DEMO_FILE}. Stop it with Ctrl-C there, or with: make stop"
-    )
-
-
-def main() -> int:
-    """The command."""
-    parser = argparse.ArgumentParser(prog="python -m deploy.local", description=__doc__)
-    parser.add_argument("--once", action="store_true", help="end after the first answer")
-    once = parser.parse_args().once
-    os.chdir(ROOT)
+def _load_settings() -> LocalSettings:
     try:
         local = LocalSettings()
     except ValidationError as error:
         for fault in error.errors():
             name = "CYLLM_" + str(fault["loc"][0]).upper()
             print(f"{name}: {fault['msg']}", file=sys.stderr)
-        return 2
-    local = local.model_copy(update={"state_dir": local.state_dir.resolve()})
+        sys.exit(2)
+    return local.model_copy(update={"state_dir": local.state_dir.resolve()})
+
+
+def _already_running(local: LocalSettings, error: AlreadyRunningError) -> str:
+    return (
+        f"CY-LLM already runs in this folder (process {error.pid or 'unknown'}). Its addresses are in "
+        f"{local.state_dir / environment.DEMO_FILE}. Press Ctrl-C in its terminal, or run: make stop"
+    )
+
+
+def main() -> int:
+    """Run the command and return its exit status."""
+    parser = argparse.ArgumentParser(prog="python -m deploy.local", description=__doc__)
+    parser.add_argument("--once", action="store_true", help="stop after the first completed request")
+    once = parser.parse_args().once
+    os.chdir(ROOT)
+    local = _load_settings()
     signal.signal(signal.SIGTERM, _terminate)
     signal.signal(signal.SIGHUP, _terminate)
     try:
         with Lock(local.state_dir / environment.LOCK_FILE):
-            return _run(Stack(local, Stages(STAGES)), once=once)
+            return _run(Stack(local), once=once)
     except AlreadyRunningError as error:
         print(_already_running(local, error), file=sys.stderr)
         return 1

@@ -1,4 +1,4 @@
-"""Small files of the local stack that hold secrets or settings: private, and never half-written."""
+"""Private files of the local stack, written atomically."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ PRIVATE = 0o600
 
 
 def write_private(path: Path, text: str) -> None:
-    """Write the file with mode 0600 and put it in place whole."""
+    """Write the file atomically with mode 0600."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     partial.unlink(missing_ok=True)
@@ -23,20 +23,20 @@ def write_private(path: Path, text: str) -> None:
     partial.replace(path)
 
 
-def secret(path: Path) -> str:
-    """The secret kept in the file; made there the first time (43 letters and digits, 256 bits)."""
+def load_or_create_secret(path: Path) -> str:
+    """Return the secret in the file; create one of 256 bits (43 URL-safe characters) if it has none."""
     if path.exists():
-        kept = path.read_text(encoding="utf-8").strip()
-        if kept:
+        secret = path.read_text(encoding="utf-8").strip()
+        if secret:
             path.chmod(PRIVATE)
-            return kept
-    made = secrets.token_urlsafe(32)
-    write_private(path, made + "\n")
-    return made
+            return secret
+    secret = secrets.token_urlsafe(32)
+    write_private(path, secret + "\n")
+    return secret
 
 
 def write_env(path: Path, values: Mapping[str, str]) -> None:
-    """Write ``NAME=value`` lines that a shell can source and ``read_env`` reads back."""
+    """Write ``NAME=value`` lines for shells and ``read_env``. Raises ValueError for quotes and newlines."""
     for name, value in values.items():
         if "\n" in value or "'" in value:
             raise ValueError(f"{name} can't be written to an environment file")
@@ -44,7 +44,7 @@ def write_env(path: Path, values: Mapping[str, str]) -> None:
 
 
 def read_env(path: Path) -> dict[str, str]:
-    """The values that ``write_env`` wrote; empty without the file."""
+    """Return the values that ``write_env`` wrote; empty if the file is missing."""
     if not path.exists():
         return {}
     values = {}

@@ -1,4 +1,4 @@
-"""What the launcher says on the terminal: numbered stages with times, for people and for logs."""
+"""Numbered, timed stages on the launcher's terminal."""
 
 from __future__ import annotations
 
@@ -12,41 +12,41 @@ CLEAR_LINE = "\r\x1b[2K"
 
 
 class Stage:
-    """One stage while it runs. ``result`` is what is said at its end."""
+    """A running stage. Its last line shows ``result`` and the elapsed time."""
 
-    def __init__(self, terminal: Stages, head: str) -> None:
+    def __init__(self, terminal: Terminal, head: str) -> None:
         self._terminal = terminal
         self._head = head
-        self._began = time.monotonic()
-        self._noted = ""
+        self._started_at = time.monotonic()
+        self._last_note = ""
         self.result = "done"
 
     def note(self, text: str) -> None:
-        """Say what is being done now; on a terminal the line is rewritten."""
-        self._terminal.show(f"{self._head} … {text}, {self.elapsed_s:.0f} s", new=text != self._noted)
-        self._noted = text
+        """Show the current activity; a terminal rewrites its line."""
+        self._terminal.show(f"{self._head} … {text}, {self.elapsed_s:.0f} s", new=text != self._last_note)
+        self._last_note = text
 
     @property
     def elapsed_s(self) -> float:
-        """Seconds since the stage began."""
-        return time.monotonic() - self._began
+        """Seconds since the stage started."""
+        return time.monotonic() - self._started_at
 
 
-class Stages:
-    """Numbers the stages. On anything but a terminal each line is final."""
+class Terminal:
+    """Prints numbered stages. Lines are rewritten on a terminal only, never in a file or pipe."""
 
     def __init__(self, total: int, out: TextIO | None = None) -> None:
         self._total = total
         self._number = 0
         self._out = out or sys.stdout
-        self._live = self._out.isatty()
+        self._is_interactive = self._out.isatty()
 
     @contextmanager
     def stage(self, title: str) -> Iterator[Stage]:
-        """Run one stage; says how it ended and how long it took."""
+        """Run a stage, then print its result and duration."""
         self._number += 1
         head = f"[{self._number:>2}/{self._total}] {title}"
-        if self._live:
+        if self._is_interactive:
             self.show(f"{head} …", new=False)
         stage = Stage(self, head)
         try:
@@ -57,13 +57,13 @@ class Stages:
         self.say(f"{head} … {stage.result} in {stage.elapsed_s:.1f} s")
 
     def say(self, text: str = "") -> None:
-        """A line that stays."""
-        self._out.write(f"{CLEAR_LINE if self._live else ''}{text}\n")
+        """Print a permanent line."""
+        self._out.write(f"{CLEAR_LINE if self._is_interactive else ''}{text}\n")
         self._out.flush()
 
     def show(self, text: str, *, new: bool) -> None:
-        """A line that the next one replaces; where that can't be, only what is new is written."""
-        if self._live:
+        """Print a line that the next one replaces; elsewhere than on a terminal, only if ``new``."""
+        if self._is_interactive:
             self._out.write(f"{CLEAR_LINE}{text}")
             self._out.flush()
         elif new:

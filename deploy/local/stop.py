@@ -1,4 +1,4 @@
-"""``python -m deploy.local.stop``: stops the local stack of this checkout and waits until it is down."""
+"""``python -m deploy.local.stop``: stop the local stack of this checkout and wait until it is down."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from deploy.local.processes.lock import lock_holder
 TIMEOUT_S = 120.0
 
 
-def stack_stop(lock: Path, *, timeout_s: float = TIMEOUT_S) -> bool:
-    """Ask the holder of the lock to stop; False if it was still there after the time."""
+def stop_stack(lock: Path, *, timeout_s: float = TIMEOUT_S) -> bool:
+    """Send SIGTERM to the holder of the lock and wait; return False on timeout."""
     pid = lock_holder(lock)
     if pid is None:
         return True
@@ -28,12 +28,12 @@ def stack_stop(lock: Path, *, timeout_s: float = TIMEOUT_S) -> bool:
 
 
 def main() -> int:
-    """The command: 0 if nothing runs any more."""
+    """Run the command; the exit status is 0 once nothing is running."""
     root = Path(__file__).resolve().parents[2]
-    if stack_stop(Path(os.environ.get("CYLLM_STATE_DIR") or root / ".cyllm") / "lock"):
-        print("nothing runs here any more")
+    if stop_stack(Path(os.environ.get("CYLLM_STATE_DIR") or root / ".cyllm") / "lock"):
+        print("no stack is running in this folder")
         return 0
-    print(f"the stack still runs after {TIMEOUT_S:.0f} s", file=sys.stderr)
+    print(f"the stack is still running after {TIMEOUT_S:.0f} s", file=sys.stderr)
     return 1
 
 

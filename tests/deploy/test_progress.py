@@ -1,4 +1,4 @@
-"""What the launcher writes, on a terminal and into a file."""
+"""Progress output on a terminal and in a file."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ import re
 
 import pytest
 
-from deploy.local.progress import CLEAR_LINE, Stages
+from deploy.local.progress import CLEAR_LINE, Terminal
 
 
-class _Terminal(io.StringIO):
+class _InteractiveOutput(io.StringIO):
     def isatty(self) -> bool:
         return True
 
 
 def test_each_stage_is_numbered_and_timed() -> None:
     out = io.StringIO()
-    stages = Stages(9, out)
+    terminal = Terminal(9, out)
     for name in ("valkey", "postgres"):
-        with stages.stage(name) as stage:
+        with terminal.stage(name) as stage:
             stage.result = "ready"
     lines = out.getvalue().splitlines()
     assert re.fullmatch(r"\[ 1/9\] valkey … ready in 0\.\d s", lines[0])
@@ -27,9 +27,9 @@ def test_each_stage_is_numbered_and_timed() -> None:
     assert len(lines) == 2
 
 
-def test_a_log_gets_each_note_once_and_no_control_characters() -> None:
+def test_a_file_has_each_note_once_and_no_control_characters() -> None:
     out = io.StringIO()
-    with Stages(1, out).stage("worker") as stage:
+    with Terminal(1, out).stage("worker") as stage:
         for note in ("importing", "importing", "loading weights"):
             stage.note(note)
     assert "\r" not in out.getvalue()
@@ -39,9 +39,9 @@ def test_a_log_gets_each_note_once_and_no_control_characters() -> None:
     ]
 
 
-def test_a_terminal_gets_one_line_that_is_rewritten() -> None:
-    out = _Terminal()
-    with Stages(1, out).stage("worker") as stage:
+def test_a_terminal_has_one_line_that_is_rewritten() -> None:
+    out = _InteractiveOutput()
+    with Terminal(1, out).stage("worker") as stage:
         stage.note("importing")
         stage.note("importing")
         stage.result = "ready"
@@ -49,8 +49,8 @@ def test_a_terminal_gets_one_line_that_is_rewritten() -> None:
     assert out.getvalue().count(CLEAR_LINE) == 4
 
 
-def test_a_stage_that_fails_says_so() -> None:
+def test_a_failing_stage_is_reported() -> None:
     out = io.StringIO()
-    with pytest.raises(OSError, match="broken"), Stages(1, out).stage("model"):
+    with pytest.raises(OSError, match="broken"), Terminal(1, out).stage("model"):
         raise OSError("broken")
     assert "[ 1/1] model … not finished after" in out.getvalue()

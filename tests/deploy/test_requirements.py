@@ -1,4 +1,4 @@
-"""The pinned requirement files: exact, closed, and in agreement with each other."""
+"""The requirement files pin exact versions of all packages and agree with each other."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from packaging.requirements import Requirement
 from scripts.pin import ENGINES, FILES, MARKER, ROOT, canonical, pins, upper_half
 
 LISTS = (*FILES, "requirements/cpu-nodeps.txt", "requirements/gpu-nodeps.txt")
-# asked for by packages that are installed without their own lists, and left out on purpose
-LEFT_OUT = {"torchvision", "torchaudio", "torchcodec", "triton", "llm"}
+# required by packages that are installed with --no-deps, and omitted on purpose
+OMITTED = {"torchvision", "torchaudio", "torchcodec", "triton", "llm"}
 
 
 def _lines(name: str) -> list[str]:
@@ -28,7 +28,7 @@ def test_every_line_pins_one_exact_version(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", LISTS)
-def test_every_direct_dependency_says_why_it_is_there(name: str) -> None:
+def test_every_direct_dependency_has_a_reason(name: str) -> None:
     upper = upper_half((ROOT / name).read_text(encoding="utf-8")).splitlines()
     bulk = (
         upper.index("# don't need and whose usual builds don't match this torch.")
@@ -42,29 +42,29 @@ def test_every_direct_dependency_says_why_it_is_there(name: str) -> None:
 
 def test_files_that_are_installed_together_agree() -> None:
     for engine in ENGINES:
-        together: dict[str, str] = {}
+        versions: dict[str, str] = {}
         for name in (name for name in FILES if Path(name).name not in ENGINES or Path(name).name == engine):
             for package, version in pins((ROOT / name).read_text(encoding="utf-8")).items():
-                assert together.setdefault(package, version) == version, f"{package} in {name}"
+                assert versions.setdefault(package, version) == version, f"{package} in {name}"
 
 
 @pytest.mark.parametrize("name", ["requirements.txt", "requirements/cpu.txt", "requirements/dev.txt"])
-def test_whatever_a_pinned_package_asks_for_is_pinned_too(name: str) -> None:
-    listed = pins((ROOT / name).read_text(encoding="utf-8"))
-    nodeps = pins((ROOT / "requirements/cpu-nodeps.txt").read_text(encoding="utf-8"))
-    missing = []
-    for package in listed:
+def test_every_requirement_of_a_pinned_package_is_pinned(name: str) -> None:
+    own_pins = pins((ROOT / name).read_text(encoding="utf-8"))
+    nodeps_pins = pins((ROOT / "requirements/cpu-nodeps.txt").read_text(encoding="utf-8"))
+    unpinned = []
+    for package in own_pins:
         for text in metadata.requires(package) or []:
-            wanted = Requirement(text)
-            if wanted.marker and not wanted.marker.evaluate({"extra": ""}):
+            requirement = Requirement(text)
+            if requirement.marker and not requirement.marker.evaluate({"extra": ""}):
                 continue
-            known = canonical(wanted.name)
-            if known not in listed and known not in nodeps and known not in LEFT_OUT:
-                missing.append(f"{package} asks for {text}")
-    assert missing == []
+            name = canonical(requirement.name)
+            if name not in own_pins and name not in nodeps_pins and name not in OMITTED:
+                unpinned.append(f"{package} requires {text}")
+    assert unpinned == []
 
 
-def test_what_is_installed_here_is_what_is_pinned() -> None:
+def test_the_installed_versions_are_the_pinned_ones() -> None:
     for name in (
         "requirements.txt",
         "requirements/cpu.txt",
@@ -75,6 +75,6 @@ def test_what_is_installed_here_is_what_is_pinned() -> None:
             assert metadata.version(package) == version, package
 
 
-def test_the_lower_half_is_marked_as_written_by_the_script() -> None:
+def test_the_generated_half_is_marked() -> None:
     for name in FILES:
         assert MARKER in (ROOT / name).read_text(encoding="utf-8")

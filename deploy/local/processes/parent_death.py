@@ -1,6 +1,7 @@
-"""Starts a program that ends when its parent does: ``parent_death.py SIGNAL PARENT UID GID -- PROGRAM …``.
+"""Runs a program that receives a signal when its parent dies.
 
-Run as a script without site packages; it replaces itself with the program, so it costs no process.
+Usage: parent_death.py SIGNAL PARENT_PID UID GID -- PROGRAM …
+It runs without site packages and replaces itself with the program, so no extra process remains.
 """
 
 from __future__ import annotations
@@ -14,17 +15,17 @@ EXIT_NO_PARENT = 125
 EXIT_NO_PROGRAM = 127
 
 
-def _bind_to_parent(signal_number: int, parent: int) -> None:
+def _set_parent_death_signal(signal_number: int, parent: int) -> None:
     if sys.platform != "linux":
         return
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(PR_SET_PDEATHSIG, signal_number, 0, 0, 0) != 0:
         sys.exit(f"prctl: {os.strerror(ctypes.get_errno())}")
-    if os.getppid() != parent:  # it died before the call took effect
+    if os.getppid() != parent:  # the parent died before the call took effect
         sys.exit(EXIT_NO_PARENT)
 
 
-def _become(uid: int, gid: int) -> None:
+def _switch_user(uid: int, gid: int) -> None:
     if uid < 0:
         return
     os.setgroups([])
@@ -33,12 +34,12 @@ def _become(uid: int, gid: int) -> None:
 
 
 def main(arguments: list[str]) -> None:
-    """Drop to the user (``-1``: stay), bind to the parent, become the program."""
+    """Switch to the user unless the uid is ``-1``, set the parent death signal, execute the program."""
     signal_number, parent, uid, gid = (int(argument) for argument in arguments[:4])
     program = arguments[5:]
-    _become(uid, gid)
-    # after the change of user: the kernel forgets the parent-death signal when credentials change
-    _bind_to_parent(signal_number, parent)
+    _switch_user(uid, gid)
+    # last, because the kernel clears the parent death signal when credentials change
+    _set_parent_death_signal(signal_number, parent)
     try:
         os.execvp(program[0], program)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Starts the stack's processes, restarts what dies, and leaves nothing behind."""
+"""Starts, restarts and stops the processes of the stack."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from pathlib import Path
 
 import psutil
 
-PARENT_DEATH = Path(__file__).with_name("parent_death.py")
-STEADY_S = 60.0  # a process that lived this long starts its backoff anew
+PARENT_DEATH_SCRIPT = Path(__file__).with_name("parent_death.py")
+STABLE_S = 60.0  # a process that ran this long resets its backoff
 BACKOFF_MAX_S = 30.0
 POLL_S = 0.05
 ORPHAN_TIMEOUT_S = 10.0
@@ -24,7 +24,7 @@ ORPHAN_TIMEOUT_S = 10.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Program:
-    """What to run and how to end it. ``user``: numeric user and group to run as, default the own."""
+    """A program and the signals that stop it. ``user``: numeric uid and gid, by default the launcher's."""
 
     name: str
     argv: Sequence[str]
@@ -37,7 +37,7 @@ class Program:
 
 
 @dataclass(slots=True)
-class _Running:
+class _Process:
     program: Program
     popen: subprocess.Popen[bytes]
     started_at: float
@@ -45,142 +45,97 @@ class _Running:
     restart_at: float | None = None
 
 
-def bound_to_parent(
-    argv: Sequence[str], *, end: signal.Signals = signal.SIGTERM, user: tuple[int, int] | None = None
-) -> list[str]:
-    """The command line that runs ``argv`` so that it gets the signal ``end`` when this process dies."""
-    uid, gid = user or (-1, -1)
-    # parent_death.py drops the privileges itself: the other user may not be able to read Python
-    leash = (sys.executable, "-I", "-S", str(PARENT_DEATH))
-    return [*leash, str(int(end)), str(os.getpid()), str(uid), str(gid), "--", *argv]
-
-
 class ProgramFailedError(Exception):
-    """A program ended while its start was awaited; the text names its log."""
-
-
-def _started(pid: int) -> float | None:
-    try:
-        return psutil.Process(pid).create_time()
-    except psutil.NoSuchProcess:
-        return None
-
-
-def _signal_group(pid: int, signal_number: int) -> None:
-    with suppress(ProcessLookupError, PermissionError):
-        os.killpg(pid, signal_number)
-
-
-def _describe(returncode: int) -> str:
-    if returncode < 0:
-        return f"ended by {signal.Signals(-returncode).name}"
-    return f"exited with {returncode}"
-
-
-def _alive(pid: int) -> bool:
-    try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
-
-
-def end_process(pid: int, *, first: signal.Signals, last: signal.Signals, timeout_s: float) -> None:
-    """End a process by ``first``, after the time by ``last``; then whatever is left of its group.
-
-    ``first`` goes to the process alone: an engine or a pool that drains still needs its children.
-    """
-    with suppress(ProcessLookupError, PermissionError):
-        os.kill(pid, first)
-    deadline = time.monotonic() + timeout_s
-    while _alive(pid) and time.monotonic() < deadline:
-        time.sleep(POLL_S)
-    if _alive(pid):
-        _signal_group(pid, last)
-        time.sleep(POLL_S)
-    _signal_group(pid, signal.SIGKILL)
+    """A program exited or was not ready in time; the text ends with its log."""
 
 
 class Supervisor:
-    """Owns the processes of one stack. ``poll`` must be called again and again from one thread."""
+    """Owns the processes of one stack. Call ``poll`` regularly from one thread."""
 
     def __init__(self, *, run_dir: Path, log_dir: Path, say: Callable[[str], None]) -> None:
         self._run_dir = run_dir
         self._log_dir = log_dir
         self._say = say
-        self._running: dict[str, _Running] = {}
+        self._processes: dict[str, _Process] = {}
         run_dir.mkdir(parents=True, exist_ok=True)
         log_dir.mkdir(parents=True, exist_ok=True)
 
+    @property
+    def names(self) -> list[str]:
+        """Names of the programs, in the order of their start."""
+        return list(self._processes)
+
     def log_path(self, name: str) -> Path:
-        """Where the program's output goes."""
+        """Return the file that receives the program's output."""
         return self._log_dir / f"{name}.log"
 
     def pid(self, name: str) -> int | None:
-        """The program's process id while it runs."""
-        running = self._running.get(name)
-        return running.popen.pid if running and running.popen.poll() is None else None
+        """Return the program's process id, or None if it is not running."""
+        process = self._processes.get(name)
+        return process.popen.pid if process and process.popen.poll() is None else None
 
     def start(self, program: Program) -> None:
-        """Start the program in a session of its own, bound to this process."""
+        """Start the program in a new session that ends with this process."""
         log = self.log_path(program.name)
         if log.exists():
             log.replace(log.with_name(f"{log.name}.1"))
-        running = _Running(program, self._spawn(program), time.monotonic())
-        self._running[program.name] = running
-        self._record(program.name, running.popen.pid)
+        process = _Process(program, self._spawn(program), time.monotonic())
+        self._processes[program.name] = process
+        self._record(program.name, process.popen.pid)
 
-    def poll(self) -> None:
-        """Restart what has died, later with every failure in a row."""
-        now = time.monotonic()
-        for running in self._running.values():
-            if running.restart_at is None and running.popen.poll() is not None:
-                self._plan_restart(running, now)
-            if running.restart_at is not None and now >= running.restart_at:
-                running.popen = self._spawn(running.program)
-                running.started_at, running.restart_at = now, None
-                self._record(running.program.name, running.popen.pid)
-
-    def wait_until(self, name: str, ready: Callable[[], bool], *, timeout_s: float) -> None:
-        """Wait for the program to be ready. Raises ProgramFailedError with the end of its log."""
+    def wait_until(self, name: str, condition: Callable[[], bool], *, timeout_s: float) -> None:
+        """Wait for the condition. Raises ProgramFailedError if the program exits or time runs out."""
         deadline = time.monotonic() + timeout_s
-        running = self._running[name]
-        while not ready():
-            if running.popen.poll() is not None:
-                raise ProgramFailedError(self._failure(name, _describe(running.popen.returncode)))
+        process = self._processes[name]
+        while not condition():
+            if process.popen.poll() is not None:
+                raise ProgramFailedError(self.describe_failure(name))
             if time.monotonic() > deadline:
                 raise ProgramFailedError(self._failure(name, f"was not ready after {timeout_s:.0f} s"))
             time.sleep(POLL_S)
 
+    def poll(self) -> None:
+        """Restart programs that have died, with exponential backoff."""
+        now = time.monotonic()
+        for process in self._processes.values():
+            if process.restart_at is None and process.popen.poll() is not None:
+                self._schedule_restart(process, now)
+            if process.restart_at is not None and now >= process.restart_at:
+                process.popen = self._spawn(process.program)
+                process.started_at, process.restart_at = now, None
+                self._record(process.program.name, process.popen.pid)
+
     def stop(self, name: str) -> None:
-        """End the program and its group, in its own way first."""
-        running = self._running.get(name)
-        if running is None:
+        """Stop the program gracefully, then kill the rest of its process group."""
+        process = self._processes.get(name)
+        if process is None:
             return
-        program = running.program
-        # It stays on the list until it has ended: kill_all may have to end it meanwhile.
-        end_process(
-            running.popen.pid,
-            first=program.stop_signal,
-            last=program.kill_signal,
+        program = process.program
+        # Listed until it has exited, because a second signal may call kill_all in the meantime.
+        stop_process(
+            process.popen.pid,
+            stop_signal=program.stop_signal,
+            kill_signal=program.kill_signal,
             timeout_s=program.stop_timeout_s,
         )
-        running.popen.wait()
-        del self._running[name]
+        process.popen.wait()
+        del self._processes[name]
         self._record_path(name).unlink(missing_ok=True)
 
-    def names(self) -> list[str]:
-        """The programs in the order in which they were started."""
-        return list(self._running)
-
     def kill_all(self) -> None:
-        """End everything at once."""
-        for running in self._running.values():
-            _signal_group(running.popen.pid, running.program.kill_signal)
+        """Kill all programs at once."""
+        for process in self._processes.values():
+            _signal_group(process.popen.pid, process.program.kill_signal)
+
+    def describe_failure(self, name: str) -> str:
+        """Return how a program exited and the last lines of its log."""
+        code = self._processes[name].popen.poll()
+        return self._failure(name, "is not running" if code is None else _describe_exit(code))
 
     def _spawn(self, program: Program) -> subprocess.Popen[bytes]:
         with self.log_path(program.name).open("ab") as log:
             return subprocess.Popen(
-                bound_to_parent(program.argv, end=program.stop_signal, user=program.user),
+                bind_to_parent(program.argv, death_signal=program.stop_signal, user=program.user),
                 env=dict(program.env) if program.env else None,
                 cwd=program.cwd,
                 stdin=subprocess.DEVNULL,
@@ -189,47 +144,97 @@ class Supervisor:
                 start_new_session=True,
             )
 
-    def _plan_restart(self, running: _Running, now: float) -> None:
-        steady = now - running.started_at > STEADY_S
-        running.failures = 1 if steady else running.failures + 1
-        delay_s = min(BACKOFF_MAX_S, 0.5 * 2**running.failures)
-        running.restart_at = now + delay_s
-        # what its group left behind would hold its port or its memory
-        _signal_group(running.popen.pid, signal.SIGKILL)
-        how = _describe(running.popen.returncode)
-        self._say(f"{running.program.name} {how}; starting it again in {delay_s:.0f} s")
+    def _schedule_restart(self, process: _Process, now: float) -> None:
+        is_stable = now - process.started_at > STABLE_S
+        process.failures = 1 if is_stable else process.failures + 1
+        delay_s = min(BACKOFF_MAX_S, 0.5 * 2**process.failures)
+        process.restart_at = now + delay_s
+        # Surviving children would keep the port or the memory.
+        _signal_group(process.popen.pid, signal.SIGKILL)
+        exit_text = _describe_exit(process.popen.returncode)
+        self._say(f"{process.program.name} {exit_text}; restarting in {delay_s:.0f} s")
 
-    def failure(self, name: str) -> str:
-        """How a program ended, and the end of its log."""
-        code = self._running[name].popen.poll()
-        return self._failure(name, "is not running" if code is None else _describe(code))
-
-    def _failure(self, name: str, how: str) -> str:
+    def _failure(self, name: str, reason: str) -> str:
         lines = self.log_path(name).read_text(encoding="utf-8", errors="replace").splitlines()
         tail = "\n".join(f"    {line}" for line in lines[-15:])
-        return f"{name} {how}. The end of {self.log_path(name)}:\n{tail}"
+        return f"{name} {reason}. Last lines of {self.log_path(name)}:\n{tail}"
 
     def _record_path(self, name: str) -> Path:
         return self._run_dir / f"{name}.json"
 
     def _record(self, name: str, pid: int) -> None:
-        record = {"pid": pid, "started": _started(pid)}
+        record = {"pid": pid, "started": _start_time(pid)}
         self._record_path(name).write_text(json.dumps(record), encoding="utf-8")
 
 
-def end_orphans(run_dir: Path, *, timeout_s: float = ORPHAN_TIMEOUT_S) -> list[str]:
-    """End what a killed launcher left running; returns the names.
+def bind_to_parent(
+    argv: Sequence[str],
+    *,
+    death_signal: signal.Signals = signal.SIGTERM,
+    user: tuple[int, int] | None = None,
+) -> list[str]:
+    """Return a command line that runs ``argv`` and signals it when this process dies."""
+    uid, gid = user or (-1, -1)
+    # The script switches the user itself, because the other user may not be able to read Python.
+    script = (sys.executable, "-I", "-S", str(PARENT_DEATH_SCRIPT))
+    return [*script, str(int(death_signal)), str(os.getpid()), str(uid), str(gid), "--", *argv]
 
-    A process is ours only if its id *and* its start time are those that were recorded: process ids
-    are used again.
+
+def stop_process(
+    pid: int, *, stop_signal: signal.Signals, kill_signal: signal.Signals, timeout_s: float
+) -> None:
+    """Send ``stop_signal``, after the timeout ``kill_signal``, then kill the rest of the process group.
+
+    ``stop_signal`` goes to the process alone, because an engine or a pool needs its children to drain.
     """
-    ended = []
+    with suppress(ProcessLookupError, PermissionError):
+        os.kill(pid, stop_signal)
+    deadline = time.monotonic() + timeout_s
+    while _is_alive(pid) and time.monotonic() < deadline:
+        time.sleep(POLL_S)
+    if _is_alive(pid):
+        _signal_group(pid, kill_signal)
+        time.sleep(POLL_S)
+    _signal_group(pid, signal.SIGKILL)
+
+
+def stop_orphans(run_dir: Path, *, timeout_s: float = ORPHAN_TIMEOUT_S) -> list[str]:
+    """Stop the programs that a killed launcher left running; return their names.
+
+    Both the process id and the start time must match the record, because process ids are reused.
+    """
+    names = []
     for path in sorted(run_dir.glob("*.json")):
         with suppress(ValueError, KeyError, TypeError):
             record = json.loads(path.read_text(encoding="utf-8"))
-            pid, started = int(record["pid"]), float(record["started"])
-            if _started(pid) == started:
-                end_process(pid, first=signal.SIGTERM, last=signal.SIGKILL, timeout_s=timeout_s)
-                ended.append(path.stem)
+            pid, start_time = int(record["pid"]), float(record["started"])
+            if _start_time(pid) == start_time:
+                stop_process(pid, stop_signal=signal.SIGTERM, kill_signal=signal.SIGKILL, timeout_s=timeout_s)
+                names.append(path.stem)
         path.unlink(missing_ok=True)
-    return ended
+    return names
+
+
+def _start_time(pid: int) -> float | None:
+    try:
+        return psutil.Process(pid).create_time()
+    except psutil.NoSuchProcess:
+        return None
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _signal_group(pid: int, signal_number: int) -> None:
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, signal_number)
+
+
+def _describe_exit(returncode: int) -> str:
+    if returncode < 0:
+        return f"was terminated by {signal.Signals(-returncode).name}"
+    return f"exited with status {returncode}"

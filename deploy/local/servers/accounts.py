@@ -1,4 +1,4 @@
-"""The account of the embedded Postgres where the stack is started by root: Postgres refuses root."""
+"""The account that runs the embedded Postgres when root starts the stack, because Postgres refuses root."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ TRAVERSE = stat.S_IXGRP | stat.S_IXOTH
 
 
 class AccountError(Exception):
-    """There is no account to run Postgres as; the text names the remedy."""
+    """No account can run Postgres; the text names the remedy."""
 
 
 def database_account(data_dir: Path) -> tuple[int, int] | None:
-    """User and group for the server, None to run it as oneself.
+    """Return uid and gid for the server, or None to run it as the current user.
 
-    An existing data folder keeps its owner, so that an account that appears later changes nothing.
+    An existing data folder keeps its owner, even if a better account is created later.
     Raises AccountError.
     """
     if os.geteuid() != 0:
@@ -35,27 +35,27 @@ def database_account(data_dir: Path) -> tuple[int, int] | None:
             continue
         return entry.pw_uid, entry.pw_gid
     raise AccountError(
-        "Postgres does not run as root, and there is no account to run it as: add one (useradd --system "
-        f"{CANDIDATES[0]}), start this as another user, or set CYLLM_DATABASE_URL"
+        "Postgres refuses to run as root, and no other account is available. Create one "
+        f"(useradd --system {CANDIDATES[0]}), start CY-LLM as another user, or set CYLLM_DATABASE_URL."
     )
 
 
-def let_pass(path: Path) -> list[Path]:
-    """Let other accounts go through the folders above ``path`` (not list them); returns the changed."""
-    changed = []
+def allow_traversal(path: Path) -> list[Path]:
+    """Let other accounts traverse, but not list, the folders above ``path``; return the changed folders."""
+    changes = []
     for folder in path.resolve().parents:
         mode = folder.stat().st_mode
         if not mode & stat.S_IXOTH:
             folder.chmod(mode | stat.S_IXOTH)
-            changed.append(folder)
-    return changed
+            changes.append(folder)
+    return changes
 
 
-def let_read(trees: Iterable[Path]) -> None:
-    """Let other accounts read and run what is below the folders, as an unusual umask may prevent it."""
+def allow_reading(trees: Iterable[Path]) -> None:
+    """Let other accounts read and execute the files below the folders, whatever the umask was."""
     for tree in trees:
         for path in (tree, *tree.rglob("*")):
             mode = path.stat().st_mode
-            wanted = mode | READ | (TRAVERSE if mode & stat.S_IXUSR else 0)
-            if wanted != mode:
-                path.chmod(wanted)
+            open_mode = mode | READ | (TRAVERSE if mode & stat.S_IXUSR else 0)
+            if open_mode != mode:
+                path.chmod(open_mode)

