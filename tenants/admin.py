@@ -1,4 +1,4 @@
-"""Registers the admin pages of this application, and of Django's people."""
+"""Registration of this application's admin pages, and of the page of Django's users."""
 
 from django.contrib import admin
 from django.contrib.auth.models import Group, User
@@ -6,14 +6,14 @@ from django.contrib.auth.models import Group, User
 from tenants.admin_pages.keys import KeyAdmin
 from tenants.admin_pages.records import AdminAuditAdmin, AuditAdmin, UsageAdmin
 from tenants.admin_pages.tenants import MembershipAdmin, TenantAdmin
-from tenants.admin_pages.users import PersonAdmin
+from tenants.admin_pages.users import UserAdmin
 from tenants.models import AdminAudit, ApiKey, AuditRecord, Membership, Tenant, UsageRecord
 
 admin.site.unregister(User)
-# Rights in a tenant are roles, rights in the admin a person's own: groups would be a third place.
+# Roles grant rights in tenants, user permissions in the admin: groups would be a third source.
 admin.site.unregister(Group)
 
-admin.site.register(User, PersonAdmin)
+admin.site.register(User, UserAdmin)
 admin.site.register(Tenant, TenantAdmin)
 admin.site.register(Membership, MembershipAdmin)
 admin.site.register(ApiKey, KeyAdmin)

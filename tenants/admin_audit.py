@@ -1,4 +1,4 @@
-"""Records administrative changes, in the transaction of the change itself."""
+"""Audit records of administrative changes, written in the transaction of the change."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from django.db import transaction
 
 from tenants.models import AdminAudit
 
-Facts: TypeAlias = Mapping[str, object]
+Values: TypeAlias = Mapping[str, object]
 
 
 def admin_audit_record(
@@ -20,21 +20,19 @@ def admin_audit_record(
     object_id: str,
     object_name: str,
     tenant_id: uuid.UUID | None = None,
-    before: Facts | None = None,
-    after: Facts | None = None,
+    before: Values | None = None,
+    after: Values | None = None,
 ) -> AdminAudit:
-    """Append a row: ``actor`` did ``action`` (``key.revoke``) to an object.
+    """Record that ``actor`` applied ``action`` (such as ``key.revoke``) to an object.
 
-    Of ``before`` and ``after`` (what JSON can hold, never secrets) only what differs is kept; either is
-    None where the object did not exist. Raises TransactionManagementError outside a transaction,
-    because the row must stand or fall with the change.
+    ``before`` and ``after`` hold JSON values, never secrets; None means that the object did not exist.
+    Only their differences are stored. Raises TransactionManagementError outside a transaction, because
+    the record and the change must commit together.
     """
     if not transaction.get_connection().in_atomic_block:
-        raise transaction.TransactionManagementError("an administrative change needs a transaction")
+        raise transaction.TransactionManagementError("administrative changes require a transaction")
     if before is not None and after is not None:
-        changed = [name for name in after if before.get(name) != after[name]]
-        before = {name: before.get(name) for name in changed}
-        after = {name: after[name] for name in changed}
+        before, after = _differences(before, after)
     return AdminAudit.objects.create(
         actor=actor[:200],
         action=action,
@@ -44,3 +42,8 @@ def admin_audit_record(
         before=before,
         after=after,
     )
+
+
+def _differences(before: Values, after: Values) -> tuple[Values, Values]:
+    names = [name for name in after if before.get(name) != after[name]]
+    return {name: before.get(name) for name in names}, {name: after[name] for name in names}

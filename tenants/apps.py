@@ -1,11 +1,11 @@
-"""The Django application of tenants, keys, usage and audit."""
+"""Django application of tenants, keys, usage and audit."""
 
 from django.apps import AppConfig
 from django.utils.translation import gettext_lazy as _
 
 
 class TenantsConfig(AppConfig):
-    """Tenants, members, keys, the usage ledger and the audit trail."""
+    """Tenants, members, API keys, the usage ledger and the audit trail."""
 
     name = "tenants"
     verbose_name = _("Tenants and usage")

@@ -1,4 +1,4 @@
-"""Deletes old audit records in small pieces, so that no writer waits for it."""
+"""Deletion of old audit records in small batches, so that it does not block writers."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ BATCH = 1000
 
 
 def audit_purge(*, before: dt.datetime, actor: str, batch: int = BATCH) -> int:
-    """Delete audit records older than ``before``; their number, which is audited too.
+    """Delete the audit records older than ``before``. Returns their number.
 
-    Each piece of ``batch`` records is a transaction of its own, with its own entry in the trail, so
-    that a purge that breaks off has recorded what it did.
+    Each batch is one transaction with its own administrative audit record, so that an interrupted purge
+    has recorded exactly what it deleted.
     """
-    deleted = 0
-    while piece := _purge_piece(before, actor, batch):
-        deleted += piece
-    return deleted
+    count = 0
+    while batch_count := _purge_batch(before, actor, batch):
+        count += batch_count
+    return count
 
 
 @transaction.atomic
-def _purge_piece(before: dt.datetime, actor: str, batch: int) -> int:
+def _purge_batch(before: dt.datetime, actor: str, batch: int) -> int:
     oldest = AuditRecord.objects.filter(at__lt=before).order_by("at").values_list("id", flat=True)[:batch]
-    deleted, _ = AuditRecord.objects.filter(id__in=list(oldest)).delete()
-    if deleted:
+    count, _ = AuditRecord.objects.filter(id__in=list(oldest)).delete()
+    if count:
         admin_audit_record(
             actor=actor,
             action="audit.purge",
             object_id="audit",
             object_name=f"audit records before {before.isoformat()}",
-            before={"records": deleted},
+            before={"records": count},
             after=None,
         )
-    return deleted
+    return count

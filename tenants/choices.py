@@ -1,11 +1,11 @@
-"""The values that stored states of tenants, keys and records can have."""
+"""Choices of the columns of tenants, keys and records."""
 
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
 
 class Role(models.TextChoices):
-    """What a member may do in a tenant."""
+    """Roles of a member in a tenant."""
 
     OWNER = "owner", _("owner")
     ADMIN = "admin", _("admin")
@@ -14,21 +14,21 @@ class Role(models.TextChoices):
 
 
 class Scope(models.TextChoices):
-    """What a key may be used for."""
+    """Permissions of an API key."""
 
     INFERENCE = "inference", _("run models")
     MODELS_READ = "models.read", _("list models")
 
 
 class RecordState(models.TextChoices):
-    """Whether a usage record may still be charged differently."""
+    """Accounting states of a usage record: an open one may still be charged differently."""
 
     OPEN = "open", _("open")
     SETTLED = "settled", _("settled")
 
 
 class RecordOutcome(models.TextChoices):
-    """How a request ended; the protocol's outcomes, and pending while it has not."""
+    """Outcomes of a request: those of the protocol, and pending until it ends."""
 
     PENDING = "pending", _("pending")
     COMPLETED = "completed", _("completed")
@@ -39,7 +39,7 @@ class RecordOutcome(models.TextChoices):
 
 
 class MeterSource(models.TextChoices):
-    """Whose count of tokens a usage record carries."""
+    """Sources of the token counts in a usage record."""
 
     WORKER = "worker", _("worker")
     GATEWAY = "gateway", _("gateway")

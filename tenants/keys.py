@@ -1,4 +1,4 @@
-"""The form of an API key: ``sk-cy-<public prefix>-<secret>``, and how a presented key is checked."""
+"""Format and verification of API keys: ``sk-cy-<public prefix>-<random part>``."""
 
 from __future__ import annotations
 
@@ -10,42 +10,42 @@ import string
 from dataclasses import dataclass, field
 
 _ALPHABET = string.digits + string.ascii_letters
-_FORM = re.compile(r"sk-cy-([0-9A-Za-z]{12})-[A-Za-z0-9_-]{43}", re.ASCII)
+_FORMAT = re.compile(r"sk-cy-([0-9A-Za-z]{12})-[A-Za-z0-9_-]{43}", re.ASCII)
 _NO_HASH = "0" * 64
 
 
 @dataclass(frozen=True, slots=True)
 class NewKey:
-    """A key just drawn. ``secret`` is the whole text a client sends; it exists nowhere else."""
+    """A new key. ``secret`` is the complete text that a client sends; it is stored nowhere."""
 
     prefix: str
     secret: str = field(repr=False)
     secret_hash: str
 
 
-def key_draw() -> NewKey:
-    """A new key with 256 random bits after its prefix."""
+def key_generate() -> NewKey:
+    """Return a new key with 256 random bits after its prefix."""
     prefix = "".join(secrets.choice(_ALPHABET) for _ in range(12))
     secret = f"sk-cy-{prefix}-{secrets.token_urlsafe(32)}"
     return NewKey(prefix=prefix, secret=secret, secret_hash=key_hash(secret))
 
 
 def key_hash(raw: str) -> str:
-    """SHA-256 of the whole key, in hexadecimal.
+    """Return the SHA-256 of the complete key in hexadecimal.
 
-    Slow hashes protect what people choose. This has 256 random bits, which nobody can try through,
-    so a fast hash is as safe and keeps the check out of the request's time.
+    Slow hashes protect passwords that people choose. Nobody can enumerate 256 random bits, so a fast hash
+    is equally safe and adds no latency to requests.
     """
     return hashlib.sha256(raw.encode()).hexdigest()
 
 
 def split_key(raw: str) -> str | None:
-    """The public prefix of a well-formed key; None for anything else. Looks nothing up."""
-    match = _FORM.fullmatch(raw)
+    """Return the public prefix of a well-formed key, None for any other text; no database lookup."""
+    match = _FORMAT.fullmatch(raw)
     return match.group(1) if match else None
 
 
 def key_matches(raw: str, secret_hash: str | None) -> bool:
-    """Whether ``raw`` is the key with this hash. The same work is done for an unknown key (None)."""
-    same = hmac.compare_digest(key_hash(raw), secret_hash or _NO_HASH)
-    return same and secret_hash is not None
+    """Return whether ``raw`` has this hash. An unknown key (None) takes the same time."""
+    is_equal = hmac.compare_digest(key_hash(raw), secret_hash or _NO_HASH)
+    return is_equal and secret_hash is not None

@@ -1,4 +1,4 @@
-"""What is stored about tenants: who they are, their keys, what they used, who changed what."""
+"""Models of tenants, members and API keys, and of the usage, audit and administrative records."""
 
 from __future__ import annotations
 
@@ -18,25 +18,29 @@ SLUG_PATTERN = r"\A[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\Z"
 PREFIX_PATTERN = r"\A[0-9A-Za-z]{12}\Z"
 
 
-def stored_in(field: str, choices: type[models.TextChoices], name: str) -> models.CheckConstraint:
-    """The database's own check that ``field`` holds one of ``choices``."""
+def choices_constraint(field: str, choices: type[models.TextChoices], name: str) -> models.CheckConstraint:
+    """Return the database constraint that ``field`` holds one of ``choices``."""
     return models.CheckConstraint(condition=Q(**{f"{field}__in": choices.values}), name=name)
 
 
 class Tenant(models.Model):
-    """An organisation or team: the owner of keys, usage and data."""
+    """An organisation or team that owns keys, usage and data."""
 
     id = models.UUIDField(_("id"), primary_key=True, default=uuid.uuid4, editable=False)
     slug = models.CharField(
         _("short name"),
         max_length=63,
         unique=True,
-        help_text=_("What commands and logs call the tenant: lower-case letters, digits and hyphens."),
-        validators=[RegexValidator(SLUG_PATTERN, _("Lower-case letters, digits and inner hyphens only."))],
+        help_text=_(
+            "Identifies the tenant in commands and logs: lower-case letters, digits and inner hyphens."
+        ),
+        validators=[
+            RegexValidator(SLUG_PATTERN, _("Use lower-case letters, digits and inner hyphens only."))
+        ],
     )
     name = models.CharField(_("name"), max_length=200)
     active = models.BooleanField(
-        _("active"), default=True, help_text=_("Keys of an inactive tenant are refused.")
+        _("active"), default=True, help_text=_("The API rejects the keys of an inactive tenant.")
     )
     created_at = models.DateTimeField(_("created"), default=timezone.now, editable=False)
 
@@ -53,7 +57,7 @@ class Tenant(models.Model):
 
 
 class Membership(models.Model):
-    """A person's role in a tenant."""
+    """A user's role in a tenant."""
 
     tenant = models.ForeignKey(
         Tenant,
@@ -74,7 +78,7 @@ class Membership(models.Model):
         ordering = ["tenant", "user"]
         constraints = [
             models.UniqueConstraint(fields=["tenant", "user"], name="membership_once"),
-            stored_in("role", Role, "membership_role_known"),
+            choices_constraint("role", Role, "membership_role_known"),
         ]
 
     def __str__(self) -> str:
@@ -82,7 +86,7 @@ class Membership(models.Model):
 
 
 class ApiKey(models.Model):
-    """An API key: its public prefix and the hash of its secret, never the secret."""
+    """An API key, stored as its public prefix and the hash of its secret."""
 
     id = models.UUIDField(_("id"), primary_key=True, default=uuid.uuid4, editable=False)
     tenant = models.ForeignKey(
@@ -103,7 +107,7 @@ class ApiKey(models.Model):
         on_delete=models.SET_NULL,
         related_name="+",
     )
-    # One successor at most: of two rotations at the same time the database lets one through.
+    # One-to-one: of two concurrent rotations, the database rejects the second.
     replaces = models.OneToOneField(
         "self",
         verbose_name=_("successor of"),
@@ -115,7 +119,7 @@ class ApiKey(models.Model):
     )
     created_at = models.DateTimeField(_("created"), default=timezone.now, editable=False)
     expires_at = models.DateTimeField(
-        _("valid until"), null=True, blank=True, help_text=_("In UTC; empty: for ever.")
+        _("valid until"), null=True, blank=True, help_text=_("In UTC. A key without a date never expires.")
     )
     revoked_at = models.DateTimeField(_("revoked"), null=True, blank=True, editable=False)
     last_used_at = models.DateTimeField(_("last used"), null=True, blank=True, editable=False)
@@ -134,17 +138,12 @@ class ApiKey(models.Model):
         return f"{self.name} (sk-cy-{self.prefix}-…)"
 
 
-class UsageRecord(models.Model):
-    """What one admitted request used; written by the ledger alone.
-
-    Tokens are counts, times seconds. ``first_token_s`` and ``total_s`` are what the client saw;
-    ``queue_s`` and ``engine_*`` come from the worker. ``attempts`` holds the worker's count of every
-    attempt by its number, the other columns that of ``metered_attempt``.
-    """
+class RequestRecord(models.Model):
+    """Columns shared by the usage and the audit record of one API request."""
 
     request_id = models.CharField(_("request id"), max_length=64, unique=True)
     correlation_id = models.CharField(_("correlation id"), max_length=200)
-    # A ledger outlives what it names and one wrong id must not stop a batch: no foreign-key check.
+    # No foreign-key constraints: records outlive tenants and keys, and one wrong id must not fail a batch.
     tenant = models.ForeignKey(
         Tenant,
         verbose_name=_("tenant"),
@@ -152,7 +151,7 @@ class UsageRecord(models.Model):
         db_index=False,
         db_constraint=False,
         on_delete=models.DO_NOTHING,
-        related_name="usage",
+        related_name="+",
     )
     key = models.ForeignKey(
         ApiKey,
@@ -161,17 +160,33 @@ class UsageRecord(models.Model):
         db_index=False,
         db_constraint=False,
         on_delete=models.DO_NOTHING,
-        related_name="usage",
+        related_name="+",
     )
+    endpoint = models.CharField(_("endpoint"), max_length=200)
+    model = models.CharField(_("model"), max_length=200)
+    outcome = models.CharField(_("outcome"), max_length=16, choices=RecordOutcome.choices)
+    error_code = models.CharField(_("error code"), max_length=100)
+
+    class Meta:
+        abstract = True
+
+    def __str__(self) -> str:
+        return self.request_id
+
+
+class UsageRecord(RequestRecord):
+    """Tokens and timings of one admitted request; only the ledger writes it.
+
+    Tokens are counts, times seconds. ``first_token_s`` and ``total_s`` are measured at the gateway;
+    ``queue_s`` and ``engine_*`` come from the worker. ``attempts`` maps the number of every attempt to its
+    worker's meter, and the other columns repeat the meter of ``metered_attempt``.
+    """
+
     gateway_id = models.CharField(_("gateway"), max_length=128)
     worker_id = models.CharField(_("worker"), max_length=128)
-    model = models.CharField(_("model"), max_length=200)
-    endpoint = models.CharField(_("endpoint"), max_length=200)
     streamed = models.BooleanField(_("streamed"), default=False)
     state = models.CharField(_("state"), max_length=16, choices=RecordState.choices)
-    outcome = models.CharField(_("outcome"), max_length=16, choices=RecordOutcome.choices)
     status = models.PositiveSmallIntegerField(_("HTTP status"), null=True)
-    error_code = models.CharField(_("error code"), max_length=100)
     attempt = models.PositiveSmallIntegerField(_("last attempt"), null=True)
     metered_attempt = models.PositiveSmallIntegerField(_("metered attempt"), null=True)
     meter_source = models.CharField(_("counted by"), max_length=16, choices=MeterSource.choices)
@@ -187,7 +202,7 @@ class UsageRecord(models.Model):
     started_at = models.DateTimeField(_("started"))
     ended_at = models.DateTimeField(_("ended"), null=True)
     settled_at = models.DateTimeField(_("settled"), null=True)
-    updated_at = models.DateTimeField(_("last fact"))
+    updated_at = models.DateTimeField(_("last update"))
 
     class Meta:
         verbose_name = _("usage record")
@@ -200,9 +215,9 @@ class UsageRecord(models.Model):
             models.Index(fields=["updated_at"], name="usage_open", condition=Q(state=RecordState.OPEN.value)),
         ]
         constraints = [
-            stored_in("state", RecordState, "usage_state_known"),
-            stored_in("outcome", RecordOutcome, "usage_outcome_known"),
-            stored_in("meter_source", MeterSource, "usage_meter_source_known"),
+            choices_constraint("state", RecordState, "usage_state_known"),
+            choices_constraint("outcome", RecordOutcome, "usage_outcome_known"),
+            choices_constraint("meter_source", MeterSource, "usage_meter_source_known"),
             models.CheckConstraint(
                 condition=Q(state=RecordState.OPEN.value, settled_at=None)
                 | Q(state=RecordState.SETTLED.value, settled_at__isnull=False),
@@ -210,49 +225,22 @@ class UsageRecord(models.Model):
             ),
         ]
 
-    def __str__(self) -> str:
-        return self.request_id
-
     @property
     def tokens_per_s(self) -> float | None:
-        """Speed of generation at the engine after the first token; None where it can't be told."""
+        """Tokens per second at the engine after the first token; None if unknown."""
         if self.engine_total_s is None or self.engine_first_token_s is None or self.completion_tokens < 2:
             return None
         elapsed_s = self.engine_total_s - self.engine_first_token_s
         return (self.completion_tokens - 1) / elapsed_s if elapsed_s > 0 else None
 
 
-class AuditRecord(models.Model):
-    """One API request, refused ones included; never its content and never a secret."""
+class AuditRecord(RequestRecord):
+    """One API request, refused requests included; never its content and never a secret."""
 
-    request_id = models.CharField(_("request id"), max_length=64, unique=True)
-    correlation_id = models.CharField(_("correlation id"), max_length=200)
-    tenant = models.ForeignKey(
-        Tenant,
-        verbose_name=_("tenant"),
-        null=True,
-        db_index=False,
-        db_constraint=False,
-        on_delete=models.DO_NOTHING,
-        related_name="audit",
-    )
-    key = models.ForeignKey(
-        ApiKey,
-        verbose_name=_("API key"),
-        null=True,
-        db_index=False,
-        db_constraint=False,
-        on_delete=models.DO_NOTHING,
-        related_name="audit",
-    )
     key_prefix = models.CharField(_("key prefix"), max_length=12)
     client_ip = models.GenericIPAddressField(_("client address"), null=True)
     method = models.CharField(_("method"), max_length=16)
-    endpoint = models.CharField(_("endpoint"), max_length=200)
-    model = models.CharField(_("model"), max_length=200)
     status = models.PositiveSmallIntegerField(_("HTTP status"))
-    outcome = models.CharField(_("outcome"), max_length=16, choices=RecordOutcome.choices)
-    error_code = models.CharField(_("error code"), max_length=100)
     duration_s = models.FloatField(_("duration (s)"))
     at = models.DateTimeField(_("time"))
 
@@ -265,17 +253,14 @@ class AuditRecord(models.Model):
             models.Index(fields=["at"], name="audit_time"),
             models.Index(fields=["correlation_id"], name="audit_correlation"),
         ]
-        constraints = [stored_in("outcome", RecordOutcome, "audit_outcome_known")]
-
-    def __str__(self) -> str:
-        return self.request_id
+        constraints = [choices_constraint("outcome", RecordOutcome, "audit_outcome_known")]
 
 
 class AdminAudit(models.Model):
-    """Who changed what from what to what. Append-only: the database refuses updates and deletes."""
+    """An administrative change: actor, action and differences. Append-only: the database enforces it."""
 
     at = models.DateTimeField(_("time"), default=timezone.now, editable=False)
-    actor = models.CharField(_("by"), max_length=200)
+    actor = models.CharField(_("actor"), max_length=200)
     action = models.CharField(_("action"), max_length=64)
     object_id = models.CharField(_("object id"), max_length=64)
     object_name = models.CharField(_("object"), max_length=250)

@@ -1,4 +1,4 @@
-"""Reads of tenants, keys, usage and audit."""
+"""Queries of tenants, keys, usage and audit."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
         key_count: int
         member_count: int
 
-    CountedTenant: TypeAlias = WithAnnotations[Tenant, _Counts]
+    TenantWithCounts: TypeAlias = WithAnnotations[Tenant, _Counts]
 
 
 class KeyState(models.TextChoices):
-    """What a key's times amount to; never stored."""
+    """States of a key, computed from its expiry and revocation times."""
 
     VALID = "valid", _("valid")
     EXPIRED = "expired", _("expired")
@@ -36,7 +36,7 @@ class KeyState(models.TextChoices):
 
 @dataclass(frozen=True, slots=True)
 class KeyPrincipal:
-    """Whom a key stands for, as far as requests need it; gateways cache this."""
+    """Identity and rights of an API key, as gateways check and cache them."""
 
     key_id: uuid.UUID
     key_prefix: str
@@ -50,17 +50,17 @@ class KeyPrincipal:
 
 
 def key_principal(prefix: str) -> KeyPrincipal | None:
-    """The principal of the key with this public prefix, in one query; None if there is none.
+    """Return the principal of the key with this public prefix, None if it does not exist. One query.
 
-    Revoked and expired keys are found too: the caller tells these apart from unknown ones.
+    Includes revoked and expired keys, so that the caller can distinguish them from unknown ones.
     """
     return key_principals([prefix]).get(prefix)
 
 
 def key_principals(prefixes: Sequence[str]) -> dict[str, KeyPrincipal]:
-    """The principals of all these keys by prefix, in one query; unknown ones are left out."""
-    found = ApiKey.objects.select_related("tenant").filter(prefix__in=prefixes)
-    return {key.prefix: _principal(key) for key in found}
+    """Return the principals of the existing keys by prefix, in one query."""
+    rows = ApiKey.objects.select_related("tenant").filter(prefix__in=prefixes)
+    return {key.prefix: _principal(key) for key in rows}
 
 
 def _principal(key: ApiKey) -> KeyPrincipal:
@@ -78,7 +78,7 @@ def _principal(key: ApiKey) -> KeyPrincipal:
 
 
 def key_state(key: ApiKey, now: dt.datetime) -> KeyState:
-    """Whether the key is accepted at ``now``, its tenant aside."""
+    """Return the key's state at ``now``, regardless of its tenant."""
     if key.revoked_at is not None:
         return KeyState.REVOKED
     if key.expires_at is not None and key.expires_at <= now:
@@ -86,8 +86,8 @@ def key_state(key: ApiKey, now: dt.datetime) -> KeyState:
     return KeyState.VALID
 
 
-def key_state_is(state: KeyState, now: dt.datetime) -> Q:
-    """The condition that ``key_state`` is this one at ``now``."""
+def key_state_condition(state: KeyState, now: dt.datetime) -> Q:
+    """Return the query condition for keys in ``state`` at ``now``."""
     revoked, expired = Q(revoked_at__isnull=False), Q(expires_at__lte=now)
     match state:
         case KeyState.REVOKED:
@@ -99,56 +99,56 @@ def key_state_is(state: KeyState, now: dt.datetime) -> Q:
 
 
 def tenant_by_slug(slug: str) -> Tenant | None:
-    """The tenant with this short name."""
+    """Return the tenant with this short name, None if it does not exist."""
     return Tenant.objects.filter(slug=slug).first()
 
 
 def tenant_slugs() -> list[str]:
-    """The short names of all tenants, in order."""
+    """Return the short names of all tenants in alphabetical order."""
     return list(Tenant.objects.order_by("slug").values_list("slug", flat=True))
 
 
 def tenant_names() -> dict[uuid.UUID, str]:
-    """The short names of all tenants by id, in order."""
+    """Return the short names of all tenants by id, in alphabetical order."""
     return dict(Tenant.objects.order_by("slug").values_list("id", "slug"))
 
 
-def tenants_counted(now: dt.datetime) -> QuerySet[CountedTenant]:
-    """Tenants with ``key_count``, their keys valid at ``now``, and ``member_count``."""
-    valid = ApiKey.objects.filter(key_state_is(KeyState.VALID, now), tenant=OuterRef("pk"))
+def tenants_with_counts(now: dt.datetime) -> QuerySet[TenantWithCounts]:
+    """Return tenants annotated with ``key_count``, the keys valid at ``now``, and ``member_count``."""
+    valid = ApiKey.objects.filter(key_state_condition(KeyState.VALID, now), tenant=OuterRef("pk"))
     members = Membership.objects.filter(tenant=OuterRef("pk"))
-    return Tenant.objects.annotate(key_count=_counted(valid), member_count=_counted(members))
+    return Tenant.objects.annotate(key_count=_count_by_tenant(valid), member_count=_count_by_tenant(members))
 
 
-def _counted(rows: QuerySet[Any]) -> Coalesce:
-    # By subqueries: joining two kinds of rows and counting each would multiply them.
+def _count_by_tenant(rows: QuerySet[Any]) -> Coalesce:
+    # A subquery, because joining two tables at once would multiply the counts.
     grouped = rows.order_by().values("tenant").annotate(count=Count("pk")).values("count")
     return Coalesce(Subquery(grouped), 0)
 
 
 def keys(*, tenant: Tenant | None = None) -> QuerySet[ApiKey]:
-    """Keys with their tenants, one tenant's or all."""
-    found = ApiKey.objects.select_related("tenant", "replaced_by")
-    return found if tenant is None else found.filter(tenant=tenant)
+    """Return one tenant's or all keys, with their tenants."""
+    rows = ApiKey.objects.select_related("tenant", "replaced_by")
+    return rows if tenant is None else rows.filter(tenant=tenant)
 
 
 def key_prefixes() -> list[str]:
-    """The public parts of all keys."""
+    """Return the public prefixes of all keys."""
     return list(ApiKey.objects.values_list("prefix", flat=True))
 
 
 def user_by_name(username: str) -> User | None:
-    """The person with this name."""
+    """Return the user with this name, None if it does not exist."""
     return User.objects.filter(username=username).first()
 
 
 def usernames() -> list[str]:
-    """The names of all people."""
+    """Return the names of all users."""
     return list(User.objects.values_list("username", flat=True))
 
 
 def memberships(*, tenant: Tenant) -> QuerySet[Membership]:
-    """A tenant's members with their users, by name."""
+    """Return a tenant's memberships with their users, by user name."""
     return tenant.memberships.select_related("user").order_by("user__username")
 
 
@@ -159,17 +159,17 @@ def usage_records(
     model: str | None = None,
     request_id: str | None = None,
 ) -> QuerySet[UsageRecord]:
-    """Usage records with tenant and key, newest first."""
-    found = UsageRecord.objects.select_related("tenant", "key").order_by("-started_at", "-id")
+    """Return usage records with tenant and key, newest first."""
+    records = UsageRecord.objects.select_related("tenant", "key").order_by("-started_at", "-id")
     if tenant is not None:
-        found = found.filter(tenant=tenant)
+        records = records.filter(tenant=tenant)
     if since is not None:
-        found = found.filter(started_at__gte=since)
+        records = records.filter(started_at__gte=since)
     if model is not None:
-        found = found.filter(model=model)
+        records = records.filter(model=model)
     if request_id is not None:
-        found = found.filter(request_id=request_id)
-    return found
+        records = records.filter(request_id=request_id)
+    return records
 
 
 def audit_records(
@@ -179,30 +179,30 @@ def audit_records(
     outcome: str | None = None,
     correlation_id: str | None = None,
 ) -> QuerySet[AuditRecord]:
-    """Audit records of API requests with their tenants, newest first."""
-    found = AuditRecord.objects.select_related("tenant").order_by("-at", "-id")
+    """Return audit records of API requests with their tenants, newest first."""
+    records = AuditRecord.objects.select_related("tenant").order_by("-at", "-id")
     if tenant is not None:
-        found = found.filter(tenant=tenant)
+        records = records.filter(tenant=tenant)
     if since is not None:
-        found = found.filter(at__gte=since)
+        records = records.filter(at__gte=since)
     if outcome is not None:
-        found = found.filter(outcome=outcome)
+        records = records.filter(outcome=outcome)
     if correlation_id is not None:
-        found = found.filter(correlation_id=correlation_id)
-    return found
+        records = records.filter(correlation_id=correlation_id)
+    return records
 
 
-def admin_changes_named() -> QuerySet[AdminAudit]:
-    """Administrative changes with ``tenant_slug``, where the tenant of the change still exists."""
+def admin_changes_with_tenant() -> QuerySet[AdminAudit]:
+    """Return administrative changes annotated with ``tenant_slug``, None if the tenant is gone."""
     slug = Tenant.objects.filter(id=OuterRef("tenant_id")).values("slug")
     return AdminAudit.objects.annotate(tenant_slug=Subquery(slug))
 
 
 def admin_changes(*, tenant: Tenant | None = None, since: dt.datetime | None = None) -> QuerySet[AdminAudit]:
-    """Administrative changes, newest first."""
-    found = AdminAudit.objects.order_by("-id")
+    """Return administrative changes, newest first."""
+    changes = AdminAudit.objects.order_by("-id")
     if tenant is not None:
-        found = found.filter(tenant_id=tenant.id)
+        changes = changes.filter(tenant_id=tenant.id)
     if since is not None:
-        found = found.filter(at__gte=since)
-    return found
+        changes = changes.filter(at__gte=since)
+    return changes

@@ -1,4 +1,4 @@
-"""The admin page of stored responses: what there is of them, never what they say."""
+"""Admin page of stored responses: metadata only, never their contents."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ COLOURS: dict[str, str] = {
 
 @admin.register(StoredResponse)
 class StoredResponseAdmin(ReadOnlyAdmin[StoredResponse]):
-    """Contents belong to the tenant and are shown to nobody else."""
+    """Stored responses without their contents, which belong to the tenant alone."""
 
     list_display = ("created_at", "tenant", "model", "status_label", "background", "expires_at")
     list_filter = ("status", "background", ("tenant", AutocompleteSelectFilter))
@@ -39,7 +39,7 @@ class StoredResponseAdmin(ReadOnlyAdmin[StoredResponse]):
     show_full_result_count = False
     show_facets = ShowFacets.NEVER
     search_fields = ("id__exact",)
-    search_help_text = _("A whole response id")
+    search_help_text = _("Complete response id")
     fields = (
         *("id", "tenant", "model", "status", "background", "previous_response_id", "gateway_id"),
         *("created_at", "expires_at"),
@@ -47,10 +47,10 @@ class StoredResponseAdmin(ReadOnlyAdmin[StoredResponse]):
 
     @override
     def get_queryset(self, request: HttpRequest) -> QuerySet[StoredResponse]:
-        """Without the contents, which may be large."""
+        """Defer the contents, which may be large."""
         return super().get_queryset(request).defer("body", "input_items")
 
     @label_column(_("status"), COLOURS, ordering="status")
     def status_label(self, response: StoredResponse) -> tuple[str, StrOrPromise]:
-        """How far it is."""
+        """Return the status and its label."""
         return response.status, ResponseStatus(response.status).label

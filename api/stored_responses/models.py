@@ -1,15 +1,15 @@
-"""What is kept of responses: the object, and the items that they were made of."""
+"""Model of stored responses: the response object and its input items."""
 
 from __future__ import annotations
 
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
-from tenants.models import Tenant, stored_in
+from tenants.models import Tenant, choices_constraint
 
 
 class ResponseStatus(models.TextChoices):
-    """The API's words."""
+    """Statuses of a response in the API."""
 
     QUEUED = "queued", _("queued")
     IN_PROGRESS = "in_progress", _("in progress")
@@ -23,14 +23,14 @@ OPEN_STATUSES = (ResponseStatus.QUEUED, ResponseStatus.IN_PROGRESS)
 
 
 class StoredResponse(models.Model):
-    """A response as its tenant may ask for it again.
+    """A response that its tenant can retrieve or continue.
 
-    ``body`` and ``input_items`` are JSON texts in ASCII: PostgreSQL's own JSON can't hold every character
-    that a model may write. ``gateway_id`` is that of the process that makes it.
+    ``body`` and ``input_items`` are ASCII JSON in text columns, because PostgreSQL's JSON types reject some
+    characters that a model can generate. ``gateway_id`` names the gateway process that runs the request.
     """
 
     id = models.CharField(_("id"), max_length=64, primary_key=True)
-    # Keys of a tenant that is gone find nothing; no check in the way of a request.
+    # No database constraint: it would cost time in the request. A deleted tenant has no key to read these.
     tenant = models.ForeignKey(
         Tenant,
         verbose_name=_("tenant"),
@@ -44,10 +44,10 @@ class StoredResponse(models.Model):
     body = models.TextField(_("response"))
     input_items = models.TextField(_("input"))
     previous_response_id = models.CharField(_("previous response"), max_length=64, blank=True)
-    background = models.BooleanField(_("in the background"), default=False)
+    background = models.BooleanField(_("background"), default=False)
     gateway_id = models.CharField(_("gateway"), max_length=128)
     created_at = models.DateTimeField(_("created"))
-    expires_at = models.DateTimeField(_("kept until"))
+    expires_at = models.DateTimeField(_("expires"))
 
     class Meta:
         verbose_name = _("stored response")
@@ -62,7 +62,7 @@ class StoredResponse(models.Model):
                 condition=models.Q(status__in=[status.value for status in OPEN_STATUSES]),
             ),
         ]
-        constraints = [stored_in("status", ResponseStatus, "response_status_known")]
+        constraints = [choices_constraint("status", ResponseStatus, "response_status_known")]
 
     def __str__(self) -> str:
         return self.id

@@ -1,4 +1,4 @@
-"""Reads of stored responses: what a tenant asks for is found among its own alone."""
+"""Reads of stored responses, each restricted to one tenant's own."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.db import connection
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from api.stored_responses.models import OPEN_STATUSES, StoredResponse
 
 
 @dataclass(frozen=True, slots=True)
-class ResponseRecord:
-    """A stored response; ``body`` is its JSON."""
+class StoredResponseRow:
+    """The columns that answer a retrieval; ``body`` is JSON."""
 
     id: str
     status: str
@@ -23,13 +24,13 @@ class ResponseRecord:
 
     @property
     def is_open(self) -> bool:
-        """Whether it is still being made."""
+        """True while the gateway still generates the response."""
         return self.status in OPEN_STATUSES
 
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One response of a chain, and what its conversation got from it."""
+    """One response of a conversation with its input items; both texts are JSON."""
 
     id: str
     status: str
@@ -38,18 +39,20 @@ class Turn:
     body: str
 
 
-def response_find(response_id: str, tenant_id: str) -> ResponseRecord | None:
-    """The tenant's response of this id that is still kept; None where there is none."""
-    found = StoredResponse.objects.filter(id=response_id, tenant_id=tenant_id, expires_at__gt=timezone.now())
-    row = found.values_list("id", "status", "body", "background").first()
-    return ResponseRecord(*row) if row is not None else None
+def response_find(response_id: str, tenant_id: str) -> StoredResponseRow | None:
+    """Return the tenant's unexpired response; None if it does not exist."""
+    row = _unexpired(response_id, tenant_id).values_list("id", "status", "body", "background").first()
+    return StoredResponseRow(*row) if row is not None else None
 
 
 def response_input(response_id: str, tenant_id: str) -> list[dict[str, Any]] | None:
-    """The input items of a response in their order; None where there is no such response."""
-    found = StoredResponse.objects.filter(id=response_id, tenant_id=tenant_id, expires_at__gt=timezone.now())
-    text = found.values_list("input_items", flat=True).first()
+    """Return the response's input items in order; None if the response does not exist."""
+    text = _unexpired(response_id, tenant_id).values_list("input_items", flat=True).first()
     return json.loads(text) if text is not None else None
+
+
+def _unexpired(response_id: str, tenant_id: str) -> QuerySet[StoredResponse]:
+    return StoredResponse.objects.filter(id=response_id, tenant_id=tenant_id, expires_at__gt=timezone.now())
 
 
 _CHAIN = """
@@ -66,7 +69,7 @@ SELECT id, status, previous_response_id, input_items, body FROM chain ORDER BY d
 
 
 def response_chain(response_id: str, tenant_id: str, depth: int) -> list[Turn]:
-    """A response and those before it, oldest first, ``depth`` of them at most; empty where there is none."""
+    """Return a response and its predecessors, oldest first, at most ``depth``; empty if it does not exist."""
     with connection.cursor() as cursor:
         cursor.execute(
             _CHAIN, {"id": response_id, "tenant": tenant_id, "now": timezone.now(), "depth": depth}
@@ -74,7 +77,7 @@ def response_chain(response_id: str, tenant_id: str, depth: int) -> list[Turn]:
         return [Turn(*row) for row in cursor.fetchall()]
 
 
-def gateways_waited_for() -> set[str]:
-    """The gateways that make responses now, as far as is stored."""
-    waiting = StoredResponse.objects.filter(status__in=OPEN_STATUSES)
-    return set(waiting.values_list("gateway_id", flat=True).distinct())
+def active_gateways() -> set[str]:
+    """Return the ids of all gateways with open responses."""
+    open_responses = StoredResponse.objects.filter(status__in=OPEN_STATUSES)
+    return set(open_responses.values_list("gateway_id", flat=True).distinct())

@@ -1,4 +1,4 @@
-"""What the admin asks about API keys, and the filter of their list."""
+"""Forms of the API key pages, and the filter of their list."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from backoffice.admin_base import PageForm
 from tenants import services
 from tenants.choices import Scope
 from tenants.models import ApiKey
-from tenants.selectors import KeyState, key_state_is
+from tenants.selectors import KeyState, key_state_condition
 
 if TYPE_CHECKING:
     from django_stubs_ext import StrOrPromise
 
 HOUR_S = 3600
 DAY_S = 24 * HOUR_S
-GRACE_TIMES = (
-    (0, _("none: the old key ends now")),
+GRACE_PERIODS = (
+    (0, _("none: the old key expires now")),
     (HOUR_S, _("1 hour")),
     (DAY_S, _("1 day")),
     (7 * DAY_S, _("7 days")),
@@ -47,41 +47,40 @@ class KeyForm(PageForm[ApiKey]):
     class Meta:
         model = ApiKey
         fields = ("tenant", "name", "scopes", "expires_at")
-        help_texts = {"name": _("Who or what uses the key, so that one knows what stops when it ends.")}
+        help_texts = {"name": _("The person or program that uses the key.")}
 
 
 class RevokeForm(forms.Form):
-    """Asks for nothing but the confirmation."""
+    """An empty form: revocation only needs confirmation."""
 
 
 class RotateForm(forms.Form):
-    """How long the old key stays valid, in seconds."""
+    """The grace period of the old key, in seconds."""
 
     grace_s = forms.TypedChoiceField(
-        label=_("Grace time"),
-        choices=GRACE_TIMES,
+        label=_("Grace period"),
+        choices=GRACE_PERIODS,
         coerce=int,
         initial=DAY_S,
         widget=UnfoldAdminSelectWidget,
-        help_text=_("So long the old key stays valid beside the new one, at most until its own expiry."),
+        help_text=_("The old key stays valid for this time, but not beyond its own expiry."),
     )
 
 
 class StateFilter(SimpleListFilter):
-    """Keys that are valid, expired or revoked now."""
+    """Filter for keys that are currently valid, expired or revoked."""
 
     title = _("state")
     parameter_name = "state"
 
     @override
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, StrOrPromise]]:
-        """The states."""
         return list(KeyState.choices)
 
     @override
     def queryset(self, request: HttpRequest, queryset: QuerySet[ApiKey]) -> QuerySet[ApiKey]:
-        """The keys in the state asked for; all of them for one that does not exist."""
-        asked = self.value()
-        if asked not in KeyState.values:
+        """Return the keys in the selected state, or all keys for an unknown state."""
+        state = self.value()
+        if state not in KeyState.values:
             return queryset
-        return queryset.filter(key_state_is(KeyState(asked), timezone.now()))
+        return queryset.filter(key_state_condition(KeyState(state), timezone.now()))

@@ -1,4 +1,4 @@
-"""Admin pages of API keys: a secret is in the one answer that follows its making, and nowhere else."""
+"""Admin pages of API keys. A secret appears only in the response to the form that created it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from django import forms
 from django.contrib import messages
 from django.contrib.admin import display
+from django.contrib.auth.models import User
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.forms import ModelForm
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
@@ -29,7 +30,10 @@ from tenants.selectors import KeyState, key_state
 if TYPE_CHECKING:
     from django_stubs_ext import StrOrPromise
 
-KNOWN = ("begins_with", "state_name", "created_at", "created_by", "last_used_at", "revoked_at", "replaces")
+READ_ONLY_FIELDS = (
+    *("begins_with", "state_name", "created_at", "created_by"),
+    *("last_used_at", "revoked_at", "replaces"),
+)
 COLOURS: dict[str, str] = {
     KeyState.VALID: "success",
     KeyState.EXPIRED: "warning",
@@ -37,8 +41,12 @@ COLOURS: dict[str, str] = {
 }
 
 
+def _signed_in_user(request: HttpRequest) -> User | None:
+    return request.user if request.user.is_authenticated else None
+
+
 class KeyAdmin(ServiceAdmin[ApiKey]):
-    """API keys: made, renamed, revoked, rotated; never deleted, because usage and audit refer to them."""
+    """API keys: never deleted, because usage and audit records refer to them."""
 
     form = KeyForm
     audit_kind = "key"
@@ -53,54 +61,54 @@ class KeyAdmin(ServiceAdmin[ApiKey]):
 
     @label_column(gettext_lazy("state"), COLOURS)
     def state(self, key: ApiKey) -> tuple[str, StrOrPromise]:
-        """Valid, expired or revoked, now."""
+        """Return the current state and its label."""
         state = key_state(key, timezone.now())
         return state, state.label
 
     @display(description=gettext_lazy("begins with"), ordering="prefix")
     def begins_with(self, key: ApiKey) -> str:
-        """The public part of the key."""
+        """Return the public part of the key."""
         return f"sk-cy-{key.prefix}-…"
 
     @display(description=gettext_lazy("scopes"))
     def scope_names(self, key: ApiKey) -> str:
-        """What the key may be used for, in words."""
+        """Return the labels of the key's scopes."""
         return ", ".join(str(Scope(scope).label) for scope in key.scopes)
 
     @display(description=gettext_lazy("state"))
     def state_name(self, key: ApiKey) -> str:
-        """The state in words alone."""
+        """Return the label of the current state."""
         return str(key_state(key, timezone.now()).label)
 
     @override
     def get_fieldsets(self, request: HttpRequest, obj: ApiKey | None = None) -> Any:
-        """What is asked for, and for an existing key what is known beside."""
-        asked = obj is None or self.has_change_permission(request, obj)
-        fields = ("tenant", "name", "scopes" if asked else "scope_names", "expires_at")
-        about = [] if obj is None else [(_("About this key"), {"fields": KNOWN})]
-        return [(None, {"fields": fields}), *about]
+        """Return the form's fields and, for an existing key, its read-only fields."""
+        is_editable = obj is None or self.has_change_permission(request, obj)
+        fields = ("tenant", "name", "scopes" if is_editable else "scope_names", "expires_at")
+        details = [] if obj is None else [(_("About this key"), {"fields": READ_ONLY_FIELDS})]
+        return [(None, {"fields": fields}), *details]
 
     @override
     def get_readonly_fields(self, request: HttpRequest, obj: ApiKey | None = None) -> tuple[str, ...]:
-        """A key stays with its tenant."""
-        return () if obj is None else ("tenant", "scope_names", *KNOWN)
+        """Return the fields that cannot change after creation, the tenant among them."""
+        return () if obj is None else ("tenant", "scope_names", *READ_ONLY_FIELDS)
 
     def add_view(
         self, request: HttpRequest, form_url: str = "", extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        """One way to save: whatever the button, the secret comes next."""
+        """Show a single save button, because the secret page always follows."""
         one_button = {"show_save_and_add_another": False, "show_save_and_continue": False}
-        answer: HttpResponse = super().add_view(request, form_url, one_button | (extra_context or {}))
-        return answer
+        response: HttpResponse = super().add_view(request, form_url, one_button | (extra_context or {}))
+        return response
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """A revoked key stays as it is. Unfold asks with the id where Django asks with the key."""
-        revoked = (
+        """Return False for a revoked key. Django passes the key, Unfold its id."""
+        is_revoked = (
             obj.revoked_at is not None
             if isinstance(obj, ApiKey)
             else obj is not None and ApiKey.objects.filter(pk=obj, revoked_at__isnull=False).exists()
         )
-        return not revoked and super().has_change_permission(request, obj)
+        return not is_revoked and super().has_change_permission(request, obj)
 
     @override
     def save_model(self, request: HttpRequest, obj: ApiKey, form: ModelForm[ApiKey], change: bool) -> None:
@@ -114,33 +122,36 @@ class KeyAdmin(ServiceAdmin[ApiKey]):
                 expires_at=obj.expires_at,
             )
             return
+        self._create(request, obj)
+
+    def _create(self, request: HttpRequest, obj: ApiKey) -> None:
         key, secret = services.key_create(
             tenant=obj.tenant,
             name=obj.name,
             scopes=obj.scopes,
             expires_at=obj.expires_at,
-            created_by=request.user if request.user.is_authenticated else None,
+            created_by=_signed_in_user(request),
             actor=actor_of(request.user),
         )
         obj.pk, obj.prefix = key.pk, key.prefix
-        # Read by response_add of this same request and gone with it.
+        # response_add reads it later in the same request.
         self._secrets(request)[key.pk] = secret
 
     @staticmethod
     def _secrets(request: HttpRequest) -> dict[uuid.UUID, str]:
-        held: dict[uuid.UUID, str] = request.__dict__.setdefault("_new_key_secrets", {})
-        return held
+        secrets: dict[uuid.UUID, str] = request.__dict__.setdefault("_new_key_secrets", {})
+        return secrets
 
     @override
     def response_add(
         self, request: HttpRequest, obj: ApiKey, post_url_continue: str | None = None
     ) -> HttpResponse:
-        """The page with the secret, as the answer to the form itself."""
+        """Return the page with the secret instead of redirecting."""
         return self._secret_page(request, obj, self._secrets(request).pop(obj.pk))
 
     @page_action("rotate", gettext_lazy("Rotate"), icon="sync")
     def rotate(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        """Ask for the grace time, then show the successor's secret."""
+        """Ask for the grace period, then show the successor's secret."""
         key = self._key(request, object_id)
         form = RotateForm(request.POST if request.method == "POST" else None)
         if not form.is_valid():
@@ -149,23 +160,22 @@ class KeyAdmin(ServiceAdmin[ApiKey]):
                 key,
                 form,
                 title=_("Rotate this key"),
-                explanation=_("A new key with the same name, scopes and expiry takes its place."),
+                explanation=_("A new key with the same name, scopes and expiry replaces it."),
             )
-        created_by = request.user if request.user.is_authenticated else None
         try:
-            new, secret = services.key_rotate(
+            successor, secret = services.key_rotate(
                 key_id=key.pk,
                 grace_s=form.cleaned_data["grace_s"],
-                created_by=created_by,
+                created_by=_signed_in_user(request),
                 actor=actor_of(request.user),
             )
         except ValidationError as error:
             return self.error_response(request, error)
-        return self._secret_page(request, new, secret)
+        return self._secret_page(request, successor, secret)
 
     @page_action("revoke", gettext_lazy("Revoke"), icon="block")
     def revoke(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        """Ask once, then end the key."""
+        """Ask for confirmation, then revoke the key."""
         key = self._key(request, object_id)
         form = RevokeForm(request.POST if request.method == "POST" else None)
         if not form.is_valid():
@@ -174,7 +184,7 @@ class KeyAdmin(ServiceAdmin[ApiKey]):
                 key,
                 form,
                 title=_("Revoke this key"),
-                explanation=_("Requests with it are refused within a second. This can't be undone."),
+                explanation=_("The API rejects this key within a second. This cannot be undone."),
                 danger=True,
             )
         services.key_revoke(key_id=key.pk, actor=actor_of(request.user))
@@ -199,11 +209,11 @@ class KeyAdmin(ServiceAdmin[ApiKey]):
         explanation: str,
         danger: bool = False,
     ) -> HttpResponse:
-        said = {"title": title, "explanation": explanation, "danger": danger}
-        return self._page(request, "confirm", {"key": key, "form": form, **said})
+        texts = {"title": title, "explanation": explanation, "danger": danger}
+        return self._page(request, "confirm", {"key": key, "form": form, **texts})
 
     def _secret_page(self, request: HttpRequest, key: ApiKey, secret: str) -> HttpResponse:
-        # Admin pages are sent with "no-store", so that no cache keeps this one either.
+        # Admin pages are sent with "no-store", so no cache keeps the secret.
         return self._page(request, "secret", {"title": _("New API key"), "key": key, "secret": secret})
 
     def _page(self, request: HttpRequest, name: str, context: dict[str, Any]) -> HttpResponse:

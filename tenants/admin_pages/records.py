@@ -1,4 +1,4 @@
-"""Admin pages of usage, audit and administrative changes: all of them only read."""
+"""Read-only admin pages of usage records, audit records and administrative changes."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from unfold.contrib.filters.admin import AutocompleteSelectFilter
 from backoffice.admin_base import ReadOnlyAdmin, label_column
 from tenants.choices import RecordOutcome
 from tenants.models import AdminAudit, AuditRecord, UsageRecord
-from tenants.selectors import admin_changes_named
+from tenants.selectors import admin_changes_with_tenant
 
 if TYPE_CHECKING:
     from django_stubs_ext import StrOrPromise
 
-    class NamedChange(AdminAudit):
-        """A change with the short name of its tenant."""
+    class ChangeWithTenant(AdminAudit):
+        """A change annotated with the short name of its tenant."""
 
         tenant_slug: str | None
 
 
-# As the facts of the trail write times; people read them to the second.
+# ISO times in the audit trail; pages show them to the second.
 UTC_TIME = re.compile(r"^(\d{4}-\d\d-\d\d)T(\d\d:\d\d:\d\d)(?:\.\d+)?\+00:00$")
 R = TypeVar("R", UsageRecord, AuditRecord)
 COLOURS: dict[str, str] = {
@@ -44,7 +44,7 @@ COLOURS: dict[str, str] = {
 
 
 def seconds(model: type[Model], name: str) -> Callable[[Any, Model], str]:
-    """A column that shows a number of seconds to the millisecond."""
+    """Return an admin column that shows a duration to the millisecond."""
 
     @display(description=cast("Field[Any, Any]", model._meta.get_field(name)).verbose_name, ordering=name)
     def column(_page: Any, record: Model) -> str:
@@ -55,22 +55,22 @@ def seconds(model: type[Model], name: str) -> Callable[[Any, Model], str]:
 
 
 class RecordAdmin(ReadOnlyAdmin[R]):
-    """Pages of records of requests."""
+    """Admin pages of request records."""
 
     list_filter_submit = True
     list_select_related = ("tenant",)
-    # Records are many: nothing is counted that has not been asked for.
+    # The tables are large: avoid counts that nobody requested.
     show_full_result_count = False
     show_facets = ShowFacets.NEVER
 
     @label_column(_("outcome"), COLOURS, ordering="outcome")
     def outcome_label(self, record: R) -> tuple[str, StrOrPromise]:
-        """How the request ended."""
+        """Return the outcome and its label."""
         return record.outcome, record.get_outcome_display()
 
 
 class UsageAdmin(RecordAdmin[UsageRecord]):
-    """What requests have used."""
+    """Usage records of requests."""
 
     first_token = seconds(UsageRecord, "first_token_s")
     total = seconds(UsageRecord, "total_s")
@@ -90,7 +90,7 @@ class UsageAdmin(RecordAdmin[UsageRecord]):
     )
     list_filter = ("outcome", "state", ("tenant", AutocompleteSelectFilter))
     search_fields = ("request_id__exact", "correlation_id__exact")
-    search_help_text = _("A whole request or correlation id")
+    search_help_text = _("Complete request or correlation id")
     date_hierarchy = "started_at"
     readonly_fields = ("first_token", "total", "queued", "engine_first_token", "engine_total", "speed")
     fieldsets = (
@@ -108,19 +108,19 @@ class UsageAdmin(RecordAdmin[UsageRecord]):
             },
         ),
         (
-            _("Where it ran"),
+            _("Processes"),
             {"fields": ("gateway_id", "worker_id", "attempt", "metered_attempt", "attempts")},
         ),
     )
 
     @display(description=_("tokens per second"))
     def speed(self, record: UsageRecord) -> str:
-        """Speed of generation at the engine."""
+        """Return the generation speed at the engine."""
         return "-" if record.tokens_per_s is None else f"{record.tokens_per_s:.1f}"
 
 
 class AuditAdmin(RecordAdmin[AuditRecord]):
-    """API requests, refused ones too."""
+    """Audit records of API requests, refused requests included."""
 
     duration = seconds(AuditRecord, "duration_s")
 
@@ -130,7 +130,7 @@ class AuditAdmin(RecordAdmin[AuditRecord]):
     )
     list_filter = ("outcome", ("tenant", AutocompleteSelectFilter))
     search_fields = ("request_id__exact", "correlation_id__exact", "key_prefix__exact")
-    search_help_text = _("A whole request id, correlation id or key prefix")
+    search_help_text = _("Complete request id, correlation id or key prefix")
     date_hierarchy = "at"
     readonly_fields = ("duration",)
     fieldsets = (
@@ -141,45 +141,45 @@ class AuditAdmin(RecordAdmin[AuditRecord]):
 
 
 class AdminAuditAdmin(ReadOnlyAdmin[AdminAudit]):
-    """Who changed what from what to what."""
+    """Administrative changes: actor, action, object and differences."""
 
     list_display = ("at", "actor", "action", "object_name", "tenant_name", "changes")
     list_filter = ("action",)
     search_fields = ("actor", "object_id", "object_name")
-    search_help_text = _("Person, object or object id")
+    search_help_text = _("Actor, object or object id")
     date_hierarchy = "at"
     fields = ("at", "actor", "action", "object_name", "object_id", "tenant_name", "tenant_id", "changes")
     readonly_fields = ("at", "tenant_name", "changes")
 
     @override
     def get_queryset(self, request: HttpRequest) -> QuerySet[AdminAudit]:
-        """ChangeListener with the names of their tenants."""
-        return admin_changes_named().order_by("-id")
+        """Annotate changes with the names of their tenants."""
+        return admin_changes_with_tenant().order_by("-id")
 
     @display(description=_("tenant"), ordering="tenant_slug", empty_value="-")
-    def tenant_name(self, change: NamedChange) -> str | None:
-        """The tenant's short name."""
+    def tenant_name(self, change: ChangeWithTenant) -> str | None:
+        """Return the tenant's short name."""
         return change.tenant_slug
 
     @display(description=_("changes"), empty_value="-")
     def changes(self, change: AdminAudit) -> SafeString | None:
-        """A line for each value: what it is, or what it was and is."""
+        """Return one line per changed value."""
         lines = change_lines(change)
         return format_html_join("", "<div>{}</div>", ((line,) for line in lines)) if lines else None
 
 
 def change_lines(change: AdminAudit) -> list[str]:
-    """``name: before → after`` where both are known, otherwise the values there are, without empty ones."""
+    """Return ``name: before → after`` lines, or the non-empty values if the object was created or removed."""
     before, after = change.before, change.after
     if before is not None and after is not None:
-        return [f"{name}: {_written(before.get(name))} → {_written(after[name])}" for name in after]
-    facts = after or before or {}
-    return [f"{name}: {_written(value)}" for name, value in facts.items() if value not in (None, "", [])]
+        return [f"{name}: {_format(before.get(name))} → {_format(after[name])}" for name in after]
+    values = after or before or {}
+    return [f"{name}: {_format(value)}" for name, value in values.items() if value not in (None, "", [])]
 
 
-def _written(value: object) -> str:
+def _format(value: object) -> str:
     if isinstance(value, str) and value:
         return UTC_TIME.sub(r"\1 \2", value)
     if isinstance(value, list) and value:
-        return ", ".join(map(_written, value))
+        return ", ".join(map(_format, value))
     return "-" if value in (None, "", []) else json.dumps(value, ensure_ascii=False)

@@ -19,19 +19,19 @@ from unfold.contrib.filters.admin import AutocompleteSelectFilter
 from backoffice.admin_base import ServiceAdmin, actor_of
 from tenants import services
 from tenants.models import Membership, Tenant
-from tenants.selectors import KeyState, tenants_counted
+from tenants.selectors import KeyState, tenants_with_counts
 
 if TYPE_CHECKING:
 
-    class CountedTenant(Tenant):
-        """A tenant with what the list counts."""
+    class TenantWithCounts(Tenant):
+        """A tenant annotated with counts of keys and members."""
 
         key_count: int
         member_count: int
 
 
 class TenantAdmin(ServiceAdmin[Tenant]):
-    """Tenants; they are made inactive, never deleted, because usage and audit refer to them."""
+    """Tenants: deactivated but never deleted, because usage and audit records refer to them."""
 
     audit_kind = "tenant"
     list_display = ("slug", "name", "active", "valid_keys", "members", "created_at")
@@ -41,32 +41,32 @@ class TenantAdmin(ServiceAdmin[Tenant]):
 
     @override
     def get_queryset(self, request: HttpRequest) -> QuerySet[Tenant]:
-        """Tenants with their counts."""
-        return tenants_counted(timezone.now()).order_by("slug")
+        """Annotate tenants with their counts."""
+        return tenants_with_counts(timezone.now()).order_by("slug")
 
     @display(description=_("valid keys"))
-    def valid_keys(self, tenant: CountedTenant) -> SafeString:
-        """Their number, and the way to them."""
+    def valid_keys(self, tenant: TenantWithCounts) -> SafeString:
+        """Return the number of valid keys, linked to their list."""
         page = reverse("admin:tenants_apikey_changelist")
         address = f"{page}?tenant__id__exact={tenant.pk}&state={KeyState.VALID.value}"
         return _link(address, tenant.key_count)
 
     @display(description=_("members"))
-    def members(self, tenant: CountedTenant) -> SafeString:
-        """Their number, and the way to them."""
+    def members(self, tenant: TenantWithCounts) -> SafeString:
+        """Return the number of members, linked to their list."""
         page = reverse("admin:tenants_membership_changelist")
         return _link(f"{page}?tenant__id__exact={tenant.pk}", tenant.member_count)
 
     @override
     def get_fields(self, request: HttpRequest, obj: Tenant | None = None) -> tuple[str, ...]:
-        """A new tenant is always active."""
+        """Return the form's fields; a new tenant is always active."""
         if obj is None:
             return ("slug", "name")
         return ("slug", "name", "active", "valid_keys", "members", "id", "created_at")
 
     @override
     def get_readonly_fields(self, request: HttpRequest, obj: Tenant | None = None) -> tuple[str, ...]:
-        """What is known beside."""
+        """Return the fields that the page shows but does not edit."""
         return () if obj is None else ("valid_keys", "members", "id", "created_at")
 
     @override
@@ -84,7 +84,7 @@ def _link(address: str, count: int) -> SafeString:
 
 
 class MembershipAdmin(ServiceAdmin[Membership]):
-    """Who has which role in which tenant."""
+    """Roles of users in tenants."""
 
     audit_kind = "membership"
     list_display = ("user", "tenant", "role", "created_at")
@@ -92,13 +92,13 @@ class MembershipAdmin(ServiceAdmin[Membership]):
     list_filter_submit = True
     list_select_related = ("tenant", "user")
     search_fields = ("tenant__slug", "user__username")
-    search_help_text = _("Tenant or person")
+    search_help_text = _("Tenant or user")
     autocomplete_fields = ("tenant", "user")
     fields = ("tenant", "user", "role")
 
     @override
     def get_readonly_fields(self, request: HttpRequest, obj: Membership | None = None) -> tuple[str, ...]:
-        """A membership's tenant and person stay."""
+        """Return the fields that cannot change after creation."""
         return () if obj is None else ("tenant", "user")
 
     @override
@@ -106,21 +106,21 @@ class MembershipAdmin(ServiceAdmin[Membership]):
         self, request: HttpRequest, obj: Membership, form: ModelForm[Membership], change: bool
     ) -> None:
         """Set the role through the service."""
-        saved = services.membership_set(
+        membership = services.membership_set(
             tenant=obj.tenant, user=obj.user, role=obj.role, actor=actor_of(request.user)
         )
-        obj.pk = saved.pk
+        obj.pk = membership.pk
 
     @override
     def has_delete_permission(self, request: HttpRequest, obj: Membership | None = None) -> bool:
-        """As Django's permissions say."""
+        """Apply Django's permissions: memberships can be deleted."""
         return request.user.has_perm("tenants.delete_membership")
 
     def delete_model(self, request: HttpRequest, obj: Membership) -> None:
-        """End the membership through the service."""
+        """Remove the membership through the service."""
         services.membership_remove(tenant=obj.tenant, user=obj.user, actor=actor_of(request.user))
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Membership]) -> None:
-        """End each through the service."""
+        """Remove each membership through the service."""
         for membership in queryset.select_related("tenant", "user"):
             self.delete_model(request, membership)

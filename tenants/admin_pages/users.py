@@ -1,4 +1,4 @@
-"""Admin pages of people, in Unfold's dress and with their changes in the audit trail."""
+"""Admin pages of users, in Unfold's style and with an audit trail."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from unfold.widgets import UnfoldAdminSelect2MultipleWidget
 from backoffice.admin_base import AuditedAdmin, actor_of
 from tenants.admin_audit import admin_audit_record
 
-# Only the type checker's version is generic.
+# Only django-stubs' version of the class is generic.
 if TYPE_CHECKING:
-    UserAdmin = DjangoUserAdmin[User]
+    BaseUserAdmin = DjangoUserAdmin[User]
 else:
-    UserAdmin = DjangoUserAdmin
+    BaseUserAdmin = DjangoUserAdmin
 
 
-def _facts(user: User) -> dict[str, object]:
+def _values(user: User) -> dict[str, object]:
     permissions = user.user_permissions.values_list("content_type__app_label", "codename")
     return {
         "username": user.username,
@@ -36,23 +36,23 @@ def _facts(user: User) -> dict[str, object]:
     }
 
 
-class PersonForm(UserChangeForm):  # type: ignore[misc]  # the package is untyped
-    """A person, with permissions in a list that can be searched."""
+class UserForm(UserChangeForm):  # type: ignore[misc]  # the package is untyped
+    """A user form with a searchable list of permissions."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         permissions = self.fields.get("user_permissions")
         if permissions is not None:
             permissions.widget = UnfoldAdminSelect2MultipleWidget(choices=permissions.choices)
-            permissions.help_text = _("What the person may do in this administration.")
+            permissions.help_text = _("Permissions of this user in the admin.")
 
 
-class PersonAdmin(UserAdmin, AuditedAdmin[User]):
-    """People; they are made inactive, never deleted, so that the trail keeps its names."""
+class UserAdmin(BaseUserAdmin, AuditedAdmin[User]):
+    """Users: deactivated but never deleted, because the audit trail names them."""
 
     audit_kind = "user"
     list_display = ("username", "email", "is_active", "is_staff", "is_superuser", "last_login")
-    form = PersonForm
+    form = UserForm
     add_form = UserCreationForm
     change_password_form = AdminPasswordChangeForm
     list_filter = ("is_staff", "is_superuser", "is_active")
@@ -65,20 +65,20 @@ class PersonAdmin(UserAdmin, AuditedAdmin[User]):
     )
 
     def save_related(self, request: HttpRequest, form: ModelForm[User], formsets: Any, change: bool) -> None:
-        """Save permissions too, then record what has changed: all in the form's transaction."""
-        before = form.initial.get("audited_facts")
+        """Save permissions, then audit the change in the form's transaction."""
+        before = form.initial.get("audited_values")
         super().save_related(request, form, formsets, change)
         self._record(request, form.instance, "user.update" if change else "user.create", before)
 
     def save_model(self, request: HttpRequest, obj: User, form: ModelForm[User], change: bool) -> None:
-        """Note the state before, then save."""
+        """Keep the old values for the audit, then save."""
         if change:
-            form.initial["audited_facts"] = _facts(User.objects.get(pk=obj.pk))
+            form.initial["audited_values"] = _values(User.objects.get(pk=obj.pk))
         super().save_model(request, obj, form, change)
 
     @transaction.atomic
     def user_change_password(self, request: HttpRequest, id: str, form_url: str = "") -> HttpResponse:  # noqa: A002 - Django's name
-        """Set a password; that it was set is recorded."""
+        """Set a password and audit the event, not the password."""
         response = super().user_change_password(request, id, form_url)
         user = self.get_object(request, id)
         if request.method == "POST" and response.status_code == 302 and user is not None:
@@ -93,7 +93,7 @@ class PersonAdmin(UserAdmin, AuditedAdmin[User]):
     def _record(
         self, request: HttpRequest, user: User, action: str, before: dict[str, object] | None
     ) -> None:
-        after = _facts(user)
+        after = _values(user)
         if after != before:
             admin_audit_record(
                 actor=actor_of(request.user),
@@ -106,5 +106,4 @@ class PersonAdmin(UserAdmin, AuditedAdmin[User]):
 
     @override
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Never."""
         return False

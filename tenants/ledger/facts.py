@@ -1,4 +1,4 @@
-"""Reads facts from bytes and refuses what could not be stored, before it can stop a batch."""
+"""Decoding and validation of facts, so that one bad fact cannot block a batch."""
 
 from __future__ import annotations
 
@@ -15,30 +15,36 @@ MAX_UNIX_S = 4_102_444_800.0  # the year 2100
 MAX_ID = 64
 
 
-def fact_read(data: bytes) -> Fact:
-    """The fact in ``data``. Raises ProtocolError: no fact, or a value that no record can hold."""
+def fact_decode(data: bytes) -> Fact:
+    """Decode a fact. Raises ProtocolError if it is malformed or has a value that no record can hold."""
     fact = codec.decode_fact(data)
     _check_id("request_id", fact.request_id)
     match fact:
         case RequestStarted():
-            _check_id("gateway_id", fact.gateway_id)
-            _check_uuids(fact.tenant_id, fact.key_id)
-            _check_seconds("started_at", fact.started_at)
+            _check_origin(fact)
         case AttemptMetered():
-            _check_attempt(fact.attempt, least=1)
+            _check_attempt(fact.attempt, minimum=1)
             _check_seconds("at", fact.at)
             _check_meter(fact.meter)
         case RequestEnded():
-            _check_id("gateway_id", fact.gateway_id)
-            _check_uuids(fact.tenant_id, fact.key_id)
-            _check_attempt(fact.attempt, least=0)
-            _check_count("status", fact.status, 999)
-            _check_seconds("started_at", fact.started_at)
-            _check_seconds("duration_s", fact.duration_s)
-            _check_seconds("first_token_s", fact.first_token_s)
-            if fact.relayed is not None:
-                _check_meter(fact.relayed)
+            _check_origin(fact)
+            _check_end(fact)
     return fact
+
+
+def _check_origin(fact: RequestStarted | RequestEnded) -> None:
+    _check_id("gateway_id", fact.gateway_id)
+    _check_uuids(fact.tenant_id, fact.key_id)
+    _check_seconds("started_at", fact.started_at)
+
+
+def _check_end(fact: RequestEnded) -> None:
+    _check_attempt(fact.attempt, minimum=0)
+    _check_count("status", fact.status, 999)
+    _check_seconds("duration_s", fact.duration_s)
+    _check_seconds("first_token_s", fact.first_token_s)
+    if fact.relayed is not None:
+        _check_meter(fact.relayed)
 
 
 def _check_id(name: str, value: str) -> None:
@@ -55,18 +61,18 @@ def _check_uuids(*texts: str | None) -> None:
             raise ProtocolError("tenant_id and key_id must be UUIDs") from error
 
 
-def _check_attempt(attempt: int, *, least: int) -> None:
-    if not least <= attempt <= MAX_ATTEMPT:
-        raise ProtocolError(f"attempt must lie between {least} and {MAX_ATTEMPT}")
+def _check_attempt(attempt: int, *, minimum: int) -> None:
+    if not minimum <= attempt <= MAX_ATTEMPT:
+        raise ProtocolError(f"attempt must lie between {minimum} and {MAX_ATTEMPT}")
 
 
-def _check_count(name: str, value: int, most: int = MAX_COUNT) -> None:
-    if not 0 <= value <= most:
-        raise ProtocolError(f"{name} must lie between 0 and {most}")
+def _check_count(name: str, value: int, maximum: int = MAX_COUNT) -> None:
+    if not 0 <= value <= maximum:
+        raise ProtocolError(f"{name} must lie between 0 and {maximum}")
 
 
 def _check_seconds(name: str, value: float | None) -> None:
-    # A clock that was set back gives a negative time: odd, but no reason to lose the count beside it.
+    # Negative times pass: a clock that was set back is no reason to lose the token counts.
     if value is not None and not (math.isfinite(value) and abs(value) <= MAX_UNIX_S):
         raise ProtocolError(f"{name} must be a finite number of seconds")
 

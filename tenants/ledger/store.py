@@ -1,4 +1,4 @@
-"""Writes what facts tell to the database: each batch one transaction, twice the same as once."""
+"""Storage of facts in usage and audit records; storing a fact again changes nothing."""
 
 from __future__ import annotations
 
@@ -12,99 +12,102 @@ from django.db.models import Q
 
 from inference_worker.protocol.messages import Fact, RequestEnded, RequestStarted
 from tenants.choices import RecordOutcome
-from tenants.ledger.fold import Audited, Known, audit_of, fact_fold
-from tenants.ledger.record import audit_known, usage_columns, usage_known
+from tenants.ledger.columns import (
+    AuditColumns,
+    audit_columns,
+    state_of_audit,
+    state_of_usage,
+    usage_columns,
+)
+from tenants.ledger.request_state import RequestState, fact_merge
+from tenants.ledger.values import utc_time
 from tenants.models import ApiKey, AuditRecord, UsageRecord
 
 _LOCK = 0x63796C6C
 _LAST_USED_STEP = dt.timedelta(seconds=60)
-_USAGE_UPDATED = [
+_USAGE_FIELDS = [
     field.attname for field in UsageRecord._meta.concrete_fields if field.name not in {"id", "request_id"}
 ]
-_AUDIT_UPDATED = [field.name for field in fields(Audited) if field.name != "request_id"]
+_AUDIT_FIELDS = [field.name for field in fields(AuditColumns) if field.name != "request_id"]
+
+
+@transaction.atomic
+def facts_store(facts: Sequence[Fact], *, now: dt.datetime) -> None:
+    """Merge ``facts`` into usage and audit records, in one transaction."""
+    ledger_lock()
+    stored_states = _load_states({fact.request_id for fact in facts})
+    states = dict(stored_states)
+    for fact in facts:
+        state = states.get(fact.request_id) or RequestState(fact.request_id)
+        states[fact.request_id] = fact_merge(state, fact)
+    changes = [state for request_id, state in states.items() if state != stored_states.get(request_id)]
+    usage_save((_settle(state, now) for state in changes if state.is_admitted), now=now)
+    _audit_ends([fact for fact in facts if isinstance(fact, RequestEnded)])
+    _update_last_use([fact for fact in facts if isinstance(fact, RequestStarted)])
 
 
 def ledger_lock() -> None:
-    """Wait for the ledger's lock and hold it until the end of the transaction.
+    """Take the ledger's lock until the end of the transaction.
 
-    Locks on rows can't keep two drains from both making a record that is not there yet; this does, and
-    what is read after it is what the other has committed.
+    Row locks cannot keep two drains from inserting the same record. This lock does, and queries after it
+    see everything that its previous holder committed.
     """
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
 
 
-@transaction.atomic
-def facts_store(facts: Sequence[Fact], *, now: dt.datetime) -> None:
-    """Fold ``facts`` into usage and audit records."""
-    ledger_lock()
-    request_ids = {fact.request_id for fact in facts}
-    before = _known(request_ids)
-    known = dict(before)
-    for fact in facts:
-        found = known.get(fact.request_id) or Known(fact.request_id)
-        known[fact.request_id] = fact_fold(found, fact)
-    changed = [entry for request_id, entry in known.items() if entry != before.get(request_id)]
-    usage_save((_settled(entry, now) for entry in changed if entry.admitted), now=now)
-    _ends_audit([fact for fact in facts if isinstance(fact, RequestEnded)])
-    _keys_used(facts)
-
-
-def usage_save(entries: Iterable[Known], *, now: dt.datetime) -> None:
-    """Insert or overwrite the usage records of ``entries``. The caller holds the ledger's lock."""
-    rows = [UsageRecord(**usage_columns(entry), updated_at=now) for entry in entries]
+def usage_save(states: Iterable[RequestState], *, now: dt.datetime) -> None:
+    """Insert or overwrite the usage records of ``states``. The caller holds the ledger's lock."""
+    records = [UsageRecord(**usage_columns(state), updated_at=now) for state in states]
     UsageRecord.objects.bulk_create(
-        rows, update_conflicts=True, unique_fields=["request_id"], update_fields=_USAGE_UPDATED
+        records, update_conflicts=True, unique_fields=["request_id"], update_fields=_USAGE_FIELDS
     )
 
 
-def audit_save(records: Collection[Audited]) -> None:
+def audit_save(records: Collection[AuditColumns]) -> None:
     """Insert or overwrite audit records. The caller holds the ledger's lock."""
     AuditRecord.objects.bulk_create(
         [AuditRecord(**asdict(record)) for record in records],
         update_conflicts=True,
         unique_fields=["request_id"],
-        update_fields=_AUDIT_UPDATED,
+        update_fields=_AUDIT_FIELDS,
     )
 
 
-def _known(request_ids: set[str]) -> dict[str, Known]:
-    known = {
-        row.request_id: usage_known(row) for row in UsageRecord.objects.filter(request_id__in=request_ids)
-    }
-    # The end of a request can overtake its start; it has left an audit record and nothing else then.
-    rest = request_ids - known.keys()
-    for row in AuditRecord.objects.filter(request_id__in=rest):
-        known[row.request_id] = audit_known(row)
-    return known
+def _load_states(request_ids: set[str]) -> dict[str, RequestState]:
+    usage_records = UsageRecord.objects.filter(request_id__in=request_ids)
+    states = {record.request_id: state_of_usage(record) for record in usage_records}
+    # An end that overtook its start has left only an audit record.
+    for record in AuditRecord.objects.filter(request_id__in=request_ids - states.keys()):
+        states[record.request_id] = state_of_audit(record)
+    return states
 
 
-def _settled(entry: Known, now: dt.datetime) -> Known:
-    if entry.is_complete and entry.settled_at is None:
-        return replace(entry, settled_at=now)
-    return entry
+def _settle(state: RequestState, now: dt.datetime) -> RequestState:
+    if state.is_complete and state.settled_at is None:
+        return replace(state, settled_at=now)
+    return state
 
 
-def _ends_audit(ends: Sequence[RequestEnded]) -> None:
-    """An audit record for each end. Only one that the sweep made for a lost request is overwritten."""
-    final = set(
+def _audit_ends(ends: Sequence[RequestEnded]) -> None:
+    """Write an audit record for each end; of earlier records, only the sweep's ``lost`` ones are replaced."""
+    final_ids = set(
         AuditRecord.objects.filter(request_id__in=[end.request_id for end in ends])
         .exclude(outcome=RecordOutcome.LOST)
         .values_list("request_id", flat=True)
     )
-    # Reversed, so that of several ends of one request in a batch the first stays.
-    records = {end.request_id: audit_of(end) for end in reversed(ends) if end.request_id not in final}
-    audit_save(list(records.values()))
+    # Reversed, so that the first of several ends of one request wins.
+    new_ends = [end for end in reversed(ends) if end.request_id not in final_ids]
+    audit_save(list({end.request_id: audit_columns(end) for end in new_ends}.values()))
 
 
-def _keys_used(facts: Sequence[Fact]) -> None:
-    """Note when keys were last used, to the minute: a write for each request would be too much."""
-    used: dict[str, float] = {}
-    for fact in facts:
-        if isinstance(fact, RequestStarted):
-            used[fact.key_id] = max(fact.started_at, used.get(fact.key_id, 0.0))
-    for key_id in sorted(used):
-        moment = dt.datetime.fromtimestamp(used[key_id], dt.UTC)
+def _update_last_use(starts: Sequence[RequestStarted]) -> None:
+    """Record when keys were last used, at most once a minute per key to limit the writes."""
+    last_use: dict[str, float] = {}
+    for start in starts:
+        last_use[start.key_id] = max(start.started_at, last_use.get(start.key_id, 0.0))
+    for key_id in sorted(last_use):
+        used_at = utc_time(last_use[key_id])
         ApiKey.objects.filter(
-            Q(last_used_at=None) | Q(last_used_at__lt=moment - _LAST_USED_STEP), id=uuid.UUID(key_id)
-        ).update(last_used_at=moment)
+            Q(last_used_at=None) | Q(last_used_at__lt=used_at - _LAST_USED_STEP), id=uuid.UUID(key_id)
+        ).update(last_used_at=used_at)

@@ -1,7 +1,7 @@
-"""Settles what no further fact will settle: counts that never came, requests of dead gateways.
+"""Settlement of requests for which no more facts will arrive: missing meters and dead gateways.
 
-Facts that come later still count. They never make a second record, and the record keeps its tenant;
-a worker's count replaces the gateway's or none, and a gateway's end replaces ``lost``.
+Late facts still count. They update the existing record, which keeps its tenant: a worker's meter replaces
+the gateway's count or zero, and a gateway's end replaces ``lost``.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from django.db import transaction
 from django.db.models import Q, QuerySet
 
 from tenants.choices import RecordState
-from tenants.ledger.presence import gateways_gone
-from tenants.ledger.record import audit_of_lost, usage_known
+from tenants.ledger.columns import AuditColumns, lost_audit_columns, state_of_usage
+from tenants.ledger.liveness import dead_gateways
 from tenants.ledger.store import audit_save, ledger_lock, usage_save
 from tenants.models import ApiKey, UsageRecord
 
@@ -26,44 +26,48 @@ BATCH = 500
 
 
 def ledger_sweep(client: redis.Redis, *, now: dt.datetime) -> int:
-    """Settle what has waited long enough; the number of records settled.
+    """Settle the requests that have waited long enough. Returns their number.
 
-    Ages count from when the last fact about a request was stored. Raises RedisError and Django's
-    database errors: what is not settled then is settled by the next sweep.
+    Waits count from the time the latest fact about a request was stored. Raises RedisError and Django's
+    database errors; the next sweep settles the rest.
     """
-    gone = gateways_gone(client, _gateways_waited_for())
-    settled = 0
-    while swept := _sweep_batch(gone, now):
-        settled += swept
-    return settled
+    dead_ids = dead_gateways(client, _active_gateways())
+    settled_count = 0
+    while batch_count := _sweep_batch(dead_ids, now):
+        settled_count += batch_count
+    return settled_count
 
 
-def _gateways_waited_for() -> set[str]:
-    waiting = UsageRecord.objects.filter(state=RecordState.OPEN, ended_at=None)
-    return set(waiting.values_list("gateway_id", flat=True).distinct())
-
-
-def _due(gone: Collection[str], now: dt.datetime) -> QuerySet[UsageRecord]:
-    waiting = UsageRecord.objects.filter(state=RecordState.OPEN)
-    uncounted = Q(ended_at__isnull=False, updated_at__lte=now - METER_WAIT)
-    lost = Q(ended_at=None, gateway_id__in=gone)
-    counted = Q(metered_attempt__isnull=False)
-    lost &= Q(updated_at__lte=now - METER_WAIT) | (counted & Q(updated_at__lte=now - GATEWAY_WAIT))
-    return waiting.filter(uncounted | lost).order_by("updated_at")
+def _active_gateways() -> set[str]:
+    running = UsageRecord.objects.filter(state=RecordState.OPEN, ended_at=None)
+    return set(running.values_list("gateway_id", flat=True).distinct())
 
 
 @transaction.atomic
-def _sweep_batch(gone: Collection[str], now: dt.datetime) -> int:
+def _sweep_batch(dead_ids: Collection[str], now: dt.datetime) -> int:
     ledger_lock()
-    rows = list(_due(gone, now)[:BATCH])
-    lost = [row for row in rows if row.ended_at is None]
-    key_ids = {row.key_id for row in lost if row.key_id}
+    records = list(_due_records(dead_ids, now)[:BATCH])
+    usage_save((replace(state_of_usage(record), settled_at=now) for record in records), now=now)
+    audit_save(_lost_audits([record for record in records if record.ended_at is None], now))
+    return len(records)
+
+
+def _due_records(dead_ids: Collection[str], now: dt.datetime) -> QuerySet[UsageRecord]:
+    is_due = Q(updated_at__lte=now - METER_WAIT)
+    is_metered = Q(metered_attempt__isnull=False)
+    lacks_meter = Q(ended_at__isnull=False) & is_due
+    is_lost = Q(ended_at=None, gateway_id__in=dead_ids)
+    is_lost &= is_due | (is_metered & Q(updated_at__lte=now - GATEWAY_WAIT))
+    open_records = UsageRecord.objects.filter(state=RecordState.OPEN)
+    return open_records.filter(lacks_meter | is_lost).order_by("updated_at")
+
+
+def _lost_audits(records: Collection[UsageRecord], now: dt.datetime) -> list[AuditColumns]:
+    key_ids = {record.key_id for record in records if record.key_id}
     prefixes = dict(ApiKey.objects.filter(id__in=key_ids).values_list("id", "prefix"))
-    usage_save((replace(usage_known(row), settled_at=now) for row in rows), now=now)
-    audit_save(
-        [
-            audit_of_lost(row, key_prefix=prefixes.get(row.key_id, "") if row.key_id else "", now=now)
-            for row in lost
-        ]
-    )
-    return len(rows)
+    return [
+        lost_audit_columns(
+            record, key_prefix=prefixes.get(record.key_id, "") if record.key_id else "", now=now
+        )
+        for record in records
+    ]

@@ -1,4 +1,4 @@
-"""Facts about requests, as gateways and workers write them."""
+"""Factories of facts, and a writer to the stream of facts."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ TENANT_ID = "6a4bd2f0-1111-4222-8333-444455556666"
 KEY_ID = "6a4bd2f0-7777-4888-9999-aaaabbbbcccc"
 
 
-def started(
+def start_fact(
     request_id: str = "r1", *, tenant_id: str = TENANT_ID, key_id: str = KEY_ID, gateway_id: str = "gw-1"
 ) -> RequestStarted:
-    """A gateway has admitted the request."""
+    """Return the fact that a gateway admitted the request."""
     return RequestStarted(
         request_id=request_id,
         correlation_id=f"c-{request_id}",
@@ -36,10 +36,10 @@ def started(
     )
 
 
-def metered(
+def meter_fact(
     request_id: str = "r1", attempt: int = 1, tokens: int = 7, outcome: Outcome = Outcome.COMPLETED
 ) -> AttemptMetered:
-    """A worker has counted an attempt."""
+    """Return a worker's meter of an attempt."""
     return AttemptMetered(
         request_id=request_id,
         attempt=attempt,
@@ -57,7 +57,7 @@ def metered(
     )
 
 
-def ended(
+def end_fact(
     request_id: str = "r1",
     *,
     attempt: int = 1,
@@ -70,7 +70,7 @@ def ended(
     model: str | None = "smollm2",
     correlation_id: str | None = None,
 ) -> RequestEnded:
-    """A gateway is done with the request."""
+    """Return the fact that the request ended at its gateway."""
     return RequestEnded(
         request_id=request_id,
         correlation_id=correlation_id or f"c-{request_id}",
@@ -95,7 +95,7 @@ def ended(
     )
 
 
-def write(client: redis.Redis, *facts: Fact) -> None:
+def write_facts(client: redis.Redis, *facts: Fact) -> None:
     """Add facts to the stream."""
     for fact in facts:
         client.xadd(names.FACTS_STREAM, {names.FACTS_FIELD: codec.encode(fact)})

@@ -1,4 +1,4 @@
-"""The admin pages: every change goes through the services, a secret is shown once."""
+"""Admin pages: changes go through the services, and a secret is shown once."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from psycopg import sql
 from tenants.keys import key_matches, split_key
 from tenants.ledger.drain import ledger_drain
 from tenants.models import AdminAudit, ApiKey, AuditRecord, Membership, Tenant, UsageRecord
-from tests.tenants.facts import ended, metered, started, write
+from tests.tenants.facts import end_fact, meter_fact, start_fact, write_facts
 
 if TYPE_CHECKING:
     from tests.people import Cast
@@ -30,7 +30,7 @@ SECRET = re.compile(r"sk-cy-[0-9A-Za-z]{12}-[A-Za-z0-9_-]{43}")
 
 @pytest.fixture
 def admin(cast: Cast) -> Client:
-    """A browser with the owner signed in, who may do everything."""
+    """Return a client signed in as the owner, a superuser."""
     User.objects.filter(pk=cast.owner.pk).update(is_staff=True, is_superuser=True)
     client = Client()
     client.force_login(User.objects.get(pk=cast.owner.pk))
@@ -38,7 +38,7 @@ def admin(cast: Cast) -> Client:
 
 
 def all_text_of_the_database() -> str:
-    """Every row of every table, as text."""
+    """Return every row of every table as text."""
     texts = []
     with connection.cursor() as cursor:
         for name in connection.introspection.table_names(cursor):
@@ -48,12 +48,12 @@ def all_text_of_the_database() -> str:
 
 
 @pytest.mark.criterion("6.1")
-def test_a_new_keys_secret_is_in_the_answer_to_the_form_and_nowhere_else(admin: Client, cast: Cast) -> None:
+def test_the_secret_of_a_new_key_appears_only_in_the_response_to_the_form(admin: Client, cast: Cast) -> None:
     form = {"tenant": str(cast.acme.id), "name": "ci", "scopes": ["inference"]}
-    answer = admin.post("/admin/tenants/apikey/add/", form)
-    assert answer.status_code == 200
-    assert "no-store" in answer["Cache-Control"]
-    (secret,) = SECRET.findall(answer.content.decode())
+    response = admin.post("/admin/tenants/apikey/add/", form)
+    assert response.status_code == 200
+    assert "no-store" in response["Cache-Control"]
+    (secret,) = SECRET.findall(response.content.decode())
     key = ApiKey.objects.get(name="ci")
     assert key_matches(secret, key.secret_hash)
     assert (key.scopes, key.created_by) == (["inference"], cast.owner)
@@ -70,41 +70,41 @@ def test_a_new_keys_secret_is_in_the_answer_to_the_form_and_nowhere_else(admin: 
 def test_a_key_needs_a_known_scope(admin: Client, cast: Cast) -> None:
     for scopes in ([], ["everything"]):
         form = {"tenant": str(cast.acme.id), "name": "ci", "scopes": scopes}
-        answer = admin.post("/admin/tenants/apikey/add/", form)
-        assert answer.status_code == 200
-        assert answer.context["adminform"].errors.keys() == {"scopes"}
+        response = admin.post("/admin/tenants/apikey/add/", form)
+        assert response.status_code == 200
+        assert response.context["adminform"].errors.keys() == {"scopes"}
     assert not ApiKey.objects.filter(name="ci").exists()
 
 
 @pytest.mark.criterion("6.1")
-def test_a_key_is_rotated_on_its_page(admin: Client, cast: Cast) -> None:
+def test_a_key_can_be_rotated_on_its_page(admin: Client, cast: Cast) -> None:
     old = ApiKey.objects.get(tenant=cast.acme)
     page = f"/admin/tenants/apikey/{old.pk}/rotate/"
     assert page in admin.get(f"/admin/tenants/apikey/{old.pk}/change/").content.decode()
-    asked = admin.get(page)
-    assert 'name="grace_s"' in asked.content.decode()
+    question = admin.get(page)
+    assert 'name="grace_s"' in question.content.decode()
     assert ApiKey.objects.filter(tenant=cast.acme).count() == 1
-    answer = admin.post(page, {"grace_s": 3600})
-    (secret,) = SECRET.findall(answer.content.decode())
-    assert "no-store" in answer["Cache-Control"]
+    response = admin.post(page, {"grace_s": 3600})
+    (secret,) = SECRET.findall(response.content.decode())
+    assert "no-store" in response["Cache-Control"]
     new = ApiKey.objects.get(prefix=split_key(secret) or "")
     old.refresh_from_db()
     assert (new.replaces, new.created_by) == (old, cast.owner)
     assert old.expires_at is not None
-    again = admin.post(page, {"grace_s": 3600}, follow=True)
-    assert new.prefix in "".join(str(message) for message in again.context["messages"])
+    retry = admin.post(page, {"grace_s": 3600}, follow=True)
+    assert new.prefix in "".join(str(message) for message in retry.context["messages"])
     assert ApiKey.objects.filter(tenant=cast.acme).count() == 2
 
 
 @pytest.mark.parametrize("grace_s", ["-1", "59", "", "for ever"])
-def test_an_impossible_grace_time_is_asked_for_again(admin: Client, cast: Cast, grace_s: str) -> None:
+def test_the_form_rejects_an_invalid_grace_period(admin: Client, cast: Cast, grace_s: str) -> None:
     old = ApiKey.objects.get(tenant=cast.acme)
-    answer = admin.post(f"/admin/tenants/apikey/{old.pk}/rotate/", {"grace_s": grace_s})
-    assert answer.context["form"].errors.keys() == {"grace_s"}
+    response = admin.post(f"/admin/tenants/apikey/{old.pk}/rotate/", {"grace_s": grace_s})
+    assert response.context["form"].errors.keys() == {"grace_s"}
     assert ApiKey.objects.filter(tenant=cast.acme).count() == 1
 
 
-def test_a_key_is_revoked_after_one_question_and_then_only_shown(admin: Client, cast: Cast) -> None:
+def test_revocation_needs_confirmation_and_makes_the_key_read_only(admin: Client, cast: Cast) -> None:
     key = ApiKey.objects.get(tenant=cast.acme)
     page = f"/admin/tenants/apikey/{key.pk}/revoke/"
     admin.get(page)
@@ -115,29 +115,29 @@ def test_a_key_is_revoked_after_one_question_and_then_only_shown(admin: Client, 
     assert key.revoked_at is not None
     assert AdminAudit.objects.latest("id").action == "key.revoke"
     assert admin.post(page).status_code == 403
-    answer = admin.post(f"/admin/tenants/apikey/{key.pk}/change/", {"name": "x", "scopes": ["inference"]})
-    assert answer.status_code == 403
+    response = admin.post(f"/admin/tenants/apikey/{key.pk}/change/", {"name": "x", "scopes": ["inference"]})
+    assert response.status_code == 403
 
 
-def test_revoking_and_rotating_need_the_csrf_token_and_the_right(cast: Cast) -> None:
+def test_revocation_and_rotation_need_a_csrf_token_and_the_permission(cast: Cast) -> None:
     key = ApiKey.objects.get(tenant=cast.acme)
     User.objects.filter(pk__in=[cast.owner.pk, cast.member.pk]).update(is_staff=True)
     User.objects.filter(pk=cast.owner.pk).update(is_superuser=True)
-    forged = Client(enforce_csrf_checks=True)
-    forged.force_login(User.objects.get(pk=cast.owner.pk))
+    forging_client = Client(enforce_csrf_checks=True)
+    forging_client.force_login(User.objects.get(pk=cast.owner.pk))
     viewer = Client()
     viewer.force_login(User.objects.get(pk=cast.member.pk))
     cast.member.user_permissions.add(Permission.objects.get(codename="view_apikey"))
     for action in ("revoke", "rotate"):
         page = f"/admin/tenants/apikey/{key.pk}/{action}/"
-        assert forged.post(page, {"grace_s": 0}).status_code == 403
+        assert forging_client.post(page, {"grace_s": 0}).status_code == 403
         assert viewer.post(page, {"grace_s": 0}).status_code == 403
         assert Client().post(page, {"grace_s": 0}).status_code == 302
     key.refresh_from_db()
     assert (key.revoked_at, key.expires_at) == (None, None)
 
 
-def test_a_keys_name_scopes_and_expiry_are_changed_through_the_service(admin: Client, cast: Cast) -> None:
+def test_editing_a_key_goes_through_the_service(admin: Client, cast: Cast) -> None:
     key = ApiKey.objects.get(tenant=cast.acme)
     form = {
         "name": "renamed",
@@ -157,7 +157,7 @@ def test_a_keys_name_scopes_and_expiry_are_changed_through_the_service(admin: Cl
     }
 
 
-def test_tenants_are_made_and_changed_through_the_services(admin: Client) -> None:
+def test_creating_and_editing_a_tenant_goes_through_the_services(admin: Client) -> None:
     assert admin.post("/admin/tenants/tenant/add/", {"slug": "initech", "name": "Initech"}).status_code == 302
     tenant = Tenant.objects.get(slug="initech")
     form = {"slug": "initech", "name": "Initech", "active": ""}
@@ -171,14 +171,14 @@ def test_tenants_are_made_and_changed_through_the_services(admin: Client) -> Non
     assert admin.post(f"/admin/tenants/tenant/{tenant.pk}/delete/", {"post": "yes"}).status_code == 403
 
 
-def test_a_bad_or_taken_short_name_is_shown_at_its_field(admin: Client) -> None:
+def test_a_bad_or_taken_short_name_is_an_error_of_its_field(admin: Client) -> None:
     for slug in ("Not good", "acme"):
-        answer = admin.post("/admin/tenants/tenant/add/", {"slug": slug, "name": "x"})
-        assert answer.context["adminform"].errors.keys() == {"slug"}
+        response = admin.post("/admin/tenants/tenant/add/", {"slug": slug, "name": "x"})
+        assert response.context["adminform"].errors.keys() == {"slug"}
     assert Tenant.objects.count() == 2
 
 
-def test_memberships_are_set_and_ended_through_the_services(admin: Client, cast: Cast) -> None:
+def test_setting_and_removing_a_membership_goes_through_the_services(admin: Client, cast: Cast) -> None:
     form = {"tenant": str(cast.globex.id), "user": cast.member.pk, "role": "viewer"}
     assert admin.post("/admin/tenants/membership/add/", form).status_code == 302
     membership = Membership.objects.get(tenant=cast.globex, user=cast.member)
@@ -190,33 +190,33 @@ def test_memberships_are_set_and_ended_through_the_services(admin: Client, cast:
     assert rows[1].before == {"role": "viewer"}
 
 
-def test_changes_of_people_are_audited_without_their_passwords(admin: Client, cast: Cast) -> None:
+def test_changes_of_users_are_audited_without_their_passwords(admin: Client, cast: Cast) -> None:
     password = "a long enough passphrase 1"
     form = {"username": "new", "password1": password, "password2": password, "usable_password": "true"}
     assert admin.post("/admin/auth/user/add/", form).status_code == 302
-    person = User.objects.get(username="new")
-    right = Permission.objects.get(codename="view_usagerecord")
+    user = User.objects.get(username="new")
+    permission = Permission.objects.get(codename="view_usagerecord")
     form = {
         "username": "new",
         "is_active": "on",
         "is_staff": "on",
-        "user_permissions": str(right.pk),
+        "user_permissions": str(permission.pk),
         "date_joined_0": "2026-01-01",
         "date_joined_1": "00:00:00",
     }
-    assert admin.post(f"/admin/auth/user/{person.pk}/change/", form).status_code == 302
-    again = {"password1": password + "2", "password2": password + "2", "usable_password": "true"}
-    assert admin.post(f"/admin/auth/user/{person.pk}/password/", again).status_code == 302
+    assert admin.post(f"/admin/auth/user/{user.pk}/change/", form).status_code == 302
+    form = {"password1": password + "2", "password2": password + "2", "usable_password": "true"}
+    assert admin.post(f"/admin/auth/user/{user.pk}/password/", form).status_code == 302
     rows = AdminAudit.objects.filter(action__startswith="user.").order_by("id")
     assert [row.action for row in rows] == ["user.create", "user.update", "user.password"]
     assert rows[1].before == {"staff": False, "permissions": []}
     assert rows[1].after == {"staff": True, "permissions": ["tenants.view_usagerecord"]}
     assert password not in all_text_of_the_database()
-    assert admin.post(f"/admin/auth/user/{person.pk}/delete/", {"post": "yes"}).status_code == 403
+    assert admin.post(f"/admin/auth/user/{user.pk}/delete/", {"post": "yes"}).status_code == 403
 
 
-def test_usage_audit_and_changes_are_only_read(admin: Client, redis_client: redis.Redis) -> None:
-    write(redis_client, started(), metered(), ended())
+def test_usage_audit_and_change_pages_are_read_only(admin: Client, redis_client: redis.Redis) -> None:
+    write_facts(redis_client, start_fact(), meter_fact(), end_fact())
     ledger_drain(redis_client)
     rows = {
         "usagerecord": UsageRecord.objects.get().pk,
@@ -224,16 +224,16 @@ def test_usage_audit_and_changes_are_only_read(admin: Client, redis_client: redi
         "adminaudit": AdminAudit.objects.latest("id").pk,
     }
     for name, pk in rows.items():
-        listed = admin.get(f"/admin/tenants/{name}/")
-        shown = admin.get(f"/admin/tenants/{name}/{pk}/change/")
-        assert (listed.status_code, shown.status_code) == (200, 200)
+        record_list = admin.get(f"/admin/tenants/{name}/")
+        detail = admin.get(f"/admin/tenants/{name}/{pk}/change/")
+        assert (record_list.status_code, detail.status_code) == (200, 200)
         assert admin.get(f"/admin/tenants/{name}/add/").status_code == 403
         assert admin.post(f"/admin/tenants/{name}/{pk}/change/", {}).status_code == 403
         assert admin.post(f"/admin/tenants/{name}/{pk}/delete/", {"post": "yes"}).status_code == 403
     assert "smollm2" in admin.get("/admin/tenants/usagerecord/").content.decode()
 
 
-def test_every_list_and_form_opens_in_both_languages(admin: Client) -> None:
+def test_every_list_and_form_renders_in_both_languages(admin: Client) -> None:
     pages = [
         f"/admin/tenants/{name}/{page}"
         for name in ("tenant", "membership", "apikey")
@@ -241,7 +241,7 @@ def test_every_list_and_form_opens_in_both_languages(admin: Client) -> None:
     ]
     for page in [*pages, "/admin/auth/user/", "/admin/auth/user/add/"]:
         for language in ("en", "zh-hans"):
-            with translation.override("en"):  # the client leaves its language in this thread
-                answer = admin.get(page, headers={"accept-language": language})
-            assert answer.status_code == 200
-            assert f'lang="{language}"' in answer.content.decode()
+            with translation.override("en"):  # the test client leaves its language active in this thread
+                response = admin.get(page, headers={"accept-language": language})
+            assert response.status_code == 200
+            assert f'lang="{language}"' in response.content.decode()

@@ -1,4 +1,4 @@
-"""What the admin's lists and pages tell: counts, states, changes, and the way to an object's history."""
+"""Contents of the admin's lists and pages: counts, states, changes and links to an object's history."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from tenants.admin_pages.records import change_lines
 from tenants.models import AdminAudit, ApiKey
-from tenants.selectors import KeyState, key_state, key_state_is
+from tenants.selectors import KeyState, key_state, key_state_condition
 from tenants.services import key_create, key_revoke, tenant_update
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture
 def admin(cast: Cast) -> Client:
-    """A browser with the owner signed in, who may do everything."""
+    """Return a client signed in as the owner, a superuser."""
     User.objects.filter(pk=cast.owner.pk).update(is_staff=True, is_superuser=True)
     client = Client()
     client.force_login(User.objects.get(pk=cast.owner.pk))
@@ -32,7 +32,7 @@ def admin(cast: Cast) -> Client:
 
 @pytest.fixture
 def three_keys(cast: Cast) -> dict[KeyState, ApiKey]:
-    """One key in each state, beside those of the cast."""
+    """Create one key in each state, beside those of the cast."""
     keys = {state: key_create(tenant=cast.acme, name=f"is-{state}", actor="tests")[0] for state in KeyState}
     past = timezone.now() - dt.timedelta(seconds=1)
     ApiKey.objects.filter(pk=keys[KeyState.EXPIRED].pk).update(expires_at=past)
@@ -40,83 +40,80 @@ def three_keys(cast: Cast) -> dict[KeyState, ApiKey]:
     return keys
 
 
-def test_keys_are_filtered_by_what_their_times_amount_to(
-    admin: Client, three_keys: dict[KeyState, ApiKey]
-) -> None:
+def test_keys_can_be_filtered_by_state(admin: Client, three_keys: dict[KeyState, ApiKey]) -> None:
     now = timezone.now()
     for state in KeyState:
         page = admin.get("/admin/tenants/apikey/", {"state": state.value})
-        listed = {key.pk for key in page.context["cl"].queryset}
-        assert three_keys[state].pk in listed
-        assert listed == {key.pk for key in ApiKey.objects.all() if key_state(key, now) is state}
-        assert ApiKey.objects.filter(key_state_is(state, now)).count() == len(listed)
+        listed_ids = {key.pk for key in page.context["cl"].queryset}
+        assert three_keys[state].pk in listed_ids
+        assert listed_ids == {key.pk for key in ApiKey.objects.all() if key_state(key, now) is state}
+        assert ApiKey.objects.filter(key_state_condition(state, now)).count() == len(listed_ids)
     assert admin.get("/admin/tenants/apikey/", {"state": "odd"}).context["cl"].result_count == 5
 
 
 def test_a_revoked_key_offers_neither_rotation_nor_revocation(
     admin: Client, three_keys: dict[KeyState, ApiKey]
 ) -> None:
-    for state, offered in ((KeyState.VALID, True), (KeyState.EXPIRED, True), (KeyState.REVOKED, False)):
+    for state, is_offered in ((KeyState.VALID, True), (KeyState.EXPIRED, True), (KeyState.REVOKED, False)):
         page = f"/admin/tenants/apikey/{three_keys[state].pk}"
-        shown = admin.get(f"{page}/change/").content.decode()
-        assert (f"{page}/revoke/" in shown) is offered
-        assert (f"{page}/rotate/" in shown) is offered
+        text = admin.get(f"{page}/change/").content.decode()
+        assert (f"{page}/revoke/" in text) is is_offered
+        assert (f"{page}/rotate/" in text) is is_offered
 
 
-def test_the_list_of_tenants_counts_valid_keys_and_members_and_leads_to_them(
+def test_the_list_of_tenants_counts_valid_keys_and_members_and_links_to_them(
     admin: Client, three_keys: dict[KeyState, ApiKey], cast: Cast
 ) -> None:
     (acme,) = admin.get("/admin/tenants/tenant/", {"q": "acme"}).context["cl"].queryset
     assert (acme.key_count, acme.member_count) == (2, 2)
-    shown = admin.get("/admin/tenants/tenant/").content.decode()
+    text = admin.get("/admin/tenants/tenant/").content.decode()
     address = f"/admin/tenants/apikey/?tenant__id__exact={cast.acme.id}&amp;state=valid"
-    assert address in shown
-    listed = admin.get(address.replace("&amp;", "&")).context["cl"]
-    assert listed.result_count == 2
+    assert address in text
+    key_list = admin.get(address.replace("&amp;", "&")).context["cl"]
+    assert key_list.result_count == 2
     members = admin.get(f"/admin/tenants/membership/?tenant__id__exact={cast.acme.id}").context["cl"]
     assert {membership.user for membership in members.queryset} == {cast.owner, cast.member}
 
 
-def test_the_history_of_an_object_is_its_part_of_the_audit_trail(admin: Client, cast: Cast) -> None:
+def test_the_history_of_an_object_shows_its_audit_records(admin: Client, cast: Cast) -> None:
     tenant_update(tenant_id=cast.acme.id, actor="tests", name="Acme Corporation")
     page = admin.get(f"/admin/tenants/tenant/{cast.acme.id}/history/", follow=True)
     changes = list(page.context["cl"].queryset)
     assert [change.action for change in changes] == ["tenant.update", "tenant.create"]
     assert {change.tenant_slug for change in changes} == {"acme"}
-    shown = page.content.decode()
-    assert "name: Acme → Acme Corporation" in shown
-    person = admin.get(f"/admin/auth/user/{cast.member.pk}/history/", follow=True)
-    assert person.context["cl"].result_count == 0
+    assert "name: Acme → Acme Corporation" in page.content.decode()
+    user_page = admin.get(f"/admin/auth/user/{cast.member.pk}/history/", follow=True)
+    assert user_page.context["cl"].result_count == 0
 
 
-def test_a_change_is_told_as_what_was_and_what_is() -> None:
-    made = AdminAudit(
+def test_a_change_lists_old_and_new_values() -> None:
+    creation = AdminAudit(
         after={"name": "m", "source": "", "scopes": ["a", "b"], "enabled": False, "limit": None}
     )
-    assert change_lines(made) == ["name: m", "scopes: a, b", "enabled: false"]
-    changed = AdminAudit(before={"limit": None, "tags": ["x"]}, after={"limit": 5, "tags": []})
-    assert change_lines(changed) == ["limit: - → 5", "tags: x → -"]
+    assert change_lines(creation) == ["name: m", "scopes: a, b", "enabled: false"]
+    update = AdminAudit(before={"limit": None, "tags": ["x"]}, after={"limit": 5, "tags": []})
+    assert change_lines(update) == ["limit: - → 5", "tags: x → -"]
     assert change_lines(AdminAudit(before={"role": "viewer"})) == ["role: viewer"]
-    ended = AdminAudit(before={"expires_at": None}, after={"expires_at": "2026-01-02T03:04:05.678901+00:00"})
-    assert change_lines(ended) == ["expires_at: - → 2026-01-02 03:04:05"]
+    expiry = AdminAudit(before={"expires_at": None}, after={"expires_at": "2026-01-02T03:04:05.678901+00:00"})
+    assert change_lines(expiry) == ["expires_at: - → 2026-01-02 03:04:05"]
     assert change_lines(AdminAudit()) == []
 
 
-def test_a_change_cannot_smuggle_markup_into_the_page(admin: Client, cast: Cast) -> None:
+def test_markup_in_a_change_is_escaped(admin: Client, cast: Cast) -> None:
     tenant_update(tenant_id=cast.acme.id, actor="tests", name="<script>alert(1)</script>")
-    shown = admin.get("/admin/tenants/adminaudit/").content.decode()
-    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in shown
-    assert "<script>alert(1)" not in shown
+    text = admin.get("/admin/tenants/adminaudit/").content.decode()
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in text
+    assert "<script>alert(1)" not in text
 
 
-def test_the_sidebar_shows_what_a_person_may_see_and_nothing_else(admin: Client, cast: Cast) -> None:
-    shown = admin.get("/admin/").context["sidebar_navigation"]
-    assert [(group["title"], len(group["items"])) for group in shown] == [
+def test_the_sidebar_lists_only_pages_that_the_user_may_see(admin: Client, cast: Cast) -> None:
+    groups = admin.get("/admin/").context["sidebar_navigation"]
+    assert [(group["title"], len(group["items"])) for group in groups] == [
         ("Access", 4),
         ("Serving", 1),
         ("Records", 4),
     ]
-    for group in shown:
+    for group in groups:
         for entry in group["items"]:
             assert admin.get(entry["link"]).status_code == 200, entry["title"]
     User.objects.filter(pk=cast.member.pk).update(is_staff=True)
@@ -128,15 +125,15 @@ def test_the_sidebar_shows_what_a_person_may_see_and_nothing_else(admin: Client,
 
 
 @pytest.mark.parametrize(
-    ("page", "said"),
+    ("page", "explanation"),
     [
-        ("/admin/tenants/usagerecord/", "What is recorded appears here by itself."),
+        ("/admin/tenants/usagerecord/", "New records appear here automatically."),
         ("/admin/tenants/usagerecord/?q=none", "Nothing matches the search and the filters."),
         ("/admin/tenants/apikey/?q=none", "Nothing matches the search and the filters."),
         ("/admin/registry/servedmodel/", "Add model"),
     ],
 )
-def test_an_empty_list_says_why(admin: Client, page: str, said: str) -> None:
-    shown = admin.get(page).content.decode()
-    assert "Nothing to show" in shown
-    assert said in shown
+def test_an_empty_list_explains_why(admin: Client, page: str, explanation: str) -> None:
+    text = admin.get(page).content.decode()
+    assert "Nothing to show" in text
+    assert explanation in text

@@ -1,4 +1,4 @@
-"""Old audit records go in small pieces, and that they went is itself recorded."""
+"""Old audit records are purged in small batches, and each purge is itself audited."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ def audit_rows(count: int, *, at: dt.datetime) -> None:
 
 
 @pytest.mark.criterion("5.10")
-def test_records_past_their_retention_go_and_the_purge_is_recorded() -> None:
+def test_records_past_their_retention_are_purged_and_the_purge_is_audited() -> None:
     days = settings.CYLLM.audit_retention_days
     old = timezone.now() - dt.timedelta(days=days, minutes=1)
-    kept = timezone.now() - dt.timedelta(days=days) + dt.timedelta(minutes=1)
+    recent = timezone.now() - dt.timedelta(days=days) + dt.timedelta(minutes=1)
     audit_rows(5, at=old)
-    audit_rows(3, at=kept)
+    audit_rows(3, at=recent)
     assert tasks.audit_purge_task() == 5
-    assert set(AuditRecord.objects.values_list("at", flat=True)) == {kept}
+    assert set(AuditRecord.objects.values_list("at", flat=True)) == {recent}
     purge = AdminAudit.objects.get()
     assert (purge.actor, purge.action, purge.before) == ("system:audit-purge", "audit.purge", {"records": 5})
 
 
 @pytest.mark.criterion("5.10")
-def test_a_purge_goes_in_pieces_oldest_first() -> None:
+def test_a_purge_deletes_batches_oldest_first() -> None:
     now = timezone.now()
     for day in range(1, 8):
         audit_rows(1, at=now - dt.timedelta(days=day))
@@ -52,7 +52,7 @@ def test_a_purge_goes_in_pieces_oldest_first() -> None:
     assert list(sizes) == [{"records": 2}, {"records": 2}, {"records": 1}]
 
 
-def test_nothing_to_purge_leaves_no_entry() -> None:
+def test_a_purge_of_nothing_is_not_audited() -> None:
     audit_rows(1, at=timezone.now())
     assert tasks.audit_purge_task() == 0
     assert not AdminAudit.objects.exists()

@@ -1,4 +1,4 @@
-"""The drain: from the stream to one usage record and one audit record for each request."""
+"""The drain turns facts into one usage record and one audit record per request."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from inference_worker.protocol.messages import Fact, Meter, Outcome
 from tenants import tasks
 from tenants.ledger.drain import CLAIM_IDLE_MS, DEAD_STREAM, consumer_name, ledger_drain
 from tenants.models import ApiKey, AuditRecord, UsageRecord
-from tests.tenants.facts import STARTED_AT, ended, metered, started, write
+from tests.tenants.facts import STARTED_AT, end_fact, meter_fact, start_fact, write_facts
 
 if TYPE_CHECKING:
     from tests.people import Cast
@@ -28,13 +28,13 @@ pytestmark = pytest.mark.django_db
 
 
 def drain(client: redis.Redis, *, consumer: str = "tests", batch: int = 500) -> int:
-    drained = 0
+    total = 0
     while count := ledger_drain(client, consumer=consumer, batch=batch):
-        drained += count
-    return drained
+        total += count
+    return total
 
 
-def pending(client: redis.Redis) -> int:
+def pending_count(client: redis.Redis) -> int:
     return int(client.xpending(names.FACTS_STREAM, names.FACTS_GROUP)["pending"])
 
 
@@ -43,11 +43,11 @@ def test_a_completed_request_has_one_usage_and_one_audit_record(
 ) -> None:
     key = ApiKey.objects.get(tenant=cast.acme)
     tenant_id, key_id = str(cast.acme.id), str(key.id)
-    write(
+    write_facts(
         redis_client,
-        started(tenant_id=tenant_id, key_id=key_id),
-        metered(),
-        ended(tenant_id=tenant_id, key_id=key_id),
+        start_fact(tenant_id=tenant_id, key_id=key_id),
+        meter_fact(),
+        end_fact(tenant_id=tenant_id, key_id=key_id),
     )
     assert drain(redis_client) == 3
     usage, audit = UsageRecord.objects.get(), AuditRecord.objects.get()
@@ -59,11 +59,11 @@ def test_a_completed_request_has_one_usage_and_one_audit_record(
     assert (audit.request_id, audit.tenant, audit.key_prefix) == ("r1", cast.acme, "abcdefghijkl")
     assert (audit.client_ip, audit.status, audit.outcome) == ("192.0.2.7", 200, "completed")
     assert redis_client.xlen(names.FACTS_STREAM) == 0
-    assert pending(redis_client) == 0
+    assert pending_count(redis_client) == 0
 
 
 def test_a_refused_request_is_audited_and_not_charged(redis_client: redis.Redis) -> None:
-    refusal = ended(
+    refusal = end_fact(
         attempt=0,
         outcome=Outcome.REFUSED,
         status=401,
@@ -72,7 +72,7 @@ def test_a_refused_request_is_audited_and_not_charged(redis_client: redis.Redis)
         key_id=None,
         model=None,
     )
-    write(redis_client, refusal)
+    write_facts(redis_client, refusal)
     drain(redis_client)
     audit = AuditRecord.objects.get()
     assert (audit.status, audit.error_code, audit.tenant_id, audit.key_prefix) == (
@@ -85,12 +85,12 @@ def test_a_refused_request_is_audited_and_not_charged(redis_client: redis.Redis)
 
 
 @pytest.mark.parametrize("order", [[0, 1, 2], [2, 1, 0], [1, 2, 0], [2, 0, 1], [0, 0, 2, 1, 2, 1]])
-def test_facts_drained_one_by_one_in_any_order_make_the_same_record(
+def test_facts_drained_one_by_one_produce_the_same_record_in_any_order(
     redis_client: redis.Redis, order: list[int]
 ) -> None:
-    facts: list[Fact] = [started(), metered(), ended()]
+    facts: list[Fact] = [start_fact(), meter_fact(), end_fact()]
     for index in order:
-        write(redis_client, facts[index])
+        write_facts(redis_client, facts[index])
         drain(redis_client)
     row = UsageRecord.objects.get()
     assert (row.state, row.outcome, row.meter_source, row.completion_tokens) == (
@@ -103,60 +103,67 @@ def test_facts_drained_one_by_one_in_any_order_make_the_same_record(
     assert AuditRecord.objects.count() == 1
 
 
-def test_an_end_that_overtakes_its_start_is_not_forgotten(redis_client: redis.Redis) -> None:
-    write(redis_client, ended(attempt=0, outcome=Outcome.FAILED, status=503, error_code="no_worker"))
+def test_an_end_that_overtakes_its_start_is_kept(redis_client: redis.Redis) -> None:
+    write_facts(redis_client, end_fact(attempt=0, outcome=Outcome.FAILED, status=503, error_code="no_worker"))
     drain(redis_client)
     assert not UsageRecord.objects.exists()
-    write(redis_client, started())
+    write_facts(redis_client, start_fact())
     drain(redis_client)
     row = UsageRecord.objects.get()
     assert (row.state, row.outcome, row.status, row.error_code) == ("settled", "failed", 503, "no_worker")
 
 
-def test_a_workers_count_alone_opens_a_record(redis_client: redis.Redis) -> None:
-    write(redis_client, metered())
+def test_a_meter_alone_opens_a_record(redis_client: redis.Redis) -> None:
+    write_facts(redis_client, meter_fact())
     drain(redis_client)
     row = UsageRecord.objects.get()
     assert (row.state, row.tenant_id, row.completion_tokens) == ("open", None, 7)
     assert row.started_at.timestamp() == pytest.approx(STARTED_AT + 0.2)
-    write(redis_client, started())
+    write_facts(redis_client, start_fact())
     drain(redis_client)
     row.refresh_from_db()
     assert row.started_at.timestamp() == STARTED_AT
     assert row.tenant_id is not None
 
 
-def test_poison_is_put_aside_and_the_rest_recorded(
+def test_invalid_facts_are_set_aside_and_the_others_stored(
     redis_client: redis.Redis, caplog: pytest.LogCaptureFixture
 ) -> None:
     redis_client.xadd(names.FACTS_STREAM, {names.FACTS_FIELD: b"\xc1 no fact"})
     redis_client.xadd(names.FACTS_STREAM, {b"other": b"field"})
-    write(redis_client, started(tenant_id="not-a-uuid"), metered(), ended())
+    write_facts(redis_client, start_fact(tenant_id="not-a-uuid"), meter_fact(), end_fact())
     with caplog.at_level(logging.ERROR, logger="cyllm.ledger"):
         assert drain(redis_client) == 5
     assert UsageRecord.objects.get().state == "settled"
     entries: Any = redis_client.xrange(DEAD_STREAM)
-    dead = [fields for _, fields in entries]
-    assert len(dead) == 3
-    assert dead[0][names.FACTS_FIELD] == b"\xc1 no fact"
-    assert b"UUID" in dead[2][b"reason"]
-    assert caplog.text.count("can't be recorded") == 3
+    dead_facts = [fields for _, fields in entries]
+    assert len(dead_facts) == 3
+    assert dead_facts[0][names.FACTS_FIELD] == b"\xc1 no fact"
+    assert b"UUID" in dead_facts[2][b"reason"]
+    assert caplog.text.count("cannot store fact") == 3
     assert redis_client.xlen(names.FACTS_STREAM) == 0
 
 
-def test_what_the_database_refuses_is_put_aside_alone(
+def test_only_the_fact_that_the_database_rejects_is_set_aside(
     redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tenants.ledger.drain.fact_read", codec.decode_fact)
-    write(redis_client, started("r1"), metered("r1", tokens=-5), started("r2"), metered("r2"), ended("r2"))
+    monkeypatch.setattr("tenants.ledger.drain.fact_decode", codec.decode_fact)
+    write_facts(
+        redis_client,
+        start_fact("r1"),
+        meter_fact("r1", tokens=-5),
+        start_fact("r2"),
+        meter_fact("r2"),
+        end_fact("r2"),
+    )
     assert drain(redis_client) == 5
     assert UsageRecord.objects.get(request_id="r2").state == "settled"
     assert UsageRecord.objects.get(request_id="r1").completion_tokens == 0
     assert redis_client.xlen(DEAD_STREAM) == 1
 
 
-def test_what_clients_put_into_names_can_be_stored(redis_client: redis.Redis) -> None:
-    write(redis_client, ended(attempt=0, model="m\x00\n" + "x" * 500, correlation_id="\x00" * 300))
+def test_any_text_from_clients_can_be_stored(redis_client: redis.Redis) -> None:
+    write_facts(redis_client, end_fact(attempt=0, model="m\x00\n" + "x" * 500, correlation_id="\x00" * 300))
     drain(redis_client)
     audit = AuditRecord.objects.get()
     assert audit.model.startswith("m\N{REPLACEMENT CHARACTER}\n")
@@ -164,29 +171,29 @@ def test_what_clients_put_into_names_can_be_stored(redis_client: redis.Redis) ->
     assert redis_client.xlen(DEAD_STREAM) == 0
 
 
-def test_what_a_dead_consumer_left_pending_is_taken_over(
+def test_pending_entries_of_a_dead_consumer_are_claimed(
     redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     drain(redis_client)
-    write(redis_client, started(), metered(), ended())
+    write_facts(redis_client, start_fact(), meter_fact(), end_fact())
     redis_client.xreadgroup(names.FACTS_GROUP, "dead", {names.FACTS_STREAM: ">"}, count=10)
     assert drain(redis_client, consumer="alive") == 0
     assert CLAIM_IDLE_MS >= 10_000
     monkeypatch.setattr("tenants.ledger.drain.CLAIM_IDLE_MS", 0)
     assert drain(redis_client, consumer="alive") == 3
     assert UsageRecord.objects.get().state == "settled"
-    assert pending(redis_client) == 0
+    assert pending_count(redis_client) == 0
 
 
-def test_a_batch_that_was_stored_and_not_acknowledged_changes_nothing_when_read_again(
+def test_a_batch_stored_but_not_acknowledged_changes_nothing_when_read_again(
     redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def torn(client: redis.Redis, entry_ids: object) -> None:
+    def disconnect(client: redis.Redis, entry_ids: object) -> None:
         raise redis.ConnectionError
 
-    write(redis_client, started(), metered(), ended())
+    write_facts(redis_client, start_fact(), meter_fact(), end_fact())
     with monkeypatch.context() as patch:
-        patch.setattr("tenants.ledger.drain._remove", torn)
+        patch.setattr("tenants.ledger.drain._remove", disconnect)
         with pytest.raises(redis.ConnectionError):
             ledger_drain(redis_client, consumer="tests")
     first = UsageRecord.objects.values().get()
@@ -195,21 +202,21 @@ def test_a_batch_that_was_stored_and_not_acknowledged_changes_nothing_when_read_
     assert AuditRecord.objects.count() == 1
 
 
-def test_a_key_knows_to_the_minute_when_it_was_last_used(redis_client: redis.Redis, cast: Cast) -> None:
+def test_a_key_records_its_last_use(redis_client: redis.Redis, cast: Cast) -> None:
     key = ApiKey.objects.get(tenant=cast.acme)
-    write(redis_client, started(tenant_id=str(cast.acme.id), key_id=str(key.id)))
+    write_facts(redis_client, start_fact(tenant_id=str(cast.acme.id), key_id=str(key.id)))
     drain(redis_client)
     key.refresh_from_db()
     assert key.last_used_at == dt.datetime.fromtimestamp(STARTED_AT, dt.UTC)
 
 
 @pytest.mark.django_db(transaction=True)
-def test_drains_in_parallel_with_repeated_facts_record_each_request_once(redis_client: redis.Redis) -> None:
+def test_concurrent_drains_of_repeated_facts_record_each_request_once(redis_client: redis.Redis) -> None:
     requests = [f"r{number}" for number in range(150)]
-    facts = [fact for name in requests for fact in (started(name), metered(name), ended(name))]
-    repeated = facts * 2
-    random.Random(7).shuffle(repeated)
-    write(redis_client, *repeated)
+    facts = [fact for name in requests for fact in (start_fact(name), meter_fact(name), end_fact(name))]
+    deliveries = facts * 2
+    random.Random(7).shuffle(deliveries)
+    write_facts(redis_client, *deliveries)
     failures: list[BaseException] = []
 
     def run(consumer: str) -> None:
@@ -233,13 +240,13 @@ def test_drains_in_parallel_with_repeated_facts_record_each_request_once(redis_c
     }
     assert AuditRecord.objects.count() == len(requests)
     assert redis_client.xlen(names.FACTS_STREAM) == 0
-    assert pending(redis_client) == 0
+    assert pending_count(redis_client) == 0
 
 
 def test_the_task_drains_until_the_stream_is_empty(
     redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write(redis_client, *[ended(f"r{number}", attempt=0) for number in range(1200)])
+    write_facts(redis_client, *[end_fact(f"r{number}", attempt=0) for number in range(1200)])
     assert tasks.ledger_drain_task() == 1200
     assert AuditRecord.objects.count() == 1200
     assert consumer_name().encode() in [
@@ -248,25 +255,25 @@ def test_the_task_drains_until_the_stream_is_empty(
 
 
 @pytest.mark.parametrize("task", [tasks.ledger_drain_task, tasks.ledger_sweep_task])
-def test_a_tick_without_redis_is_one_line_in_the_log(
+def test_a_run_without_redis_logs_one_line(
     task: object, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    gone = redis.Redis(host="127.0.0.1", port=1, retry=Retry(NoBackoff(), 0))
-    monkeypatch.setattr(tasks, "ledger_client", lambda _url: gone)
+    unreachable = redis.Redis(host="127.0.0.1", port=1, retry=Retry(NoBackoff(), 0))
+    monkeypatch.setattr(tasks, "ledger_client", lambda _url: unreachable)
     assert callable(task)
     with caplog.at_level(logging.WARNING):
         assert task() == 0
     assert [record.levelname for record in caplog.records] == ["WARNING"]
-    assert "put off to the next tick" in caplog.text
+    assert "postponed to the next run" in caplog.text
 
 
-def test_a_relayed_count_is_kept_until_the_workers_comes(redis_client: redis.Redis) -> None:
+def test_the_relayed_count_stands_until_the_workers_meter_arrives(redis_client: redis.Redis) -> None:
     relayed = Meter(prompt_tokens=11, completion_tokens=6, total_s=0.6)
-    write(redis_client, started(), ended(relayed=relayed))
+    write_facts(redis_client, start_fact(), end_fact(relayed=relayed))
     drain(redis_client)
     row = UsageRecord.objects.get()
     assert (row.state, row.meter_source, row.completion_tokens) == ("open", "gateway", 6)
-    write(redis_client, metered())
+    write_facts(redis_client, meter_fact())
     drain(redis_client)
     row.refresh_from_db()
     assert (row.state, row.meter_source, row.completion_tokens) == ("settled", "worker", 7)

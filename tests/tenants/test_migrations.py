@@ -1,4 +1,4 @@
-"""Steps of migrations that change what is stored."""
+"""Data migrations."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ BEFORE = "0002_admin_audit_append_only"
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_key_loses_the_scope_that_no_longer_exists_and_keeps_the_others() -> None:
+def test_a_key_loses_a_removed_scope_and_keeps_the_others() -> None:
     executor = MigrationExecutor(connection)
     latest = executor.loader.graph.leaf_nodes("tenants")
     executor.migrate([("tenants", BEFORE)])
@@ -25,5 +25,5 @@ def test_a_key_loses_the_scope_that_no_longer_exists_and_keeps_the_others() -> N
             id=uuid.uuid4(), tenant=tenant, name="k", prefix=prefix, secret_hash="0" * 64, scopes=scopes
         )
     MigrationExecutor(connection).migrate(latest)
-    kept = dict(ApiKey.objects.values_list("prefix", "scopes"))
-    assert kept == {"aaaaaaaaaaaa": ["inference"], "bbbbbbbbbbbb": []}
+    scopes_by_prefix = dict(ApiKey.objects.values_list("prefix", "scopes"))
+    assert scopes_by_prefix == {"aaaaaaaaaaaa": ["inference"], "bbbbbbbbbbbb": []}

@@ -1,4 +1,4 @@
-"""``manage.py audit``: API requests, and changes made by administrators."""
+"""``manage.py audit``: audit records of API requests and administrative changes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from django.core.management.base import CommandParser
 from backoffice.command_base import Handler, Options, SubcommandsCommand
 from tenants import selectors
 from tenants.choices import RecordOutcome
-from tenants.management.amounts import hours, limit_argument, newest
+from tenants.management.arguments import hours, limit_argument, newest
 from tenants.management.lookup import since, tenant_filter
 from tenants.models import AdminAudit, AuditRecord
 
@@ -33,7 +33,7 @@ def _row(record: AuditRecord) -> dict[str, object]:
     }
 
 
-def _change(change: AdminAudit) -> dict[str, object]:
+def _change_row(change: AdminAudit) -> dict[str, object]:
     return {
         "at": change.at,
         "actor": change.actor,
@@ -47,7 +47,7 @@ def _change(change: AdminAudit) -> dict[str, object]:
 class Command(SubcommandsCommand):
     """Show the audit trail."""
 
-    help = "Show the audit trail: API requests, or with `changes` what administrators changed."
+    help = "Show the audit trail of API requests (list) or administrative changes (changes)."
 
     def subcommands(self, add: Callable[[str, Handler, str], CommandParser]) -> None:
         """Declare list and changes."""
@@ -57,23 +57,23 @@ class Command(SubcommandsCommand):
         changes = add("changes", self._changes, "show administrative changes, newest first")
         for parser in (listing, changes):
             parser.add_argument("--tenant", metavar="SLUG")
-            parser.add_argument("--hours", type=hours, help="only the last so many hours")
+            parser.add_argument("--hours", type=hours, help="only the last HOURS hours", metavar="HOURS")
             limit_argument(parser)
 
     def _list(self, options: Options) -> None:
-        found = selectors.audit_records(
+        records = selectors.audit_records(
             tenant=tenant_filter(options["tenant"]),
             outcome=options["outcome"],
             correlation_id=options["correlation_id"],
             since=since(options["hours"]),
         )
-        self.show([_row(record) for record in newest(found, options, self.stderr)], options)
+        self.show([_row(record) for record in newest(records, options, self.stderr)], options)
 
     def _changes(self, options: Options) -> None:
-        found = selectors.admin_changes(
+        changes = selectors.admin_changes(
             tenant=tenant_filter(options["tenant"]), since=since(options["hours"])
         )
-        rows = [_change(change) for change in newest(found, options, self.stderr)]
+        rows = [_change_row(change) for change in newest(changes, options, self.stderr)]
         if not options["json"]:
             rows = [
                 row | {name: json.dumps(row[name], ensure_ascii=False) for name in ("before", "after")}

@@ -11,7 +11,7 @@ from django.utils import timezone
 from backoffice.command_base import Handler, Options, SubcommandsCommand, command_actor
 from tenants import selectors, services
 from tenants.choices import Role
-from tenants.management.lookup import tenant_named, user_named
+from tenants.management.lookup import tenant_by_name, user_by_name
 from tenants.models import Membership, Tenant
 
 if TYPE_CHECKING:
@@ -35,31 +35,35 @@ class Command(SubcommandsCommand):
 
     def subcommands(self, add: Callable[[str, Handler, str], CommandParser]) -> None:
         """Declare list, create, update and members."""
-        add("list", self._list, "show all tenants")
-        create = add("create", self._create, "make a tenant")
-        create.add_argument("slug", help="short name: lower-case letters, digits, inner hyphens")
+        add("list", self._list, "list all tenants")
+        create = add("create", self._create, "create a tenant")
+        create.add_argument("slug", help="short name: lower-case letters, digits and inner hyphens")
         create.add_argument("--name", help="full name; default: the short name")
-        update = add("update", self._update, "change a tenant")
-        update.add_argument("slug")
-        update.add_argument("--name", help="new full name")
-        update.add_argument("--slug", dest="new_slug", help="new short name")
-        state = update.add_mutually_exclusive_group()
+        self._update_arguments(add("update", self._update, "change a tenant"))
+        self._members_arguments(add("members", self._members, "list the members, or change one"))
+
+    def _update_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("slug")
+        parser.add_argument("--name", help="new full name")
+        parser.add_argument("--slug", dest="new_slug", help="new short name")
+        state = parser.add_mutually_exclusive_group()
         state.add_argument("--active", action="store_const", const=True, dest="active")
         state.add_argument(
-            "--inactive", action="store_const", const=False, dest="active", help="refuse all its keys"
+            "--inactive", action="store_const", const=False, dest="active", help="disable all its keys"
         )
-        members = add("members", self._members, "show members, or change one")
-        members.add_argument("slug")
-        change = members.add_mutually_exclusive_group()
+
+    def _members_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("slug")
+        change = parser.add_mutually_exclusive_group()
         change.add_argument(
             "--set", nargs=2, metavar=("USER", "ROLE"), help="roles: " + ", ".join(Role.values)
         )
         change.add_argument("--remove", metavar="USER")
 
     def _list(self, options: Options) -> None:
-        found = selectors.tenants_counted(timezone.now()).order_by("slug")
-        rows = [_row(tenant) | {"keys": tenant.key_count} for tenant in found]
-        self.show(rows, options, nothing="No tenants yet; `manage.py tenants create` makes one.")
+        tenants = selectors.tenants_with_counts(timezone.now()).order_by("slug")
+        rows = [_row(tenant) | {"keys": tenant.key_count} for tenant in tenants]
+        self.show(rows, options, nothing="No tenants yet. Create one with `manage.py tenants create`.")
 
     def _create(self, options: Options) -> None:
         name = options["name"] or options["slug"]
@@ -75,16 +79,16 @@ class Command(SubcommandsCommand):
         if options["active"] is not None:
             changes["active"] = options["active"]
         if not changes:
-            raise CommandError("Nothing to change; give --name, --slug, --active or --inactive.")
-        tenant = tenant_named(options["slug"])
+            raise CommandError("Nothing to change. Pass --name, --slug, --active or --inactive.")
+        tenant = tenant_by_name(options["slug"])
         tenant = services.tenant_update(tenant_id=tenant.id, actor=command_actor(), **changes)
         self.show_one(_row(tenant), options, f"Tenant {tenant.slug} updated.")
 
     def _members(self, options: Options) -> None:
-        tenant = tenant_named(options["slug"])
+        tenant = tenant_by_name(options["slug"])
         if options["set"]:
             username, role = options["set"]
-            user = user_named(username)
+            user = user_by_name(username)
             services.membership_set(tenant=tenant, user=user, role=role, actor=command_actor())
         if options["remove"]:
             self._remove(tenant, options["remove"])
@@ -96,6 +100,6 @@ class Command(SubcommandsCommand):
 
     def _remove(self, tenant: Tenant, username: str) -> None:
         try:
-            services.membership_remove(tenant=tenant, user=user_named(username), actor=command_actor())
+            services.membership_remove(tenant=tenant, user=user_by_name(username), actor=command_actor())
         except Membership.DoesNotExist as error:
-            raise CommandError(f"{username} is no member of {tenant.slug}.") from error
+            raise CommandError(f"{username} is not a member of {tenant.slug}.") from error

@@ -1,4 +1,4 @@
-"""``manage.py usage``: what requests have used."""
+"""``manage.py usage``: usage records of requests."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from django.core.management.base import CommandParser
 
 from backoffice.command_base import Handler, Options, SubcommandsCommand
 from tenants import selectors
-from tenants.management.amounts import hours, limit_argument, newest
+from tenants.management.arguments import hours, limit_argument, newest
 from tenants.management.lookup import since, tenant_filter
 from tenants.models import UsageRecord
 
@@ -29,7 +29,7 @@ def _row(record: UsageRecord) -> dict[str, object]:
     }
 
 
-def _details(record: UsageRecord) -> dict[str, object]:
+def _all_columns(record: UsageRecord) -> dict[str, object]:
     return _row(record) | {
         "correlation_id": record.correlation_id,
         "key_prefix": record.key.prefix if record.key else None,
@@ -54,23 +54,23 @@ def _details(record: UsageRecord) -> dict[str, object]:
 class Command(SubcommandsCommand):
     """Show usage records."""
 
-    help = "Show what requests have used, newest first."
+    help = "Show the usage of requests, newest first."
 
     def subcommands(self, add: Callable[[str, Handler, str], CommandParser]) -> None:
         """Declare list."""
-        listing = add("list", self._list, "show usage records; --json has every column")
+        listing = add("list", self._list, "show usage records; --json prints all columns")
         listing.add_argument("--tenant", metavar="SLUG")
-        listing.add_argument("--model", help="only this model's")
-        listing.add_argument("--request", metavar="ID", help="only this request's")
-        listing.add_argument("--hours", type=hours, help="only the last so many hours")
+        listing.add_argument("--model", help="only requests for this model")
+        listing.add_argument("--request", metavar="ID", help="only this request")
+        listing.add_argument("--hours", type=hours, help="only the last HOURS hours", metavar="HOURS")
         limit_argument(listing)
 
     def _list(self, options: Options) -> None:
-        found = selectors.usage_records(
+        records = selectors.usage_records(
             tenant=tenant_filter(options["tenant"]),
             model=options["model"],
             request_id=options["request"],
             since=since(options["hours"]),
         )
-        shape = _details if options["json"] else _row
-        self.show([shape(record) for record in newest(found, options, self.stderr)], options)
+        columns = _all_columns if options["json"] else _row
+        self.show([columns(record) for record in newest(records, options, self.stderr)], options)

@@ -1,4 +1,4 @@
-"""Stored responses go when their time is over, and fail when the gateway that makes them has died."""
+"""Stored responses are deleted when they expire, and fail when their gateway dies."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from api.stored_responses import tasks
 from api.stored_responses.models import StoredResponse
 from api.stored_responses.services import NewResponse, response_create, response_update, responses_purge
 from inference_worker.protocol import names
-from tenants.ledger import presence
+from tenants.ledger import liveness
 from tests.people import Cast
 
 pytestmark = pytest.mark.django_db
 
 
-def stored(cast: Cast, name: str, *, status: str = "completed", **changes: object) -> StoredResponse:
+def store_response(cast: Cast, name: str, *, status: str = "completed", **changes: object) -> StoredResponse:
     now = timezone.now()
     fields: dict[str, object] = {
         "id": f"resp_{name}",
@@ -39,43 +39,43 @@ def stored(cast: Cast, name: str, *, status: str = "completed", **changes: objec
     return StoredResponse.objects.get(id=f"resp_{name}")
 
 
-def test_expired_responses_are_purged_in_pieces(cast: Cast) -> None:
+def test_expired_responses_are_purged_in_batches(cast: Cast) -> None:
     now = timezone.now()
     for number in range(5):
-        stored(cast, f"old{number}", expires_at=now - dt.timedelta(seconds=number))
-    stored(cast, "new")
+        store_response(cast, f"old{number}", expires_at=now - dt.timedelta(seconds=number))
+    store_response(cast, "new")
     assert responses_purge(now=now, batch=2) == 5
     assert list(StoredResponse.objects.values_list("id", flat=True)) == ["resp_new"]
     assert tasks.responses_purge_task() == 0
 
 
-def test_an_unknown_status_is_refused_by_the_database(cast: Cast) -> None:
+def test_the_database_rejects_an_unknown_status(cast: Cast) -> None:
     with pytest.raises(IntegrityError), transaction.atomic():
-        stored(cast, "odd", status="done")
+        store_response(cast, "odd", status="done")
 
 
-def test_a_response_stored_again_stays_as_it_was_stored_first(cast: Cast) -> None:
-    stored(cast, "a", model="first")
-    assert stored(cast, "a", model="second").model == "first"
+def test_storing_a_response_again_changes_nothing(cast: Cast) -> None:
+    store_response(cast, "a", model="first")
+    assert store_response(cast, "a", model="second").model == "first"
     assert StoredResponse.objects.count() == 1
 
 
-def test_an_ended_response_is_not_changed_any_more(cast: Cast) -> None:
-    stored(cast, "a", status="in_progress")
+def test_an_ended_response_cannot_change(cast: Cast) -> None:
+    store_response(cast, "a", status="in_progress")
     assert response_update("resp_a", {"status": "completed", "output": ["x"]})
     assert not response_update("resp_a", {"status": "failed"})
     assert json.loads(StoredResponse.objects.get().body) == {"status": "completed", "output": ["x"]}
 
 
-def test_responses_of_a_dead_gateway_fail_and_those_of_a_living_one_go_on(
+def test_responses_of_a_dead_gateway_fail_and_those_of_a_live_one_continue(
     cast: Cast, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(presence, "MISSING_S", 0.2)
-    stored(cast, "dead", status="in_progress", gateway_id="gw-dead")
-    stored(cast, "alive", status="queued", gateway_id="gw-alive")
-    stored(cast, "ended", gateway_id="gw-dead")
+    monkeypatch.setattr(liveness, "DEAD_AFTER_S", 0.2)
+    store_response(cast, "dead", status="in_progress", gateway_id="gw-dead")
+    store_response(cast, "alive", status="queued", gateway_id="gw-alive")
+    store_response(cast, "ended", gateway_id="gw-dead")
     redis_client.set(names.gateway_key("gw-alive"), "1")
-    assert tasks.responses_sweep_task() == 0, "one look is not enough"
+    assert tasks.responses_sweep_task() == 0, "one check is not enough"
     time.sleep(0.25)
     assert tasks.responses_sweep_task() == 1
     states = dict(StoredResponse.objects.values_list("id", "status"))
@@ -84,22 +84,22 @@ def test_responses_of_a_dead_gateway_fail_and_those_of_a_living_one_go_on(
     assert (body["status"], body["error"]["code"]) == ("failed", "server_error")
 
 
-def test_a_response_older_than_any_can_run_fails_though_its_gateway_lives(
+def test_a_response_older_than_any_request_fails_even_if_its_gateway_is_alive(
     cast: Cast, redis_client: redis.Redis
 ) -> None:
-    stored(cast, "stuck", status="in_progress", created_at=timezone.now() - dt.timedelta(hours=2))
-    stored(cast, "young", status="in_progress")
+    store_response(cast, "stuck", status="in_progress", created_at=timezone.now() - dt.timedelta(hours=2))
+    store_response(cast, "young", status="in_progress")
     redis_client.set(names.gateway_key("gw-1"), "1")
     assert tasks.responses_sweep_task() == 1
     assert StoredResponse.objects.get(id="resp_stuck").status == "failed"
 
 
-def test_the_sweeps_of_usage_and_of_responses_do_not_disturb_each_other(
+def test_the_sweeps_of_usage_and_stored_responses_are_independent(
     cast: Cast, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(presence, "MISSING_S", 0.2)
-    stored(cast, "dead", status="in_progress", gateway_id="gw-dead")
+    monkeypatch.setattr(liveness, "DEAD_AFTER_S", 0.2)
+    store_response(cast, "dead", status="in_progress", gateway_id="gw-dead")
     tasks.responses_sweep_task()
-    presence.gateways_gone(redis_client, {"gw-of-usage"})
+    liveness.dead_gateways(redis_client, {"gw-of-usage"})
     time.sleep(0.25)
     assert tasks.responses_sweep_task() == 1

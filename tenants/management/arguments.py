@@ -1,0 +1,60 @@
+"""Argument types and result limits of the management commands."""
+
+from __future__ import annotations
+
+import math
+from argparse import ArgumentTypeError
+from typing import TypeVar
+
+from django.core.management.base import CommandParser, OutputWrapper
+from django.db.models import Model, QuerySet
+
+from backoffice.command_base import Options
+
+Record = TypeVar("Record", bound=Model)
+
+MAX_DAYS = 36500
+DEFAULT_LIMIT = 50
+
+
+def days(text: str) -> float:
+    """Parse a number of days, more than 0 and at most a hundred years. Raises ArgumentTypeError."""
+    return _duration(text, MAX_DAYS)
+
+
+def hours(text: str) -> float:
+    """Parse a number of hours, more than 0 and at most a hundred years. Raises ArgumentTypeError."""
+    return _duration(text, MAX_DAYS * 24)
+
+
+def row_count(text: str) -> int:
+    """Parse a number of rows, at least 1. Raises ArgumentTypeError."""
+    number = int(text)
+    if number < 1:
+        raise ArgumentTypeError("must be 1 or more")
+    return number
+
+
+def limit_argument(parser: CommandParser) -> None:
+    """Add the argument ``--limit``, which ``newest`` applies."""
+    parser.add_argument(
+        "--limit",
+        type=row_count,
+        help=f"maximum number of rows; default: {DEFAULT_LIMIT}, or all rows with --json",
+    )
+
+
+def newest(records: QuerySet[Record], options: Options, stderr: OutputWrapper) -> list[Record]:
+    """Return the first records up to the limit, with a note on ``stderr`` if that omits any."""
+    limit = options["limit"] or (None if options["json"] else DEFAULT_LIMIT)
+    first = list(records[:limit])
+    if limit is not None and len(first) == limit and (total := records.count()) > limit:
+        stderr.write(f"Showing {limit} of {total} rows; use --limit to show more.", style_func=str)
+    return first
+
+
+def _duration(text: str, maximum: int) -> float:
+    number = float(text)
+    if math.isnan(number) or not 0 < number <= maximum:
+        raise ArgumentTypeError(f"must be more than 0 and at most {maximum}")
+    return number
