@@ -20,7 +20,7 @@ from api.openai.errors.resources import PreviousResponseNotFound, ResponseNotFou
 from api.openai.responses.response_request import CheckedResponse
 from api.stored_responses import selectors, services
 from api.stored_responses.models import ResponseStatus
-from api.stored_responses.selectors import ResponseRecord, Turn
+from api.stored_responses.selectors import StoredResponseRow, Turn
 
 T = TypeVar("T")
 MOST_TURNS = 256
@@ -91,7 +91,7 @@ class ResponseStore:
             tenant_id, services.response_delete, response_id, tenant_id
         )
 
-    async def find(self, response_id: str, tenant_id: str) -> ResponseRecord:
+    async def find(self, response_id: str, tenant_id: str) -> StoredResponseRow:
         """The tenant's response. Raises ApiError ``response_not_found``."""
         found = None
         if _may_exist(response_id):
