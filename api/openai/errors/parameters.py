@@ -243,7 +243,7 @@ class ContextLengthExceeded(
     message="This model's maximum context length is {limit} tokens. However, {explanation}.",
     fix="Shorten the prompt or lower `max_completion_tokens`; together they must fit the context.",
 ):
-    limit: int | str
+    limit: int
     explanation: str
 
 

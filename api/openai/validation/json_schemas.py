@@ -62,8 +62,7 @@ def response_schemas(models: Collection[type[BaseModel]]) -> Json:
 
 def _definitions(models: Collection[type[BaseModel]]) -> Json:
     sorted_models = sorted(models, key=lambda model: model.__name__)
-    modes = [(model, "validation") for model in sorted_models]
-    schema = models_json_schema(modes, ref_template=TEMPLATE)[1]
+    schema = models_json_schema([(model, "validation") for model in sorted_models], ref_template=TEMPLATE)[1]
     return {name: _simplify(definition) for name, definition in schema["$defs"].items()}
 
 
