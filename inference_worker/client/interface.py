@@ -1,7 +1,8 @@
-"""What the gateway sees of inference: submit a call, read its events, cancel it."""
+"""The gateway's view of inference: submit a call, read its events, cancel it."""
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
@@ -17,20 +18,24 @@ from inference_worker.protocol.messages import (
 
 
 class ClientError(Exception):
-    """Base of what a client raises when an attempt can't be started."""
+    """Base of the errors of a client that can't start an attempt."""
 
 
 class NoWorkerError(ClientError):
-    """No live, ready worker serves the model and has the operation (``excluded`` ones aside)."""
+    """No live, ready worker serves the model and has the operation, apart from excluded workers."""
 
 
 class TransportError(ClientError):
-    """Redis can't be reached; whether the call has got through to a worker is not known."""
+    """Redis can't be reached. The call may or may not have reached a worker."""
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One request for an engine; ``budget_s`` is what is left of its total time."""
+    """One request for an engine.
+
+    ``budget_s`` is the remainder of its total timeout. ``cost_tokens`` is an upper bound of the tokens it can
+    use, which is the prompt estimate plus the completion limit, for routing.
+    """
 
     request_id: str
     correlation_id: str
@@ -39,59 +44,64 @@ class Call:
     streamed: bool
     body: bytes
     budget_s: float
-    cost_tokens: int  # the most it can take: prompt estimate and completion limit, for routing
+    cost_tokens: int
+
+
+class LossCause(enum.StrEnum):
+    """The reason that an attempt was lost. A Cancel for the attempt carries it to the worker."""
+
+    WORKER_DIED = "worker_died"
+    EVENTS_LOST = "events_lost"
+    TRANSPORT_LOST = "transport_lost"
 
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """The attempt's worker or the way to it is gone; made by the client, never sent by a worker.
+    """The loss of the attempt's worker or of the connection to it. Created by the client, never sent."""
 
-    ``cause``: ``worker_died``, ``events_lost`` or ``transport_lost``.
-    """
-
-    cause: str
+    cause: LossCause
 
 
 StreamEvent: TypeAlias = Accepted | Delta | Finished | Failed | Lost
 
 
 class Stream(Protocol):
-    """The events of one attempt, in order, without gaps; the last is Finished, Failed or Lost."""
+    """The events of one attempt, in order and without gaps. The last is Finished, Failed or Lost."""
 
     worker_id: str
     attempt: int
 
     async def next_events(self, timeout_s: float) -> list[StreamEvent]:
-        """All events that have arrived, at least one; empty after ``timeout_s`` without any."""
+        """Wait for at least one event and return all available; an empty list after ``timeout_s``."""
         ...
 
     def cancel(self, reason: str) -> None:
-        """Ask the worker to stop; returns at once. Events may still arrive."""
+        """Ask the worker to stop, and return at once. Events may still arrive."""
         ...
 
     def close(self) -> None:
-        """Forget the stream. Must be called exactly once; cancels it if it has not ended."""
+        """Release the stream, and cancel it if it has not ended. Must be called exactly once."""
         ...
 
 
 class EngineClient(Protocol):
     """Submits calls to workers. One per gateway process."""
 
-    async def submit(self, call: Call, *, attempt: int, excluded: Sequence[str] = ()) -> Stream:
-        """Send the call to the best worker that is not ``excluded`` (worker ids).
+    async def submit(self, call: Call, *, attempt: int, excluded_workers: Sequence[str] = ()) -> Stream:
+        """Send the call to the best worker whose id is not in ``excluded_workers``.
 
         Raises NoWorkerError, TransportError.
         """
         ...
 
     def workers(self) -> Sequence[Heartbeat]:
-        """The live workers as last seen (at most a second old)."""
+        """Return the live workers as of the last refresh, at most a second ago."""
         ...
 
     async def workers_now(self) -> Sequence[Heartbeat]:
-        """The live workers as Redis has them: one may have become ready since. Raises TransportError."""
+        """Read the live workers from Redis: one may have become ready since. Raises TransportError."""
         ...
 
     def healthy(self) -> bool:
-        """Whether the relay's own connections to Redis are up."""
+        """Return whether the relay's connections to Redis are up."""
         ...

@@ -1,4 +1,4 @@
-"""Where Redis is and how to log in, read from one URL."""
+"""The address of a Redis server and the credentials for it, from one URL."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class Address:
 
     @classmethod
     def from_url(cls, url: str) -> Address:
-        """Parse with redis-py's own rules.
+        """Parse a URL by redis-py's rules.
 
-        Raises ValueError, whose text may repeat parts of the URL, a password among them: don't show it.
+        Raises ValueError. Don't show its text, which can contain the password.
         """
         options: dict[str, Any] = dict(parse_url(url))
         return cls(
@@ -40,7 +40,7 @@ class Address:
 
 
 def _tls_context(options: dict[str, Any]) -> ssl.SSLContext:
-    """A verifying context; the same query options as redis-py: ``ssl_ca_certs``, ``ssl_cert_reqs``, …"""
+    """Return a verifying context for redis-py's query options: ``ssl_ca_certs``, ``ssl_cert_reqs``, …"""
     context = ssl.create_default_context(cafile=options.get("ssl_ca_certs"))
     if options.get("ssl_certfile"):
         context.load_cert_chain(options["ssl_certfile"], options.get("ssl_keyfile"))

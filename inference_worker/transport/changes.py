@@ -1,4 +1,4 @@
-"""Tells every gateway that something it may have cached has changed."""
+"""Notifications to every gateway that data it may have cached has changed."""
 
 from __future__ import annotations
 
@@ -18,31 +18,31 @@ MODELS = "models"
 
 
 def key_changed(prefix: str) -> str:
-    """The message about one API key; ``prefix`` is its public part."""
+    """Return the message for one API key; ``prefix`` is its public part."""
     return f"key {prefix}"
 
 
 def tenant_changed(tenant_id: uuid.UUID) -> str:
-    """The message about a tenant: all its keys are concerned."""
+    """Return the message for a tenant, which affects all its keys."""
     return f"tenant {tenant_id}"
 
 
 @cache
 def _redis(url: str) -> redis.Redis:
-    # The retry is for a connection that died while it lay in the pool, not for waiting.
+    # The retry replaces a pooled connection that died while idle; it doesn't wait for Redis to return.
     return redis.Redis.from_url(
         url, socket_timeout=2.0, socket_connect_timeout=1.0, retry=Retry(NoBackoff(), 1)
     )
 
 
 def publish(redis_url: str, change: str) -> bool:
-    """Publish ``change``; False, with a warning in the log, where Redis is away.
+    """Publish ``change``. Log a warning and return False if Redis is unavailable.
 
-    A change that can't be told is no error of the write: caches age out by themselves.
+    The write that caused the change must not fail, because cached entries expire anyway.
     """
     try:
         _redis(redis_url).publish(names.CHANGES_CHANNEL, change)
     except redis.RedisError as error:
-        logger.warning("change not published, caches will age out: %s (%s)", change, type(error).__name__)
+        logger.warning("change not published, caches will expire: %s (%s)", change, type(error).__name__)
         return False
     return True

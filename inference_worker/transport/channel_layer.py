@@ -1,7 +1,7 @@
 """A Channels layer over Redis pub/sub: ``send``, ``receive`` and ``new_channel`` as Channels specifies.
 
-Unlike the stock layers it says how many processes received a message, needs one command for it, and
-tells receivers when something may have been lost (docs/decisions/0002-pubsub-channel-layer.md).
+Unlike the stock layers, ``send`` takes one command and returns the number of receiving processes, and
+receivers learn of lost messages (docs/decisions/0002-pubsub-channel-layer.md).
 """
 
 from __future__ import annotations
@@ -14,126 +14,110 @@ import msgspec
 
 from inference_worker.transport.address import Address
 from inference_worker.transport.redis_connection import RedisConnection, RedisUnavailable
+from inference_worker.transport.subscriber import Subscriber, Subscription
 
 GAP: dict[str, Any] = {"type": "layer.gap"}
 DEFAULT_CAPACITY = 20_000
 
 
 class NoReceiver(Exception):
-    """Nobody listens on the channel: the process it belonged to is gone."""
+    """No process is subscribed to the channel: its owner has died."""
+
+
+class _OpenChannel:
+    """The unread messages of one channel, and the state of its subscription."""
+
+    def __init__(self, subscriber: Subscriber, name: str, capacity: int) -> None:
+        self.messages: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        self.confirmation = asyncio.Event()
+        self._capacity = capacity
+        self.subscription: Subscription = subscriber.subscribe(
+            name, self._deliver, on_subscribed=self.confirmation.set, on_gap=self._announce_gap
+        )
+
+    def _deliver(self, data: bytes) -> None:
+        messages = self.messages
+        if messages.qsize() < self._capacity:
+            messages.put_nowait(msgspec.msgpack.decode(data))
+            return
+        while not messages.empty():
+            messages.get_nowait()
+        messages.put_nowait(GAP)
+
+    def _announce_gap(self) -> None:
+        self.confirmation.clear()
+        self.messages.put_nowait(GAP)
 
 
 class PubSubChannelLayer:
-    """One per process and event loop. Delivery is at most once; losses are announced by ``layer.gap``.
+    """One per process and event loop. Delivery is at most once; ``layer.gap`` announces losses.
 
-    A gap is announced on every open channel after its connection was lost, and on one channel when it
-    held ``capacity`` unread messages and had to drop.
+    Every open channel receives a gap when the connection is lost. One channel receives a gap when it holds
+    ``capacity`` unread messages, which are then dropped. The owner of ``subscriber`` starts and stops it.
     """
 
     extensions: list[str] = []
 
-    def __init__(self, url: str, capacity: int = DEFAULT_CAPACITY) -> None:
-        address = Address.from_url(url)
+    def __init__(self, url: str, subscriber: Subscriber, capacity: int = DEFAULT_CAPACITY) -> None:
+        self._subscriber = subscriber
         self._capacity = capacity
-        self._queues: dict[str, asyncio.Queue[dict[str, Any]]] = {}
-        self._subscribed: dict[str, asyncio.Event] = {}
-        self._sender = RedisConnection(address)
-        self._listener = RedisConnection(
-            address, on_up=self._subscribe_all, on_down=self._announce_gap, on_push=self._pushed
-        )
+        self._channels: dict[str, _OpenChannel] = {}
+        self._sender = RedisConnection(Address.from_url(url))
         self._encoder = msgspec.msgpack.Encoder()
-        self._started = False
+        self._has_started = False
 
     @property
     def is_up(self) -> bool:
-        """Whether both directions are connected."""
-        return self._sender.is_up and self._listener.is_up
+        """True if messages can be sent and received now."""
+        return self._sender.is_up and self._subscriber.is_up
 
     async def start(self) -> None:
-        """Connect in the background; also done by the first use."""
-        if not self._started:
-            self._started = True
+        """Connect the sender in the background. ``send`` does this as well."""
+        if not self._has_started:
+            self._has_started = True
             await self._sender.start()
-            await self._listener.start()
 
     async def stop(self) -> None:
-        """Close both connections. Messages that were not received are gone."""
-        await self._listener.stop()
+        """Close every channel and the sending connection. Unread messages are lost."""
+        for channel in list(self._channels):
+            self.close(channel)
         await self._sender.stop()
 
     async def new_channel(self, prefix: str = "specific") -> str:
-        """A channel name that no other process has."""
+        """Return a channel name that is unique across processes."""
         return f"{prefix}.{secrets.token_hex(12)}"
 
     async def open(self, channel: str, timeout_s: float = 5.0) -> None:
-        """Subscribe, and return when Redis has confirmed. Raises RedisUnavailable after ``timeout_s``."""
-        await self.start()
-        if channel not in self._queues:
-            self._queues[channel] = asyncio.Queue()
-            self._subscribed[channel] = asyncio.Event()
-            if self._listener.is_up:
-                self._subscribe(channel)
+        """Subscribe and wait for the confirmation. Raises RedisUnavailable after ``timeout_s``."""
+        open_channel = self._channels.get(channel)
+        if open_channel is None:
+            open_channel = _OpenChannel(self._subscriber, channel, self._capacity)
+            self._channels[channel] = open_channel
         try:
             async with asyncio.timeout(timeout_s):
-                await self._subscribed[channel].wait()
+                await open_channel.confirmation.wait()
         except TimeoutError:
             raise RedisUnavailable("Redis can't be reached") from None
 
     def close(self, channel: str) -> None:
-        """Unsubscribe: whoever sends there from now on is told that nobody listens."""
-        self._queues.pop(channel, None)
-        self._subscribed.pop(channel, None)
-        if self._listener.is_up:
-            self._listener.call_push("UNSUBSCRIBE", channel)
+        """Unsubscribe. Later senders get NoReceiver."""
+        if open_channel := self._channels.pop(channel, None):
+            self._subscriber.unsubscribe(open_channel.subscription)
 
     async def send(self, channel: str, message: dict[str, Any]) -> int:
-        """Publish; returns the number of receivers. Raises NoReceiver, RedisUnavailable."""
+        """Publish and return the number of receivers. Raises NoReceiver, RedisUnavailable."""
         await self.start()
-        received: int = await self._sender.call("PUBLISH", channel, self._encoder.encode(message))
-        if received == 0:
+        receivers: int = await self._sender.call("PUBLISH", channel, self._encoder.encode(message))
+        if receivers == 0:
             raise NoReceiver(channel)
-        return received
+        return receivers
 
     async def receive(self, channel: str) -> dict[str, Any]:
-        """The next message on a channel; opens it if need be."""
-        if channel not in self._queues:
+        """Return the next message on a channel, which is opened if necessary."""
+        if channel not in self._channels:
             await self.open(channel)
-        return await self._queues[channel].get()
+        return await self._channels[channel].messages.get()
 
     def call(self, *command: str | bytes | int | float) -> asyncio.Future[Any]:
-        """Any other command on the sending connection. Raises RedisUnavailable."""
+        """Send any other command on the sending connection. Raises RedisUnavailable."""
         return self._sender.call(*command)
-
-    def _subscribe_all(self) -> None:
-        for channel in self._queues:
-            self._subscribe(channel)
-
-    def _subscribe(self, channel: str) -> None:
-        self._listener.call_push("SUBSCRIBE", channel)
-
-    def _announce_gap(self) -> None:
-        for channel, queue in self._queues.items():
-            self._subscribed[channel].clear()
-            queue.put_nowait(GAP)
-
-    def _pushed(self, reply: list[Any]) -> bool:
-        kind = reply[0]
-        if kind == b"message":
-            self._deliver(reply[1].decode(), reply[2])
-        elif kind == b"subscribe":
-            if event := self._subscribed.get(reply[1].decode()):
-                event.set()
-        elif kind != b"unsubscribe":
-            return False  # the reply to a PING, which in this mode is a list as well
-        return True
-
-    def _deliver(self, channel: str, data: bytes) -> None:
-        queue = self._queues.get(channel)
-        if queue is None:
-            return
-        if queue.qsize() >= self._capacity:
-            while not queue.empty():
-                queue.get_nowait()
-            queue.put_nowait(GAP)
-            return
-        queue.put_nowait(msgspec.msgpack.decode(data))

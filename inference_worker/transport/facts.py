@@ -1,4 +1,4 @@
-"""Writes facts to the durable stream, and holds them back while Redis is away."""
+"""The writer of the durable facts stream, with a backlog for the time that Redis is unavailable."""
 
 from __future__ import annotations
 
@@ -20,89 +20,92 @@ RETRY_INTERVAL_S = 0.2
 
 
 class FactWriter:
-    """Adds facts in the background. A fact may be written twice after a broken connection, never lost
-    while this process lives and the backlog has room; the ledger takes two for one.
+    """Appends facts in the background.
+
+    While the process lives and the backlog has room, every fact is written at least once: a broken
+    connection can cause duplicates, which the ledger ignores.
     """
 
     def __init__(self, url: str) -> None:
-        self._link = RedisConnection(Address.from_url(url))
+        self._connection = RedisConnection(Address.from_url(url))
         self._backlog: deque[bytes] = deque()
         self._in_flight = 0
-        self._retry: asyncio.Task[None] | None = None
-        self.dropped = 0
+        self._retry_task: asyncio.Task[None] | None = None
 
     @property
     def backlog(self) -> int:
-        """Facts not yet confirmed by Redis."""
+        """The number of facts not yet confirmed by Redis."""
         return len(self._backlog) + self._in_flight
 
     @property
     def is_up(self) -> bool:
-        """Whether Redis can be reached now."""
-        return self._link.is_up
+        """True if Redis can be reached now."""
+        return self._connection.is_up
 
     async def start(self) -> None:
         """Connect in the background."""
-        await self._link.start()
-        self._retry = asyncio.create_task(self._retry_backlog(), name="facts-retry")
+        await self._connection.start()
+        self._retry_task = asyncio.create_task(self._retry_backlog(), name="facts-retry")
 
     async def stop(self, timeout_s: float = 5.0) -> None:
-        """Write what is left, within ``timeout_s``, and close. What could not be written is logged."""
+        """Write the backlog within ``timeout_s`` and close. Facts that remain are lost and logged as such."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout_s
         while self.backlog and loop.time() < deadline:
             await asyncio.sleep(0.02)
         if self.backlog:
-            logger.error("%d facts could not be written before the end", self.backlog)
-        if self._retry:
-            self._retry.cancel()
+            logger.error("%d facts lost: Redis did not confirm them before the process stopped", self.backlog)
+        if self._retry_task:
+            self._retry_task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
-                await self._retry
-        await self._link.stop()
+                await self._retry_task
+        await self._connection.stop()
 
     async def put(self, fact: Fact) -> None:
-        """Write now and wait for the confirmation. Raises RedisUnavailable: the fact is then not held back."""
-        await self._link.call(*self._command(codec.encode(fact)))
+        """Write a fact and wait for the confirmation.
+
+        Raises RedisUnavailable, in which case the fact does not enter the backlog.
+        """
+        await self._connection.call(*self._command(codec.encode(fact)))
 
     def add(self, fact: Fact) -> None:
-        """Write in the background."""
+        """Write a fact in the background."""
         self._send(codec.encode(fact))
 
     def call(self, *command: str | bytes | int | float) -> asyncio.Future[Any]:
-        """Any other command on this connection. Raises RedisUnavailable."""
-        return self._link.call(*command)
+        """Send any other command on this connection. Raises RedisUnavailable."""
+        return self._connection.call(*command)
 
     @staticmethod
     def _command(data: bytes) -> tuple[str | bytes, ...]:
         return ("XADD", names.FACTS_STREAM, "*", names.FACTS_FIELD, data)
 
     def _send(self, data: bytes) -> None:
-        if self._backlog and not self._link.is_up:
-            self._hold(data)
+        if self._backlog and not self._connection.is_up:
+            self._enqueue(data)
             return
         try:
-            reply = self._link.call(*self._command(data))
+            reply = self._connection.call(*self._command(data))
         except RedisUnavailable:
-            self._hold(data)
+            self._enqueue(data)
             return
         self._in_flight += 1
 
-        def confirmed(done: asyncio.Future[Any]) -> None:
+        def confirm(reply: asyncio.Future[Any]) -> None:
             self._in_flight -= 1
-            if done.cancelled() or done.exception() is not None:
-                self._hold(data)
+            if reply.cancelled() or reply.exception() is not None:
+                self._enqueue(data)
 
-        reply.add_done_callback(confirmed)
+        reply.add_done_callback(confirm)
 
-    def _hold(self, data: bytes) -> None:
+    def _enqueue(self, data: bytes) -> None:
         if len(self._backlog) >= MAX_BACKLOG:
             self._backlog.popleft()
-            self.dropped += 1
-            logger.error("facts backlog is full (%d): the oldest fact is dropped", MAX_BACKLOG)
+            logger.error("the facts backlog is full (%d): the oldest fact is lost", MAX_BACKLOG)
         self._backlog.append(data)
 
     async def _retry_backlog(self) -> None:
         while True:
             await asyncio.sleep(RETRY_INTERVAL_S)
-            for _ in range(len(self._backlog) if self._link.is_up else 0):
+            for _ in range(len(self._backlog) if self._connection.is_up else 0):
                 self._send(self._backlog.popleft())

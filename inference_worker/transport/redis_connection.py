@@ -1,7 +1,7 @@
-"""One connection to Redis that is kept up: raw RESP2 on an asyncio protocol, parsed by hiredis.
+"""A persistent connection to Redis: raw RESP2 on an asyncio protocol, parsed by hiredis.
 
-redis-py costs 100 µs and more per command (docs/decisions/0002-pubsub-channel-layer.md); this path
-carries every token, so it has a connection of its own and shares redis-py's parser, not its client.
+redis-py costs 100 µs and more per command (docs/decisions/0002-pubsub-channel-layer.md). Every token
+passes through here, so this module shares redis-py's parser but not its client.
 """
 
 from __future__ import annotations
@@ -28,36 +28,39 @@ _INCOMPLETE = object()
 
 
 class RedisUnavailable(ConnectionError):
-    """The connection to Redis is not there, or broke before the reply came."""
+    """Redis can't be reached, or the connection broke before the reply arrived."""
 
 
-class CommandRefused(RedisUnavailable):
-    """Redis answered with an error: busy, loading, no permission. For callers it is away all the same."""
+class CommandRejected(RedisUnavailable):
+    """Redis replied with an error such as busy, loading or no permission.
+
+    A subclass because most callers treat it as an unavailable server.
+    """
 
 
 class _RespProtocol(asyncio.Protocol):
-    """Bytes to replies, nothing else."""
+    """Parses received bytes into replies."""
 
-    def __init__(self, on_reply: Callable[[Any], None], on_lost: Callable[[], None]) -> None:
+    def __init__(self, on_reply: Callable[[Any], None], on_disconnect: Callable[[], None]) -> None:
         self._reader = hiredis.Reader(notEnoughData=_INCOMPLETE)
-        self._on_reply, self._on_lost = on_reply, on_lost
-        self.lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.heard_at = asyncio.get_running_loop().time()
+        self._on_reply, self._on_disconnect = on_reply, on_disconnect
+        self.disconnection: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.last_received_at = asyncio.get_running_loop().time()
 
     def data_received(self, data: bytes) -> None:
-        self.heard_at = asyncio.get_running_loop().time()
+        self.last_received_at = asyncio.get_running_loop().time()
         self._reader.feed(data)
         while (reply := self._reader.gets()) is not _INCOMPLETE:
             self._on_reply(reply)
 
     def connection_lost(self, _: Exception | None) -> None:
-        if not self.lost.done():
-            self.lost.set_result(None)
-        self._on_lost()
+        if not self.disconnection.done():
+            self.disconnection.set_result(None)
+        self._on_disconnect()
 
 
 class RedisConnection:
-    """Keeps one connection up until ``stop``; commands are pipelined, replies come in order."""
+    """One connection, re-established until ``stop``. Commands are pipelined; replies arrive in order."""
 
     def __init__(
         self,
@@ -65,36 +68,28 @@ class RedisConnection:
         *,
         on_up: Callable[[], None] = lambda: None,
         on_down: Callable[[], None] = lambda: None,
-        on_push: Callable[[list[Any]], bool] = lambda _: False,
+        on_array: Callable[[list[Any]], bool] = lambda _: False,
     ) -> None:
-        """``on_push`` sees every reply first and returns true if it took it (pub/sub messages)."""
+        """``on_array`` gets every array reply first, and returns true if it is part of pub/sub."""
         self._address = address
-        self._on_up, self._on_down, self._on_push = on_up, on_down, on_push
+        self._on_up, self._on_down, self._on_array = on_up, on_down, on_array
         self._pending: deque[asyncio.Future[Any]] = deque()
         self._transport: asyncio.WriteTransport | None = None
         self._task: asyncio.Task[None] | None = None
-        self._up = asyncio.Event()
+        self._is_ready = False
 
     @property
     def is_up(self) -> bool:
-        """Whether commands can be sent now."""
+        """True if commands can be sent now."""
         transport = self._transport
-        return self._up.is_set() and transport is not None and not transport.is_closing()
+        return self._is_ready and transport is not None and not transport.is_closing()
 
     async def start(self) -> None:
-        """Begin connecting; returns at once."""
-        self._task = asyncio.create_task(self._keep_up(), name="redis-link")
-
-    async def wait_up(self, timeout_s: float) -> None:
-        """Raises RedisUnavailable if there is no connection within ``timeout_s``."""
-        try:
-            async with asyncio.timeout(timeout_s):
-                await self._up.wait()
-        except TimeoutError:
-            raise RedisUnavailable("Redis can't be reached") from None
+        """Start connecting in the background."""
+        self._task = asyncio.create_task(self._maintain(), name="redis-connection")
 
     async def stop(self) -> None:
-        """Close for good."""
+        """Close the connection and stop reconnecting."""
         if self._task:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -102,13 +97,16 @@ class RedisConnection:
         self._disconnect()
 
     def call(self, *command: str | bytes | int | float) -> asyncio.Future[Any]:
-        """Send a command; the future has its reply or an error. Raises RedisUnavailable if not connected."""
+        """Send a command and return the future of its reply. Raises RedisUnavailable if not connected."""
         if not self.is_up:
             raise RedisUnavailable("Redis can't be reached")
         return self._send(command)
 
-    def call_push(self, *command: str | bytes) -> None:
-        """Send a command that is answered by a push (SUBSCRIBE). Raises RedisUnavailable if not connected."""
+    def send_pubsub_command(self, *command: str | bytes) -> None:
+        """Send SUBSCRIBE or UNSUBSCRIBE, whose replies go to ``on_array``.
+
+        Raises RedisUnavailable if not connected.
+        """
         if self._transport is None or not self.is_up:
             raise RedisUnavailable("Redis can't be reached")
         self._transport.write(hiredis.pack_command(command))
@@ -121,8 +119,8 @@ class RedisConnection:
         self._transport.write(hiredis.pack_command(command))
         return reply
 
-    def _reply(self, reply: Any) -> None:
-        if isinstance(reply, list) and self._on_push(reply):
+    def _receive(self, reply: Any) -> None:
+        if isinstance(reply, list) and self._on_array(reply):
             return
         if not self._pending:
             return
@@ -130,61 +128,63 @@ class RedisConnection:
         if future.done():
             return
         if isinstance(reply, hiredis.ReplyError):
-            future.set_exception(CommandRefused(str(reply)))
+            future.set_exception(CommandRejected(str(reply)))
         else:
             future.set_result(reply)
 
-    async def _keep_up(self) -> None:
+    async def _maintain(self) -> None:
         failures = 0
         while True:
             try:
                 transport, protocol = await self._connect()
                 failures = 0
-                self._up.set()
+                self._is_ready = True
                 self._on_up()
                 await self._watch(transport, protocol)
             except (OSError, TimeoutError, hiredis.HiredisError) as error:
                 level = logging.WARNING if failures == 0 else logging.DEBUG
-                logger.log(level, "no connection to Redis: %s", str(error) or type(error).__name__)
+                logger.log(level, "can't connect to Redis: %s", str(error) or type(error).__name__)
             finally:
                 self._disconnect()
             await asyncio.sleep(BACKOFF_S[min(failures, len(BACKOFF_S) - 1)])
             failures += 1
 
     async def _connect(self) -> tuple[asyncio.Transport, _RespProtocol]:
-        loop, address = asyncio.get_running_loop(), self._address
-
-        def factory() -> _RespProtocol:
-            return _RespProtocol(self._reply, self._disconnect)
-
         async with asyncio.timeout(CONNECT_TIMEOUT_S):
-            if address.path:
-                made = await loop.create_unix_connection(factory, address.path)
-            else:
-                made = await loop.create_connection(factory, address.host, address.port, ssl=address.tls)
-            self._transport, _ = made
+            transport, protocol = await self._open_socket()
+            self._transport = transport
+            address = self._address
             if address.password:
                 login = (address.username, address.password) if address.username else (address.password,)
                 await self._send(("AUTH", *login))
             if address.database:
                 await self._send(("SELECT", str(address.database)))
-            # Answered with an error while a server loads its data: not up yet, tried again.
+            # A server that is loading its data replies with an error, so this attempt fails and is repeated.
             await self._send(("PING",))
-            return made
+            return transport, protocol
+
+    async def _open_socket(self) -> tuple[asyncio.Transport, _RespProtocol]:
+        loop, address = asyncio.get_running_loop(), self._address
+
+        def factory() -> _RespProtocol:
+            return _RespProtocol(self._receive, self._disconnect)
+
+        if address.path:
+            return await loop.create_unix_connection(factory, address.path)
+        return await loop.create_connection(factory, address.host, address.port, ssl=address.tls)
 
     async def _watch(self, transport: asyncio.Transport, protocol: _RespProtocol) -> None:
-        """Return when the connection is lost; end it when Redis has been silent for too long."""
+        """Return when the connection is lost. Abort it if Redis has been silent for too long."""
         loop = asyncio.get_running_loop()
-        while not protocol.lost.done():
-            await asyncio.wait([protocol.lost], timeout=PING_INTERVAL_S)
-            if loop.time() - protocol.heard_at > SILENCE_LIMIT_S:
+        while not protocol.disconnection.done():
+            await asyncio.wait([protocol.disconnection], timeout=PING_INTERVAL_S)
+            if loop.time() - protocol.last_received_at > SILENCE_LIMIT_S:
                 transport.abort()
-            elif not protocol.lost.done():
-                self._send(("PING",)).add_done_callback(_forget)
+            elif not protocol.disconnection.done():
+                self._send(("PING",)).add_done_callback(_ignore_error)
 
     def _disconnect(self) -> None:
-        was_up = self._up.is_set()
-        self._up.clear()
+        was_up, self._is_ready = self._is_ready, False
         if self._transport is not None:
             self._transport.abort()
         self._transport = None
@@ -192,11 +192,11 @@ class RedisConnection:
         for future in pending:
             if not future.done():
                 future.set_exception(RedisUnavailable("the connection to Redis broke"))
-                future.exception()  # seen: a caller that has gone must not be reported as never retrieved
+                future.exception()  # a caller that stopped waiting causes no "never retrieved" warning
         if was_up:
             self._on_down()
 
 
-def _forget(reply: asyncio.Future[Any]) -> None:
+def _ignore_error(reply: asyncio.Future[Any]) -> None:
     if not reply.cancelled():
         reply.exception()

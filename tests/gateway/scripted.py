@@ -8,7 +8,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from inference_worker.client.interface import Call, Lost, NoWorkerError, StreamEvent, TransportError
+from inference_worker.client.interface import (
+    Call,
+    LossCause,
+    Lost,
+    NoWorkerError,
+    StreamEvent,
+    TransportError,
+)
+from inference_worker.protocol.faults import RequestFault
 from inference_worker.protocol.messages import (
     Accepted,
     Delta,
@@ -59,12 +67,21 @@ def finished(data: bytes = b"") -> Finished:
     return Finished(request_id="", attempt=1, index=0, data=data, meter=METER)
 
 
-def failed(kind: FailureKind, status: int = 0, detail: str = "") -> Failed:
-    return Failed(request_id="", attempt=1, index=0, kind=kind, status=status, detail=detail, meter=METER)
+def failed(kind: FailureKind, status: int = 0, detail: str = "", fault: RequestFault | None = None) -> Failed:
+    return Failed(
+        request_id="",
+        attempt=1,
+        index=0,
+        kind=kind,
+        status=status,
+        detail=detail,
+        meter=METER,
+        fault=fault,
+    )
 
 
 def lost(cause: str = "worker_died") -> Lost:
-    return Lost(cause)
+    return Lost(LossCause(cause))
 
 
 @dataclass
@@ -134,9 +151,11 @@ class ScriptedClient:
         self.submit_s = 0.0
         self.broken: Exception | None = None
 
-    async def submit(self, call: Call, *, attempt: int, excluded: Sequence[str] = ()) -> ScriptedStream:
+    async def submit(
+        self, call: Call, *, attempt: int, excluded_workers: Sequence[str] = ()
+    ) -> ScriptedStream:
         self.calls.append(call)
-        self.excluded.append(tuple(excluded))
+        self.excluded.append(tuple(excluded_workers))
         await asyncio.sleep(self.submit_s)
         if self.broken is not None:
             raise self.broken

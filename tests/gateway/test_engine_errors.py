@@ -7,7 +7,7 @@ import json
 import pytest
 
 from api.gateway.stages.engine_errors import error_of, may_move
-from inference_worker.client.interface import Lost
+from inference_worker.client.interface import LossCause, Lost
 from inference_worker.protocol.messages import Failed, FailureKind, Operation
 from tests.gateway.scripted import failed
 
@@ -140,7 +140,7 @@ def test_silence_of_a_remote_engine_is_the_upstream_stage() -> None:
 
 def test_only_what_another_worker_could_answer_moves() -> None:
     moving: list[Failed | Lost] = [
-        Lost("worker_died"),
+        Lost(LossCause.WORKER_DIED),
         failed(FailureKind.REFUSED),
         failed(FailureKind.UPSTREAM, 502),
     ]

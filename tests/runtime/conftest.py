@@ -22,6 +22,7 @@ from inference_worker.protocol import codec, names
 from inference_worker.protocol.messages import AttemptMetered, Failed, Finished, Operation
 from inference_worker.runtime.process.worker import Worker
 from inference_worker.runtime.settings import WorkerSettings
+from inference_worker.transport.subscriber import Subscriber
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -87,7 +88,7 @@ class Bench:
 
     def break_worker_listener(self) -> None:
         """Cut the connection on which the worker hears, and no other."""
-        transport = self.worker._layer._listener._transport
+        transport = self.worker._subscriber._connection._transport
         assert transport is not None
         transport.abort()
 
@@ -108,14 +109,17 @@ async def bench(redis_url: str, redis_client: redis.Redis, faulty_engine: str) -
         drain_timeout_s=3,
         max_requests=40,
     )
-    worker, client = Worker(settings), RelayClient(redis_url, "g1")
+    subscriber = Subscriber(redis_url)
+    worker, client = Worker(settings), RelayClient(redis_url, subscriber, "g1")
     made = Bench(worker, client, redis_client, faulty_engine)
     made.task = asyncio.create_task(worker.run())
+    await subscriber.start()
     await client.start()
     async with asyncio.timeout(10):
         while not any(found.state == "ready" for found in client.workers()):
             await asyncio.sleep(0.05)
     yield made
     await client.stop()
+    await subscriber.stop()
     worker.request_stop()
     await made.task

@@ -1,28 +1,26 @@
-"""Listens for changes of keys, tenants and models, and empties the caches concerned."""
+"""The gateway's reaction to changes of keys, tenants, models and streams: it drops affected cache entries."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import Any
 
 from inference_worker.protocol import names
-from inference_worker.transport.address import Address
-from inference_worker.transport.redis_connection import RedisConnection
+from inference_worker.transport.subscriber import Subscriber, Subscription
 
 logger = logging.getLogger("cyllm.gateway.changes")
 
 
 class ChangeListener:
-    """``on_key(prefix)``, ``on_tenant()``, ``on_models()``, ``on_stream(id)`` when one is to be cancelled;
-    ``on_gap()`` when some may have been missed.
+    """Calls ``on_key(prefix)``, ``on_tenant()``, ``on_models()``, and ``on_stream(id)`` for a cancelled one.
 
-    While the connection is down nothing is heard: then the caches' own age limit has to do.
+    Calls ``on_gap()`` when changes may have been missed. While Redis is unavailable, only the age limit of
+    the caches protects against stale entries.
     """
 
     def __init__(
         self,
-        redis_url: str,
+        subscriber: Subscriber,
         *,
         on_key: Callable[[str], None],
         on_tenant: Callable[[], None],
@@ -30,35 +28,28 @@ class ChangeListener:
         on_stream: Callable[[str], None],
         on_gap: Callable[[], None],
     ) -> None:
+        self._subscriber = subscriber
+        self._subscription: Subscription | None = None
         self._on_key, self._on_tenant, self._on_models, self._on_gap = on_key, on_tenant, on_models, on_gap
         self._on_stream = on_stream
-        self._link = RedisConnection(
-            Address.from_url(redis_url), on_up=self._up, on_down=on_gap, on_push=self._pushed
-        )
 
     async def start(self) -> None:
-        """Connect in the background."""
-        await self._link.start()
+        """Subscribe."""
+        self._subscription = self._subscriber.subscribe(
+            names.CHANGES_CHANNEL,
+            self._apply,
+            # Changes before the confirmation may have been missed.
+            on_subscribed=self._on_gap,
+            on_gap=self._on_gap,
+        )
 
     async def stop(self) -> None:
-        """Close the connection."""
-        await self._link.stop()
+        """Unsubscribe."""
+        if self._subscription:
+            self._subscriber.unsubscribe(self._subscription)
 
-    def _up(self) -> None:
-        self._link.call_push("SUBSCRIBE", names.CHANGES_CHANNEL)
-
-    def _pushed(self, reply: list[Any]) -> bool:
-        if reply[0] == b"message":
-            self._apply(reply[2].decode(errors="replace"))
-            return True
-        if reply[0] == b"subscribe":
-            # Only from here on is every change heard.
-            self._on_gap()
-            return True
-        return False
-
-    def _apply(self, change: str) -> None:
-        kind, _, name = change.partition(" ")
+    def _apply(self, data: bytes) -> None:
+        kind, _, name = data.decode(errors="replace").partition(" ")
         if kind == "key":
             self._on_key(name)
         elif kind == "tenant":
@@ -68,5 +59,5 @@ class ChangeListener:
         elif kind == "stream":
             self._on_stream(name)
         else:
-            logger.warning("change of an unknown kind: everything is read again")
+            logger.warning("change of an unknown kind: all caches are cleared")
             self._on_gap()

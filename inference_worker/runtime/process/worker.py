@@ -1,4 +1,4 @@
-"""The worker process: loads its engine, takes commands, drains, and says how it is."""
+"""The worker process: loads its engine, executes commands, drains, and reports its status."""
 
 from __future__ import annotations
 
@@ -22,11 +22,12 @@ from inference_worker.runtime.settings import WorkerSettings
 from inference_worker.transport.channel_layer import PubSubChannelLayer
 from inference_worker.transport.facts import FactWriter
 from inference_worker.transport.redis_connection import RedisUnavailable
+from inference_worker.transport.subscriber import Subscriber
 
 logger = logging.getLogger("cyllm.worker")
 
-TICK_S = 0.25
-ANNOUNCED_S = 0.05  # the new channel is in the heartbeat before the old one falls silent
+STATUS_INTERVAL_S = 0.25
+ANNOUNCEMENT_S = 0.05  # for the heartbeat to carry the new channel before the old one closes
 
 
 class Worker:
@@ -42,22 +43,24 @@ class Worker:
             hardware=self._hardware.name,
         )
         self._new_channel()
-        self._layer = PubSubChannelLayer(settings.redis_url)
+        self._subscriber = Subscriber(settings.redis_url)
+        self._layer = PubSubChannelLayer(settings.redis_url, self._subscriber)
         self._facts = FactWriter(settings.redis_url)
         self._heartbeat = HeartbeatThread(settings.redis_url, self._status)
         self._stop = asyncio.Event()
         self.serving = asyncio.Event()
 
     def request_stop(self) -> None:
-        """Begin to drain: take nothing new, finish what runs."""
+        """Start to drain: refuse new requests and finish the running ones."""
         self._stop.set()
 
     async def run(self) -> None:
         """Serve until ``request_stop`` or until the engine fails. Raises EngineStartError."""
+        await self._subscriber.start()
         await self._layer.start()
         await self._facts.start()
         self._heartbeat.start()
-        tick = asyncio.create_task(self._tick(), name="tick")
+        loop_turns = asyncio.create_task(self._record_loop_turns(), name="loop-turns")
         try:
             self._enter(WorkerState.LOADING)
             async with self._engine() as engine:
@@ -67,11 +70,12 @@ class Worker:
             self._enter(WorkerState.FAILED)
             raise
         finally:
-            tick.cancel()
-            # A failure stays to be seen until the entry expires.
-            await asyncio.to_thread(self._heartbeat.end, remove=self._status.state is not WorkerState.FAILED)
+            loop_turns.cancel()
+            # A failure stays visible until the entry expires.
+            await asyncio.to_thread(self._heartbeat.stop, remove=self._status.state is not WorkerState.FAILED)
             await self._facts.stop()
             await self._layer.stop()
+            await self._subscriber.stop()
 
     def _engine(self) -> EngineContext:
         if self._settings.engine == "remote":
@@ -93,8 +97,8 @@ class Worker:
     async def _serve(self, engine: Engine) -> None:
         self._status.max_model_len, self._status.operations = engine.max_model_len, engine.operations
         calls = CallTable(engine, self._status, self._layer, self._facts, self._settings.max_requests)
-        commands = asyncio.create_task(self._take_commands(calls), name="commands")
-        failure = asyncio.create_task(engine.failed(), name="engine-health")
+        commands = asyncio.create_task(self._handle_commands(calls), name="commands")
+        failure = asyncio.create_task(engine.wait_for_failure(), name="engine-health")
         stop = asyncio.create_task(self._stop.wait(), name="stop")
         load = asyncio.create_task(self._watch_load(engine, calls), name="load")
         try:
@@ -112,9 +116,9 @@ class Worker:
             await asyncio.gather(commands, failure, stop, load, return_exceptions=True)
             await calls.close()
 
-    async def _take_commands(self, calls: CallTable) -> None:
+    async def _handle_commands(self, calls: CallTable) -> None:
         await self._open_channel()
-        # The engine's library is a large heap that stays; a full collection of it stalls every stream.
+        # The engine's libraries have a large, permanent heap; a full collection would stall every stream.
         gc.collect()
         gc.freeze()
         self._status.enter_stage("ready")
@@ -123,23 +127,23 @@ class Worker:
         while True:
             message = await self._layer.receive(self._status.channel)
             if message["type"] == "layer.gap":
-                await self._begin_anew(calls)
+                await self._reopen_channel(calls)
                 continue
             try:
-                calls.take(codec.decode_command(message["data"]))
+                calls.handle(codec.decode_command(message["data"]))
             except (codec.ProtocolError, KeyError) as error:
-                logger.error("command left out: %s", error)
+                logger.error("ignored a command: %s", error)
 
-    async def _begin_anew(self, calls: CallTable) -> None:
-        """Submits and Cancels may be lost: leave the channel, so that gateways take its calls for lost."""
-        logger.warning("the connection to Redis broke: %d requests are given up", len(calls))
+    async def _reopen_channel(self, calls: CallTable) -> None:
+        """Move to a new channel, as commands on the old one may be lost; gateways then fail its calls."""
+        logger.warning("the connection to Redis broke: cancelling %d requests", len(calls))
         calls.cancel_all("commands may be lost")
-        left = self._status.channel
+        old_channel = self._status.channel
         self._new_channel()
         await self._open_channel()
         self._heartbeat.write_now()
-        await asyncio.sleep(ANNOUNCED_S)
-        self._layer.close(left)
+        await asyncio.sleep(ANNOUNCEMENT_S)
+        self._layer.close(old_channel)
 
     async def _open_channel(self) -> None:
         while True:
@@ -147,25 +151,25 @@ class Worker:
                 await self._layer.open(self._status.channel)
                 return
             except RedisUnavailable:
-                logger.warning("Redis can't be reached; trying again")
+                logger.warning("Redis is unavailable, trying again")
 
     async def _watch_load(self, engine: Engine, calls: CallTable) -> None:
         while True:
-            self._status.running = engine.running()
+            self._status.running = engine.running_requests
             self._status.waiting = max(len(calls) - self._status.running, 0)
-            await asyncio.sleep(TICK_S)
+            await asyncio.sleep(STATUS_INTERVAL_S)
 
-    async def _tick(self) -> None:
+    async def _record_loop_turns(self) -> None:
         while True:
-            self._status.loop_turned = time.monotonic()
-            await asyncio.sleep(TICK_S)
+            self._status.last_loop_turn = time.monotonic()
+            await asyncio.sleep(STATUS_INTERVAL_S)
 
 
 async def serve(settings: WorkerSettings) -> None:
     """Run a worker until SIGTERM or SIGINT. Raises EngineStartError.
 
-    Before it serves there is nothing to drain, and loading can't be interrupted otherwise: a signal then
-    ends the process at once, and the kernel its engine's processes.
+    While it loads, a signal kills the process at once, as loading can't be interrupted otherwise. The kernel
+    then kills the engine's processes.
     """
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_DFL)

@@ -1,4 +1,4 @@
-"""The relay client against a worker written out by hand on the real transport: numbers, gaps, deaths."""
+"""The relay client on the real transport, with a worker whose frames the tests write."""
 
 from __future__ import annotations
 
@@ -10,8 +10,16 @@ from dataclasses import dataclass, replace
 import pytest
 import redis
 
-from inference_worker.client.interface import Call, Lost, NoWorkerError, StreamEvent, TransportError
-from inference_worker.client.relay_client import RelayClient, RelayStream
+from inference_worker.client.interface import (
+    Call,
+    LossCause,
+    Lost,
+    NoWorkerError,
+    StreamEvent,
+    TransportError,
+)
+from inference_worker.client.relay_client import RelayClient
+from inference_worker.client.relay_stream import RelayStream
 from inference_worker.protocol import codec, names
 from inference_worker.protocol.messages import (
     Accepted,
@@ -28,17 +36,31 @@ from inference_worker.protocol.messages import (
     WorkerState,
 )
 from inference_worker.transport.channel_layer import PubSubChannelLayer
+from inference_worker.transport.subscriber import Subscriber
 
 
 @dataclass
 class HandWorker:
     """A worker whose every frame is written by the test."""
 
+    subscriber: Subscriber
     layer: PubSubChannelLayer
     redis: redis.Redis
     worker_id: str
     boot: str = "b1"
     sequence: int = 0
+
+    @classmethod
+    async def start(cls, redis_url: str, redis_client: redis.Redis, worker_id: str) -> HandWorker:
+        subscriber = Subscriber(redis_url)
+        await subscriber.start()
+        layer = PubSubChannelLayer(redis_url, subscriber)
+        await layer.start()
+        return cls(subscriber, layer, redis_client, worker_id)
+
+    async def stop(self) -> None:
+        await self.layer.stop()
+        await self.subscriber.stop()
 
     @property
     def channel(self) -> str:
@@ -106,34 +128,36 @@ CALL = Call(
 
 @pytest.fixture
 async def worker(redis_url: str, redis_client: redis.Redis) -> AsyncIterator[HandWorker]:
-    layer = PubSubChannelLayer(redis_url)
-    made = HandWorker(layer, redis_client, "w1")
-    await made.announce()
-    yield made
-    await layer.stop()
+    worker = await HandWorker.start(redis_url, redis_client, "w1")
+    await worker.announce()
+    yield worker
+    await worker.stop()
 
 
 @pytest.fixture
 async def client(redis_url: str, worker: HandWorker) -> AsyncIterator[RelayClient]:
-    made = RelayClient(redis_url, "g1")
-    await made.start()
+    subscriber = Subscriber(redis_url)
+    client = RelayClient(redis_url, subscriber, "g1")
+    await subscriber.start()
+    await client.start()
     async with asyncio.timeout(5):
-        while not made.workers():
+        while not client.workers():
             await asyncio.sleep(0.02)
-    yield made
-    await made.stop()
+    yield client
+    await client.stop()
+    await subscriber.stop()
 
 
 async def _collect(stream: RelayStream, timeout_s: float = 3.0) -> list[StreamEvent]:
     events: list[StreamEvent] = []
     while not (events and isinstance(events[-1], Finished | Lost)):
-        new = await stream.next_events(timeout_s)
-        assert new, f"nothing came within {timeout_s} s after {events}"
-        events += new
+        batch = await stream.next_events(timeout_s)
+        assert batch, f"no event within {timeout_s} s after {events}"
+        events += batch
     return events
 
 
-async def test_events_arrive_in_order_and_a_repeated_frame_is_taken_once(
+async def test_events_arrive_in_order_and_a_repeated_frame_counts_once(
     client: RelayClient, worker: HandWorker
 ) -> None:
     stream = await client.submit(CALL, attempt=1)
@@ -155,7 +179,7 @@ async def test_a_missing_event_ends_the_stream_as_lost_and_stops_the_worker(
     submit = await worker.command()
     assert isinstance(submit, Submit)
     await worker.send(submit.reply_to, accepted(), delta(2))
-    assert (await _collect(stream))[-1] == Lost("events_lost")
+    assert (await _collect(stream))[-1] == Lost(LossCause.EVENTS_LOST)
     assert isinstance(await worker.command(), Cancel)
     stream.close()
 
@@ -168,7 +192,7 @@ async def test_a_missing_frame_ends_the_streams_of_that_worker(
     assert isinstance(submit, Submit)
     await worker.send(submit.reply_to, accepted())
     await worker.send(submit.reply_to, skip=1)
-    assert (await _collect(stream))[-1] == Lost("events_lost")
+    assert (await _collect(stream))[-1] == Lost(LossCause.EVENTS_LOST)
     stream.close()
 
 
@@ -187,38 +211,38 @@ async def test_events_of_an_older_attempt_do_not_reach_a_newer_one(
     new.close()
 
 
-async def test_a_worker_that_disappears_is_noticed_within_two_seconds(
+async def test_the_death_of_a_worker_is_noticed_within_two_seconds(
     client: RelayClient, worker: HandWorker
 ) -> None:
     stream = await client.submit(CALL, attempt=1)
-    began = time.monotonic()
-    await worker.layer.stop()
-    assert (await _collect(stream))[-1] == Lost("worker_died")
-    assert time.monotonic() - began < 2
+    start = time.monotonic()
+    await worker.stop()
+    assert (await _collect(stream))[-1] == Lost(LossCause.WORKER_DIED)
+    assert time.monotonic() - start < 2
     stream.close()
 
 
-async def test_a_worker_that_is_gone_before_submit_is_passed_over_for_a_live_one(
+async def test_a_call_for_a_dead_worker_goes_to_a_live_one(
     client: RelayClient, worker: HandWorker, redis_url: str, redis_client: redis.Redis
 ) -> None:
-    other = HandWorker(PubSubChannelLayer(redis_url), redis_client, "w2")
+    other = await HandWorker.start(redis_url, redis_client, "w2")
     await other.announce()
-    await worker.layer.stop()
+    await worker.stop()
     async with asyncio.timeout(5):
         while len(client.workers()) < 2:
             await asyncio.sleep(0.02)
     stream = await client.submit(CALL, attempt=1)
     assert stream.worker_id == "w2"
     stream.close()
-    await other.layer.stop()
+    await other.stop()
 
 
-async def test_no_worker_for_the_model_is_an_error_of_its_own(client: RelayClient) -> None:
+async def test_a_model_without_a_worker_raises_no_worker_error(client: RelayClient) -> None:
     with pytest.raises(NoWorkerError):
-        await client.submit(CALL, attempt=1, excluded=["w1"])
+        await client.submit(CALL, attempt=1, excluded_workers=["w1"])
 
 
-async def test_a_loading_or_draining_worker_gets_nothing(client: RelayClient, worker: HandWorker) -> None:
+async def test_a_draining_worker_gets_no_calls(client: RelayClient, worker: HandWorker) -> None:
     await worker.announce(WorkerState.DRAINING)
     async with asyncio.timeout(5):
         while client.workers()[0].state is not WorkerState.DRAINING:
@@ -227,10 +251,10 @@ async def test_a_loading_or_draining_worker_gets_nothing(client: RelayClient, wo
         await client.submit(CALL, attempt=1)
 
 
-async def test_requests_go_to_the_worker_with_fewer_outstanding_tokens(
+async def test_calls_go_to_the_worker_with_fewer_outstanding_tokens(
     client: RelayClient, worker: HandWorker, redis_url: str, redis_client: redis.Redis
 ) -> None:
-    other = HandWorker(PubSubChannelLayer(redis_url), redis_client, "w2")
+    other = await HandWorker.start(redis_url, redis_client, "w2")
     await other.announce()
     async with asyncio.timeout(5):
         while len(client.workers()) < 2:
@@ -245,58 +269,58 @@ async def test_requests_go_to_the_worker_with_fewer_outstanding_tokens(
     assert [stream.worker_id == first for stream in streams] == [True, False, False, False]
     for stream in streams:
         stream.close()
-    await other.layer.stop()
+    await other.stop()
 
 
-async def test_streams_are_lost_when_the_transport_breaks_and_new_ones_work_soon_after(
+async def test_a_broken_connection_loses_streams_and_new_ones_work_soon_after(
     client: RelayClient, worker: HandWorker, redis_client: redis.Redis
 ) -> None:
     stream = await client.submit(CALL, attempt=1)
     redis_client.client_kill_filter(_type="pubsub", skipme=True)
-    assert (await _collect(stream))[-1] == Lost("transport_lost")
+    assert (await _collect(stream))[-1] == Lost(LossCause.TRANSPORT_LOST)
     stream.close()
-    began = time.monotonic()
+    start = time.monotonic()
     while True:
         try:
-            again = await client.submit(CALL, attempt=1)
+            second = await client.submit(CALL, attempt=1)
             break
         except (TransportError, NoWorkerError):
-            assert time.monotonic() - began < 5
+            assert time.monotonic() - start < 5
             await asyncio.sleep(0.05)
-    again.close()
+    second.close()
 
 
-async def test_waiting_ends_with_nothing_after_the_time_given(client: RelayClient) -> None:
+async def test_next_events_returns_an_empty_list_after_its_timeout(client: RelayClient) -> None:
     stream = await client.submit(CALL, attempt=1)
-    began = time.monotonic()
+    start = time.monotonic()
     assert await stream.next_events(0.1) == []
-    assert 0.09 < time.monotonic() - began < 1
+    assert 0.09 < time.monotonic() - start < 1
     stream.close()
 
 
-async def test_a_worker_without_the_operation_is_never_asked(client: RelayClient, worker: HandWorker) -> None:
-    embedding = HandWorker(worker.layer, worker.redis, "w2")
-    await embedding.announce(operations=("embeddings", "an operation of next year"))
+async def test_a_worker_without_the_operation_gets_no_calls(client: RelayClient, worker: HandWorker) -> None:
+    embedding = HandWorker(worker.subscriber, worker.layer, worker.redis, "w2")
+    await embedding.announce(operations=("embeddings", "an operation of a newer worker"))
     async with asyncio.timeout(5):
         while len(client.workers()) < 2:
             await asyncio.sleep(0.02)
     for number in range(6):
-        asked = Operation.EMBEDDINGS if number % 2 else Operation.COMPLETIONS
-        call = replace(CALL, request_id=f"req_{number}", operation=asked)
+        operation = Operation.EMBEDDINGS if number % 2 else Operation.COMPLETIONS
+        call = replace(CALL, request_id=f"req_{number}", operation=operation)
         stream = await client.submit(call, attempt=1)
         assert stream.worker_id == ("w2" if number % 2 else "w1")
     with pytest.raises(NoWorkerError):
         await client.submit(replace(CALL, operation=Operation.TOKENIZE), attempt=1)
     with pytest.raises(NoWorkerError):
-        await client.submit(replace(CALL, operation=Operation.EMBEDDINGS), attempt=1, excluded=["w2"])
+        await client.submit(replace(CALL, operation=Operation.EMBEDDINGS), attempt=1, excluded_workers=["w2"])
 
 
-async def test_a_look_finds_who_has_just_become_ready_and_is_shared_by_all_who_ask(
+async def test_concurrent_callers_share_one_refresh_that_finds_a_new_worker(
     client: RelayClient, worker: HandWorker, redis_client: redis.Redis
 ) -> None:
-    await HandWorker(worker.layer, worker.redis, "w2").announce()
+    await HandWorker(worker.subscriber, worker.layer, worker.redis, "w2").announce()
     before = redis_client.info("commandstats")["cmdstat_mget"]["calls"]
-    seen = await asyncio.gather(*(client.workers_now() for _ in range(50)))
-    assert all({found.worker_id for found in workers} == {"w1", "w2"} for workers in seen)
-    looks = redis_client.info("commandstats")["cmdstat_mget"]["calls"] - before
-    assert looks <= 3, "one for all, and perhaps those that are made anyway"
+    views = await asyncio.gather(*(client.workers_now() for _ in range(50)))
+    assert all({worker.worker_id for worker in workers} == {"w1", "w2"} for workers in views)
+    refreshes = redis_client.info("commandstats")["cmdstat_mget"]["calls"] - before
+    assert refreshes <= 3, "one for all callers, and perhaps some of the periodic ones"
