@@ -1,4 +1,4 @@
-"""Django's logging settings: which logger writes from which level on, and in which form."""
+"""Levels and formats of the loggers."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ from typing import Any
 
 
 def logging_settings(level: str, form: str) -> dict[str, Any]:
-    """The ``LOGGING`` setting. ``level`` is for our own loggers, which are all below ``cyllm``."""
-    formatter = f"inference_worker.telemetry.lines.{'Json' if form == 'json' else 'Text'}Formatter"
+    """Return the ``LOGGING`` setting. ``level`` applies to the platform's loggers, all below ``cyllm``."""
+    formatter = f"inference_worker.telemetry.log_formatters.{'Json' if form == 'json' else 'Text'}Formatter"
     loggers = {
         "cyllm": level,
         "django": "INFO",
         "django.request": "ERROR",
-        # A traceback for every request with a made-up Host; it is answered with 400 all the same.
+        # Would log a traceback for every request with a forged Host header.
         "django.security.DisallowedHost": "CRITICAL",
         "uvicorn": "INFO",
         "uvicorn.error": "INFO",
-        # Requests have a line of their own, with ids and outcome: cyllm.request.
+        # The logger cyllm.request logs requests with ids and outcome.
         "uvicorn.access": "WARNING",
         "celery": "INFO",
-        # A line for every tick of every task would be all that is in the log.
+        # Would log every tick of every task.
         "celery.beat": "WARNING",
         "celery.app.trace": "WARNING",
         "celery.worker.strategy": "WARNING",

@@ -1,8 +1,8 @@
-"""The id that links log lines, records and messages of one request, in whatever process they are made."""
+"""The correlation id: it links the log lines, records and messages of one request across processes."""
 
 from __future__ import annotations
 
 from contextvars import ContextVar
 
-# Tasks inherit it from the one that made them; whoever begins with a request sets it.
+# The code that starts handling a request sets it; tasks inherit it from the task that created them.
 correlation_id: ContextVar[str] = ContextVar("correlation_id", default="-")

@@ -9,7 +9,7 @@ import pytest
 
 from cyllm_site.log import logging_settings
 from inference_worker.telemetry.correlation import correlation_id
-from inference_worker.telemetry.lines import JsonFormatter, TextFormatter, masked, trace_without_texts
+from inference_worker.telemetry.log_formatters import JsonFormatter, TextFormatter, mask_secrets, trace_without_messages
 
 KEY = "sk-cy-abcdefghijkl-" + "x" * 43
 
@@ -74,7 +74,7 @@ def test_levels_are_per_logger() -> None:
     ],
 )
 def test_what_is_secret_is_masked_and_the_rest_is_not(text: str, shown: str) -> None:
-    assert masked(text) == shown
+    assert mask_secrets(text) == shown
 
 
 def test_the_text_of_an_exception_can_not_pass_for_a_log_line() -> None:
@@ -87,7 +87,7 @@ def test_the_text_of_an_exception_can_not_pass_for_a_log_line() -> None:
     assert all(line.startswith("  ") for line in rest)
 
 
-def test_a_trace_without_texts_tells_where_and_what_but_not_what_was_said() -> None:
+def test_a_trace_without_messages_tells_where_and_what_but_not_what_was_said() -> None:
     secret = "the prompt"
     try:
         try:
@@ -95,7 +95,7 @@ def test_a_trace_without_texts_tells_where_and_what_but_not_what_was_said() -> N
         except ValueError as error:
             raise TypeError(secret) from error
     except TypeError as error:
-        trace = trace_without_texts(error)
+        trace = trace_without_messages(error)
     assert secret not in trace
     assert [line for line in trace.splitlines() if line.startswith("builtins.")] == [
         "builtins.ValueError",

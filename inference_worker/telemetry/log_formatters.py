@@ -1,4 +1,4 @@
-"""Log lines for people or machines: with the correlation id, without anything secret."""
+"""Formatters of log lines, as text or JSON: they add the correlation id and mask secrets."""
 
 from __future__ import annotations
 
@@ -9,55 +9,58 @@ import traceback
 from datetime import UTC, datetime
 from textwrap import indent
 
+from typing_extensions import override
+
 from inference_worker.telemetry.correlation import correlation_id
 
 MASK = "[masked]"
 _SECRETS = re.compile(
-    r"\bsk-(?:cy-[A-Za-z0-9_-]+|[A-Za-z0-9_-]{16,})"  # keys: ours whole, others' of the same style
+    r"\bsk-(?:cy-[A-Za-z0-9_-]+|[A-Za-z0-9_-]{16,})"  # API keys of this platform and of similar ones
     r"|(?i:\b(?:bearer|basic))\s+[^\s'\",]+"
-    r"|(?<=://)[^\s'\"<>]{0,1000}(?=@)"  # a password in an address may itself hold a slash
+    r"|(?<=://)[^\s'\"<>]{0,1000}(?=@)"  # a password in a URL can contain a slash
     r"|(?<=(?i:password=))[^\s'\"&]+"
 )
 
 
-def masked(text: str) -> str:
-    """The text without API keys, tokens of Authorization headers, and passwords of addresses."""
+def mask_secrets(text: str) -> str:
+    """Replace API keys, tokens of Authorization headers, and passwords of URLs."""
     return _SECRETS.sub(MASK, text)
 
 
-def trace_without_texts(error: BaseException) -> str:
-    """Where an error and its causes came from and of which types they are, without what they say.
+def trace_without_messages(error: BaseException) -> str:
+    """Return the tracebacks and types of an error and its causes, without their messages.
 
-    For errors whose texts can quote what a client sent: a prompt, an answer.
+    For errors whose messages can quote a prompt or a response.
     """
     parts = []
-    for found in reversed(_chain(error)):
-        frames = "".join(traceback.format_tb(found.__traceback__))
-        parts.append(f"{frames}{type(found).__module__}.{type(found).__qualname__}")
+    for exception in reversed(_chain(error)):
+        frames = "".join(traceback.format_tb(exception.__traceback__))
+        parts.append(f"{frames}{type(exception).__module__}.{type(exception).__qualname__}")
     return "\nwhich led to\n".join(parts)
 
 
 def _chain(error: BaseException) -> list[BaseException]:
     chain: list[BaseException] = []
-    found: BaseException | None = error
-    while found is not None and found not in chain:
-        chain.append(found)
-        found = found.__cause__ or (None if found.__suppress_context__ else found.__context__)
+    current: BaseException | None = error
+    while current is not None and current not in chain:
+        chain.append(current)
+        current = current.__cause__ or (None if current.__suppress_context__ else current.__context__)
     return chain
 
 
 class _Formatter(logging.Formatter):
-    """What both forms share. Masking comes last, so that exception texts are masked as well.
+    """Base of both formats. Masks the finished line, so exception texts are masked as well.
 
-    ``trace``, an extra of a log call, stands in for the traceback where that must not be shown whole.
+    The extra ``trace`` of a log call replaces a traceback that must not be logged in full.
     """
 
     def __init__(self, worker: str = "") -> None:
         super().__init__()
         self.worker = worker
 
+    @override
     def format(self, record: logging.LogRecord) -> str:
-        return masked(self.line(record))
+        return mask_secrets(self.line(record))
 
     def line(self, record: logging.LogRecord) -> str:
         raise NotImplementedError
@@ -74,22 +77,24 @@ class _Formatter(logging.Formatter):
 
 
 class TextFormatter(_Formatter):
-    """One line for people; a traceback follows on lines of its own."""
+    """One line of text, then the indented traceback of an exception."""
 
+    @override
     def line(self, record: logging.LogRecord) -> str:
-        # Line breaks in a message could pass for log lines of their own.
+        # A line break in a message could forge a log line.
         message = record.getMessage().replace("\r", "\\r").replace("\n", "\\n")
         text = (
             f"{self.time_of(record)} {record.levelname:<7} {record.name} [{correlation_id.get()}] {message}"
         )
         exception = self.exception_of(record)
-        # Indented, because the text of an exception could hold a line that passes for one of ours.
+        # Indented: a line of an exception's text could forge a log line.
         return f"{text}\n{indent(exception, '  ')}" if exception else text
 
 
 class JsonFormatter(_Formatter):
-    """One JSON object on one line for machines; ``worker`` is in those of an inference worker."""
+    """One JSON object per line. An inference worker's lines have the field ``worker``."""
 
+    @override
     def line(self, record: logging.LogRecord) -> str:
         fields = {
             "time": self.time_of(record),
