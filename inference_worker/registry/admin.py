@@ -22,20 +22,20 @@ from inference_worker.registry.tenant_names import tenant_names
 
 
 class ServedModelForm(PageForm[ServedModel]):
-    """A model, its aliases, one a line, and the tenants it is granted to."""
+    """A model with its aliases, one per line, and the tenants with a grant."""
 
     alias_lines = forms.CharField(
         label=gettext_lazy("Aliases"),
         required=False,
         widget=UnfoldAdminTextareaWidget(attrs={"rows": 3}),
-        help_text=gettext_lazy("Other names that requests may use, one a line."),
+        help_text=gettext_lazy("Other names for the model in requests, one per line."),
     )
     granted_to = forms.TypedMultipleChoiceField(
         label=gettext_lazy("Granted to"),
         required=False,
         coerce=uuid.UUID,
         widget=UnfoldAdminSelect2MultipleWidget,
-        help_text=gettext_lazy("Tenants that may use the model while it is restricted."),
+        help_text=gettext_lazy("Tenants that may use the model if it is restricted."),
     )
 
     class Meta:
@@ -44,19 +44,19 @@ class ServedModelForm(PageForm[ServedModel]):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        granted: list[uuid.UUID] = []
+        granted_ids: list[uuid.UUID] = []
         if self.instance.pk:
-            granted = list(self.instance.grants.values_list("tenant_id", flat=True))
+            granted_ids = list(self.instance.grants.values_list("tenant_id", flat=True))
             aliases = self.instance.aliases.values_list("alias", flat=True)
-            self.initial["granted_to"] = [str(tenant_id) for tenant_id in granted]
+            self.initial["granted_to"] = [str(tenant_id) for tenant_id in granted_ids]
             self.initial["alias_lines"] = "\n".join(aliases)
-        # A grant to a tenant that is not known stays, as its bare id, until somebody takes it away.
-        names = {**{tenant_id: str(tenant_id) for tenant_id in granted}, **tenant_names()}
+        # A grant to an unknown tenant is shown by id, so that saving the form does not remove it.
+        names = {**{tenant_id: str(tenant_id) for tenant_id in granted_ids}, **tenant_names()}
         choices = [(str(tenant_id), name) for tenant_id, name in names.items()]
         cast("forms.TypedMultipleChoiceField", self.fields["granted_to"]).choices = choices
 
     def clean_alias_lines(self) -> list[str]:
-        """The aliases."""
+        """Split the lines into aliases."""
         return str(self.cleaned_data["alias_lines"]).split()
 
 
@@ -77,17 +77,17 @@ class ServedModelAdmin(ServiceAdmin[ServedModel]):
 
     @override
     def get_queryset(self, request: HttpRequest) -> QuerySet[ServedModel]:
-        """Models with their aliases."""
+        """Return models with their aliases."""
         return super().get_queryset(request).prefetch_related("aliases")
 
     @display(description=gettext_lazy("aliases"), empty_value="-")
     def alias_names(self, model: ServedModel) -> str | None:
-        """The other names, as requests write them."""
+        """Return the aliases as one text."""
         return ", ".join(alias.alias for alias in model.aliases.all()) or None
 
     @override
     def get_readonly_fields(self, request: HttpRequest, obj: ServedModel | None = None) -> tuple[str, ...]:
-        """A model keeps its name: usage and clients refer to it."""
+        """Make the name of an existing model read-only: usage records and clients refer to it."""
         return () if obj is None else ("name",)
 
     @override
@@ -96,7 +96,7 @@ class ServedModelAdmin(ServiceAdmin[ServedModel]):
     ) -> None:
         """Register or update through the services, then set aliases and grants."""
         actor = actor_of(request.user)
-        saved = services.model_register(
+        served_model = services.model_register(
             name=obj.name,
             actor=actor,
             source=obj.source,
@@ -105,20 +105,20 @@ class ServedModelAdmin(ServiceAdmin[ServedModel]):
             enabled=obj.enabled,
             visibility=obj.visibility,
         )
-        obj.pk = saved.pk
+        obj.pk = served_model.pk
         services.alias_set(name=obj.name, aliases=form.cleaned_data["alias_lines"], actor=actor)
         services.grant_set(name=obj.name, tenant_ids=form.cleaned_data["granted_to"], actor=actor)
 
     @override
     def has_delete_permission(self, request: HttpRequest, obj: ServedModel | None = None) -> bool:
-        """As Django's permissions say."""
+        """Follow Django's permissions."""
         return request.user.has_perm("registry.delete_servedmodel")
 
     def delete_model(self, request: HttpRequest, obj: ServedModel) -> None:
-        """Remove through the service."""
+        """Remove a model through the service."""
         services.model_remove(name=obj.name, actor=actor_of(request.user))
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[ServedModel]) -> None:
-        """Remove each through the service."""
+        """Remove each model through the service."""
         for model in queryset:
             self.delete_model(request, model)

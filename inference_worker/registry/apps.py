@@ -5,7 +5,7 @@ from django.utils.translation import gettext_lazy as _
 
 
 class RegistryConfig(AppConfig):
-    """Served models, their aliases and who may use them."""
+    """Served models, their aliases and the tenants that may use them."""
 
     name = "inference_worker.registry"
     label = "registry"

@@ -1,7 +1,7 @@
-"""Records and announces changes of the registry.
+"""Audit rows and change notifications for every change of the registry.
 
-The administrative audit trail lives in a room that this one may not import; the setting
-``ADMIN_AUDIT`` names the function that appends to it, and without it nothing can be changed.
+The administrative audit trail is in a package that this one may not import. The setting ``ADMIN_AUDIT``
+names the function that appends to it; without it every change fails.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from inference_worker.transport import changes
 
 
 class AdminAudit(Protocol):
-    """Appends a row to the administrative audit trail, in the current transaction."""
+    """A function that appends a row to the administrative audit trail in the current transaction."""
 
     def __call__(
         self,
@@ -43,7 +43,7 @@ def change_record(
     before: Mapping[str, object] | None = None,
     after: Mapping[str, object] | None = None,
 ) -> None:
-    """Append to the audit trail and, on commit, tell the gateways that the models have changed."""
+    """Append to the audit trail and, on commit, notify the gateways that the models have changed."""
     record = cast("AdminAudit", import_string(settings.ADMIN_AUDIT))
     record(
         actor=actor,

@@ -1,4 +1,4 @@
-"""What is served: models, their other names, and the tenants that restricted ones are granted to."""
+"""Served models, their aliases, and the grants of restricted models to tenants."""
 
 from __future__ import annotations
 
@@ -15,34 +15,36 @@ name_form = RegexValidator(NAME_PATTERN, _("1 to 200 letters, digits and the cha
 
 
 class Visibility(models.TextChoices):
-    """Who may see and use a model."""
+    """The tenants that may see and use a model."""
 
     PUBLIC = "public", _("every tenant")
     RESTRICTED = "restricted", _("tenants with a grant")
 
 
 class ServedModel(models.Model):
-    """A model under the name that requests use."""
+    """A model under its name in requests."""
 
     name = models.CharField(_("name"), max_length=200, unique=True, validators=[name_form])
     source = models.CharField(
         _("source"),
         max_length=500,
         blank=True,
-        help_text=_("A folder or a hub's name, for people; what workers load is in their own settings."),
+        help_text=_(
+            "A folder or a name on a model hub, for information only: workers have their own settings."
+        ),
     )
     max_model_len = models.PositiveIntegerField(
         _("context length"),
         null=True,
         blank=True,
         validators=[MinValueValidator(1), MaxValueValidator(LONGEST_CONTEXT)],
-        help_text=_("In tokens; empty: what the workers report."),
+        help_text=_("In tokens. If empty, the context length that the workers report."),
     )
     owned_by = models.CharField(
         _("owned by"), max_length=200, default="cy-llm", help_text=_("Shown in the API's list of models.")
     )
     enabled = models.BooleanField(
-        _("enabled"), default=True, help_text=_("A disabled model is unknown to every request.")
+        _("enabled"), default=True, help_text=_("Requests for a disabled model fail as if it did not exist.")
     )
     visibility = models.CharField(
         _("visible to"), max_length=16, choices=Visibility.choices, default=Visibility.PUBLIC
@@ -66,7 +68,7 @@ class ServedModel(models.Model):
 
 
 class ModelAlias(models.Model):
-    """Another name of a model. That it is no model's own name is held by the services, under a lock."""
+    """Another name of a model. The services ensure, under a lock, that no model has it as its name."""
 
     model = models.ForeignKey(
         ServedModel, verbose_name=_("model"), on_delete=models.CASCADE, related_name="aliases"
@@ -86,7 +88,7 @@ class ModelAlias(models.Model):
 
 
 class ModelGrant(models.Model):
-    """A tenant that may use a restricted model. Tenants live in another room: only the id is known."""
+    """A tenant that may use a restricted model. Tenants are in another package, so only the id is stored."""
 
     model = models.ForeignKey(
         ServedModel, verbose_name=_("model"), on_delete=models.CASCADE, related_name="grants"

@@ -1,4 +1,4 @@
-"""Reads of the registry."""
+"""Queries of the registry."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class CatalogueEntry:
-    """An enabled model as gateways see it. ``created`` is Unix seconds, ``max_model_len`` tokens.
+    """An enabled model as gateways see it.
 
-    ``tenant_ids`` matter only where the model is not ``public``.
+    ``created`` is in Unix seconds and ``max_model_len`` in tokens. ``tenant_ids`` is ignored if ``public``.
     """
 
     name: str
@@ -38,7 +38,7 @@ class CatalogueEntry:
 
 
 def registered_models() -> QuerySet[RegisteredModel]:
-    """All models, disabled ones too, with the lists ``alias_names`` and ``granted_ids``."""
+    """Return all models, including disabled ones, with the lists ``alias_names`` and ``granted_ids``."""
     aliases = ModelAlias.objects.filter(model=OuterRef("pk")).order_by("alias").values("alias")
     grants = ModelGrant.objects.filter(model=OuterRef("pk")).values("tenant_id")
     return ServedModel.objects.annotate(
@@ -47,7 +47,7 @@ def registered_models() -> QuerySet[RegisteredModel]:
 
 
 def catalogue() -> tuple[CatalogueEntry, ...]:
-    """Every enabled model, by name, in one query."""
+    """Return every enabled model, ordered by name, in one query."""
     return tuple(
         CatalogueEntry(
             name=model.name,
@@ -63,5 +63,5 @@ def catalogue() -> tuple[CatalogueEntry, ...]:
 
 
 def model_names() -> list[str]:
-    """The names of all models, in order."""
+    """Return the names of all models, in order."""
     return list(ServedModel.objects.order_by("name").values_list("name", flat=True))

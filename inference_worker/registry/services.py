@@ -1,4 +1,4 @@
-"""Everything that changes the registry; each change is audited and pushed to the gateways."""
+"""Changes of the registry. Each is audited, and the gateways are notified of it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _LOCK = 0x6D6F646C
 
 
 class ModelChanges(TypedDict, total=False):
-    """What of a model can be set; ``max_model_len`` in tokens, None: as the workers say."""
+    """New values of a model's fields. ``max_model_len`` is in tokens; None means the workers' own limit."""
 
     source: str
     max_model_len: int | None
@@ -27,12 +27,12 @@ class ModelChanges(TypedDict, total=False):
 
 
 def _lock() -> None:
-    # Names and aliases share one space over two tables, which no constraint can hold.
+    # Names and aliases share one namespace across two tables, which no constraint can enforce.
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
 
 
-def _facts(model: ServedModel) -> dict[str, object]:
+def _audited_fields(model: ServedModel) -> dict[str, object]:
     return {
         "name": model.name,
         "source": model.source,
@@ -54,39 +54,41 @@ def _apply(model: ServedModel, changes: ModelChanges) -> None:
 
 @transaction.atomic
 def model_register(*, name: str, actor: str, **changes: Unpack[ModelChanges]) -> ServedModel:
-    """The model of this name, made if it is not there, with ``changes`` set; repeating changes nothing.
+    """Create the model, or update the existing one of this name. Idempotent.
 
-    Raises ValidationError (bad name or value, the name is another model's alias).
+    Raises ValidationError for a bad name or value, or if the name is another model's alias.
     """
     name_form(name)
     _lock()
     model = ServedModel.objects.filter(name=name).first()
     if model is not None:
         return _update(model, actor, changes)
-    taken = ModelAlias.objects.select_related("model").filter(alias=name).first()
-    if taken is not None:
+    alias = ModelAlias.objects.select_related("model").filter(alias=name).first()
+    if alias is not None:
         raise ValidationError(
             _("%(name)s is an alias of %(model)s; remove the alias first.")
-            % {"name": name, "model": taken.model.name}
+            % {"name": name, "model": alias.model.name}
         )
     model = ServedModel(name=name)
     _apply(model, changes)
     model.save()
-    change_record(actor=actor, action="model.create", model_id=model.pk, model_name=name, after=_facts(model))
+    change_record(
+        actor=actor, action="model.create", model_id=model.pk, model_name=name, after=_audited_fields(model)
+    )
     return model
 
 
 @transaction.atomic
 def model_update(*, name: str, actor: str, **changes: Unpack[ModelChanges]) -> ServedModel:
-    """Set what ``changes`` names. Raises ValidationError, ServedModel.DoesNotExist."""
+    """Apply ``changes`` to a model. Raises ValidationError, ServedModel.DoesNotExist."""
     _lock()
     return _update(ServedModel.objects.get(name=name), actor, changes)
 
 
 def _update(model: ServedModel, actor: str, changes: ModelChanges) -> ServedModel:
-    before = _facts(model)
+    before = _audited_fields(model)
     _apply(model, changes)
-    after = _facts(model)
+    after = _audited_fields(model)
     if after != before:
         model.save()
         change_record(
@@ -102,10 +104,10 @@ def _update(model: ServedModel, actor: str, changes: ModelChanges) -> ServedMode
 
 @transaction.atomic
 def model_remove(*, name: str, actor: str) -> None:
-    """Take a model, its aliases and grants out of the registry. Raises ServedModel.DoesNotExist."""
+    """Remove a model with its aliases and grants. Raises ServedModel.DoesNotExist."""
     _lock()
     model = ServedModel.objects.get(name=name)
-    before = _facts(model) | {"aliases": _aliases(model), "tenants": _tenant_ids(model)}
+    before = _audited_fields(model) | {"aliases": _aliases(model), "tenants": _tenant_ids(model)}
     change_record(actor=actor, action="model.remove", model_id=model.pk, model_name=name, before=before)
     model.delete()
 
@@ -114,51 +116,51 @@ def _aliases(model: ServedModel) -> list[str]:
     return list(model.aliases.order_by("alias").values_list("alias", flat=True))
 
 
-class _Change:
-    """What a list of a model's is to lose and gain."""
+class _ListChange:
+    """The difference between two versions of a model's aliases or grants."""
 
     def __init__(self, before: Collection[str], after: Collection[str]) -> None:
         self.before, self.after = sorted(set(before)), sorted(set(after))
-        self.added = sorted(set(after) - set(before))
-        self.removed = sorted(set(before) - set(after))
+        self.additions = sorted(set(after) - set(before))
+        self.removals = sorted(set(before) - set(after))
 
-    def record(self, model: ServedModel, *, action: str, shown: str, actor: str) -> None:
-        """Append the change to the trail, if it is one; ``shown`` is what the list is called there."""
-        if self.added or self.removed:
+    def record(self, model: ServedModel, *, action: str, field: str, actor: str) -> None:
+        """Append the change to the audit trail under the name ``field``, unless nothing changes."""
+        if self.additions or self.removals:
             change_record(
                 actor=actor,
                 action=action,
                 model_id=model.pk,
                 model_name=model.name,
-                before={shown: self.before},
-                after={shown: self.after},
+                before={field: self.before},
+                after={field: self.after},
             )
 
 
 @transaction.atomic
 def alias_set(*, name: str, aliases: Collection[str], actor: str) -> None:
-    """Make ``aliases`` the model's only other names.
+    """Replace the model's aliases.
 
-    Raises ValidationError (bad form, taken by another model as name or alias), ServedModel.DoesNotExist.
+    Raises ServedModel.DoesNotExist, and ValidationError for an alias that is invalid or in use by a model.
     """
     _lock()
     model = ServedModel.objects.get(name=name)
-    change = _Change(_aliases(model), aliases)
-    for alias in change.added:
+    change = _ListChange(_aliases(model), aliases)
+    for alias in change.additions:
         name_form(alias)
-        _check_free(alias)
+        _check_unused(alias)
         ModelAlias.objects.create(model=model, alias=alias)
-    model.aliases.filter(alias__in=change.removed).delete()
-    change.record(model, action="model.aliases", shown="aliases", actor=actor)
+    model.aliases.filter(alias__in=change.removals).delete()
+    change.record(model, action="model.aliases", field="aliases", actor=actor)
 
 
-def _check_free(alias: str) -> None:
+def _check_unused(alias: str) -> None:
     if ServedModel.objects.filter(name=alias).exists():
         raise ValidationError(_("%(alias)s is the name of a model.") % {"alias": alias})
-    taken = ModelAlias.objects.select_related("model").filter(alias=alias).first()
-    if taken is not None:
+    other = ModelAlias.objects.select_related("model").filter(alias=alias).first()
+    if other is not None:
         raise ValidationError(
-            _("%(alias)s is an alias of %(model)s.") % {"alias": alias, "model": taken.model.name}
+            _("%(alias)s is an alias of %(model)s.") % {"alias": alias, "model": other.model.name}
         )
 
 
@@ -168,14 +170,14 @@ def _tenant_ids(model: ServedModel) -> list[str]:
 
 @transaction.atomic
 def grant_set(*, name: str, tenant_ids: Collection[uuid.UUID], actor: str) -> None:
-    """Make these the only tenants that a restricted model is granted to; a public one ignores grants.
+    """Replace the tenants that may use the model if it is restricted. A public model ignores grants.
 
     Raises ServedModel.DoesNotExist.
     """
     _lock()
     model = ServedModel.objects.get(name=name)
-    change = _Change(_tenant_ids(model), [str(tenant_id) for tenant_id in tenant_ids])
-    for tenant_id in change.added:
+    change = _ListChange(_tenant_ids(model), [str(tenant_id) for tenant_id in tenant_ids])
+    for tenant_id in change.additions:
         ModelGrant.objects.create(model=model, tenant_id=uuid.UUID(tenant_id))
-    model.grants.filter(tenant_id__in=change.removed).delete()
-    change.record(model, action="model.grants", shown="tenants", actor=actor)
+    model.grants.filter(tenant_id__in=change.removals).delete()
+    change.record(model, action="model.grants", field="tenants", actor=actor)

@@ -1,6 +1,6 @@
-"""Names of tenants, who live in a room that this one may not import.
+"""Names of tenants, which are in a package that this one may not import.
 
-The setting ``TENANT_NAMES`` names the function that knows them.
+The setting ``TENANT_NAMES`` names the function that returns them.
 """
 
 from __future__ import annotations
@@ -14,6 +14,6 @@ from django.utils.module_loading import import_string
 
 
 def tenant_names() -> dict[uuid.UUID, str]:
-    """The short names of all tenants by id, in order."""
+    """Return the short names of all tenants by id, in order."""
     names = cast("Callable[[], dict[uuid.UUID, str]]", import_string(settings.TENANT_NAMES))
     return names()

@@ -26,21 +26,19 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.django_db
 
 
-def run(*words: str) -> str:
+def run(*arguments: str) -> str:
     out = io.StringIO()
-    call_command(*words, stdout=out)
+    call_command(*arguments, stdout=out)
     return out.getvalue()
 
 
-def answer(*words: str) -> Any:
-    return json.loads(run(*words, "--json"))
+def run_json(*arguments: str) -> Any:
+    return json.loads(run(*arguments, "--json"))
 
 
-def test_workers_are_shown_with_what_they_serve_that_nobody_has_registered(
-    redis_client: redis.Redis, cast: Cast
-) -> None:
-    assert run("models", "workers") == "No worker lives.\n"
-    beat = Heartbeat(
+def test_workers_are_listed_with_their_unregistered_models(redis_client: redis.Redis, cast: Cast) -> None:
+    assert run("models", "workers") == "No live workers.\n"
+    heartbeat = Heartbeat(
         worker_id="gpu-1",
         boot="b",
         channel="c",
@@ -56,27 +54,29 @@ def test_workers_are_shown_with_what_they_serve_that_nobody_has_registered(
         hardware="cpu",
         written_at=1.0,
     )
-    redis_client.set(names.worker_key("gpu-1"), codec.encode(beat), ex=60)
-    redis_client.zadd(names.WORKER_INDEX, {"gpu-1": 1.0, "gone": 1.0})
+    redis_client.set(names.worker_key("gpu-1"), codec.encode(heartbeat), ex=60)
+    redis_client.zadd(names.WORKER_INDEX, {"gpu-1": 1.0, "dead": 1.0})
     run("models", "add", "org/m")
-    (row,) = answer("models", "workers")
+    (row,) = run_json("models", "workers")
     assert (row["worker"], row["state"], row["running"], row["waiting"]) == ("gpu-1", "ready", 2, 1)
     assert (row["models"], row["not_registered"]) == (["org/m", "ft:m"], ["ft:m"])
-    told = io.StringIO()
-    call_command("models", "workers", stdout=io.StringIO(), stderr=told)
-    assert told.getvalue() == "Requests for ft:m get 404 until `manage.py models add ft:m`.\n"
+    warnings = io.StringIO()
+    call_command("models", "workers", stdout=io.StringIO(), stderr=warnings)
+    assert warnings.getvalue() == "Requests for ft:m fail with 404 until `manage.py models add ft:m`.\n"
 
 
-def test_without_redis_the_workers_are_not_known(settings: Any, cast: Cast) -> None:
+def test_without_redis_workers_can_not_be_listed(settings: Any, cast: Cast) -> None:
     settings.CYLLM = settings.CYLLM.model_copy(update={"redis_url": "redis://127.0.0.1:1/0"})
     with pytest.raises(CommandError, match="CYLLM_REDIS_URL"):
         run("models", "workers")
 
 
-def test_a_model_is_added_changed_listed_and_removed(cast: Cast) -> None:
-    made = answer("models", "add", "org/m", "--source", "/m", "--max-model-len", "512", "--alias", "a", "b")
-    assert (made["name"], made["aliases"], made["max_model_len"]) == ("org/m", ["a", "b"], 512)
-    changed = answer(
+def test_a_model_is_added_updated_listed_and_removed(cast: Cast) -> None:
+    model = run_json(
+        "models", "add", "org/m", "--source", "/m", "--max-model-len", "512", "--alias", "a", "b"
+    )
+    assert (model["name"], model["aliases"], model["max_model_len"]) == ("org/m", ["a", "b"], 512)
+    model = run_json(
         "models",
         "update",
         "org/m",
@@ -87,43 +87,46 @@ def test_a_model_is_added_changed_listed_and_removed(cast: Cast) -> None:
         str(cast.acme.id),
         "--alias",
     )
-    assert (changed["aliases"], changed["granted_to"]) == ([], ["acme", "globex"])
+    assert (model["aliases"], model["granted_to"]) == ([], ["acme", "globex"])
     (entry,) = catalogue()
     assert entry.tenant_ids == {str(cast.acme.id), str(cast.globex.id)}
-    assert "Model org/m is updated." in run("models", "update", "org/m", "--disable", "--max-model-len", "0")
-    (row,) = answer("models", "list")
+    assert "Model org/m updated." in run("models", "update", "org/m", "--disable", "--max-model-len", "0")
+    (row,) = run_json("models", "list")
     assert (row["enabled"], row["max_model_len"]) == (False, None)
-    assert answer("models", "remove", "org/m") == {"name": "org/m", "removed": True}
+    assert run_json("models", "remove", "org/m") == {"name": "org/m", "removed": True}
     assert run("models", "list").startswith("No models yet")
     assert (
         set(AdminAudit.objects.filter(action__startswith="model.").values_list("actor", flat=True)) != set()
     )
 
 
-def test_a_fault_is_named_and_nothing_half_done() -> None:
+def test_an_invalid_command_reports_the_fault_and_changes_nothing() -> None:
     run("models", "add", "smollm2")
-    for words, fault in [
-        (("update", "smolm2"), r"No such model: smolm2\. Did you mean smollm2\? `manage.py models list` shows all"),
+    for arguments, fault in [
+        (
+            ("update", "smolm2"),
+            r"No such model: smolm2\. Did you mean smollm2\? `manage.py models list` shows all",
+        ),
         (("remove", "other"), r"No such model: other\."),
         (("add", "a b"), "1 to 200 letters"),
         (("add", "new", "--grant", "acme"), r"No such tenant: acme\. `manage.py tenants list` shows all"),
         (("add", "new", "--alias", "smollm2"), "smollm2 is the name of a model"),
     ]:
         with pytest.raises(CommandError, match=fault):
-            run("models", *words)
+            run("models", *arguments)
     assert list(ServedModel.objects.values_list("name", flat=True)) == ["smollm2"]
 
 
 @pytest.fixture
 def admin(cast: Cast) -> Client:
-    """A browser with the owner signed in, who may do everything."""
+    """A browser in which the owner is signed in as a superuser."""
     User.objects.filter(pk=cast.owner.pk).update(is_staff=True, is_superuser=True)
     client = Client()
     client.force_login(User.objects.get(pk=cast.owner.pk))
     return client
 
 
-def test_models_are_made_changed_and_removed_in_the_admin(admin: Client, cast: Cast) -> None:
+def test_models_are_added_changed_and_removed_in_the_admin(admin: Client, cast: Cast) -> None:
     tenant_id = cast.acme.id
     form = {
         "name": "m",
@@ -137,12 +140,12 @@ def test_models_are_made_changed_and_removed_in_the_admin(admin: Client, cast: C
     (entry,) = catalogue()
     assert (entry.aliases, entry.tenant_ids, entry.public) == (("x", "y"), frozenset({str(tenant_id)}), False)
     page = f"/admin/registry/servedmodel/{ServedModel.objects.get().pk}"
-    shown = admin.get(f"{page}/change/").content.decode()
-    assert "x\ny" in shown
-    assert f'<option value="{tenant_id}" selected>acme</option>' in shown
-    assert f'<option value="{cast.globex.id}">globex</option>' in shown
-    changed = form | {"max_model_len": "64", "alias_lines": "x"}
-    assert admin.post(f"{page}/change/", changed).status_code == 302
+    html = admin.get(f"{page}/change/").content.decode()
+    assert "x\ny" in html
+    assert f'<option value="{tenant_id}" selected>acme</option>' in html
+    assert f'<option value="{cast.globex.id}">globex</option>' in html
+    changes = {"max_model_len": "64", "alias_lines": "x"}
+    assert admin.post(f"{page}/change/", form | changes).status_code == 302
     (entry,) = catalogue()
     assert (entry.name, entry.max_model_len, entry.aliases) == ("m", 64, ("x",))
     assert admin.post(f"{page}/delete/", {"post": "yes"}).status_code == 302
@@ -160,7 +163,7 @@ def test_models_are_made_changed_and_removed_in_the_admin(admin: Client, cast: C
     assert {row.actor for row in rows} == {"user:owner"}
 
 
-def test_a_grant_to_a_tenant_that_is_not_known_stays_until_it_is_taken_away(admin: Client) -> None:
+def test_a_grant_to_an_unknown_tenant_remains_until_it_is_removed(admin: Client) -> None:
     run("models", "add", "m", "--grant", str(stranger := uuid.uuid4()))
     page = f"/admin/registry/servedmodel/{ServedModel.objects.get().pk}/change/"
     form = {"owned_by": "acme", "visibility": "public", "alias_lines": ""}
@@ -171,7 +174,7 @@ def test_a_grant_to_a_tenant_that_is_not_known_stays_until_it_is_taken_away(admi
     assert not ServedModel.objects.get().grants.exists()
 
 
-def test_what_a_service_refuses_is_shown_and_undone(admin: Client) -> None:
+def test_an_error_of_a_service_is_shown_and_rolled_back(admin: Client) -> None:
     run("models", "add", "taken")
     form = {
         "name": "m",
@@ -179,8 +182,8 @@ def test_what_a_service_refuses_is_shown_and_undone(admin: Client) -> None:
         "visibility": "public",
         "alias_lines": "taken",
     }
-    answered = admin.post("/admin/registry/servedmodel/add/", form, follow=True)
-    assert "taken is the name of a model" in "".join(map(str, answered.context["messages"]))
+    page = admin.post("/admin/registry/servedmodel/add/", form, follow=True)
+    assert "taken is the name of a model" in "".join(map(str, page.context["messages"]))
     assert list(ServedModel.objects.values_list("name", flat=True)) == ["taken"]
-    wrong = admin.post("/admin/registry/servedmodel/add/", form | {"granted_to": ["acme"]})
-    assert wrong.context["adminform"].errors.keys() == {"granted_to"}
+    page = admin.post("/admin/registry/servedmodel/add/", form | {"granted_to": ["acme"]})
+    assert page.context["adminform"].errors.keys() == {"granted_to"}

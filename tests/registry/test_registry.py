@@ -1,4 +1,4 @@
-"""The model registry: one space of names, audited and pushed changes, one query for the catalogue."""
+"""The model registry: one namespace, audited and published changes, one query for the catalogue."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.django_db
 TENANT, OTHER = uuid.uuid4(), uuid.uuid4()
 
 
-def test_the_catalogue_has_what_gateways_need_in_one_query(
+def test_the_catalogue_is_read_in_one_query(
     django_assert_num_queries: Callable[[int], AbstractContextManager[object]],
 ) -> None:
     model = services.model_register(name="org/base:v1", actor="t", max_model_len=2048, owned_by="acme")
@@ -52,7 +52,7 @@ def test_registering_again_changes_only_what_differs() -> None:
 
 
 @pytest.mark.parametrize("name", ["", "a b", "a\n", "ä", "x" * 201, "a?b", "<m>", "a\x00"])
-def test_a_bad_name_is_refused(name: str) -> None:
+def test_an_invalid_name_is_rejected(name: str) -> None:
     with pytest.raises(ValidationError):
         services.model_register(name=name, actor="t")
     services.model_register(name="good", actor="t")
@@ -61,7 +61,7 @@ def test_a_bad_name_is_refused(name: str) -> None:
     assert not ModelAlias.objects.exists()
 
 
-def test_names_and_aliases_share_one_space() -> None:
+def test_names_and_aliases_share_one_namespace() -> None:
     services.model_register(name="a", actor="t")
     services.model_register(name="b", actor="t")
     services.alias_set(name="a", aliases=["first"], actor="t")
@@ -76,7 +76,7 @@ def test_names_and_aliases_share_one_space() -> None:
     assert list(ModelAlias.objects.values_list("model__name", "alias")) == [("a", "first")]
 
 
-def test_aliases_and_grants_are_replaced_as_wholes() -> None:
+def test_setting_aliases_or_grants_replaces_all_of_them() -> None:
     services.model_register(name="m", actor="t")
     services.alias_set(name="m", aliases=["x", "y"], actor="t")
     services.alias_set(name="m", aliases=["y", "z"], actor="t")
@@ -89,7 +89,7 @@ def test_aliases_and_grants_are_replaced_as_wholes() -> None:
     assert changes[4] == ("model.grants", {"tenants": [str(TENANT)]}, {"tenants": [str(OTHER)]})
 
 
-def test_a_removed_model_leaves_its_last_state_in_the_trail() -> None:
+def test_the_audit_trail_has_the_last_state_of_a_removed_model() -> None:
     services.model_register(name="m", actor="t")
     services.alias_set(name="m", aliases=["x"], actor="t")
     services.model_remove(name="m", actor="user:owner")
@@ -103,43 +103,43 @@ def test_a_removed_model_leaves_its_last_state_in_the_trail() -> None:
 @pytest.mark.parametrize(
     "changes", [{"visibility": "secret"}, {"max_model_len": 0}, {"max_model_len": -5}, {"owned_by": ""}]
 )
-def test_a_bad_value_is_refused_and_nothing_changed(changes: dict[str, object]) -> None:
+def test_an_invalid_value_is_rejected_and_nothing_changes(changes: dict[str, object]) -> None:
     services.model_register(name="m", actor="t")
     with pytest.raises(ValidationError):
         services.model_update(name="m", actor="t", **changes)  # type: ignore[arg-type]  # wrong on purpose
     assert AdminAudit.objects.count() == 1
 
 
-def test_the_database_itself_refuses_bad_names_and_states() -> None:
+def test_the_database_rejects_invalid_names_and_states() -> None:
     services.model_register(name="m", actor="t")
-    for wrong in ({"name": "a b"}, {"visibility": "secret"}):
+    for values in ({"name": "a b"}, {"visibility": "secret"}):
         with pytest.raises(DatabaseError, match="check constraint"), transaction.atomic():
-            ServedModel.objects.update(**wrong)
+            ServedModel.objects.update(**values)
 
 
-def test_without_an_audit_trail_nothing_can_be_changed() -> None:
+def test_without_an_audit_trail_every_change_fails() -> None:
     with override_settings(ADMIN_AUDIT="tenants.nowhere.record"), pytest.raises(ImportError):
         services.model_register(name="m", actor="t")
     assert not ServedModel.objects.exists()
 
 
 @pytest.mark.django_db(transaction=True)
-def test_changes_are_pushed_on_commit(redis_client: Any) -> None:
+def test_changes_are_published_on_commit(redis_client: Any) -> None:
     with redis_client.pubsub(ignore_subscribe_messages=True) as listener:
         listener.subscribe(names.CHANGES_CHANNEL)
         listener.get_message(timeout=2)
         with transaction.atomic():
             services.model_register(name="m", actor="t")
             assert listener.get_message(timeout=0.2) is None
-        heard = listener.get_message(timeout=2)
-    assert heard is not None
-    assert heard["data"] == b"models"
+        message = listener.get_message(timeout=2)
+    assert message is not None
+    assert message["data"] == b"models"
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_name_and_an_alias_claimed_at_once_go_to_one(redis_client: redis.Redis) -> None:
+def test_concurrent_claims_of_one_name_succeed_once(redis_client: redis.Redis) -> None:
     services.model_register(name="m", actor="t")
-    refused: list[ValidationError] = []
+    errors: list[ValidationError] = []
     barrier = threading.Barrier(2)
 
     def claim(call: Callable[[], object]) -> None:
@@ -147,19 +147,19 @@ def test_a_name_and_an_alias_claimed_at_once_go_to_one(redis_client: redis.Redis
         try:
             call()
         except ValidationError as error:
-            refused.append(error)
+            errors.append(error)
         finally:
             connection.close()
 
     claims = [
-        lambda: services.model_register(name="wanted", actor="t"),
-        lambda: services.alias_set(name="m", aliases=["wanted"], actor="t"),
+        lambda: services.model_register(name="contested", actor="t"),
+        lambda: services.alias_set(name="m", aliases=["contested"], actor="t"),
     ]
     threads = [threading.Thread(target=claim, args=(call,)) for call in claims]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(refused) == 1
-    claimed = ServedModel.objects.filter(name="wanted").count() + ModelAlias.objects.count()
-    assert claimed == 1
+    assert len(errors) == 1
+    claim_count = ServedModel.objects.filter(name="contested").count() + ModelAlias.objects.count()
+    assert claim_count == 1

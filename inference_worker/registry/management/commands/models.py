@@ -1,4 +1,4 @@
-"""``manage.py models``: list, add, change and remove served models."""
+"""``manage.py models``: list, add, update and remove served models."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ def _row(model: selectors.RegisteredModel, slugs: Mapping[uuid.UUID, str]) -> di
     }
 
 
-def _worker_row(worker: Heartbeat, known: Sequence[str]) -> dict[str, object]:
+def _worker_row(worker: Heartbeat, model_names: Sequence[str]) -> dict[str, object]:
     return {
         "worker": worker.worker_id,
         "state": worker.state,
         "models": list(worker.models),
-        "not_registered": [name for name in worker.models if name not in known],
+        "not_registered": [name for name in worker.models if name not in model_names],
         "running": worker.running,
         "waiting": worker.waiting,
         "stage": worker.stage,
@@ -49,16 +49,16 @@ def _worker_row(worker: Heartbeat, known: Sequence[str]) -> dict[str, object]:
 
 
 def _tenant_ids(texts: Sequence[str]) -> list[uuid.UUID]:
-    """The ids of tenants by short name; an id itself does for one that is not known here."""
-    known = {slug: tenant_id for tenant_id, slug in tenant_names().items()}
-    return [known[text] if text in known else _uuid(text, known) for text in texts]
+    """Return the ids of tenants given by short name or id. An id need not exist."""
+    ids = {slug: tenant_id for tenant_id, slug in tenant_names().items()}
+    return [ids[text] if text in ids else _tenant_id(text, ids) for text in texts]
 
 
-def _uuid(text: str, known: Iterable[str]) -> uuid.UUID:
+def _tenant_id(text: str, slugs: Iterable[str]) -> uuid.UUID:
     try:
         return uuid.UUID(text)
     except ValueError:
-        raise unknown_name("tenant", text, known, "`manage.py tenants list` shows all.") from None
+        raise unknown_name("tenant", text, slugs, "`manage.py tenants list` shows all.") from None
 
 
 def _changes(options: Options) -> ModelChanges:
@@ -76,37 +76,40 @@ def _changes(options: Options) -> ModelChanges:
     return changes
 
 
-class Command(SubcommandsCommand):
-    """List, add, change and remove served models, and list the workers that serve them."""
+def _add_model_arguments(parser: CommandParser) -> None:
+    parser.add_argument("name", help="1 to 200 letters, digits, or . _ : / -")
+    parser.add_argument("--source", help="a folder or a name on a model hub, for information only")
+    parser.add_argument("--max-model-len", type=int, help="context length in tokens; 0: the workers' limit")
+    parser.add_argument("--owned-by")
+    parser.add_argument("--visibility", choices=Visibility.values)
+    state = parser.add_mutually_exclusive_group()
+    state.add_argument("--enable", action="store_const", const=True, dest="enabled")
+    state.add_argument("--disable", action="store_const", const=False, dest="enabled")
+    parser.add_argument("--alias", nargs="*", dest="aliases", help="all aliases, replacing the existing ones")
+    parser.add_argument(
+        "--grant",
+        nargs="*",
+        dest="grants",
+        metavar="TENANT",
+        help="all tenants with a grant, replacing the existing ones",
+    )
 
-    help = "List, add, change and remove served models, and list the workers that serve them."
+
+class Command(SubcommandsCommand):
+    """List, add, update and remove served models, and list the workers that serve them."""
+
+    help = "List, add, update and remove served models, and list the workers that serve them."
 
     def subcommands(self, add: Callable[[str, Handler, str], CommandParser]) -> None:
         """Declare list, workers, add, update and remove."""
-        add("list", self._list, "show all models")
-        add(
-            "workers", self._workers, "show the live workers, what they serve, and what of it is unknown here"
-        )
-        adding = add("add", self._add, "add a model; one that is there is changed")
-        update = add("update", self._update, "change a model")
-        for parser in (adding, update):
-            parser.add_argument("name", help="1 to 200 letters, digits and . _ : / -")
-            parser.add_argument("--source", help="where workers find it")
-            parser.add_argument(
-                "--max-model-len", type=int, help="context length in tokens; 0: as workers say"
-            )
-            parser.add_argument("--owned-by")
-            parser.add_argument("--visibility", choices=Visibility.values)
-            state = parser.add_mutually_exclusive_group()
-            state.add_argument("--enable", action="store_const", const=True, dest="enabled")
-            state.add_argument("--disable", action="store_const", const=False, dest="enabled")
-            parser.add_argument(
-                "--alias", nargs="*", dest="aliases", help="all its other names; none: remove them"
-            )
-            parser.add_argument(
-                "--grant", nargs="*", dest="grants", metavar="TENANT", help="all tenants that may use it"
-            )
-        remove = add("remove", self._remove, "take a model out of the registry")
+        add("list", self._list, "list all models")
+        add("workers", self._workers, "list the live workers, and which of their models are not registered")
+        for name, handler, text in (
+            ("add", self._add, "add a model, or update an existing one"),
+            ("update", self._update, "update a model"),
+        ):
+            _add_model_arguments(add(name, handler, text))
+        remove = add("remove", self._remove, "remove a model from the registry")
         remove.add_argument("name")
 
     def _list(self, options: Options) -> None:
@@ -119,25 +122,25 @@ class Command(SubcommandsCommand):
             workers = live_workers(settings.CYLLM.redis_url)
         except redis.RedisError:
             raise CommandError("Redis can't be reached: see CYLLM_REDIS_URL.") from None
-        known = selectors.model_names()
-        rows = [_worker_row(worker, known) for worker in workers]
-        self.show(rows, options, nothing="No worker lives.")
-        served = {name for worker in workers for name in worker.models}
-        for name in sorted(served.difference(known)):
-            self.stderr.write(f"Requests for {name} get 404 until `manage.py models add {name}`.")
+        model_names = selectors.model_names()
+        rows = [_worker_row(worker, model_names) for worker in workers]
+        self.show(rows, options, nothing="No live workers.")
+        served_names = {name for worker in workers for name in worker.models}
+        for name in sorted(served_names.difference(model_names)):
+            self.stderr.write(f"Requests for {name} fail with 404 until `manage.py models add {name}`.")
 
     @transaction.atomic
     def _add(self, options: Options) -> None:
         services.model_register(name=options["name"], actor=command_actor(), **_changes(options))
         self._set_lists(options)
-        self._show(options, "is registered")
+        self._show(options, "registered")
 
     @transaction.atomic
     def _update(self, options: Options) -> None:
         self._require(options["name"])
         services.model_update(name=options["name"], actor=command_actor(), **_changes(options))
         self._set_lists(options)
-        self._show(options, "is updated")
+        self._show(options, "updated")
 
     def _remove(self, options: Options) -> None:
         self._require(options["name"])
@@ -147,9 +150,9 @@ class Command(SubcommandsCommand):
         )
 
     def _require(self, name: str) -> None:
-        known = selectors.model_names()
-        if name not in known:
-            raise unknown_name("model", name, known, "`manage.py models list` shows all.")
+        model_names = selectors.model_names()
+        if name not in model_names:
+            raise unknown_name("model", name, model_names, "`manage.py models list` shows all.")
 
     def _set_lists(self, options: Options) -> None:
         aliases: Sequence[str] | None = options["aliases"]
@@ -159,6 +162,6 @@ class Command(SubcommandsCommand):
         if grants is not None:
             services.grant_set(name=options["name"], tenant_ids=_tenant_ids(grants), actor=command_actor())
 
-    def _show(self, options: Options, done: str) -> None:
+    def _show(self, options: Options, outcome: str) -> None:
         model = selectors.registered_models().get(name=options["name"])
-        self.show_one(_row(model, tenant_names()), options, f"Model {model.name} {done}.")
+        self.show_one(_row(model, tenant_names()), options, f"Model {model.name} {outcome}.")
