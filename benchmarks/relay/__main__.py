@@ -1,8 +1,9 @@
-"""The whole path against vLLM's own HTTP server and against the bare engine: ``python -m benchmarks.relay``.
+"""Benchmark of the complete request path against vLLM's HTTP server and the bare engine.
 
-Same machine, same run, same model folder, same engine arguments; our side with keys, usage and audit
-records on. Each round measures every side once per number of streams, in an order that rotates; vLLM's
-server is measured twice a round, and the ratio of its two figures (A/A) shows what the noise alone does.
+``python -m benchmarks.relay MODEL``. All sides run on the same machine in the same run, with the same model
+folder and engine arguments; the side ``ours`` includes API keys, usage and audit records. Each round
+measures every side once per number of streams, in a rotating order. It measures vLLM's server twice: the
+ratio of the two results (A/A) shows the effect of noise alone.
 """
 
 from __future__ import annotations
@@ -67,27 +68,27 @@ def _peer(model_path: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
 
 
 def _bare(process: subprocess.Popen[str]) -> Measure:
-    assert process.stdout is not None  # noqa: S101 - a pipe was asked for
-    _answer_line(process)
+    assert process.stdout is not None  # noqa: S101 - Popen opened a pipe
+    _read_json_line(process)
 
-    def ask(streams: int, tokens: int, salt: int) -> Result:
+    def request(streams: int, tokens: int, salt: int) -> Result:
         assert process.stdin is not None and process.stdout is not None  # noqa: S101, PT018
         process.stdin.write(json.dumps({"streams": streams, "tokens": tokens, "salt": salt}) + "\n")
         process.stdin.flush()
-        return Result(**json.loads(_answer_line(process)))
+        return Result(**json.loads(_read_json_line(process)))
 
     async def measure(streams: int, tokens: int, salt: int) -> Result:
-        return await asyncio.to_thread(ask, streams, tokens, salt)
+        return await asyncio.to_thread(request, streams, tokens, salt)
 
     return measure
 
 
-def _answer_line(process: subprocess.Popen[str]) -> str:
-    """The next line that is JSON; vLLM's own log goes to the same place."""
-    assert process.stdout is not None  # noqa: S101 - a pipe was asked for
+def _read_json_line(process: subprocess.Popen[str]) -> str:
+    """Return the next line that is JSON. vLLM logs to the same pipe."""
+    assert process.stdout is not None  # noqa: S101 - Popen opened a pipe
     while not (line := process.stdout.readline()).startswith("{"):
         if process.poll() is not None:
-            raise SystemExit("the bare engine has ended")
+            raise SystemExit("the bare engine exited")
     return line
 
 
@@ -98,7 +99,7 @@ def _http(target: Target) -> Measure:
     return measure
 
 
-async def _answers(measure: Measure, timeout_s: float = 180) -> None:
+async def _wait_until_ready(measure: Measure, timeout_s: float = 180) -> None:
     async with asyncio.timeout(timeout_s):
         while True:
             try:
@@ -109,37 +110,37 @@ async def _answers(measure: Measure, timeout_s: float = 180) -> None:
 
 
 class Processes:
-    """The processes whose CPU time is told, by name: ours, and vLLM's server with its engine."""
+    """The measured processes by name: the stack, the load, and the peers with their engines."""
 
     def __init__(
         self, stack: RunningStack, server: subprocess.Popen[str], bare: subprocess.Popen[str]
     ) -> None:
-        ours = ("gateway", "worker", "valkey", "celery", "postgres")
-        self._roots = {name: psutil.Process(stack.pid(name)) for name in ours}
+        stack_processes = ("gateway", "worker", "valkey", "celery", "postgres")
+        self._roots = {name: psutil.Process(stack.pid(name)) for name in stack_processes}
         self._roots |= {"load": psutil.Process(), "vllm server": psutil.Process(server.pid)}
         self._roots |= {"bare": psutil.Process(bare.pid)}
 
     def times(self) -> dict[tuple[str, int], float]:
-        """CPU seconds so far by (name, process id); children of engines have a name of their own."""
-        found: dict[tuple[str, int], float] = {}
+        """Return CPU seconds so far by (name, process id). Children of engines have their own name."""
+        cpu_s: dict[tuple[str, int], float] = {}
         for name, root in self._roots.items():
             children = [] if name == "load" else root.children(recursive=True)
             inner = f"{name}'s engine" if name in ("worker", "vllm server", "bare") else name
             for label, process in [(name, root), *((inner, child) for child in children)]:
-                with suppress(psutil.NoSuchProcess):  # Postgres ends sessions as it likes
+                with suppress(psutil.NoSuchProcess):  # a Postgres session ended
                     times = process.cpu_times()
-                    found[label, process.pid] = times.user + times.system
-        return found
+                    cpu_s[label, process.pid] = times.user + times.system
+        return cpu_s
 
 
-def _used(before: dict[tuple[str, int], float], after: dict[tuple[str, int], float]) -> dict[str, float]:
-    used: dict[str, float] = {}
+def _cpu_use(before: dict[tuple[str, int], float], after: dict[tuple[str, int], float]) -> dict[str, float]:
+    cpu_s: dict[str, float] = {}
     for (name, pid), seconds in after.items():
-        used[name] = used.get(name, 0.0) + seconds - before.get((name, pid), 0.0)
-    return used
+        cpu_s[name] = cpu_s.get(name, 0.0) + seconds - before.get((name, pid), 0.0)
+    return cpu_s
 
 
-async def _rounds(sides: dict[str, Measure], processes: Processes, rounds: int) -> Figures:
+async def _run_rounds(sides: dict[str, Measure], processes: Processes, rounds: int) -> Figures:
     figures = Figures(rounds)
     for measure in sides.values():
         await measure(32, 64, 900)  # the first batch of this size allocates
@@ -148,23 +149,23 @@ async def _rounds(sides: dict[str, Measure], processes: Processes, rounds: int) 
         for name in SIDES[shift:] + SIDES[:shift]:
             for streams, tokens in TOKENS.items():
                 before = processes.times()
-                # Prompts of its own for each side: none finds another's in a prefix cache.
+                # Each side has its own prompts, so none hits the prefix cache entries of another.
                 salt = number * len(SIDES) + SIDES.index(name)
                 result = await sides[name](streams, tokens, salt)
-                used = _used(before, processes.times())
-                figures.add(name, streams, result, used, streams * tokens)
+                cpu_s = _cpu_use(before, processes.times())
+                figures.add(name, streams, result, cpu_s, streams * tokens)
         print(f"round {number + 1} of {rounds}", file=sys.stderr)
     return figures
 
 
 def main() -> None:
-    """The command."""
+    """Run the benchmark and print its tables."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.relay", description=__doc__)
     parser.add_argument(
-        "model", type=Path, help="a model folder; a tiny model shows the relay, not the engine"
+        "model", type=Path, help="a model folder; a tiny model measures the relay rather than the engine"
     )
     parser.add_argument("--rounds", type=int, default=16)
-    parser.add_argument("--json", type=Path, help="write all figures here")
+    parser.add_argument("--json", type=Path, help="file for all figures")
     options = parser.parse_args()
     model_path = options.model.resolve()
     settings = {name: value for name, value in _worker_settings(model_path).items() if value}
@@ -180,8 +181,8 @@ def main() -> None:
         sides = {"ours": ours, "vllm": vllm, "vllm again": vllm, "bare": _bare(bare)}
 
         async def run() -> Figures:
-            await _answers(vllm)
-            return await _rounds(sides, Processes(stack, server, bare), options.rounds)
+            await _wait_until_ready(vllm)
+            return await _run_rounds(sides, Processes(stack, server, bare), options.rounds)
 
         figures = asyncio.run(run())
     print(f"{platform.machine()}, {os.cpu_count()} cores, medians of {options.rounds} rounds\n")

@@ -1,10 +1,11 @@
-"""What was measured, and the ratios made of it."""
+"""The measurements, and the tables and ratios derived from them."""
 
 from __future__ import annotations
 
 import math
 import random
 import statistics
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from benchmarks.relay.load import Result
@@ -14,30 +15,34 @@ BOOTSTRAPS = 2000
 
 @dataclass
 class Figures:
-    """``results[side][streams]``: one entry a round. ``cpu_us[side][streams][process]``: per token."""
+    """All measurements.
+
+    ``results[side][streams]`` has one entry per round. ``cpu_us[side][streams][process]`` has one entry per
+    round, in microseconds per token.
+    """
 
     rounds: int
     results: dict[str, dict[int, list[Result]]] = field(default_factory=dict)
     cpu_us: dict[str, dict[int, dict[str, list[float]]]] = field(default_factory=dict)
 
     def add(self, side: str, streams: int, result: Result, cpu_s: dict[str, float], tokens: int) -> None:
-        """Note one measurement; ``cpu_s`` is what each process used in it."""
+        """Add one measurement; ``cpu_s`` is the CPU time of each process during it."""
         self.results.setdefault(side, {}).setdefault(streams, []).append(result)
-        used = self.cpu_us.setdefault(side, {}).setdefault(streams, {})
+        cpu_us = self.cpu_us.setdefault(side, {}).setdefault(streams, {})
         for process, seconds in cpu_s.items():
-            used.setdefault(process, []).append(seconds / tokens * 1e6)
+            cpu_us.setdefault(process, []).append(seconds / tokens * 1e6)
 
     def speeds(self, side: str, streams: int) -> list[float]:
-        """Tokens per second, round by round."""
+        """Return the tokens per second of each round."""
         return [result.tokens_per_s for result in self.results[side][streams]]
 
     def first_tokens(self, side: str, streams: int) -> list[float]:
-        """Seconds to the first token, round by round."""
+        """Return the seconds to the first token of each round."""
         return [result.first_token_s for result in self.results[side][streams]]
 
 
 def ratio(above: list[float], below: list[float]) -> tuple[float, float, float]:
-    """Geometric mean of the pairs' ratios, and its 95 % bootstrap interval."""
+    """Return the geometric mean of the pairwise ratios and its 95 % bootstrap interval."""
     logs = [math.log(a / b) for a, b in zip(above, below, strict=True)]
     source = random.Random(0)
     means = sorted(statistics.fmean(source.choices(logs, k=len(logs))) for _ in range(BOOTSTRAPS))
@@ -45,42 +50,41 @@ def ratio(above: list[float], below: list[float]) -> tuple[float, float, float]:
     return math.exp(statistics.fmean(logs)), math.exp(low), math.exp(high)
 
 
-def _shown(values: tuple[float, float, float]) -> str:
+def _format_ratio(values: tuple[float, float, float]) -> str:
     return f"{values[0]:.3f} ({values[1]:.3f}-{values[2]:.3f})"
 
 
 def table(figures: Figures) -> str:
-    """All figures as Markdown."""
-    streams = sorted(figures.results["ours"])
-    lines = [
-        "| streams | ours tok/s | vLLM server tok/s | bare engine tok/s | ours/vLLM | A/A | ours/bare |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    for n in streams:
-        ours, vllm, again, bare = (figures.speeds(side, n) for side in ("ours", "vllm", "vllm again", "bare"))
-        lines.append(
-            f"| {n} | {statistics.median(ours):.0f} | {statistics.median(vllm):.0f} "
-            f"| {statistics.median(bare):.0f} | {_shown(ratio(ours, vllm))} "
-            f"| {_shown(ratio(again, vllm))} | {_shown(ratio(ours, bare))} |"
-        )
+    """Format all figures as Markdown."""
+    lines = _ratio_table(figures.speeds, "tok/s", 0, 1.0, figures)
     lines += ["", "Time to first token, median over streams, as a ratio (below 1 is faster):", ""]
-    lines += [
-        "| streams | ours ms | vLLM server ms | bare engine ms | ours/vLLM | A/A | ours/bare |",
+    lines += _ratio_table(figures.first_tokens, "ms", 1, 1e3, figures)
+    lines += ["", "CPU time per token, microseconds (mean):", ""]
+    return "\n".join(lines + _cpu_lines(figures))
+
+
+def _ratio_table(
+    values_of: Callable[[str, int], list[float]], unit: str, digits: int, scale: float, figures: Figures
+) -> list[str]:
+    lines = [
+        f"| streams | ours {unit} | vLLM server {unit} | bare engine {unit} | ours/vLLM | A/A | ours/bare |",
         "|---|---|---|---|---|---|---|",
     ]
-    for n in streams:
+    for streams in sorted(figures.results["ours"]):
         ours, vllm, again, bare = (
-            figures.first_tokens(side, n) for side in ("ours", "vllm", "vllm again", "bare")
+            values_of(side, streams) for side in ("ours", "vllm", "vllm again", "bare")
         )
-        lines.append(
-            f"| {n} | {statistics.median(ours) * 1e3:.1f} | {statistics.median(vllm) * 1e3:.1f} "
-            f"| {statistics.median(bare) * 1e3:.1f} | {_shown(ratio(ours, vllm))} "
-            f"| {_shown(ratio(again, vllm))} | {_shown(ratio(ours, bare))} |"
-        )
-    lines += ["", "CPU time per token, microseconds (mean):", ""]
+        medians = (f"{statistics.median(values) * scale:.{digits}f}" for values in (ours, vllm, bare))
+        ratios = (_format_ratio(ratio(*pair)) for pair in ((ours, vllm), (again, vllm), (ours, bare)))
+        lines.append("| " + " | ".join([str(streams), *medians, *ratios]) + " |")
+    return lines
+
+
+def _cpu_lines(figures: Figures) -> list[str]:
+    lines = []
     for side in ("ours", "vllm", "bare"):
-        for n in streams:
-            used = {name: sum(values) / figures.rounds for name, values in figures.cpu_us[side][n].items()}
-            parts = ", ".join(f"{name} {value:.0f}" for name, value in used.items() if value >= 0.5)
-            lines.append(f"- {side}, {n} streams: {parts}")
-    return "\n".join(lines)
+        for streams, cpu_us in sorted(figures.cpu_us[side].items()):
+            means = {name: sum(values) / figures.rounds for name, values in cpu_us.items()}
+            parts = ", ".join(f"{name} {mean:.0f}" for name, mean in means.items() if mean >= 0.5)
+            lines.append(f"- {side}, {streams} streams: {parts}")
+    return lines

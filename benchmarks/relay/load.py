@@ -1,4 +1,4 @@
-"""The load: N streams at once over plain HTTP/1.1 connections, with as little work of its own as can be."""
+"""The load generator: N concurrent streams over plain HTTP/1.1 connections, at a minimum of CPU time."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ import time
 from dataclasses import dataclass
 from typing import cast
 
+from inference_worker.protocol import sse
+
 TAIL_BYTES = 1000
 PROMPT = "Tell me about the sea. "
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """An OpenAI-speaking server."""
+    """A server with an OpenAI-compatible API."""
 
     name: str
     port: int
@@ -24,54 +26,56 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """``tokens_per_s`` over all streams; ``first_token_s`` is the median over them."""
+    """``tokens_per_s`` is the total of all streams; ``first_token_s`` is their median."""
 
     tokens_per_s: float
     first_token_s: float
 
 
 class StreamError(Exception):
-    """A stream that did not end as it should; the benchmark's figures would mean nothing."""
+    """A stream was incomplete, so the benchmark's figures would be meaningless."""
 
 
 class _StreamReader(asyncio.Protocol):
-    """Keeps the beginning and the end of a chunked answer; knows when the first content came."""
+    """Records the start and the end of a streamed response, and the arrival time of its first content."""
 
     def __init__(self, request: bytes) -> None:
-        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.first_at = 0.0
+        self.end: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.first_content_at = 0.0
         self._request = request
         self._head = b""
         self._tail = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)  # uvloop's are no subclasses
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's transports are not subclasses
         self._transport.write(self._request)
 
     def data_received(self, data: bytes) -> None:
-        if not self.first_at:
+        if not self.first_content_at:
             self._head += data
             if b'"content":"' in self._head.replace(b'"content":""', b""):
-                self.first_at = time.perf_counter()
+                self.first_content_at = time.perf_counter()
         self._tail = self._tail[-TAIL_BYTES:] + data
-        if b"data: [DONE]" in self._tail:
+        if sse.DONE in self._tail:
             self._finish()
 
     def connection_lost(self, _: Exception | None) -> None:
         self._finish()
 
     def _finish(self) -> None:
-        if not self.done.done():
-            self.done.set_result(None)
+        if not self.end.done():
+            self.end.set_result(None)
             self._transport.close()
 
     def check(self, tokens: int) -> None:
-        """Raises StreamError unless the answer was a whole stream of ``tokens`` tokens, by its usage.
+        """Raise StreamError unless the response is a complete stream with a usage of ``tokens`` tokens.
 
-        Events are not counted: vLLM puts several tokens into one when it is ahead of its reader.
+        The number of events proves nothing: vLLM merges tokens when it is ahead of its reader.
         """
         if b" 200 " not in self._head[:20] or b'"completion_tokens":%d' % tokens not in self._tail:
-            raise StreamError(f"no stream of {tokens} tokens: {self._head[:300]!r} … {self._tail[-300:]!r}")
+            raise StreamError(
+                f"not a stream of {tokens} tokens: {self._head[:300]!r} … {self._tail[-300:]!r}"
+            )
 
 
 def _request(target: Target, tokens: int, salt: int) -> bytes:
@@ -95,9 +99,9 @@ def _request(target: Target, tokens: int, salt: int) -> bytes:
 
 
 async def run_load(target: Target, streams: int, tokens: int, salt: int) -> Result:
-    """``streams`` answers of ``tokens`` tokens at once. Raises StreamError if one isn't whole."""
+    """Run ``streams`` concurrent responses of ``tokens`` tokens. Raises StreamError if one is incomplete."""
     loop = asyncio.get_running_loop()
-    began = time.perf_counter()
+    start = time.perf_counter()
     readers: list[_StreamReader] = []
     for n in range(streams):
         request = _request(target, tokens, salt * 1000 + n)
@@ -107,9 +111,9 @@ async def run_load(target: Target, streams: int, tokens: int, salt: int) -> Resu
             target.port,
         )
         readers.append(reader)
-    await asyncio.gather(*(reader.done for reader in readers))
-    took = time.perf_counter() - began
+    await asyncio.gather(*(reader.end for reader in readers))
+    duration_s = time.perf_counter() - start
     for reader in readers:
         reader.check(tokens)
-    firsts = sorted(reader.first_at - began for reader in readers)
-    return Result(streams * tokens / took, firsts[len(firsts) // 2])
+    first_token_times = sorted(reader.first_content_at - start for reader in readers)
+    return Result(streams * tokens / duration_s, first_token_times[len(first_token_times) // 2])

@@ -1,7 +1,7 @@
-"""The peers, each a process: vLLM's own HTTP server, and the bare engine without HTTP.
+"""The peers, each in a process: vLLM's HTTP server, and the bare engine without HTTP.
 
-``python -m benchmarks.relay.peers server PORT`` or ``… bare``, with the same CYLLM_WORKER_ settings as our
-own worker, from which the very same engine arguments are made.
+``python -m benchmarks.relay.peers server PORT`` or ``… bare``, with the CYLLM_WORKER_ settings of the
+worker that they are compared with, which give the same engine arguments.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ import uvloop
 
 from inference_worker.runtime.engines.hardware import checkpoint_dtype, choose_engine, detect_hardware
 from inference_worker.runtime.engines.vllm_engine import engine_arguments, prepare_environment
-from inference_worker.runtime.parent_death import die_with_parent, kill_children_on_parent_death
+from inference_worker.runtime.parent_death import bind_children_to_parent, bind_to_parent
 from inference_worker.runtime.settings import WorkerSettings
 
 if __name__ == "__mp_main__":
-    # Imported again by an engine process that is spawned rather than forked.
-    die_with_parent()
+    # A spawned engine process imports this module again.
+    bind_to_parent()
 
 
 def _engine_arguments() -> tuple[WorkerSettings, list[str]]:
@@ -30,11 +30,11 @@ def _engine_arguments() -> tuple[WorkerSettings, list[str]]:
     hardware = detect_hardware()
     choice = choose_engine(settings, hardware, checkpoint_dtype(settings.model_path))
     prepare_environment(settings, hardware)
-    kill_children_on_parent_death()
+    bind_children_to_parent()
     return settings, engine_arguments(settings, hardware, choice)
 
 
-def _parsed(arguments: list[str]) -> Any:
+def _parse(arguments: list[str]) -> Any:
     from vllm.entrypoints.launchers.cli_args import make_arg_parser
     from vllm.utils.argparse_utils import FlexibleArgumentParser
 
@@ -42,24 +42,24 @@ def _parsed(arguments: list[str]) -> Any:
 
 
 def serve(port: int) -> None:
-    """vLLM's own HTTP server, as its command line runs it, without access log."""
+    """Run vLLM's HTTP server as its command line does, without the access log."""
     _, arguments = _engine_arguments()
     from vllm.entrypoints.launchers.api_server.entry import run_server
 
     arguments += ["--host", "127.0.0.1", "--port", str(port), "--disable-uvicorn-access-log"]
-    uvloop.run(run_server(_parsed(arguments)))
+    uvloop.run(run_server(_parse(arguments)))
 
 
 async def _bare() -> None:
     settings, arguments = _engine_arguments()
     from vllm.entrypoints.launchers.api_server.entry import build_async_engine_client
 
-    async with build_async_engine_client(_parsed(arguments)) as engine:
+    async with build_async_engine_client(_parse(arguments)) as engine:
         print(json.dumps({"ready": settings.model}), flush=True)
         loop = asyncio.get_running_loop()
         while line := await loop.run_in_executor(None, sys.stdin.readline):
-            order = json.loads(line)
-            print(json.dumps(await _run_bare(engine, **order)), flush=True)
+            request = json.loads(line)
+            print(json.dumps(await _run_bare(engine, **request)), flush=True)
 
 
 async def _run_bare(engine: Any, streams: int, tokens: int, salt: int) -> dict[str, float]:
@@ -69,20 +69,20 @@ async def _run_bare(engine: Any, streams: int, tokens: int, salt: int) -> dict[s
     params = SamplingParams(
         max_tokens=tokens, temperature=0, ignore_eos=True, output_kind=RequestOutputKind.DELTA
     )
-    began = time.perf_counter()
+    start = time.perf_counter()
 
-    async def one(n: int) -> float:
-        first = 0.0
+    async def first_token_s(n: int) -> float:
+        delay_s = 0.0
         prompt = (
             f"<|im_start|>user\n{salt * 1000 + n} Tell me about the sea. <|im_end|>\n<|im_start|>assistant\n"
         )
         async for _ in engine.generate(prompt, params, request_id=f"bare-{salt}-{n}"):
-            first = first or time.perf_counter() - began
-        return first
+            delay_s = delay_s or time.perf_counter() - start
+        return delay_s
 
-    firsts = sorted(await asyncio.gather(*(one(n) for n in range(streams))))
-    took = time.perf_counter() - began
-    return {"tokens_per_s": streams * tokens / took, "first_token_s": firsts[len(firsts) // 2]}
+    delays_s = sorted(await asyncio.gather(*(first_token_s(n) for n in range(streams))))
+    duration_s = time.perf_counter() - start
+    return {"tokens_per_s": streams * tokens / duration_s, "first_token_s": delays_s[len(delays_s) // 2]}
 
 
 if __name__ == "__main__":
