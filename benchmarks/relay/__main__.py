@@ -23,14 +23,13 @@ from pathlib import Path
 
 import psutil
 
-from benchmarks.relay.figures import Figures, table
+from benchmarks.relay.figures import SIDES, Figures, table
 from benchmarks.relay.load import Result, StreamError, Target, run_load
 from deploy.local.servers.ports import free_port
 from tests.stacks import ROOT, RunningStack, running_stack
 
 MODEL = "benchmark"
 TOKENS = {1: 512, 8: 256, 32: 128}
-SIDES = ("ours", "vllm", "vllm again", "bare")
 MAX_NUM_SEQS = "128"
 MAX_MODEL_LEN = "2048"
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from benchmarks.relay.load import Result
 
+SIDES = ("ours", "vllm", "vllm again", "bare")
 BOOTSTRAPS = 2000
 
 
@@ -71,9 +72,7 @@ def _ratio_table(
         "|---|---|---|---|---|---|---|",
     ]
     for streams in sorted(figures.results["ours"]):
-        ours, vllm, again, bare = (
-            values_of(side, streams) for side in ("ours", "vllm", "vllm again", "bare")
-        )
+        ours, vllm, again, bare = (values_of(side, streams) for side in SIDES)
         medians = (f"{statistics.median(values) * scale:.{digits}f}" for values in (ours, vllm, bare))
         ratios = (_format_ratio(ratio(*pair)) for pair in ((ours, vllm), (again, vllm), (ours, bare)))
         lines.append("| " + " | ".join([str(streams), *medians, *ratios]) + " |")

@@ -73,9 +73,7 @@ class _StreamReader(asyncio.Protocol):
         The number of events proves nothing: vLLM merges tokens when it is ahead of its reader.
         """
         if b" 200 " not in self._head[:20] or b'"completion_tokens":%d' % tokens not in self._tail:
-            raise StreamError(
-                f"not a stream of {tokens} tokens: {self._head[:300]!r} … {self._tail[-300:]!r}"
-            )
+            raise StreamError(f"not {tokens} tokens: {self._head[:300]!r} … {self._tail[-300:]!r}")
 
 
 def _request(target: Target, tokens: int, salt: int) -> bytes:
