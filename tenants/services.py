@@ -252,10 +252,7 @@ def key_rotate(
     successor.replaces = old
     successor.expires_at = old.expires_at if expires_at is None else expires_at
     _key_save(successor, action="key.create", actor=actor, before=None)
-    before = _key_values(old)
-    grace_end = now + dt.timedelta(seconds=grace_s)
-    old.expires_at = grace_end if old.expires_at is None else min(old.expires_at, grace_end)
-    _key_save(old, action="key.rotate", actor=actor, before=before)
+    _shorten_rotated_key(old, now + dt.timedelta(seconds=grace_s), actor=actor)
     return successor, new.secret
 
 
@@ -268,3 +265,9 @@ def _check_rotation(key: ApiKey, now: dt.datetime) -> None:
             _("Key %(old)s has already been rotated. Its successor is %(new)s.")
             % {"old": key.prefix, "new": successor.prefix}
         )
+
+
+def _shorten_rotated_key(key: ApiKey, grace_end: dt.datetime, *, actor: str) -> None:
+    before = _key_values(key)
+    key.expires_at = grace_end if key.expires_at is None else min(key.expires_at, grace_end)
+    _key_save(key, action="key.rotate", actor=actor, before=before)

@@ -108,7 +108,7 @@ class UsageAdmin(RecordAdmin[UsageRecord]):
             },
         ),
         (
-            _("Processes"),
+            _("Gateway and worker"),
             {"fields": ("gateway_id", "worker_id", "attempt", "metered_attempt", "attempts")},
         ),
     )

@@ -12,7 +12,7 @@ MAX_ERROR_CODE = 100
 
 
 def column_text(value: str | None, max_length: int) -> str:
-    """Return the text as a column can hold it: at most ``max_length`` characters, empty for None."""
+    """Return text that fits a column: no NUL, at most ``max_length`` characters, empty for None."""
     # PostgreSQL's text type rejects NUL, and clients choose some of these texts.
     return (value or "").replace("\x00", "\N{REPLACEMENT CHARACTER}")[:max_length]
 
