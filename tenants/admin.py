@@ -10,7 +10,7 @@ from tenants.admin_pages.users import UserAdmin
 from tenants.models import AdminAudit, ApiKey, AuditRecord, Membership, Tenant, UsageRecord
 
 admin.site.unregister(User)
-# Roles grant rights in tenants, user permissions in the admin: groups would be a third source.
+# Groups are unused: roles grant rights in tenants, and user permissions grant rights in the admin.
 admin.site.unregister(Group)
 
 admin.site.register(User, UserAdmin)

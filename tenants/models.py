@@ -257,7 +257,7 @@ class AuditRecord(RequestRecord):
 
 
 class AdminAudit(models.Model):
-    """An administrative change: actor, action and differences. Append-only: the database enforces it."""
+    """An administrative change: actor, action and differences. A database trigger keeps it append-only."""
 
     at = models.DateTimeField(_("time"), default=timezone.now, editable=False)
     actor = models.CharField(_("actor"), max_length=200)

@@ -30,7 +30,7 @@ class StoredResponse(models.Model):
     """
 
     id = models.CharField(_("id"), max_length=64, primary_key=True)
-    # No database constraint: it would cost time in the request. A deleted tenant has no key to read these.
+    # No foreign-key constraint: it would slow the insert, and a deleted tenant has no keys to read with.
     tenant = models.ForeignKey(
         Tenant,
         verbose_name=_("tenant"),

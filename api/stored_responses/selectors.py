@@ -15,7 +15,7 @@ from api.stored_responses.models import OPEN_STATUSES, StoredResponse
 
 @dataclass(frozen=True, slots=True)
 class StoredResponseRow:
-    """The columns that answer a retrieval; ``body`` is JSON."""
+    """The columns needed to return a response; ``body`` is JSON."""
 
     id: str
     status: str

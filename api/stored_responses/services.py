@@ -75,7 +75,7 @@ def responses_purge(*, now: dt.datetime, batch: int = BATCH) -> int:
 
 
 def responses_fail_lost(*, dead_gateways: Collection[str], created_before: dt.datetime) -> int:
-    """Fail the open responses of dead gateways, and those created before any running request.
+    """Fail the open responses of dead gateways, and those older than any request can run.
 
     Returns their number.
     """

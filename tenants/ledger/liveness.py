@@ -17,7 +17,7 @@ PRUNE_AFTER_S = 3600.0
 def dead_gateways(
     client: redis.Redis, gateway_ids: Collection[str], *, missing_key: str = names.GATEWAYS_MISSING
 ) -> set[str]:
-    """Return the gateways whose presence key has been missing for ``DEAD_AFTER_S``, in two calls at least.
+    """Return the gateways whose presence key was missing in at least two calls, ``DEAD_AFTER_S`` apart.
 
     Pass all gateways of interest in each call: one that is left out counts as alive. ``missing_key`` names
     the Redis hash of the times when gateways were first missing; each kind of caller needs its own.
