@@ -5,6 +5,8 @@ HARDWARE ?= auto
 VENV     := .venv
 ARGS     ?=
 MODEL    ?=
+# One process for the tests with an engine, one for all others. A selection of tests starts sooner without them.
+PROCESSES ?= $(if $(filter tests/% -k% -m% -n% -x --lf,$(ARGS)),0,2)
 
 .DEFAULT_GOAL := help
 .PHONY: help run test check bench install install-dev stop clean
@@ -19,7 +21,7 @@ run: install  ## install and run the whole stack; Ctrl-C stops it
 	@exec $(VENV)/bin/python -m deploy.local $(ARGS)
 
 test: install-dev  ## install and run the tests
-	@exec $(VENV)/bin/python -m pytest $(ARGS)
+	@exec $(VENV)/bin/python -m pytest -n $(PROCESSES) $(ARGS)
 
 check: install-dev  ## check format, lint, types, imports, migrations and generated docs
 	@exec $(VENV)/bin/python scripts/check

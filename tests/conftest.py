@@ -1,4 +1,4 @@
-"""What every test may use; see the modules named here."""
+"""Fixtures and hooks for all tests, from the modules named here."""
 
 pytest_plugins = [
     "pytester",
@@ -7,4 +7,7 @@ pytest_plugins = [
     "tests.criteria",
     "tests.compatibility",
     "tests.people",
+    "tests.scheduling",
+    "tests.durations",
+    "tests.fuzzing.options",
 ]

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
@@ -80,6 +81,16 @@ class MarkTable:
         for item in session.items:
             for number in sorted(set(self._measure.of(item))):
                 self._tests[number].append(item.nodeid)
+
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """Send the selected tests to the process that prints the table, if that is another one."""
+        if (output := getattr(session.config, "workeroutput", None)) is not None:
+            output[self._measure.plural] = dict(self._tests)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any) -> None:
+        """Receive the selected tests: all processes of a run collect the same."""
+        self._tests.update(getattr(node, "workeroutput", {}).get(self._measure.plural, {}))
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """The worst phase decides: set-up and tear-down may fail or skip as well."""

@@ -18,19 +18,19 @@ import pytest
 import redis
 
 from deploy.local.processes.supervisor import Supervisor
-from deploy.local.servers.ports import free_port
 from deploy.local.servers.postgres import EmbeddedPostgres
 from deploy.local.servers.valkey import EmbeddedValkey
+from tests.ports import reserved_port
 
 ROOT = Path(tempfile.mkdtemp(prefix="cyllm-tests-"))
 POSTGRES = EmbeddedPostgres(
     data_dir=ROOT / "postgres",
-    port=free_port(),
+    port=reserved_port(),
     password=secrets.token_urlsafe(16),
     options={"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"},
 )
 VALKEY = EmbeddedValkey(
-    data_dir=ROOT / "valkey", port=free_port(), password=secrets.token_urlsafe(16), fsync="no"
+    data_dir=ROOT / "valkey", port=reserved_port(), password=secrets.token_urlsafe(16), fsync="no"
 )
 
 
@@ -55,6 +55,15 @@ _environment()
 def pytest_configure() -> None:
     """Set Django up with this environment, before any test module imports a model."""
     django.setup()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_setupnodes() -> None:
+    """Withhold the settings module from xdist's processes until they have set their own addresses.
+
+    With it in the environment, pytest-django reads the settings first, and all would share one database.
+    """
+    os.environ.pop("DJANGO_SETTINGS_MODULE", None)
 
 
 @pytest.fixture(scope="session")

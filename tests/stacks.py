@@ -20,9 +20,9 @@ import redis
 
 from deploy.local.files import read_env
 from deploy.local.processes.supervisor import Program
-from deploy.local.servers.ports import free_port
 from deploy.local.servers.postgres import EmbeddedPostgres
 from deploy.local.servers.valkey import EmbeddedValkey
+from tests.ports import reserved_port
 
 ROOT = Path(__file__).resolve().parents[1]
 START_TIMEOUT_S = 240.0
@@ -140,7 +140,7 @@ class RunningStack:
 @contextmanager
 def running_stack(state_dir: Path, settings: dict[str, str]) -> Iterator[RunningStack]:
     """``python -m deploy.local`` with these settings, ready, and ended by SIGTERM afterwards."""
-    port = free_port()
+    port = reserved_port()
     state_dir.mkdir(parents=True, exist_ok=True)
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("CYLLM_")}
     inherited.pop("DJANGO_SETTINGS_MODULE", None)
@@ -181,10 +181,10 @@ def _up(stack: RunningStack) -> bool:
 def own_services(folder: Path) -> Iterator[tuple[Service, Service, dict[str, str]]]:
     """Postgres and Valkey outside the stack, and the settings that make it use them."""
     postgres = EmbeddedPostgres(
-        data_dir=folder / "postgres", port=free_port(), password=secrets.token_urlsafe(16)
+        data_dir=folder / "postgres", port=reserved_port(), password=secrets.token_urlsafe(16)
     )
     valkey = EmbeddedValkey(
-        data_dir=folder / "valkey", port=free_port(), password=secrets.token_urlsafe(16), fsync="always"
+        data_dir=folder / "valkey", port=reserved_port(), password=secrets.token_urlsafe(16), fsync="always"
     )
     postgres.initialise()
     services = (

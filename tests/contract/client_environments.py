@@ -1,6 +1,7 @@
-"""Other people's clients: their environments, made on first use and kept, and how they are run.
+"""Other people's clients: their environments, which later runs reuse, and how tests run them.
 
-They can reach the stack and nothing else: for every other address they are given a proxy that isn't there.
+They can reach only the stack: for any other address their environment names a proxy that doesn't exist.
+``python -m tests.contract.client_environments`` installs them all.
 """
 
 from __future__ import annotations
@@ -9,8 +10,11 @@ import fcntl
 import json
 import os
 import shutil
+import signal
 import subprocess
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,28 +43,47 @@ NOTHING: Mapping[str, str] = {}
 OURS = ("CYLLM_", "DJANGO_", "OPENAI_", "PYTHON")
 
 
-def python_clients() -> Path:
-    """The programs of the environment with the clients for Python; made anew when its pins have changed."""
+@contextmanager
+def _lock(name: str) -> Iterator[None]:
+    """Let one process at a time install, and the others wait for it."""
     VENV.parent.mkdir(parents=True, exist_ok=True)
-    with VENV.with_suffix(".lock").open("w") as lock:
+    with VENV.with_name(f"{VENV.name}.{name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        wanted = fingerprint([REQUIREMENTS])
-        if read_stamp(VENV) != wanted:
+        yield
+
+
+def python_clients() -> Path:
+    """Return the ``bin`` folder of the clients for Python, installed anew if their pins have changed."""
+    with _lock("python"):
+        digests = fingerprint([REQUIREMENTS])
+        if read_stamp(VENV) != digests:
             create_venv(VENV)
             run_pip(VENV, Step((REQUIREMENTS,), dependencies=False), VENV / "install.log")
-            (VENV / STAMP).write_text(json.dumps({"files": wanted}), encoding="utf-8")
+            (VENV / STAMP).write_text(json.dumps({"files": digests}), encoding="utf-8")
     return VENV / "bin"
 
 
 def node_clients() -> None:
-    """Install the clients for Node.js if they aren't there as the lock file names them."""
+    """Install the clients for Node.js, unless those of the lock file are installed."""
     npm = shutil.which("npm")
     if npm is None:
         pytest.fail("npm is not installed: this test drives clients for Node.js (apt install npm)")
-    stamp, wanted = NODE / "node_modules" / STAMP, (NODE / "package-lock.json").read_text(encoding="utf-8")
-    if not stamp.exists() or stamp.read_text(encoding="utf-8") != wanted:
-        subprocess.run([npm, "ci", "--ignore-scripts"], cwd=NODE, check=True, capture_output=True)
-        stamp.write_text(wanted, encoding="utf-8")
+    with _lock("node"):
+        stamp, pins = NODE / "node_modules" / STAMP, (NODE / "package-lock.json").read_text(encoding="utf-8")
+        if not stamp.exists() or stamp.read_text(encoding="utf-8") != pins:
+            subprocess.run([npm, "ci", "--ignore-scripts"], cwd=NODE, check=True, capture_output=True)
+            stamp.write_text(pins, encoding="utf-8")
+
+
+@contextmanager
+def installation_in_background() -> Iterator[None]:
+    """Install all clients while other tests run; a client that a test needs earlier is waited for."""
+    command = [sys.executable, "-m", "tests.contract.client_environments"]
+    silence = subprocess.DEVNULL
+    with subprocess.Popen(command, cwd=ROOT, stdout=silence, stderr=silence, process_group=0) as process:
+        yield
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)  # pip and npm as well
 
 
 @dataclass(frozen=True)
@@ -114,3 +137,8 @@ class Guest:
         """``told`` by a script of the folder ``node``."""
         node_clients()
         return self.told(["node", script], NODE, given)
+
+
+if __name__ == "__main__":
+    python_clients()
+    node_clients()

@@ -2,17 +2,33 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import openai
 import pytest
 
-from tests.contract.client_environments import Guest
+from tests.contract.client_environments import Guest, installation_in_background
 from tests.stacks import RunningStack, running_stack
 
 IDLE = "nobody-serves-this"
+BACKGROUND = ExitStack()
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Begin to install other people's clients in the background if a test drives one."""
+    is_first_process = os.environ.get("PYTEST_XDIST_WORKER", "gw0") == "gw0"
+    has_guest = any("guest" in getattr(item, "fixturenames", ()) for item in session.items)
+    if has_guest and is_first_process and not session.config.option.collectonly:
+        BACKGROUND.enter_context(installation_in_background())
+
+
+def pytest_sessionfinish() -> None:
+    """End an installation that nothing has waited for."""
+    BACKGROUND.close()
 
 
 @pytest.fixture(scope="package")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from deploy.local.settings import ROOT
 from tests.criteria import CASES, CRITERIA
 
 TESTS = """
@@ -56,6 +57,18 @@ def test_the_table_has_the_worst_result_of_each_criterion(pytester: pytest.Pytes
     assert "6.10 |     0 | no test" in lines
     assert "2 of 60 criteria shown, failed: 1.1, 2.10, 5.1" in lines
     assert len([line for line in lines if line.count("|") == 2]) == 61
+
+
+def test_the_table_is_the_same_when_several_processes_run_the_tests(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    serial, parallel = (
+        [line for line in _run(pytester, TESTS, "--criteria", "-n", number).outlines if line.count("|") == 2]
+        for number in ("0", "2")
+    )
+    assert parallel == serial
+    assert len(parallel) == 61
 
 
 def test_nothing_is_printed_without_the_flag(pytester: pytest.Pytester) -> None:

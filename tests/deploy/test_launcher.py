@@ -21,6 +21,7 @@ from deploy.local.demo.smoke_test import ask, fetch_body, fetch_status
 from deploy.local.files import read_env
 from deploy.local.servers.ports import free_port, is_listening
 from deploy.local.settings import ROOT
+from tests.ports import reserved_port
 
 START_TIMEOUT_S = 90.0
 READY = "Everything is running."
@@ -104,7 +105,7 @@ def launcher(tmp_path: Path, engine: str) -> Iterator[Launcher]:
         "CYLLM_WORKER_ENGINE_URL": engine,
         "CYLLM_WORKER_MODEL": "scripted",
     }
-    instance = Launcher(tmp_path / "state", free_port(), settings)
+    instance = Launcher(tmp_path / "state", reserved_port(), settings)
     yield instance
     if hasattr(instance, "process"):
         processes = instance.descendants() if instance.process.poll() is None else []

@@ -1,0 +1,43 @@
+"""Seconds by folder, printed at the end of a run: set-up, call and tear-down of all its tests."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+
+import pytest
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Register the table in the process that prints the summary."""
+    if not hasattr(config, "workerinput"):
+        config.pluginmanager.register(FolderTimes(), "seconds-by-folder")
+
+
+class FolderTimes:
+    """Sums the durations of all test phases by folder, over all processes of a run."""
+
+    def __init__(self) -> None:
+        self._start = time.monotonic()
+        self._seconds: dict[str, float] = defaultdict(float)
+        self._tests: dict[str, int] = defaultdict(int)
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Add one phase."""
+        path = report.nodeid.partition("::")[0]
+        folder = "/".join(path.split("/")[:2]) if path.count("/") > 1 else path
+        self._seconds[folder] += report.duration
+        self._tests[folder] += report.when == "setup"
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """Print the table, unless all tests are of one folder."""
+        if len(self._seconds) < 2:
+            return
+        rows = sorted(((seconds, folder) for folder, seconds in self._seconds.items()), reverse=True)
+        terminalreporter.section("seconds by folder")
+        terminalreporter.write_line("seconds | tests | folder")
+        for seconds, folder in rows:
+            terminalreporter.write_line(f"{seconds:>7.1f} | {self._tests[folder]:>5} | {folder}")
+        total = sum(self._seconds.values())
+        terminalreporter.write_line(f"{total:>7.1f} | {sum(self._tests.values()):>5} | all")
+        terminalreporter.write_line(f"{(time.monotonic() - self._start) / 60:.1f} minutes in all")
