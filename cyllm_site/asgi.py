@@ -1,4 +1,4 @@
-"""The ASGI entry point: the API to the gateway, everything else to Django."""
+"""The ASGI application: the gateway serves the API, Django everything else."""
 
 from __future__ import annotations
 
@@ -15,37 +15,38 @@ from django.conf import settings
 settings.STATIC_ROOT.mkdir(parents=True, exist_ok=True)
 django = get_asgi_application()
 
-# Models can be imported only after Django has been set up, which is what the line above did.
+# Models can be imported only after the line above has set Django up.
 
-from api.gateway.app import ROUTES, Gateway  # noqa: E402
+from api.gateway.app import Gateway  # noqa: E402
 from api.gateway.http.disconnect import Receive, Scope, Send  # noqa: E402
 from api.gateway.process import gateway_process  # noqa: E402
+from api.gateway.urls import URLS  # noqa: E402
 from cyllm_site.checks import refuse_unsafe_settings  # noqa: E402
 from cyllm_site.pages import Pages  # noqa: E402
 
 logger = logging.getLogger("cyllm.site")
-API_ROOTS = frozenset(route.template.split("/")[1] for route in ROUTES.routes)
+API_ROOTS = frozenset(route.template.split("/")[1] for route in URLS.routes)
 
 
 class Site:
-    """Starts the gateway with the server, stops it with the server, and routes to it in between."""
+    """Runs the gateway for the lifetime of the server, and routes requests to it or to Django."""
 
     def __init__(self) -> None:
         self._gateway: Gateway | None = None
-        tree = settings.CYLLM
-        self._pages = Pages(django, tree.max_body_bytes, tree.client_body_timeout_s)
+        limits = settings.CYLLM
+        self._pages = Pages(django, limits.max_body_bytes, limits.client_body_timeout_s)
 
     async def http(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """An HTTP request, to the gateway or to Django."""
+        """Route an HTTP request."""
         if scope["path"].lstrip("/").partition("/")[0] not in API_ROOTS:
             await self._pages(scope, receive, send)
             return
         if self._gateway is None:
-            raise RuntimeError("the gateway was not started: run the server with ASGI lifespan on")
+            raise RuntimeError("the gateway is not running: enable ASGI lifespan in the server")
         await self._gateway(scope, receive, send)
 
     async def lifespan(self, _: Scope, receive: Receive, send: Send) -> None:
-        """Keep the gateway running from ``lifespan.startup`` to ``lifespan.shutdown``."""
+        """Run the gateway from ``lifespan.startup`` to ``lifespan.shutdown``."""
         async with AsyncExitStack() as stack:
             await receive()
             try:

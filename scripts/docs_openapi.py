@@ -21,8 +21,8 @@ PAGE = ROOT / "docs" / "openapi.json"
 def page() -> str:
     """Return the text of the document."""
     django.setup()
-    from api.gateway.urls import URLS
     from api.gateway.document.openapi import openapi_document
+    from api.gateway.urls import URLS
 
     return json.dumps(openapi_document(URLS.routes), indent=1, ensure_ascii=False) + "\n"
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import jsonschema
 
-from api.gateway.app import ROUTES
 from api.gateway.document.openapi import openapi_document
+from api.gateway.urls import URLS
 
-DOCUMENT: dict[str, Any] = json.loads(json.dumps(openapi_document(ROUTES.routes)))
+DOCUMENT: dict[str, Any] = json.loads(json.dumps(openapi_document(URLS.routes)))
 
 
 @cache

@@ -1,4 +1,4 @@
-"""Work that a gateway process repeats in the background for as long as it lives."""
+"""Background work that a gateway process repeats while it runs."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ logger = logging.getLogger("cyllm.gateway")
 
 
 class PeriodicTask:
-    """Calls ``turn`` again and again, ``pause_s`` apart. A turn that fails is logged and not the last."""
+    """Calls ``work`` repeatedly, ``pause_s`` apart. A failure is logged and does not stop the task."""
 
-    def __init__(self, name: str, turn: Callable[[], Awaitable[None]], pause_s: float) -> None:
-        self._name, self._turn, self._pause_s = name, turn, pause_s
+    def __init__(self, name: str, work: Callable[[], Awaitable[None]], pause_s: float) -> None:
+        self._name, self._work, self._pause_s = name, work, pause_s
         self._task: asyncio.Task[None] | None = None
 
-    def start(self) -> None:
-        """Begin, with a turn at once."""
+    async def start(self) -> None:
+        """Start, with a first call at once."""
         self._task = asyncio.create_task(self._repeat(), name=self._name)
 
     async def stop(self) -> None:
-        """End, also in the middle of a turn, and wait for that."""
+        """Cancel the task, even in the middle of a call, and wait for its end."""
         if self._task is not None:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -31,7 +31,7 @@ class PeriodicTask:
     async def _repeat(self) -> None:
         while True:
             try:
-                await self._turn()
+                await self._work()
             except Exception:
-                logger.exception("%s failed; it is tried again", self._name)
+                logger.exception("%s failed; it will be retried", self._name)
             await asyncio.sleep(self._pause_s)

@@ -1,4 +1,4 @@
-"""The parts of one gateway process: made, started and stopped together."""
+"""One gateway process: its components are created, started and stopped together."""
 
 from __future__ import annotations
 
@@ -7,16 +7,20 @@ import logging
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 from typing import Protocol
 
 from api.gateway.app import Gateway
 from api.gateway.endpoints.generate import Generation
-from api.gateway.endpoints.health import Health
+from api.gateway.endpoints.health import HealthEndpoints
+from api.gateway.endpoints.models import ModelEndpoints
 from api.gateway.endpoints.responses import Responses
 from api.gateway.endpoints.stored_responses import StoredResponseEndpoints
-from api.gateway.endpoints.streams import Streams
+from api.gateway.endpoints.streams import StreamEndpoints
 from api.gateway.periodic import PeriodicTask
-from api.gateway.stages.capacity import BodyBudget, SharedSlots, TenantSemaphore, TenantSlots
+from api.gateway.stages.admission import Admission
+from api.gateway.stages.capacity import Capacity
+from api.gateway.stages.dispatch import Dispatcher
 from api.gateway.stages.limits import Limits
 from api.gateway.stages.settle import RequestRecorder
 from api.gateway.state.caches import GatewayCaches
@@ -26,115 +30,114 @@ from api.gateway.state.stored_responses import ResponseStore
 from api.gateway.streams.detached import DetachedRequests
 from api.gateway.streams.event_log import EventLogs
 from api.gateway.streams.log_readers import LogReaders
+from api.gateway.urls import Endpoints
 from inference_worker.client.interface import EngineClient
 from inference_worker.client.relay_client import RelayClient
 from inference_worker.transport.subscriber import Subscriber
 
 logger = logging.getLogger("cyllm.gateway")
 
-OWED_INTERVAL_S = 1.0
+UPDATE_RETRY_INTERVAL_S = 1.0
 
 
 @asynccontextmanager
 async def gateway_process(
     *, redis_url: str, secret: str, limits: Limits, client: EngineClient | None = None
 ) -> AsyncIterator[Gateway]:
-    """A running gateway. Starts without Redis or Postgres as well: it isn't ready until they are there.
+    """Run a gateway. It starts without Redis or Postgres, but is not ready until both are available.
 
-    ``client`` stands in for the relay where a test has to make faults.
+    ``client`` replaces the relay in tests that need faults.
     """
-    gateway_id = f"gw-{uuid.uuid4().hex[:16]}"
-    database = Database(limits.database_timeout_s)
-    # Beside the one for keys and models, without which nobody is served.
-    contents = Database(limits.database_timeout_s)
-    store = ResponseStore(contents, gateway_id, limits)
-    owed = PeriodicTask("responses-owed", store.update_owed, OWED_INTERVAL_S)
-    recorder = RequestRecorder(redis_url, gateway_id)
-    cached = GatewayCaches(database, limits.key_cache_s)
-    subscriber = Subscriber(redis_url)
-    logs = EventLogs(redis_url, subscriber, gateway_id, limits)
-    detached = DetachedRequests(logs, recorder, limits)
     async with AsyncExitStack() as stack:
-        stack.push_async_callback(database.close)
-        stack.push_async_callback(contents.close)
-        owed.start()
-        stack.push_async_callback(owed.stop)
-        await _started(stack, subscriber)
-        await _started(stack, recorder)
-        await _started(stack, _changes(subscriber, cached, detached))
-        if client is None:
-            relay = client = RelayClient(redis_url, subscriber, gateway_id)
-            await _started(stack, relay)
-        await _started(stack, logs)
-        # Stopped before all that its requests need.
-        await _started(stack, detached)
-        for warming in cached.warmings:
-            warming.start()
-            stack.push_async_callback(warming.stop)
-        # What is here now stays: the collector need not go through it again and again under load.
+        components = await _start_components(stack, redis_url, limits, client)
+        # Long-lived objects are exempt from garbage collection, which would scan them again and again.
         gc.collect()
         gc.freeze()
-        logger.info("gateway %s started", gateway_id)
-        readers = SharedSlots(limits.gateway_max_requests, limits.gateway_tenant_share)
-        followers = LogReaders(logs, limits, readers, _body_bytes(limits))
-        generation = _generation(limits, secret, client, recorder, cached, detached, followers)
-        yield Gateway(
-            generation,
-            Streams(logs, followers, cached.keys.get),
-            Responses(generation, store),
-            StoredResponseEndpoints(store, logs, followers, cached.keys.get),
-            Health(database, recorder, client),
-        )
-        logger.info("gateway %s stops", gateway_id)
+        logger.info("gateway %s started", components.gateway_id)
+        yield _gateway(components, secret.encode(), limits)
+        logger.info("gateway %s stops", components.gateway_id)
 
 
-class _Part(Protocol):
+@dataclass(frozen=True, slots=True)
+class _Components:
+    gateway_id: str
+    database: Database
+    store: ResponseStore
+    recorder: RequestRecorder
+    caches: GatewayCaches
+    client: EngineClient
+    logs: EventLogs
+    detached: DetachedRequests
+
+
+class _Startable(Protocol):
     async def start(self) -> None: ...
     async def stop(self) -> None: ...
 
 
-async def _started(stack: AsyncExitStack, part: _Part) -> None:
-    """Start a part; also one that fails at that is stopped with the others."""
-    stack.push_async_callback(part.stop)
-    await part.start()
+async def _start(stack: AsyncExitStack, component: _Startable) -> None:
+    """Start a component. One that fails to start is stopped as well."""
+    stack.push_async_callback(component.stop)
+    await component.start()
 
 
-def _changes(subscriber: Subscriber, cached: GatewayCaches, detached: DetachedRequests) -> ChangeListener:
+async def _start_components(
+    stack: AsyncExitStack, redis_url: str, limits: Limits, client: EngineClient | None
+) -> _Components:
+    """Start all components; each is stopped before those that were started earlier."""
+    gateway_id = f"gw-{uuid.uuid4().hex[:16]}"
+    database = Database(limits.database_timeout_s)
+    # Keys and models must not wait for the contents of responses, so these have connections of their own.
+    response_database = Database(limits.database_timeout_s)
+    stack.push_async_callback(database.close)
+    stack.push_async_callback(response_database.close)
+    store = ResponseStore(response_database, gateway_id, limits)
+    await _start(stack, PeriodicTask("response-updates", store.retry_updates, UPDATE_RETRY_INTERVAL_S))
+    subscriber = Subscriber(redis_url)
+    await _start(stack, subscriber)
+    recorder = RequestRecorder(redis_url, gateway_id)
+    await _start(stack, recorder)
+    caches = GatewayCaches(database, limits.key_cache_s)
+    logs = EventLogs(redis_url, subscriber, gateway_id, limits)
+    detached = DetachedRequests(logs, recorder, limits)
+    await _start(stack, _change_listener(subscriber, caches, detached))
+    if client is None:
+        relay_client = client = RelayClient(redis_url, subscriber, gateway_id)
+        await _start(stack, relay_client)
+    await _start(stack, logs)
+    # Stopped before everything that its requests need.
+    await _start(stack, detached)
+    for warmer in caches.warmers:
+        await _start(stack, warmer)
+    return _Components(gateway_id, database, store, recorder, caches, client, logs, detached)
+
+
+def _change_listener(
+    subscriber: Subscriber, caches: GatewayCaches, detached: DetachedRequests
+) -> ChangeListener:
     return ChangeListener(
         subscriber,
-        on_key=cached.keys.forget,
-        on_tenant=cached.forget_all,
-        on_models=cached.models.clear,
+        on_key=caches.principals.invalidate,
+        on_tenant=caches.clear,
+        on_models=caches.catalogue.clear,
         on_stream=detached.cancel,
-        on_gap=cached.forget_all,
+        on_gap=caches.clear,
     )
 
 
-def _body_bytes(limits: Limits) -> BodyBudget:
-    held = max(limits.gateway_body_bytes, 2 * limits.max_body_bytes)
-    return BodyBudget(held, limits.gateway_tenant_share, limits.max_body_bytes)
-
-
-def _generation(
-    limits: Limits,
-    secret: str,
-    client: EngineClient,
-    recorder: RequestRecorder,
-    cached: GatewayCaches,
-    detached: DetachedRequests,
-    followers: LogReaders,
-) -> Generation:
-    return Generation(
-        limits=limits,
-        secret=secret.encode(),
-        client=client,
-        recorder=recorder,
-        places=SharedSlots(limits.gateway_max_requests, limits.gateway_tenant_share),
-        readers=TenantSlots(limits.gateway_max_requests),
-        tokenizing=TenantSemaphore(),
-        bodies=followers.bodies,
-        find_principal=cached.keys.get,
-        catalogue=cached.catalogue,
-        detached=detached,
-        followers=followers,
+def _gateway(components: _Components, secret: bytes, limits: Limits) -> Gateway:
+    client, recorder = components.client, components.recorder
+    find_principal, read_catalogue = components.caches.principals.get, components.caches.read_catalogue
+    capacity = Capacity.from_limits(limits)
+    admission = Admission(limits, secret, client, capacity, find_principal, read_catalogue)
+    dispatcher = Dispatcher(limits, client, capacity, recorder)
+    log_readers = LogReaders(components.logs, limits, capacity)
+    endpoints = Endpoints(
+        generation=Generation(admission, dispatcher, components.detached, log_readers),
+        responses=Responses(admission, dispatcher, components.detached, log_readers, components.store),
+        stored_responses=StoredResponseEndpoints(components.store, log_readers, find_principal),
+        streams=StreamEndpoints(log_readers, find_principal),
+        models=ModelEndpoints(client, find_principal, read_catalogue),
+        health=HealthEndpoints(components.database, recorder, client),
     )
+    return Gateway(endpoints, limits, capacity, recorder)

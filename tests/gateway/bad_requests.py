@@ -126,7 +126,9 @@ CHAT = [
     Bad({"logprobs": True, "top_logprobs": 21}, "integer_above_max_value", "top_logprobs", "<= 20"),
     Bad({"logprobs": 1}, "invalid_type", "logprobs", "expected a boolean"),
     Bad({"stream": "yes"}, "invalid_type", "stream", "expected a boolean"),
-    Bad({"stream_options": {"include_usage": True}}, "invalid_value", "stream_options", "'stream' to be true"),
+    Bad(
+        {"stream_options": {"include_usage": True}}, "invalid_value", "stream_options", "'stream' to be true"
+    ),
     Bad(
         {"stream": True, "stream_options": {"usage": True}},
         "unknown_parameter",
@@ -177,7 +179,9 @@ CHAT = [
     Bad({"prediction": {"type": "content"}}, "unsupported_parameter", "prediction", "not available"),
     Bad({"web_search_options": {}}, "unsupported_parameter", "web_search_options", "web search"),
     Bad({"moderation": {"model": "m"}}, "unsupported_parameter", "moderation", "not available"),
-    Bad({"prompt_cache_options": {}}, "unsupported_parameter", "prompt_cache_options", "cached automatically"),
+    Bad(
+        {"prompt_cache_options": {}}, "unsupported_parameter", "prompt_cache_options", "cached automatically"
+    ),
     Bad({"store": True}, "unsupported_value", "store", "True"),
     Bad({"service_tier": "priority"}, "unsupported_value", "service_tier", "one tier"),
     Bad({"service_tier": "gold"}, "invalid_value", "service_tier", "'gold'"),

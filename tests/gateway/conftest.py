@@ -109,7 +109,7 @@ async def gateway(
 
     async with gateway_process(redis_url=redis_url, secret=SECRET, limits=limits, client=client) as started:
         async with asyncio.timeout(5):
-            while not await started.generation.recorder.answers():
+            while not await started.recorder.is_healthy():
                 await asyncio.sleep(0.01)
         yield started
 
@@ -119,7 +119,7 @@ async def second(gateway: Gateway, redis_url: str) -> AsyncIterator[Gateway]:
     """Another gateway process on the same servers, with the same limits and an engine client of its own."""
     from api.gateway.process import gateway_process
 
-    limits = gateway.generation.limits
+    limits = gateway.limits
     async with gateway_process(
         redis_url=redis_url, secret=SECRET, limits=limits, client=ScriptedClient()
     ) as started:
@@ -138,11 +138,11 @@ def ended(gateway: Gateway, redis_client: redis.Redis) -> Callable[[], Any]:
 
     async def only() -> RequestEnded:
         async with asyncio.timeout(3):
-            while gateway.generation.recorder.backlog:
+            while gateway.recorder.backlog:
                 await asyncio.sleep(0.005)
         found = [fact for fact in facts_of(redis_client) if isinstance(fact, RequestEnded)]
         assert len(found) == 1, "a request has exactly one record"
-        assert gateway.generation.places.taken == 0, "a place was not given back"
+        assert gateway.capacity.requests.in_use == 0, "a place was not given back"
         return found[0]
 
     return only

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import threading
 import time
 from collections.abc import Callable
@@ -17,6 +16,7 @@ from api.gateway.http.exchange import Exchange
 from api.gateway.stages.limits import Limits
 from api.openai.errors.service import CoordinationUnavailable
 from inference_worker.protocol import names
+from inference_worker.protocol.faults import OtherFault
 from inference_worker.protocol.messages import FailureKind, Meter, Outcome, RequestEnded, RequestStarted
 from tests.gateway.conftest import SECRET, Keys, facts_of
 from tests.gateway.driver import call, visit
@@ -66,11 +66,11 @@ async def made(gateway: Gateway, key: str, response_id: str) -> dict[str, Any]:
 async def record_of(gateway: Gateway, redis_client: redis.Redis) -> RequestEnded:
     """The one record of the one request for a response, once all is settled."""
     async with asyncio.timeout(5):
-        while gateway.generation.detached.running or gateway.generation.recorder.backlog:
+        while gateway.endpoints.generation.detached.running_count or gateway.recorder.backlog:
             await asyncio.sleep(0.005)
     facts = [fact for fact in facts_of(redis_client) if isinstance(fact, RequestEnded)]
     (record,) = [fact for fact in facts if fact.endpoint == PATH]
-    assert gateway.generation.places.taken == 0
+    assert gateway.capacity.requests.in_use == 0
     return record
 
 
@@ -188,7 +188,7 @@ async def test_a_response_deleted_while_it_is_made_is_stopped_and_stays_deleted(
     ("end", "code", "outcome"),
     [
         (
-            failed(FailureKind.REQUEST, 400, json.dumps({"error": {"message": "no"}})),
+            failed(FailureKind.REQUEST, 400, fault=OtherFault(reason="no")),
             "invalid_prompt",
             "refused",
         ),
@@ -243,11 +243,11 @@ async def test_one_that_cannot_be_noted_down_is_refused_and_not_stored(
     async def away(exchange: Exchange) -> None:
         raise CoordinationUnavailable()
 
-    monkeypatch.setattr(gateway.generation.recorder, "started", away)
+    monkeypatch.setattr(gateway.recorder, "record_start", away)
     reply = await respond(gateway, keys.acme, background=True, stream=stream)
     assert (reply.status, reply.error["code"]) == (503, "redis_unavailable")
     async with asyncio.timeout(5):
-        while gateway.generation.detached.running:
+        while gateway.endpoints.generation.detached.running_count:
             await asyncio.sleep(0.01)
     assert client.calls == []
     assert await in_thread(StoredResponse.objects.count) == 0
@@ -298,7 +298,7 @@ async def test_an_end_in_the_background_that_could_not_be_stored_is_stored_when_
     found = await made(gateway, keys.acme, queued["id"])
     assert (found["status"], found["error"]["code"]) == ("failed", "server_error")
     assert (found["completed_at"], text_of(found)) == (None, TEXT)
-    assert gateway.responses.store.owed == {}
+    assert gateway.endpoints.responses.store.pending_updates == {}
 
 
 async def test_a_gateway_that_is_stopped_stores_how_its_responses_ended(
@@ -359,7 +359,7 @@ async def test_what_a_log_could_not_bound_is_refused_and_nowhere(
 ) -> None:
     from api.stored_responses.models import StoredResponse
 
-    most = gateway.generation.limits.stream_log_bytes
+    most = gateway.limits.stream_log_bytes
     reply = await respond(gateway, keys.acme, instructions="x" * most, **way)
     assert (reply.status, reply.error["code"]) == (400, "invalid_request")
     assert str(most) in reply.error["message"]

@@ -46,7 +46,7 @@ async def test_a_read_that_a_change_overtook_is_not_kept_nor_used() -> None:
     reading = asyncio.create_task(cache.get("a"))
     await asyncio.sleep(0.01)
     source.value = "new"
-    cache.forget("a")
+    cache.invalidate("a")
     source.held.set()
     assert await reading == "a:new"
     assert await cache.get("a") == "a:new"
@@ -102,7 +102,7 @@ async def test_what_is_in_use_is_read_again_before_it_is_too_old_and_nobody_wait
 
     cache = FreshCache(source.load, max_age_s=0.2)
     warm = PeriodicTask("warm", partial(cache.warm, load_many), cache.warming_s)
-    warm.start()
+    await warm.start()
     for key in ("a", "b", "a", "b"):
         await cache.get(key)
     source.value = "new"
@@ -121,7 +121,7 @@ async def test_keeping_warm_never_serves_what_the_source_can_no_longer_tell() ->
 
     cache = FreshCache(source.load, max_age_s=0.1)
     warm = PeriodicTask("warm", partial(cache.warm, load_many), cache.warming_s)
-    warm.start()
+    await warm.start()
     await cache.get("a")
     await cache.get("a")
     source.value = "new"
@@ -142,7 +142,7 @@ async def test_repeated_work_goes_on_after_a_fault_and_ends_when_told(
             raise KeyError("unexpected")
 
     work = PeriodicTask("the work", turn, 0.001)
-    work.start()
+    await work.start()
     async with asyncio.timeout(5):
         while turns < 3:
             await asyncio.sleep(0.001)

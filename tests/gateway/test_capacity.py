@@ -1,23 +1,22 @@
-"""RequestSlots in a gateway process: bounded, given back, and no tenant's alone."""
+"""Slots in a gateway process: bounded, given back, and no tenant's alone."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
-from dataclasses import replace
 from random import Random
 from typing import Any
 
 import pytest
 
 from api.gateway.app import Gateway
-from api.gateway.stages.capacity import BodyBudget, RequestSlots, SharedSlots, TenantSlots
+from api.gateway.stages.capacity import BodyBudget, SharedSlots, Slots, TenantSlots
 from api.gateway.stages.limits import Limits
 from api.openai.errors.base import ApiError
 from inference_worker.protocol.messages import Outcome
 from tests.gateway.conftest import QUICK, Keys
 from tests.gateway.driver import CHAT, call, chat, visit
+from tests.gateway.harness import eventually, with_capacity
 from tests.gateway.resumable import begin, script
 from tests.gateway.scripted import Pause, ScriptedClient, accepted, delta, done, finished
 
@@ -31,34 +30,28 @@ def limits() -> Limits:
     return QUICK.model_copy(update={"client_body_timeout_s": 2.0})
 
 
-async def _until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
-        while not condition():
-            await asyncio.sleep(0.005)
-
-
 @pytest.mark.case("serving.21")
 def test_a_place_is_given_back_however_the_request_ends() -> None:
-    places = RequestSlots(1)
-    with pytest.raises(ZeroDivisionError), places.take():
+    places = Slots(1)
+    with pytest.raises(ZeroDivisionError), places.slot():
         raise ZeroDivisionError
-    with places.take(), pytest.raises(ApiError) as caught, places.take():
+    with places.slot(), pytest.raises(ApiError) as caught, places.slot():
         pass
     assert caught.value.code == "overloaded"
     assert caught.value.headers["retry-after"]
-    assert places.taken == 0
+    assert places.in_use == 0
 
 
 def test_a_tenant_that_reads_too_many_bodies_stops_no_other() -> None:
     readers = TenantSlots(2)
     with ExitStack() as held:
-        held.enter_context(readers.take("acme"))
-        held.enter_context(readers.take("acme"))
-        with pytest.raises(ApiError), readers.take("acme"):
+        held.enter_context(readers.slot("acme"))
+        held.enter_context(readers.slot("acme"))
+        with pytest.raises(ApiError), readers.slot("acme"):
             pass
-        with readers.take("globex"):
+        with readers.slot("globex"):
             pass
-    with readers.take("acme"), readers.take("acme"):
+    with readers.slot("acme"), readers.slot("acme"):
         pass
 
 
@@ -67,7 +60,7 @@ def _fill(places: SharedSlots, held: ExitStack, tenant: str) -> int:
     count = 0
     while True:
         try:
-            held.enter_context(places.take(tenant))
+            held.enter_context(places.slot(tenant))
         except ApiError:
             return count
         count += 1
@@ -78,12 +71,12 @@ def test_a_tenant_alone_gets_its_share_and_another_always_gets_in() -> None:
     with ExitStack() as held:
         taken = [_fill(places, held, f"tenant {number}") for number in range(3)]
         assert taken == [448, 56, 7]
-        assert places.taken == 511
-        with places.take("a fourth"):
-            assert places.taken == 512
-            with pytest.raises(ApiError), places.take("a fifth"):
+        assert places.in_use == 511
+        with places.slot("a fourth"):
+            assert places.in_use == 512
+            with pytest.raises(ApiError), places.slot("a fifth"):
                 pass
-    assert places.taken == 0
+    assert places.in_use == 0
     assert _fill(places, ExitStack(), "tenant 0") == 448
 
 
@@ -95,7 +88,7 @@ def test_tenants_that_go_on_asking_come_to_equal_parts() -> None:
     def ask(tenant: str) -> None:
         stack = ExitStack()
         with suppress(ApiError):
-            stack.enter_context(places.take(tenant))
+            stack.enter_context(places.slot(tenant))
             running[tenant].append(stack)
 
     for _ in range(64):
@@ -127,7 +120,7 @@ async def test_one_tenant_with_all_its_requests_running_stops_no_other(
         visit(gateway, "POST", "/v1/chat/completions", key=keys.acme, body=CHAT)
         for _ in range(QUICK.gateway_max_requests - 1)
     ]
-    await _until(lambda: gateway.generation.places.taken == QUICK.gateway_max_requests - 1)
+    await eventually(lambda: gateway.capacity.requests.in_use == QUICK.gateway_max_requests - 1)
     refused = await chat(gateway, keys.acme)
     assert (refused.status, refused.error["code"]) == (503, "overloaded")
     assert (await chat(gateway, keys.globex)).status == 200
@@ -158,7 +151,7 @@ async def test_a_request_that_no_worker_serves_has_its_record_and_was_never_star
 
 
 def test_bodies_of_one_tenant_leave_room_for_the_largest_of_another() -> None:
-    bodies = BodyBudget(100, 0.875, largest=20)
+    bodies = BodyBudget(100, 0.875, largest_body=20)
     with ExitStack() as held:
         mine = [held.enter_context(bodies.account("acme")) for _ in range(10)]
         for more in mine[:8]:
@@ -168,23 +161,23 @@ def test_bodies_of_one_tenant_leave_room_for_the_largest_of_another() -> None:
         assert caught.value.code == "overloaded"
         other = held.enter_context(bodies.account("globex"))
         other(20)
-        assert bodies.taken == 100
-    assert bodies.taken == 0
+        assert bodies.in_use == 100
+    assert bodies.in_use == 0
 
 
 async def test_bodies_that_are_held_are_bounded_and_given_back_however_requests_end(
     gateway: Gateway, keys: Keys, client: ScriptedClient
 ) -> None:
-    generation = replace(gateway.generation, bodies=BodyBudget(150_000, 0.875, QUICK.max_body_bytes))
-    bounded = replace(gateway, generation=generation)
+    bodies = BodyBudget(150_000, 0.875, QUICK.max_body_bytes)
+    bounded = with_capacity(gateway, bodies=bodies)
     slow = visit(bounded, "POST", PATH, key=keys.acme, pieces=[b"x" * 60_000], unfinished=True)
-    await _until(lambda: generation.bodies.taken == 60_000)
+    await eventually(lambda: bodies.in_use == 60_000)
     refused = await call(bounded, "POST", PATH, key=keys.acme, pieces=[b"x" * 60_000])
     assert (refused.status, refused.error["code"]) == (503, "overloaded")
     client.scripts = [[accepted(), Pause(0.3), finished(b"{}")]]
     running = visit(bounded, "POST", PATH, key=keys.globex, body={**CHAT, "user": "u" * 60_000})
-    await _until(lambda: len(client.streams) == 1)
-    assert generation.bodies.taken > 120_000, "held until its answer is there"
+    await eventually(lambda: len(client.streams) == 1)
+    assert bodies.in_use > 120_000, "held until its answer is there"
     await running.task
     assert running.reply.status == 200
     leaving = visit(bounded, "POST", PATH, key=keys.globex, pieces=[b"x" * 20_000], unfinished=True)
@@ -192,59 +185,56 @@ async def test_bodies_that_are_held_are_bounded_and_given_back_however_requests_
     await leaving.task
     await slow.task
     assert slow.reply.status == 408
-    assert generation.bodies.taken == 0
+    assert bodies.in_use == 0
 
 
 async def test_the_body_of_a_request_that_outlives_its_client_is_held_to_its_end(
     gateway: Gateway, keys: Keys, client: ScriptedClient
 ) -> None:
     client.scripts = [script(gap_s=0.2)]
-    generation = gateway.generation
     begun = begin(gateway, keys.acme, user="u" * 20_000)
     await begun.until(b"one ")
     begun.leave()
     await begun.task
-    assert generation.detached.running == 1
-    assert generation.bodies.taken > 20_000
-    await _until(lambda: generation.detached.running == 0)
-    assert (generation.bodies.taken, generation.places.taken) == (0, 0)
+    assert gateway.endpoints.generation.detached.running_count == 1
+    assert gateway.capacity.bodies.in_use > 20_000
+    await eventually(lambda: gateway.endpoints.generation.detached.running_count == 0)
+    assert (gateway.capacity.bodies.in_use, gateway.capacity.requests.in_use) == (0, 0)
 
 
 async def test_who_made_a_request_that_runs_on_reads_it_in_the_place_of_a_reader(
     gateway: Gateway, keys: Keys, client: ScriptedClient
 ) -> None:
     readers = SharedSlots(2, 0.5)
-    followers = replace(gateway.generation.followers, places=readers)
-    narrow = replace(gateway, generation=replace(gateway.generation, followers=followers))
+    narrow = with_capacity(gateway, log_readers=readers)
     client.scripts = [[accepted(), delta("a"), Pause(0.2), delta("b"), done(), finished()]]
     slow = visit(narrow, "POST", PATH, key=keys.acme, body={**CHAT, **CONTINUING})
     await slow.until(b'"a"')
     slow.stuck = True
-    await _until(lambda: gateway.generation.detached.running == 0)
-    assert (readers.taken, gateway.generation.places.taken) == (1, 0), "its job is over, the reader is not"
+    await eventually(lambda: gateway.endpoints.generation.detached.running_count == 0)
+    assert (readers.in_use, gateway.capacity.requests.in_use) == (1, 0), "its job is over, the reader is not"
     refused = await chat(narrow, keys.acme, **CONTINUING)
     assert (refused.status, refused.error["code"]) == (503, "overloaded")
     assert len(client.calls) == 1, "what nobody can read is not made"
     slow.leave()
     await slow.task
-    assert readers.taken == 0
+    assert readers.in_use == 0
 
 
 async def test_what_slow_readers_of_a_log_have_not_taken_is_held_as_bodies_are(
     gateway: Gateway, keys: Keys, client: ScriptedClient
 ) -> None:
-    bodies = BodyBudget(50_000, 0.5, largest=1_000)
-    followers = replace(gateway.generation.followers, bodies=bodies)
-    narrow = replace(gateway, streams=replace(gateway.streams, followers=followers))
+    bodies = BodyBudget(50_000, 0.5, largest_body=1_000)
+    narrow = with_capacity(gateway, bodies=bodies)
     client.scripts = [[accepted(), delta("a" * 30_000), [done(), finished()]]]
     made = await chat(gateway, keys.acme, **CONTINUING)
     path = f"/v1/streams/{made.headers['x-stream-id']}"
     slow = visit(narrow, "GET", path, key=keys.acme)
     slow.stuck = True
-    await _until(lambda: bodies.taken > 30_000)
+    await eventually(lambda: bodies.in_use > 30_000)
     refused = await call(narrow, "GET", path, key=keys.acme)
     assert (refused.status, refused.error["code"]) == (503, "overloaded")
     slow.leave()
     await slow.task
-    assert bodies.taken == 0
+    assert bodies.in_use == 0
     assert (await call(narrow, "GET", path, key=keys.acme)).body == made.body

@@ -1,4 +1,4 @@
-"""Prompts of token ids are counted before a worker is asked; the answer names the limit and the count."""
+"""Prompts of token ids are checked against the context before dispatch; the error names limit and count."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def _ids(count: int) -> list[int]:
 @pytest.mark.case("serving.32")
 @pytest.mark.criterion("1.7")
 @pytest.mark.parametrize(
-    ("path", "changes", "found"),
+    ("path", "changes", "explanation"),
     [
         (COMPLETIONS, {"prompt": _ids(65)}, "your prompt resulted in 65 tokens"),
         (COMPLETIONS, {"prompt": _ids(64)}, "65 tokens (64 in the prompt, 1 in the completion)"),
@@ -58,8 +58,8 @@ def _ids(count: int) -> list[int]:
         (EMBEDDINGS, {"input": [_ids(1), _ids(66)]}, "your input resulted in 66 tokens"),
     ],
 )
-async def test_what_does_not_fit_is_refused_with_both_numbers(
-    gateway: Gateway, keys: Keys, client: ScriptedClient, path: str, changes: dict[str, Any], found: str
+async def test_an_overflow_is_rejected_with_both_counts(
+    gateway: Gateway, keys: Keys, client: ScriptedClient, path: str, changes: dict[str, Any], explanation: str
 ) -> None:
     client.max_model_len = LIMIT
     reply = await call(gateway, "POST", path, key=keys.acme, body={"model": "tiny", **changes})
@@ -67,7 +67,7 @@ async def test_what_does_not_fit_is_refused_with_both_numbers(
     part = "input" if path == EMBEDDINGS else "prompt"
     assert (reply.status, error["code"], error["param"]) == (400, "context_length_exceeded", part)
     assert error["message"].startswith("This model's maximum context length is 64 tokens. However, you")
-    assert found in error["message"]
+    assert explanation in error["message"]
     assert client.calls == []
 
 
@@ -79,12 +79,12 @@ async def test_what_does_not_fit_is_refused_with_both_numbers(
         (COMPLETIONS, {"prompt": _ids(1), "max_tokens": 63}),
         (COMPLETIONS, {"prompt": [_ids(60), _ids(60)], "max_tokens": 4, "n": 8}),
         (COMPLETIONS, {"prompt": _ids(63), "max_tokens": 0, "echo": True}),
-        (COMPLETIONS, {"prompt": "a text of which only the worker knows the tokens " * 40}),
+        (COMPLETIONS, {"prompt": "a text whose tokens only the worker can count " * 40}),
         (EMBEDDINGS, {"input": _ids(64)}),
         (EMBEDDINGS, {"input": [_ids(64)] * 10}),
     ],
 )
-async def test_what_fits_just_so_goes_to_a_worker(
+async def test_a_request_that_just_fits_is_dispatched(
     gateway: Gateway, keys: Keys, client: ScriptedClient, path: str, changes: dict[str, Any]
 ) -> None:
     client.max_model_len = LIMIT
@@ -93,11 +93,11 @@ async def test_what_fits_just_so_goes_to_a_worker(
     assert (reply.status, len(client.calls)) == (200, 1)
 
 
-async def test_where_nobody_knows_the_limit_the_engine_decides(
+async def test_the_engine_decides_if_the_limit_is_unknown(
     gateway: Gateway, keys: Keys, client: ScriptedClient
 ) -> None:
     client.max_model_len = 0
     client.scripts = [[accepted(), finished(b"{}")]]
     body = {"model": "tiny", "prompt": _ids(10_000)}
     assert (await call(gateway, "POST", COMPLETIONS, key=keys.acme, body=body)).status == 200
-    assert client.calls[0].cost_tokens > 1000, "routing needs an estimate all the same"
+    assert client.calls[0].cost_tokens > 1000, "routing still needs an estimate"

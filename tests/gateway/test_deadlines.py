@@ -11,12 +11,13 @@ from typing import Any
 import pytest
 
 from api.gateway.app import Gateway
+from inference_worker.protocol.faults import UpstreamSilence
 from inference_worker.protocol.messages import FailureKind, Outcome
 from tests.gateway.conftest import QUICK, Keys
 from tests.gateway.driver import CHAT, chat, visit
 from tests.gateway.scripted import HANG, Pause, ScriptedClient, accepted, delta, failed, finished
 
-UPSTREAM = failed(FailureKind.UPSTREAM, 504, '{"error": {"message": "silence", "limit_s": 0.2}}')
+UPSTREAM = failed(FailureKind.UPSTREAM, 504, fault=UpstreamSilence(limit_s=0.2))
 
 
 @pytest.mark.criterion("4.6")
@@ -113,7 +114,7 @@ async def test_a_client_that_leaves_stops_the_work_at_once(
         await begun.until(b'"a"')
     else:
         await asyncio.sleep(0.1)
-    assert gateway.generation.places.taken == 1
+    assert gateway.capacity.requests.in_use == 1
     left_at = asyncio.get_running_loop().time()
     begun.leave()
     await begun.task
@@ -174,7 +175,7 @@ async def test_a_full_process_says_so_and_has_room_again(
     for key in (*[keys.acme] * (QUICK.gateway_max_requests - 1), keys.globex):
         running.append(visit(gateway, "POST", "/v1/chat/completions", key=key, body=CHAT))
         async with asyncio.timeout(5):
-            while gateway.generation.places.taken < len(running):
+            while gateway.capacity.requests.in_use < len(running):
                 await asyncio.sleep(0.005)
     for key in (keys.acme, keys.globex):
         reply = await chat(gateway, key)
@@ -196,5 +197,5 @@ async def test_a_client_that_stops_reading_is_let_go_at_the_total_limit(
     begun_at = time.monotonic()
     await begun.task
     assert 3.0 < time.monotonic() - begun_at < 6.0
-    assert gateway.generation.places.taken == 0
+    assert gateway.capacity.requests.in_use == 0
     assert client.streams[0].closed == 1

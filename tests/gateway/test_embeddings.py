@@ -5,17 +5,18 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from api.gateway.app import Gateway
 from api.gateway.stages.limits import Limits
+from inference_worker.protocol import faults
 from inference_worker.protocol.messages import FailureKind, Operation, Outcome
 from tests.gateway import bad_embeddings
 from tests.gateway.conftest import QUICK, Keys
 from tests.gateway.driver import Reply, call, visit
+from tests.gateway.harness import eventually, with_limits
 from tests.gateway.scripted import Pause, Script, ScriptedClient, accepted, failed, finished
 
 BASES: dict[str, dict[str, Any]] = {
@@ -46,12 +47,6 @@ def limits() -> Limits:
             "total_timeout_s": 10.0,
         }
     )
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
-        while not condition():
-            await asyncio.sleep(0.005)
 
 
 async def ask(gateway: Gateway, keys: Keys, path: str, **changes: Any) -> Reply:
@@ -198,37 +193,41 @@ async def test_identifiers_of_users_stay_and_all_that_shapes_vectors_goes_on(
 
 
 @pytest.mark.parametrize(
-    ("said", "code", "param", "word"),
+    ("fault", "code", "param", "text"),
     [
         (
-            "Model 'tiny' does not support Matryoshka embeddings; dimensions must be unset (received 8).",
+            faults.DimensionsUnsupported(),
             "unsupported_parameter",
             "dimensions",
-            "one length",
+            "the embeddings of this model have a fixed length",
         ),
         (
-            "Model 'tiny' only supports dimensions in range [1, 64], got 65.",
+            faults.InvalidDimensions(dimensions=65, supported="in range [1, 64]"),
             "invalid_value",
             "dimensions",
-            "[1, 64], not 65",
+            "this model supports dimensions in range [1, 64], not 65",
         ),
         (
-            "Model 'tiny' only supports Matryoshka dimensions [32, 64], got 8.",
+            faults.UnknownTokenId(token_id=60000),
             "invalid_value",
-            "dimensions",
-            "[32, 64], not 8",
+            "input",
+            "60000 is not a token id of this model",
         ),
-        ("Token id 60000 is out of vocabulary", "invalid_value", "input", "60000 is no token id"),
     ],
 )
-async def test_what_the_engine_refuses_is_a_fault_of_a_parameter(
-    gateway: Gateway, keys: Keys, client: ScriptedClient, said: str, code: str, param: str, word: str
+async def test_a_fault_of_an_embedding_request_names_its_parameter(
+    gateway: Gateway,
+    keys: Keys,
+    client: ScriptedClient,
+    fault: faults.RequestFault,
+    code: str,
+    param: str,
+    text: str,
 ) -> None:
-    detail = json.dumps({"error": {"message": said, "param": None, "code": 400}})
-    client.scripts = [[failed(FailureKind.REQUEST, 400, detail)]]
+    client.scripts = [[failed(FailureKind.REQUEST, 400, fault=fault)]]
     reply = await ask(gateway, keys, "/v1/embeddings", dimensions=8)
     assert (reply.status, reply.error["code"], reply.error["param"]) == (400, code, param)
-    assert word in reply.error["message"]
+    assert text in reply.error["message"]
 
 
 async def test_the_list_of_models_has_both_kinds_in_one_form(
@@ -249,7 +248,7 @@ async def test_large_texts_of_a_tenant_take_turns_at_the_tokenizer_and_nobody_el
     client.scripts = [[accepted(), Pause(0.4), finished(b"{}")], quick, quick, quick]
     large, small = {"model": "tiny", "prompt": "x" * 10_000}, {"model": "tiny", "prompt": "x"}
     first = visit(gateway, "POST", "/tokenize", key=keys.acme, body=large)
-    await until(lambda: len(client.calls) == 1)
+    await eventually(lambda: len(client.calls) == 1)
     waiting = visit(gateway, "POST", "/tokenize", key=keys.acme, body=large)
     leaving = visit(gateway, "POST", "/tokenize", key=keys.acme, body=large)
     assert (await call(gateway, "POST", "/tokenize", key=keys.globex, body=large)).status == 200
@@ -265,14 +264,12 @@ async def test_large_texts_of_a_tenant_take_turns_at_the_tokenizer_and_nobody_el
 async def test_who_waits_too_long_for_a_turn_at_the_tokenizer_is_told(
     gateway: Gateway, keys: Keys, client: ScriptedClient
 ) -> None:
-    quick = replace(
-        gateway.generation, limits=gateway.generation.limits.model_copy(update={"queue_timeout_s": 0.2})
-    )
+    impatient = with_limits(gateway, queue_timeout_s=0.2)
     client.scripts = [[accepted(), Pause(0.6), finished(b"{}")], [accepted(), finished(b"{}")]]
     large = {"model": "tiny", "prompt": "x" * 10_000}
     first = visit(gateway, "POST", "/tokenize", key=keys.acme, body=large)
-    await until(lambda: len(client.calls) == 1)
-    late = await call(replace(gateway, generation=quick), "POST", "/tokenize", key=keys.acme, body=large)
+    await eventually(lambda: len(client.calls) == 1)
+    late = await call(impatient, "POST", "/tokenize", key=keys.acme, body=large)
     assert (late.status, late.error["code"]) == (504, "queue_timeout")
     await first.task
     assert (await call(gateway, "POST", "/tokenize", key=keys.acme, body=large)).status == 200

@@ -75,7 +75,7 @@ async def test_a_database_that_hangs_gives_503_within_its_limit_to_everyone_and_
     assert (ready.status, ready.document["components"]["database"]["status"]) == (503, "down")
     assert live.status == 200
     assert await seconds_until(works, 5) < 5
-    assert gateway.generation.places.taken == 0
+    assert gateway.capacity.requests.in_use == 0
 
 
 @pytest.mark.criterion("6.9")
@@ -105,7 +105,7 @@ async def test_a_redis_that_hangs_gives_503_within_its_limit_dispatches_nothing_
 
 
 async def _written(gateway: Gateway) -> bool:
-    return gateway.generation.recorder.backlog == 0
+    return gateway.recorder.backlog == 0
 
 
 def _refused(url: str) -> list[RequestEnded]:

@@ -55,7 +55,7 @@ async def test_a_model_registered_now_is_known_at_once(gateway: Gateway, keys: K
     from tests.gateway.threads import in_thread
 
     assert (await call(gateway, "GET", "/v1/models/late", key=keys.acme)).status == 404
-    gateway.generation.client.serves = ("tiny", "late")  # type: ignore[attr-defined]  # the scripted one
+    gateway.endpoints.models.client.serves = ("tiny", "late")  # type: ignore[attr-defined]  # the scripted one
     await in_thread(lambda: model_register(name="late", actor="tests"))
     await asyncio.sleep(0.2)
     assert (await call(gateway, "GET", "/v1/models/late", key=keys.acme)).status == 200
@@ -93,5 +93,5 @@ async def test_probes_are_nobodys_usage_need_no_key_and_ask_no_engine(
     assert (await call(gateway, "GET", "/health/nothing")).status == 404
     assert (await call(gateway, "POST", "/health/live")).status == 405
     assert (await call(gateway, "GET", "/health/ready")).status == 200
-    assert gateway.generation.recorder.backlog == 0
+    assert gateway.recorder.backlog == 0
     assert client.calls == []

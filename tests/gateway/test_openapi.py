@@ -9,12 +9,13 @@ from typing import Any
 import jsonschema
 import pytest
 
-from api.gateway.app import ROUTES, Gateway
-from api.gateway.document.openapi import operation_codes
-from api.gateway.document.operations import ELSEWHERE, OPERATIONS
-from api.gateway.endpoints.health import SHARED_S
+from api.gateway.app import Gateway
+from api.gateway.document.error_groups import UNDOCUMENTED, errors_of
+from api.gateway.endpoints.health import CACHE_S
+from api.gateway.urls import URLS
 from api.openai.errors.catalogue import CATALOGUE
-from api.openai.validation.rules import _OF_CONVERSATIONS
+from api.openai.validation.rules import CONVERSATION_PARAMETERS
+from inference_worker.protocol.faults import InvalidParameter
 from inference_worker.protocol.messages import Delta, FailureKind
 from tests.documented import DOCUMENT, answer_faults, request_is_wrong
 from tests.gateway.conftest import Keys
@@ -55,25 +56,21 @@ def test_each_route_is_in_the_document_and_nothing_else() -> None:
         for method in operations
         if method in METHODS
     }
-    table = {(route.method, route.endpoint) for route in ROUTES.routes}
-    assert documented == table == OPERATIONS.keys()
+    table = {(route.method, route.endpoint) for route in URLS.routes}
+    assert documented == table
 
 
 def test_keys_are_asked_for_where_the_table_asks_for_them() -> None:
-    for route in ROUTES.routes:
+    for route in URLS.routes:
         operation = DOCUMENT["paths"][route.endpoint][route.method.lower()]
         assert operation["security"] == ([{"bearer": []}] if route.scopes else [])
         assert ("requestBody" in operation) == (route.schema is not None)
 
 
 def test_each_error_of_the_catalogue_is_an_answer_of_some_operation() -> None:
-    codes = {code for route in ROUTES.routes for code in operation_codes(route, OPERATIONS[_key(route)])}
-    assert codes | ELSEWHERE == set(CATALOGUE)
-    assert not codes & ELSEWHERE
-
-
-def _key(route: Any) -> tuple[str, str]:
-    return (route.method, route.endpoint)
+    documented = {error for route in URLS.routes for error in errors_of(route)}
+    assert documented | UNDOCUMENTED == set(CATALOGUE.values())
+    assert not documented & UNDOCUMENTED
 
 
 def test_every_schema_is_one_and_every_reference_leads_somewhere() -> None:
@@ -133,7 +130,7 @@ RULES = {
     *("structured_outputs.json_object", "messages[1].tool_calls[0].function.arguments"),
     "messages[0].tool_call_id",
 }
-RULES_OF_ONE = {"/tokenize": {"prompt", "messages", *_OF_CONVERSATIONS}}
+RULES_OF_ONE = {"/tokenize": {"prompt", "messages", *CONVERSATION_PARAMETERS}}
 
 
 def test_a_bad_request_is_bad_by_the_document_too_but_for_rules_between_parameters() -> None:
@@ -152,7 +149,7 @@ async def test_each_answer_of_the_gateway_is_as_the_document_says(
     client.scripts = [
         [accepted(), finished(json.dumps(COMPLETION).encode())],
         [accepted(), _event(CHUNK), done(), finished()],
-        [failed(FailureKind.REQUEST, 400, json.dumps({"error": {"message": "no", "param": "stop"}}))],
+        [failed(FailureKind.REQUEST, 400, fault=InvalidParameter(param="stop", reason="no"))],
         [failed(FailureKind.ENGINE, 500)],
         [HANG],
         [failed(FailureKind.UPSTREAM, 502)],
@@ -182,7 +179,7 @@ async def test_each_answer_of_the_gateway_is_as_the_document_says(
         reply = await call(gateway, method, path, key=key, body=body)
         assert (reply.status, _faults(method, endpoint, reply)) == (status, []), (path, reply.body)
     client.serves = ()
-    await asyncio.sleep(SHARED_S + 0.1)
+    await asyncio.sleep(CACHE_S + 0.1)
     down = await call(gateway, "GET", "/health/ready")
     assert (down.status, _faults("GET", "/health/ready", down)) == (503, [])
 

@@ -11,8 +11,9 @@ import pytest
 
 from api.gateway.app import Gateway
 from api.gateway.stages.limits import Limits
+from inference_worker.protocol.faults import ContextOverflow
 from inference_worker.protocol.messages import FailureKind, Meter, Operation, Outcome
-from inference_worker.telemetry.lines import TextFormatter
+from inference_worker.telemetry.log_formatters import TextFormatter
 from tests.gateway.conftest import QUICK, Keys
 from tests.gateway.driver import CHAT, Reply, call, chat, visit
 from tests.gateway.scripted import (
@@ -187,18 +188,8 @@ async def test_what_arrives_with_the_failure_is_still_delivered(
 async def test_the_engines_refusal_of_a_stream_keeps_its_status(
     gateway: Gateway, keys: Keys, client: ScriptedClient, ended: Callable[[], Any]
 ) -> None:
-    detail = json.dumps(
-        {
-            "error": {
-                "message": "This model's maximum context length is 128 tokens. However, your prompt "
-                "contains at least 129 input tokens, which exceeds this limit",
-                "type": "BadRequestError",
-                "param": "input_tokens",
-                "code": 400,
-            }
-        }
-    )
-    client.scripts = [[failed(FailureKind.REQUEST, 400, detail)]]
+    fault = ContextOverflow(limit_tokens=128, prompt_tokens=129, at_least=True)
+    client.scripts = [[failed(FailureKind.REQUEST, 400, fault=fault)]]
     reply = await chat(gateway, keys.acme, stream=True)
     assert (reply.status, reply.error["code"], reply.error["param"]) == (
         400,

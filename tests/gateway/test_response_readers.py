@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,6 +13,7 @@ from api.gateway.stages.capacity import BodyBudget
 from api.gateway.stages.limits import Limits
 from tests.gateway.conftest import Keys
 from tests.gateway.driver import call, visit
+from tests.gateway.harness import with_capacity
 from tests.gateway.response_driver import PATH, respond, retrieve, script
 from tests.gateway.scripted import ScriptedClient
 
@@ -53,19 +53,18 @@ async def test_one_tenant_reading_its_responses_keeps_nobody_from_the_database(
 async def test_what_slow_readers_of_responses_have_not_taken_is_held_as_bodies_are(
     gateway: Gateway, keys: Keys, client: ScriptedClient
 ) -> None:
-    bodies = BodyBudget(50_000, 0.5, largest=1_000)
-    followers = replace(gateway.kept_responses.followers, bodies=bodies)
-    narrow = replace(gateway, kept_responses=replace(gateway.kept_responses, followers=followers))
+    bodies = BodyBudget(50_000, 0.5, largest_body=1_000)
+    narrow = with_capacity(gateway, bodies=bodies)
     client.scripts = [script()]
     made = (await respond(gateway, keys.acme, instructions="x" * 30_000)).document
     slow = visit(narrow, "GET", f"{PATH}/{made['id']}", key=keys.acme)
     slow.stuck = True
     async with asyncio.timeout(5):
-        while bodies.taken < 30_000:
+        while bodies.in_use < 30_000:
             await asyncio.sleep(0.005)
     refused = await retrieve(narrow, keys.acme, made["id"])
     assert (refused.status, refused.error["code"]) == (503, "overloaded")
     slow.task.cancel()
     await asyncio.gather(slow.task, return_exceptions=True)
-    assert bodies.taken == 0
+    assert bodies.in_use == 0
     assert (await retrieve(narrow, keys.acme, made["id"])).document == made

@@ -12,6 +12,7 @@ import redis
 
 from api.gateway.app import Gateway
 from api.gateway.stages.limits import Limits
+from inference_worker.protocol.faults import InvalidParameter
 from inference_worker.protocol.messages import Delta, FailureKind, Meter, Operation, Outcome
 from tests.gateway.conftest import Keys
 from tests.gateway.driver import call
@@ -233,9 +234,9 @@ async def test_who_leaves_a_response_cancels_it(
 async def test_an_error_before_the_answer_has_its_status_and_one_in_it_is_an_event(
     gateway: Gateway, keys: Keys, client: ScriptedClient
 ) -> None:
-    detail = json.dumps({"error": {"message": "no", "param": "top_p"}})
+    fault = InvalidParameter(param="top_p", reason="no")
     client.scripts = [
-        [failed(FailureKind.REQUEST, 400, detail)],
+        [failed(FailureKind.REQUEST, 400, fault=fault)],
         [accepted(), chunk({"content": "a"}), lost()],
     ]
     early = await respond(gateway, keys.acme, stream=True)
@@ -256,8 +257,8 @@ async def test_an_error_before_the_answer_has_its_status_and_one_in_it_is_an_eve
 async def test_what_an_engine_refuses_is_named_as_the_client_has_written_it(
     gateway: Gateway, keys: Keys, client: ScriptedClient, theirs: str, ours: str
 ) -> None:
-    detail = json.dumps({"error": {"message": "not so", "param": theirs}})
-    client.scripts = [[failed(FailureKind.REQUEST, 400, detail)] for _ in range(2)]
+    fault = InvalidParameter(param=theirs, reason="not so")
+    client.scripts = [[failed(FailureKind.REQUEST, 400, fault=fault)] for _ in range(2)]
     continuing = {"stream": True, "stream_options": {"on_disconnect": "continue"}}
     for way in ({}, continuing):
         reply = await respond(gateway, keys.acme, max_output_tokens=9, **way)

@@ -12,7 +12,7 @@ import redis
 
 from api.gateway.app import Gateway
 from api.gateway.stages.limits import Limits
-from api.gateway.streams.event_log import EventLogs, Kind, State
+from api.gateway.streams.event_log import EventLogs, LogKind, LogState
 from api.openai.errors.base import ApiError
 from api.openai.errors.resources import StreamLost
 from api.openai.errors.service import CoordinationUnavailable
@@ -47,7 +47,7 @@ def limits() -> Limits:
 async def quiet(gateway: Gateway) -> None:
     """Wait until nothing runs on without its client."""
     async with asyncio.timeout(5):
-        while gateway.generation.detached.running:
+        while gateway.endpoints.generation.detached.running_count:
             await asyncio.sleep(0.01)
 
 
@@ -109,7 +109,7 @@ async def _created(logs: EventLogs, log_id: str, tenant_id: str) -> None:
     """Make a log as soon as the connection is there."""
     while True:
         try:
-            await logs.create(log_id, tenant_id, Kind.CHAT)
+            await logs.create(log_id, tenant_id, LogKind.CHAT)
             return
         except ApiError as error:
             if not isinstance(error, CoordinationUnavailable):
@@ -143,7 +143,7 @@ async def test_a_missed_sign_of_life_ends_nothing(
     begun = begin(gateway, keys.acme)
     await begun.until(b'"a"')
     for _ in range(10):
-        redis_client.delete(names.gateway_key(gateway.generation.recorder.gateway_id))
+        redis_client.delete(names.gateway_key(gateway.recorder.gateway_id))
         await asyncio.sleep(0.1)
     await begun.task
     assert text_of(numbered(begun.reply.body)) == "ab"
@@ -155,10 +155,10 @@ async def test_a_gateway_that_others_took_for_dead_ends_its_request(
     client.scripts = [[accepted(), delta("a"), Pause(0.3), delta("b"), HANG]]
     begun = begin(gateway, keys.acme)
     await begun.until(b'"a"')
-    logs = gateway.generation.followers.logs
+    logs = gateway.endpoints.generation.log_readers.logs
     log = await logs.find(begun.reply.headers["x-stream-id"], keys.acme_id)
     assert log is not None
-    await logs.close_with(log, StreamLost(), State.LOST)
+    await logs.close_with(log, StreamLost(), LogState.LOST)
     await begun.task
     assert [event.data for event in numbered(begun.reply.body)][-1] == "[DONE]"
     await quiet(gateway)

@@ -11,8 +11,9 @@ import redis
 from api.gateway.app import Gateway
 from api.gateway.http.answer import COMMENT
 from api.gateway.stages.limits import Limits
-from api.gateway.streams.event_log import MOST_EVENTS_READ, Entry, Kind, State
+from api.gateway.streams.event_log import MAX_EVENTS_READ, LogEntry, LogKind, LogState
 from inference_worker.protocol import names
+from inference_worker.protocol.faults import InvalidParameter
 from inference_worker.protocol.messages import FailureKind, Meter, Outcome, RequestEnded
 from tests.gateway.conftest import Keys, facts_of
 from tests.gateway.driver import CHAT, call, chat, visit
@@ -40,10 +41,10 @@ def limits() -> Limits:
 async def records(gateway: Gateway, redis_client: redis.Redis, endpoint: str) -> list[RequestEnded]:
     """The records of all requests to an endpoint, once no detached one runs any more."""
     async with asyncio.timeout(5):
-        while gateway.generation.detached.running or gateway.generation.recorder.backlog:
+        while gateway.endpoints.generation.detached.running_count or gateway.recorder.backlog:
             await asyncio.sleep(0.005)
     ended = [fact for fact in facts_of(redis_client) if isinstance(fact, RequestEnded)]
-    assert gateway.generation.places.taken == 0
+    assert gateway.capacity.requests.in_use == 0
     return [fact for fact in ended if fact.endpoint == endpoint]
 
 
@@ -100,7 +101,7 @@ async def test_a_client_that_leaves_before_the_first_event_finds_the_whole_strea
         await asyncio.sleep(0.005)
     begun.leave()
     await begun.task
-    assert gateway.generation.places.taken == 1, "what runs on keeps its place"
+    assert gateway.capacity.requests.in_use == 1, "what runs on keeps its place"
     stream_id = "chatcmpl-" + client.calls[0].request_id.removeprefix("req_")
     assert text_of(numbered((await resume(gateway, keys.acme, stream_id)).body)) == "".join(WORDS)
 
@@ -123,26 +124,26 @@ async def test_two_readers_on_two_gateways_see_the_same_while_it_is_made(
 async def test_a_reader_is_woken_by_new_events_and_need_not_look_for_them(
     gateway: Gateway, keys: Keys
 ) -> None:
-    logs = gateway.generation.followers.logs
-    await logs.create("chatcmpl-woken", keys.acme_id, Kind.CHAT)
+    logs = gateway.endpoints.generation.log_readers.logs
+    await logs.create("chatcmpl-woken", keys.acme_id, LogKind.CHAT)
     log = await logs.find("chatcmpl-woken", keys.acme_id)
     assert log is not None
-    reader = aiter(logs.follow(log, -1, look_s=60))
+    reader = aiter(logs.follow(log, -1, poll_s=60))
     for number in range(3):
         coming = asyncio.ensure_future(anext(reader))
         await asyncio.sleep(0.05)
         assert not coming.done()
         await logs.append("chatcmpl-woken", keys.acme_id, number, [b"data: %d" % number])
         async with asyncio.timeout(5):
-            assert await coming == [Entry(number, b"data: %d" % number, False)]
-    await logs.append("chatcmpl-woken", keys.acme_id, 3, [b"data: [DONE]"], State.COMPLETED)
-    assert [entry.last async for entries in reader for entry in entries] == [True]
+            assert await coming == [LogEntry(number, b"data: %d" % number, False)]
+    await logs.append("chatcmpl-woken", keys.acme_id, 3, [b"data: [DONE]"], LogState.COMPLETED)
+    assert [entry.is_last async for entries in reader for entry in entries] == [True]
 
 
 async def test_a_long_stream_is_read_in_portions_and_whole(
     gateway: Gateway, keys: Keys, client: ScriptedClient
 ) -> None:
-    count = 2 * MOST_EVENTS_READ + 7
+    count = 2 * MAX_EVENTS_READ + 7
     client.scripts = [[accepted(), [delta(f"{number} ") for number in range(count)], [done(), finished()]]]
     reply = await whole(gateway, keys.acme)
     events = numbered(reply.body)
@@ -222,8 +223,8 @@ async def test_a_deleted_stream_is_stopped_and_gone(
 async def test_an_error_before_the_first_event_has_its_status_and_leaves_no_stream(
     gateway: Gateway, keys: Keys, client: ScriptedClient, redis_client: redis.Redis
 ) -> None:
-    detail = json.dumps({"error": {"message": "no", "param": "top_k"}})
-    client.scripts = [[failed(FailureKind.REQUEST, 400, detail)]]
+    fault = InvalidParameter(param="top_k", reason="no")
+    client.scripts = [[failed(FailureKind.REQUEST, 400, fault=fault)]]
     reply = await whole(gateway, keys.acme)
     assert (reply.status, reply.error["code"], reply.error["param"]) == (400, "invalid_value", "top_k")
     (record,) = await records(gateway, redis_client, "/v1/chat/completions")
@@ -315,7 +316,7 @@ async def test_the_log_lives_on_for_a_while_after_its_end(
     begun = begin(gateway, keys.acme)
     await begun.until(b'"a"')
     stream_id = begun.reply.headers["x-stream-id"]
-    limits = gateway.generation.limits
+    limits = gateway.limits
     for key in (names.stream_key(stream_id), names.stream_meta_key(stream_id)):
         assert redis_client.ttl(key) > limits.stream_log_keep_s, "it may expire while it is written"
     await call(gateway, "POST", f"/v1/streams/{stream_id}/cancel", key=keys.acme)

@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import pytest
 
-from api.gateway.app import ROUTES, Gateway
-from api.gateway.http.url_table import Route, RouteTable
+from api.gateway.app import Gateway
+from api.gateway.http.url_table import Endpoint, Route, RouteDoc, UrlTable
+from api.gateway.urls import URLS
 from tests.gateway.conftest import Keys
 from tests.gateway.driver import call
 
-
-async def _handler() -> None:
-    """Stands for one; nothing here calls it."""
+DOC = RouteDoc("A route of this table.")
 
 
-TABLE = RouteTable(
+def _endpoint(_: object) -> Endpoint:
+    raise AssertionError("these tests call no endpoint")
+
+
+TABLE = UrlTable(
     (
-        Route("GET", "/v1/things", _handler),
-        Route("GET", "/v1/things/{id}", _handler),
-        Route("DELETE", "/v1/things/{id}", _handler),
-        Route("POST", "/v1/things/{id}/cancel", _handler),
-        Route("GET", "/v1/models/{model:path}", _handler),
+        Route("GET", "/v1/things", _endpoint, DOC),
+        Route("GET", "/v1/things/{id}", _endpoint, DOC),
+        Route("DELETE", "/v1/things/{id}", _endpoint, DOC),
+        Route("POST", "/v1/things/{id}/cancel", _endpoint, DOC),
+        Route("GET", "/v1/models/{model:path}", _endpoint, DOC),
     )
 )
 
@@ -36,29 +39,29 @@ TABLE = RouteTable(
     ],
 )
 def test_a_path_is_found_with_the_values_in_it(path: str, endpoint: str, values: dict[str, str]) -> None:
-    resource = TABLE.find(path)
+    resource = TABLE.resolve(path)
     assert resource is not None
-    assert (resource.endpoint, dict(resource.values)) == (endpoint, values)
+    assert (resource.endpoint, dict(resource.path_values)) == (endpoint, values)
 
 
 @pytest.mark.parametrize(
     "path", ["", "/v1/things/", "/v1/things/a/b", "/v1/models/", "/V1/things", "x/v1/things"]
 )
 def test_what_only_resembles_a_path_is_not_found(path: str) -> None:
-    assert TABLE.find(path) is None
+    assert TABLE.resolve(path) is None
 
 
 def test_all_methods_of_a_path_are_named() -> None:
-    resource = TABLE.find("/v1/things/a")
+    resource = TABLE.resolve("/v1/things/a")
     assert resource is not None
-    assert resource.allowed == "DELETE, GET, HEAD, OPTIONS"
+    assert resource.allowed_methods == "DELETE, GET, HEAD, OPTIONS"
     assert resource.route("POST") is None
     assert resource.route("HEAD") is resource.route("GET") is not None
 
 
 def test_a_route_that_is_there_twice_is_an_error_of_the_programmer() -> None:
     with pytest.raises(ValueError, match="twice"):
-        RouteTable((Route("GET", "/a", _handler), Route("GET", "/a", _handler)))
+        UrlTable((Route("GET", "/a", _endpoint, DOC), Route("GET", "/a", _endpoint, DOC)))
 
 
 async def test_options_answers_with_the_methods_and_head_as_get(gateway: Gateway, keys: Keys) -> None:
@@ -70,7 +73,7 @@ async def test_options_answers_with_the_methods_and_head_as_get(gateway: Gateway
     assert (await call(gateway, "OPTIONS", "/v1/nothing")).status == 404
 
 
-@pytest.mark.parametrize("route", [route for route in ROUTES.routes if route.template.startswith("/v1")])
+@pytest.mark.parametrize("route", [route for route in URLS.routes if route.template.startswith("/v1")])
 async def test_every_route_needs_a_key(gateway: Gateway, route: Route) -> None:
     assert route.scopes
     reply = await call(gateway, route.method, route.endpoint, body={})

@@ -1,4 +1,4 @@
-"""The OpenAPI document: the table of routes, the schemas of both directions, and the catalogue of errors."""
+"""The OpenAPI document, from the routes, the schemas of requests and responses, and the error catalogue."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ import http
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from api.gateway.document.operations import BODY, HTTP, KEY, OPERATIONS, PARAMETERS, Description
-from api.gateway.http.url_table import Route
-from api.openai.errors.catalogue import CATALOGUE
-from api.openai.schemas.answers import ErrorAnswer
+from pydantic import BaseModel
+
+from api.gateway.document.error_groups import errors_of
+from api.gateway.http.url_table import Route, RouteDoc
+from api.openai.errors.base import ApiError
+from api.openai.schemas.response_bodies.base import ErrorAnswer
 from api.openai.validation.json_body import MAX_CONTAINERS, MAX_DEPTH
-from api.openai.validation.json_schemas import TEMPLATE, answer_schemas, request_schemas
+from api.openai.validation.json_schemas import TEMPLATE, request_schemas, response_schemas
 
 Json = dict[str, Any]
 ABOUT = f"""OpenAI's API as this platform serves it.
@@ -25,13 +27,26 @@ Every answer that is no success is an entry of the error catalogue, docs/errors.
 open: remote engines may add fields."""
 
 
+# Path and query parameters. A name that contains slashes is written as it is.
+PARAMETERS: Mapping[str, Mapping[str, Any]] = {
+    "model": {"type": "string", "minLength": 1},
+    "id": {"type": "string", "minLength": 1, "pattern": "^[^/]+$"},
+    "starting_after": {"type": "integer", "minimum": 0},
+    "stream": {"type": "boolean"},
+    "include_obfuscation": {"const": False},
+    "limit": {"type": "integer", "minimum": 1, "maximum": 100, "default": 20},
+    "order": {"enum": ["asc", "desc"], "default": "desc"},
+    "after": {"type": "string"},
+}
+
+
 def openapi_document(routes: Iterable[Route]) -> Json:
-    """The document for these routes. Raises ValueError for one that ``operations`` doesn't describe."""
+    """Return the document for these routes."""
     routes = tuple(routes)
     paths: Json = {}
     for route in routes:
-        paths.setdefault(route.endpoint, {})[route.method.lower()] = _operation(route, _described(route))
-    shared = _share_responses(paths)
+        paths.setdefault(route.endpoint, {})[route.method.lower()] = _operation(route)
+    responses = _share_responses(paths)
     return {
         "openapi": "3.1.0",
         "info": {"title": "CY-LLM", "version": "1", "description": ABOUT},
@@ -39,49 +54,32 @@ def openapi_document(routes: Iterable[Route]) -> Json:
         "paths": paths,
         "components": {
             "schemas": _schemas(routes),
-            "responses": shared,
+            "responses": responses,
             "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer"}},
         },
     }
 
 
-def operation_codes(route: Route, operation: Description) -> frozenset[str]:
-    """The codes of all errors in which a route may end."""
-    codes = HTTP | operation.errors
-    if route.scopes:
-        codes |= KEY
-    if "{" in route.endpoint:
-        codes |= {"unknown_url"}  # for a value that is empty or holds a slash
-    if route.schema is not None or route.query is not None:
-        codes |= BODY
-    return codes
-
-
-def _described(route: Route) -> Description:
-    found = OPERATIONS.get((route.method, route.endpoint))
-    if found is None:
-        raise ValueError(
-            f"api/gateway/document/operations.py does not describe {route.method} {route.endpoint}"
-        )
-    return found
-
-
-def _operation(route: Route, operation: Description) -> Json:
-    written: Json = {
+def _operation(route: Route) -> Json:
+    operation: Json = {
         "operationId": _operation_id(route),
-        "summary": operation.summary,
+        "summary": route.doc.summary,
         "security": [{"bearer": []}] if route.scopes else [],
         "parameters": list(_parameters(route)),
-        "responses": _responses(route, operation),
+        "responses": _responses(route),
     }
     if route.scopes:
-        written["description"] = (
+        operation["description"] = (
             "Scope of the key: " + " or ".join(f"`{scope}`" for scope in route.scopes) + "."
         )
     if route.schema is not None:
-        schema = {"$ref": TEMPLATE.format(model=route.schema.__name__)}
-        written["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema}}}
-    return written
+        content = {"application/json": {"schema": _reference(route.schema)}}
+        operation["requestBody"] = {"required": True, "content": content}
+    return operation
+
+
+def _reference(model: type[BaseModel]) -> Json:
+    return {"$ref": TEMPLATE.format(model=model.__name__)}
 
 
 def _operation_id(route: Route) -> str:
@@ -100,43 +98,37 @@ def _path_parameters(route: Route) -> list[str]:
     return [part.partition("}")[0] for part in route.endpoint.split("{")[1:]]
 
 
-# Answers
+# Responses
 
 
-def _responses(route: Route, operation: Description) -> Json:
-    by_status: dict[int, list[str]] = {}
-    for code in sorted(operation_codes(route, operation)):
-        by_status.setdefault(CATALOGUE[code].status, []).append(code)
-    errors = {str(status): _error(status, codes) for status, codes in sorted(by_status.items())}
-    if operation.not_ready is not None:
-        schema = errors["503"]["content"]["application/json"]["schema"]
-        errors["503"]["content"]["application/json"]["schema"] = {
-            "anyOf": [{"$ref": TEMPLATE.format(model=operation.not_ready.__name__)}, schema]
-        }
-    return {"200": _success(operation), **errors}
+def _responses(route: Route) -> Json:
+    by_status: dict[int, list[type[ApiError]]] = {}
+    for error in sorted(errors_of(route), key=lambda error: error.code):
+        by_status.setdefault(error.status, []).append(error)
+    responses = {str(status): _error(status, errors) for status, errors in sorted(by_status.items())}
+    if route.doc.not_ready is not None:
+        content = responses["503"]["content"]["application/json"]
+        content["schema"] = {"anyOf": [_reference(route.doc.not_ready), content["schema"]]}
+    return {"200": _success(route.doc), **responses}
 
 
-def _success(operation: Description) -> Json:
+def _success(doc: RouteDoc) -> Json:
     content: Json = {}
-    if operation.answer is not None:
-        reference = {"$ref": TEMPLATE.format(model=operation.answer.__name__)}
-        content["application/json"] = {"schema": reference}
-    elif operation.event is None:
+    if doc.answer is not None:
+        content["application/json"] = {"schema": _reference(doc.answer)}
+    elif doc.event is None:
         content["application/json"] = {"schema": {"type": "object"}}
-    if operation.event is not None:
-        name = operation.event.__name__
+    if doc.event is not None:
+        name = doc.event.__name__
+        description = f"Server-sent events with the data of one {name} each. " + _ENDINGS.get(name, _DONE)
         content["text/event-stream"] = {
-            "schema": {
-                "type": "string",
-                "description": f"Server-sent events with the data of one {name} each. "
-                + _ENDINGS.get(name, _DONE),
-            },
-            "x-event-data": {"$ref": TEMPLATE.format(model=name)},
+            "schema": {"type": "string", "description": description},
+            "x-event-data": _reference(doc.event),
         }
     return {"description": "Success.", "headers": {"X-Request-ID": _REQUEST_ID}, "content": content}
 
 
-# How a stream ends, by the data of its events; chunks end in the first way.
+# The end of a stream by the schema of its events; chunks end with [DONE].
 _DONE = (
     "The last is `[DONE]`. A stream that breaks off has an ErrorAnswer as the data of the last event "
     "before that."
@@ -149,18 +141,18 @@ _ENDINGS: Mapping[str, str] = {
 
 
 def _share_responses(paths: Json) -> Json:
-    """Take the errors out of the operations, each once, and leave references there."""
-    named: dict[str, Json] = {}
+    """Replace the error responses of the operations by references, and return each once by name."""
+    shared: dict[str, Json] = {}
     for operation in (operation for methods in paths.values() for operation in methods.values()):
         for status, response in operation["responses"].items():
             if status == "200":
                 continue
-            alike = [name for name, other in named.items() if other == response]
-            count = sum(name.startswith(f"Error{status}") for name in named)
-            name = alike[0] if alike else f"Error{status}" + ("" if count == 0 else f"_{count + 1}")
-            named[name] = response
+            equal_names = [name for name, other in shared.items() if other == response]
+            count = sum(name.startswith(f"Error{status}") for name in shared)
+            name = equal_names[0] if equal_names else f"Error{status}" + (f"_{count + 1}" if count else "")
+            shared[name] = response
             operation["responses"][status] = {"$ref": f"#/components/responses/{name}"}
-    return dict(sorted(named.items()))
+    return dict(sorted(shared.items()))
 
 
 _REQUEST_ID: Mapping[str, Any] = {
@@ -177,20 +169,18 @@ _HEADERS: Mapping[int, tuple[str, str]] = {
 }
 
 
-def _error(status: int, codes: Sequence[str]) -> Json:
-    lines = "\n".join(f"* `{code}`: {CATALOGUE[code].fix}" for code in codes)
-    error_type = CATALOGUE[codes[0]].error_type()
-    detail = {"properties": {"code": {"enum": list(codes)}, "type": {"const": error_type}}}
-    schema = {
-        "allOf": [{"$ref": TEMPLATE.format(model=ErrorAnswer.__name__)}, {"properties": {"error": detail}}]
-    }
+def _error(status: int, errors: Sequence[type[ApiError]]) -> Json:
+    fixes = "\n".join(f"* `{error.code}`: {error.fix}" for error in errors)
+    codes, error_type = [error.code for error in errors], errors[0].error_type()
+    detail = {"properties": {"code": {"enum": codes}, "type": {"const": error_type}}}
+    schema = {"allOf": [_reference(ErrorAnswer), {"properties": {"error": detail}}]}
     headers: Json = {"X-Request-ID": _REQUEST_ID}
     if status in _HEADERS:
         name, meaning = _HEADERS[status]
         headers[name] = {"description": meaning, "schema": {"type": "string"}}
     phrase = _PHRASES.get(status) or http.HTTPStatus(status).phrase
     return {
-        "description": f"{phrase}.\n\n{lines}",
+        "description": f"{phrase}.\n\n{fixes}",
         "headers": headers,
         "content": {"application/json": {"schema": schema}},
     }
@@ -200,16 +190,20 @@ def _error(status: int, codes: Sequence[str]) -> Json:
 
 
 def _schemas(routes: Sequence[Route]) -> Json:
-    requests = {route.schema: _described(route) for route in routes if route.schema is not None}
-    operations = [_described(route) for route in routes]
-    shown = [model for op in operations for model in (op.answer, op.event, op.not_ready) if model is not None]
-    taken = request_schemas(requests)
-    for model, operation in requests.items():
-        taken[model.__name__]["description"] += _refusals(operation.refused)
-    given = answer_schemas({*shown, ErrorAnswer})
-    if twice := taken.keys() & given.keys():
-        raise ValueError(f"schemas of both directions are named {sorted(twice)}")
-    return dict(sorted({**taken, **given}.items()))
+    docs = {route.schema: route.doc for route in routes if route.schema is not None}
+    requests = request_schemas(docs)
+    for model, doc in docs.items():
+        requests[model.__name__]["description"] += _refusals(doc.refused)
+    bodies = {
+        model
+        for route in routes
+        for model in (route.doc.answer, route.doc.event, route.doc.not_ready)
+        if model is not None
+    }
+    responses = response_schemas({*bodies, ErrorAnswer})
+    if ambiguous := requests.keys() & responses.keys():
+        raise ValueError(f"requests and responses have schemas of the same name: {sorted(ambiguous)}")
+    return dict(sorted({**requests, **responses}.items()))
 
 
 def _refusals(refused: Mapping[str, str]) -> str:

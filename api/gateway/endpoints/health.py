@@ -1,4 +1,4 @@
-"""``/health/live`` and ``/health/ready``: what works, component by component, looked up twice a second."""
+"""``/health/live`` and ``/health/ready``: the state of each component, checked at most twice a second."""
 
 from __future__ import annotations
 
@@ -8,72 +8,86 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+from api.gateway.http.answer import Answer
+from api.gateway.http.disconnect import Receive
+from api.gateway.http.exchange import Exchange
 from api.gateway.stages.settle import RequestRecorder
-from api.gateway.state.database import Database, answers
+from api.gateway.state.database import Database, ping
 from api.openai.errors.base import ApiError
 from inference_worker.client.interface import EngineClient
-from inference_worker.client.worker_directory import is_usable
+from inference_worker.client.routing import is_usable
 from inference_worker.protocol.messages import WorkerState
 
 CHECK_TIMEOUT_S = 1.0
-SHARED_S = 0.5
+CACHE_S = 0.5
 LIVE = b'{"status": "live"}'
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
-    """The state of the components; ready only if all are."""
+class HealthReport:
+    """The state of the components; ready only if all are up."""
 
-    ready: bool
+    is_ready: bool
     body: bytes
 
 
-class Health:
-    """One check at a time serves all probes; a probe costs no token and is nobody's usage."""
+class HealthEndpoints:
+    """Health probes. Concurrent probes share one check, which costs no tokens."""
 
     def __init__(self, database: Database, recorder: RequestRecorder, client: EngineClient) -> None:
         self._database, self._recorder, self._client = database, recorder, client
         self._lock = asyncio.Lock()
-        self._report: Report | None = None
+        self._report: HealthReport | None = None
         self._checked_at = 0.0
 
-    async def ready(self) -> Report:
-        """The report, half a second old at most."""
+    async def live(self, _: Exchange, __: Receive, answer: Answer) -> None:
+        """``GET /health/live``: the process responds."""
+        await answer.json(LIVE)
+
+    async def ready(self, _: Exchange, __: Receive, answer: Answer) -> None:
+        """``GET /health/ready``: 200 if requests can be served, otherwise 503."""
+        report = await self.report()
+        headers = {} if report.is_ready else {"retry-after": "1"}
+        await answer.json(report.body, 200 if report.is_ready else 503, headers)
+
+    async def report(self) -> HealthReport:
+        """Return a report that is at most half a second old."""
         async with self._lock:
-            if self._report is None or time.monotonic() - self._checked_at > SHARED_S:
+            if self._report is None or time.monotonic() - self._checked_at > CACHE_S:
                 self._report = await self._check()
                 self._checked_at = time.monotonic()
             return self._report
 
-    async def _check(self) -> Report:
+    async def _check(self) -> HealthReport:
         database, redis = await asyncio.gather(
-            _within(self._database_answers), _within(self._recorder.answers)
+            _within_limit(self._ping_database), _within_limit(self._recorder.is_healthy)
         )
         relay = self._client.healthy()
-        states = [worker.state for worker in self._client.workers()]
-        workers = relay and any(map(is_usable, self._client.workers()))
+        workers = self._client.workers()
+        states = [worker.state for worker in workers]
+        serves = relay and any(map(is_usable, workers))
         components = {
             "database": _status(database),
             "redis": _status(redis),
             "relay": _status(relay),
             "workers": {
-                **_status(workers),
+                **_status(serves),
                 **{state.value: states.count(state) for state in WorkerState},
             },
         }
-        ready = database and redis and relay and workers
-        status = "ready" if ready else "not ready"
-        return Report(ready, json.dumps({"status": status, "components": components}).encode())
+        is_ready = database and redis and relay and serves
+        status = "ready" if is_ready else "not ready"
+        return HealthReport(is_ready, json.dumps({"status": status, "components": components}).encode())
 
-    async def _database_answers(self) -> bool:
+    async def _ping_database(self) -> bool:
         try:
-            await self._database.read(answers, timeout_s=CHECK_TIMEOUT_S)
+            await self._database.read(ping, timeout_s=CHECK_TIMEOUT_S)
         except ApiError:
             return False
         return True
 
 
-async def _within(check: Callable[[], Awaitable[bool]]) -> bool:
+async def _within_limit(check: Callable[[], Awaitable[bool]]) -> bool:
     try:
         async with asyncio.timeout(CHECK_TIMEOUT_S):
             return await check()
@@ -81,5 +95,5 @@ async def _within(check: Callable[[], Awaitable[bool]]) -> bool:
         return False
 
 
-def _status(works: bool) -> dict[str, object]:
-    return {"status": "up" if works else "down"}
+def _status(is_up: bool) -> dict[str, object]:
+    return {"status": "up" if is_up else "down"}

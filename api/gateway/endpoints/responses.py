@@ -1,4 +1,4 @@
-"""``POST /v1/responses``: a chat with an engine, told as a response; also one that outlives its client."""
+"""``POST /v1/responses``: a chat with an engine, presented as a response; may outlive its client."""
 
 from __future__ import annotations
 
@@ -8,146 +8,159 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from api.gateway.endpoints.generate import Generation
 from api.gateway.http.answer import Answer
 from api.gateway.http.disconnect import Receive, cancel_on_disconnect
 from api.gateway.http.exchange import Exchange
+from api.gateway.stages.admission import Admission, ReceivedRequest
+from api.gateway.stages.dispatch import Dispatcher
 from api.gateway.state.stored_responses import History, ResponseStore
-from api.gateway.streams.detached import DetachedRequest
-from api.gateway.streams.event_log import Kind
+from api.gateway.streams.detached import DetachedRequest, DetachedRequests
+from api.gateway.streams.event_log import LogKind
+from api.gateway.streams.log_readers import LogReaders
 from api.gateway.streams.log_writer import LogWriter
-from api.gateway.streams.response_events import Keep, LiveResponse, ResponseTranslator, WholeResponse
+from api.gateway.streams.response_events import (
+    ResponseTranslator,
+    StoreResponse,
+    StreamedResponse,
+    WholeResponse,
+)
 from api.openai.errors.base import ApiError
 from api.openai.errors.parameters import InvalidRequest
 from api.openai.responses.assembly import ResponseAssembly
-from api.openai.responses.requests import check_response_body
+from api.openai.responses.requests import validate_response_body
 from api.openai.responses.response_fields import new_id
-from api.openai.responses.response_request import CheckedResponse
-from api.openai.validation.json_body import parse_body
+from api.openai.responses.response_plan import ResponsePlan
 from inference_worker.client.interface import Call
 from inference_worker.protocol.messages import Operation
 
-REPEATED = "what the events of a response repeat of its request"
-
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """One request for a response, checked: what the engine is asked, and what is made of its answer."""
+class PreparedResponse:
+    """An admitted request for a response: its plan, the call for the engine, and the translator."""
 
-    checked: CheckedResponse
+    plan: ResponsePlan
+    exchange: Exchange
     call: Call
     response_id: str
     translator: ResponseTranslator
 
 
 @contextlib.contextmanager
-def _in_terms_of(checked: CheckedResponse) -> Iterator[None]:
-    """Errors of the chat that the engine is asked for are told in terms of the response that is wanted."""
+def _errors_translated(plan: ResponsePlan) -> Iterator[None]:
+    """Translate errors about the chat request to the parameters of the Responses request."""
     try:
         yield
     except ApiError as error:
-        raise checked.renamed(error) from None
+        raise plan.translate_error(error) from None
 
 
 @dataclass(frozen=True, slots=True)
 class Responses:
-    """Makes responses."""
+    """Creates responses."""
 
-    generation: Generation
+    admission: Admission
+    dispatcher: Dispatcher
+    detached: DetachedRequests
+    log_readers: LogReaders
     store: ResponseStore
 
     async def create(self, exchange: Exchange, receive: Receive, answer: Answer) -> None:
-        """Answer one request. Raises ApiError, Disconnected."""
-        body = await self.generation.body_of(exchange, receive)
-        exchange.held.enter_context(self.generation.places.take(exchange.caller))
-        checked = check_response_body(parse_body(body))
-        exchange.streamed = checked.streamed
-        asked = await self._asked(checked, exchange, len(body))
-        if checked.background or checked.continues:
-            self._check_size(asked)
-            await self._outliving(asked, exchange, receive, answer)
+        """Serve one request. Raises ApiError, Disconnected."""
+        received = await self.admission.receive(exchange, receive)
+        plan = validate_response_body(received.body)
+        exchange.streamed = plan.is_streamed
+        prepared = await self._prepare(plan, received)
+        if plan.is_background or plan.outlives_client:
+            self._check_size(prepared)
+            await self._serve_detached(prepared, receive, answer)
         else:
-            kind = LiveResponse if checked.streamed else WholeResponse
-            live = kind(asked.translator, answer)
-            with _in_terms_of(checked):
-                await cancel_on_disconnect(receive, self.generation.run(asked.call, live, exchange))
+            response_class = StreamedResponse if plan.is_streamed else WholeResponse
+            writer = response_class(prepared.translator, answer)
+            with _errors_translated(plan):
+                await cancel_on_disconnect(receive, self.dispatcher.run(prepared.call, writer, exchange))
 
-    async def _asked(self, checked: CheckedResponse, exchange: Exchange, body_bytes: int) -> Asked:
+    async def _prepare(self, plan: ResponsePlan, received: ReceivedRequest) -> PreparedResponse:
+        exchange = received.exchange
         history = History()
-        if checked.previous_response_id is not None:
-            history = await self.store.history(checked.previous_response_id, exchange.caller)
-        chat = checked.chat(history.items)
-        size = body_bytes + history.size
-        with _in_terms_of(checked):
-            call = await self.generation.call(exchange, chat, Operation.CHAT_COMPLETIONS, size)
+        if plan.previous_response_id is not None:
+            history = await self.store.history(plan.previous_response_id, exchange.tenant_id)
+        chat = plan.chat(history.items)
+        with _errors_translated(plan):
+            admitted = await self.admission.admit(
+                received, chat, Operation.CHAT_COMPLETIONS, history.size_bytes
+            )
         response_id = new_id("resp")
         assembly = ResponseAssembly(
-            checked,
+            plan,
             response_id=response_id,
             created_at=int(exchange.started_at),
-            model=exchange.model or "",
+            model=admitted.entry.name,
         )
-        translator = ResponseTranslator(assembly, self._keeping(checked, exchange))
-        return Asked(checked, call, response_id, translator)
+        translator = ResponseTranslator(assembly, self._final_store(plan, exchange))
+        return PreparedResponse(plan, exchange, admitted.call, response_id, translator)
 
-    def _keeping(self, checked: CheckedResponse, exchange: Exchange) -> Keep | None:
-        """How the response is stored at its end; one in the background has been before."""
-        if checked.background:
+    def _final_store(self, plan: ResponsePlan, exchange: Exchange) -> StoreResponse | None:
+        """Return the function that stores the response at its end; a background response exists already."""
+        if plan.is_background:
             return self.store.update
-        if checked.stored:
-            return lambda body: self.store.create(checked, exchange, body)
+        if plan.is_stored:
+            return lambda body: self.store.create(plan, exchange, body)
         return None
 
-    async def _outliving(self, asked: Asked, exchange: Exchange, receive: Receive, answer: Answer) -> None:
-        readers = self.generation.followers.places
-        with readers.take(exchange.caller) if asked.checked.streamed else contextlib.nullcontext():
-            if asked.checked.background:
-                await self._in_background(asked, exchange, receive, answer)
+    async def _serve_detached(self, prepared: PreparedResponse, receive: Receive, answer: Answer) -> None:
+        plan, exchange = prepared.plan, prepared.exchange
+        slots = self.log_readers.capacity.log_readers
+        with slots.slot(exchange.tenant_id) if plan.is_streamed else contextlib.nullcontext():
+            if plan.is_background:
+                await self._serve_background(prepared, receive, answer)
             else:
-                sink = await self._begin(asked, exchange)
-                await self.generation.followers.first(self._job(asked, sink), receive, answer)
+                writer = await self._open_log(prepared)
+                await self.log_readers.read_own(self._run(prepared, writer), receive, answer)
 
-    async def _in_background(
-        self, asked: Asked, exchange: Exchange, receive: Receive, answer: Answer
-    ) -> None:
-        queued = asked.translator.snapshot
-        # Before the engine is asked: what nobody could find again is not made.
-        await self.store.create(asked.checked, exchange, queued)
+    async def _serve_background(self, prepared: PreparedResponse, receive: Receive, answer: Answer) -> None:
+        queued = prepared.translator.snapshot
+        # Store before dispatching: a response that could not be found again must not be generated.
+        await self.store.create(prepared.plan, prepared.exchange, queued)
         try:
-            job = self._job(asked, await self._begin(asked, exchange))
-            # Who has the id has a request that is recorded, whatever becomes of this process.
-            await asyncio.shield(job.sink.begun)
+            request = self._run(prepared, await self._open_log(prepared))
+            # A client that receives the id has a request that is recorded, whatever happens to this process.
+            await asyncio.shield(request.writer.started)
         except ApiError:
-            for delete in (self.store.delete, self.generation.followers.logs.delete):
-                # The client is told at once; nobody else knows the id, and the sweep finds what stays.
-                with contextlib.suppress(ApiError):
-                    await delete(asked.response_id, exchange.caller)
+            await self._discard(prepared)
             raise
-        if asked.checked.streamed:
-            await self.generation.followers.first(job, receive, answer)
+        if prepared.plan.is_streamed:
+            await self.log_readers.read_own(request, receive, answer)
         else:
             await answer.json(json.dumps(queued).encode())
 
-    async def _begin(self, asked: Asked, exchange: Exchange) -> LogWriter:
-        detached = self.generation.detached
-        return await detached.begin(asked.response_id, Kind.RESPONSE, asked.translator, exchange)
+    async def _discard(self, prepared: PreparedResponse) -> None:
+        """Delete a response that could not be started. No one knows its id, and the sweep finds leftovers."""
+        for delete in (self.store.delete, self.log_readers.logs.delete):
+            with contextlib.suppress(ApiError):
+                await delete(prepared.response_id, prepared.exchange.tenant_id)
 
-    def _check_size(self, asked: Asked) -> None:
-        # A log keeps its last event whatever its size, and that holds what is repeated here.
-        most = self.generation.limits.stream_log_bytes
-        repeated = json.dumps(asked.translator.snapshot, ensure_ascii=False)
-        if len(repeated.encode(errors="replace")) > most:
-            raise InvalidRequest(reason=f"{REPEATED} has more than {most} bytes, and is not kept")
+    async def _open_log(self, prepared: PreparedResponse) -> LogWriter:
+        return await self.detached.open_log(
+            prepared.response_id, LogKind.RESPONSE, prepared.translator, prepared.exchange
+        )
 
-    def _job(self, asked: Asked, sink: LogWriter) -> DetachedRequest:
+    def _check_size(self, prepared: PreparedResponse) -> None:
+        # A log keeps its last event whatever its size, and that event repeats the request's parameters.
+        limit = self.admission.limits.stream_log_bytes
+        snapshot = json.dumps(prepared.translator.snapshot, ensure_ascii=False)
+        if len(snapshot.encode(errors="replace")) > limit:
+            reason = f"the parameters that a response's events repeat are larger than {limit} bytes"
+            raise InvalidRequest(reason=reason)
+
+    def _run(self, prepared: PreparedResponse, writer: LogWriter) -> DetachedRequest:
         async def work() -> None:
-            if asked.checked.background:
-                await self.generation.recorder.started(sink.exchange)
-                await sink.write(asked.translator.begin())
-                # Whether it is seen to be in progress: its end is stored all the same.
+            if prepared.plan.is_background:
+                await self.dispatcher.recorder.record_start(writer.exchange)
+                await writer.write(prepared.translator.begin())
+                # Optional: the end is stored even if this update fails.
                 with contextlib.suppress(ApiError):
-                    await self.store.update(asked.translator.snapshot)
-            with _in_terms_of(asked.checked):
-                await self.generation.run(asked.call, sink, sink.exchange)
+                    await self.store.update(prepared.translator.snapshot)
+            with _errors_translated(prepared.plan):
+                await self.dispatcher.run(prepared.call, writer, writer.exchange)
 
-        return self.generation.detached.run(sink, work)
+        return self.detached.run(writer, work)

@@ -1,4 +1,4 @@
-"""``/v1/responses/{id}``: a stored response again, its events, its input; cancel it, delete it."""
+"""``/v1/responses/{id}``: retrieve a stored response, its events or its input; cancel it, delete it."""
 
 from __future__ import annotations
 
@@ -9,103 +9,103 @@ from typing import Any
 from api.gateway.http.answer import Answer
 from api.gateway.http.disconnect import Receive
 from api.gateway.http.exchange import Exchange
-from api.gateway.http.query_parameters import flag_of, number_of, query_of
+from api.gateway.http.query_parameters import parse_flag, parse_integer, parse_query
 from api.gateway.stages.authenticate import FindPrincipal
 from api.gateway.stages.authorize import authorize
 from api.gateway.state.stored_responses import ResponseStore, response_not_found
-from api.gateway.streams.event_log import EventLogs
 from api.gateway.streams.log_readers import STARTING_AFTER, LogReaders, starting_point
 from api.openai.errors.base import printable
 from api.openai.errors.parameters import InvalidValue, UnsupportedValue
 from api.openai.errors.resources import ResponseNotCancellable
 
-DEFAULT_PAGE, LARGEST_PAGE = 20, 100
+DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE = 20, 100
 OBFUSCATION = "include_obfuscation"
-RETRIEVING = ("stream", STARTING_AFTER, OBFUSCATION)
-PAGING = ("limit", "order", "after")
+RETRIEVE_PARAMETERS = ("stream", STARTING_AFTER, OBFUSCATION)
+PAGE_PARAMETERS = ("limit", "order", "after")
 NO_PADDING = "events are not padded, send false"
 
 
 @dataclass(frozen=True, slots=True)
 class StoredResponseEndpoints:
-    """What there is of responses after they were asked for; each tenant finds its own."""
+    """Endpoints of stored responses; each tenant finds only its own."""
 
     store: ResponseStore
-    logs: EventLogs
-    followers: LogReaders
+    log_readers: LogReaders
     find_principal: FindPrincipal
 
     async def retrieve(self, exchange: Exchange, receive: Receive, answer: Answer) -> None:
-        """``GET``: the response as it is now, or with ``stream=true`` its events from any number on."""
-        tenant_id, query = await self._caller(exchange)
-        if flag_of(query, OBFUSCATION):
+        """``GET``: the current response, or with ``stream=true`` its events from any number on."""
+        query = await self._authorize(exchange)
+        if parse_flag(query, OBFUSCATION):
             raise UnsupportedValue(param=OBFUSCATION, value="true", reason=NO_PADDING)
-        if flag_of(query, "stream"):
-            await self._events(exchange, tenant_id, query, receive, answer)
+        if parse_flag(query, "stream"):
+            await self._send_events(exchange, query, receive, answer)
             return
         if STARTING_AFTER in query:
             raise InvalidValue(param=STARTING_AFTER, reason="it is only allowed with 'stream=true'")
-        found = await self.store.find(exchange.values["id"], tenant_id)
-        await self._give(found.body, tenant_id, answer)
+        response = await self.store.find(exchange.path_values["id"], exchange.tenant_id)
+        await self._send_json(response.body, exchange, answer)
 
-    async def delete(self, exchange: Exchange, answer: Answer) -> None:
-        """``DELETE``: forget it; one that is still being made is cancelled."""
-        tenant_id, _ = await self._caller(exchange)
-        response_id = exchange.values["id"]
+    async def delete(self, exchange: Exchange, _: Receive, answer: Answer) -> None:
+        """``DELETE``: delete the response; one in progress is cancelled."""
+        await self._authorize(exchange)
+        response_id, tenant_id = exchange.path_values["id"], exchange.tenant_id
         if not await self.store.delete(response_id, tenant_id):
             raise response_not_found(response_id)
-        if log := await self.logs.find(response_id, tenant_id):
-            await self.logs.delete(log.log_id, tenant_id)
-        gone = {"id": response_id, "object": "response", "deleted": True}
-        await answer.json(json.dumps(gone).encode())
+        logs = self.log_readers.logs
+        if log := await logs.find(response_id, tenant_id):
+            await logs.delete(log.log_id, tenant_id)
+        body = {"id": response_id, "object": "response", "deleted": True}
+        await answer.json(json.dumps(body).encode())
 
-    async def cancel(self, exchange: Exchange, answer: Answer) -> None:
-        """``POST …/cancel``: end one in the background, wherever it runs. One that has ended stays so."""
-        tenant_id, _ = await self._caller(exchange)
-        found = await self.store.find(exchange.values["id"], tenant_id)
-        if not found.background:
+    async def cancel(self, exchange: Exchange, _: Receive, answer: Answer) -> None:
+        """``POST …/cancel``: cancel a background response, whichever gateway runs it."""
+        await self._authorize(exchange)
+        tenant_id, logs = exchange.tenant_id, self.log_readers.logs
+        response = await self.store.find(exchange.path_values["id"], tenant_id)
+        if not response.background:
             raise ResponseNotCancellable()
-        log = await self.logs.find(found.id, tenant_id) if found.is_open else None
+        log = await logs.find(response.id, tenant_id) if response.is_open else None
         if log is not None:
-            await self.logs.cancel(log)
-            found = await self.store.find(found.id, tenant_id)
-        await self._give(found.body, tenant_id, answer)
+            await logs.cancel(log)
+            response = await self.store.find(response.id, tenant_id)
+        await self._send_json(response.body, exchange, answer)
 
-    async def input_items(self, exchange: Exchange, answer: Answer) -> None:
-        """``GET …/input_items``: what it was made of, a page at a time."""
-        tenant_id, query = await self._caller(exchange)
-        items = await self.store.input_items(exchange.values["id"], tenant_id)
-        await self._give(json.dumps(_page(items, query)), tenant_id, answer)
+    async def input_items(self, exchange: Exchange, _: Receive, answer: Answer) -> None:
+        """``GET …/input_items``: a page of the response's input items."""
+        query = await self._authorize(exchange)
+        items = await self.store.input_items(exchange.path_values["id"], exchange.tenant_id)
+        await self._send_json(json.dumps(_page(items, query)), exchange, answer)
 
-    async def _give(self, body: str, tenant_id: str, answer: Answer) -> None:
-        """Give a client what is held for it until it has taken it. Raises ApiError where there is no room."""
-        with self.followers.bodies.account(tenant_id) as more:
-            more(len(body))
+    async def _send_json(self, body: str, exchange: Exchange, answer: Answer) -> None:
+        """Send a body, accounted for until the client has received it. Raises Overloaded."""
+        with self.log_readers.capacity.bodies.account(exchange.tenant_id) as grow:
+            grow(len(body))
             await answer.json(body.encode())
 
-    async def _events(
-        self, exchange: Exchange, tenant_id: str, query: dict[str, str], receive: Receive, answer: Answer
+    async def _send_events(
+        self, exchange: Exchange, query: dict[str, str], receive: Receive, answer: Answer
     ) -> None:
-        response_id = exchange.values["id"]
-        log = await self.logs.find(response_id, tenant_id)
+        response_id, tenant_id = exchange.path_values["id"], exchange.tenant_id
+        log = await self.log_readers.logs.find(response_id, tenant_id)
         if log is None:
             await self.store.find(response_id, tenant_id)
-            reason = "the events of this response are not kept, or not any more"
-            raise InvalidValue(param="stream", reason=reason)
+            raise InvalidValue(param="stream", reason="the events of this response are no longer stored")
         exchange.streamed = True
         after = starting_point(exchange, query, log)
-        await self.followers.again(log, exchange, after, receive, answer)
+        await self.log_readers.read(log, exchange, after, receive, answer)
 
-    async def _caller(self, exchange: Exchange) -> tuple[str, dict[str, str]]:
-        principal = await authorize(exchange, self.find_principal)
-        return str(principal.tenant_id), query_of(exchange)
+    async def _authorize(self, exchange: Exchange) -> dict[str, str]:
+        await authorize(exchange, self.find_principal)
+        return parse_query(exchange)
 
 
 def _page(items: list[dict[str, Any]], query: dict[str, str]) -> dict[str, Any]:
     order = query.get("order", "desc")
     if order not in ("asc", "desc"):
         raise InvalidValue(param="order", reason="expected asc or desc")
-    limit = number_of("limit", query.get("limit", str(DEFAULT_PAGE)), least=1, most=LARGEST_PAGE)
+    limit_text = query.get("limit", str(DEFAULT_PAGE_SIZE))
+    limit = parse_integer("limit", limit_text, minimum=1, maximum=MAX_PAGE_SIZE)
     ordered = items if order == "asc" else items[::-1]
     rest = ordered[_position_after(ordered, query["after"]) :] if "after" in query else ordered
     data = rest[:limit]

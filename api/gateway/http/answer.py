@@ -1,4 +1,4 @@
-"""Writes the answer: a JSON document, or server-sent events whose head waits for the first of them."""
+"""The HTTP response: a JSON document, or server-sent events whose head waits for the first event."""
 
 from __future__ import annotations
 
@@ -7,99 +7,105 @@ from collections.abc import Callable, Iterable, Mapping
 from api.gateway.http.disconnect import Disconnected, Send
 from api.gateway.http.exchange import Exchange
 from api.openai.errors.base import ApiError
+from inference_worker.protocol import sse
 
-COMMENT = b": waiting\n\n"
-DONE = b"data: [DONE]\n\n"
+COMMENT = sse.COMMENT + sse.END
+DONE = sse.DONE + sse.END
 EVENT_STREAM = (
     (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-cache"),
     (b"x-accel-buffering", b"no"),
 )
 JSON = (b"content-type", b"application/json")
-NOT_GUESSED = (b"x-content-type-options", b"nosniff")
+NOSNIFF = (b"x-content-type-options", b"nosniff")
 
 
 def _error_events(error: ApiError) -> bytes:
-    return b"data: " + error.body() + b"\n\n" + DONE
+    return sse.join_events([sse.data_event(error.body()), sse.DONE])
 
 
 class Answer:
-    """The response to one request. ``has_data``: the client holds a part of a model's answer.
+    """The response to one request. ``has_data``: a part of the model's answer has been sent.
 
-    ``headers`` go out with the head; ``error_events`` makes the end of a stream that breaks off.
+    ``headers`` are sent with the head; ``error_events`` returns the last events of a stream that breaks off.
     """
 
     def __init__(self, send: Send, exchange: Exchange) -> None:
         self.has_data = False
-        self.ended = False
+        self.is_complete = False
         self.headers: list[tuple[bytes, bytes]] = []
         self.error_events: Callable[[ApiError], bytes] = _error_events
         self._send = send
         self._exchange = exchange
-        self._said_done = False
-        self._started = False
+        self._ends_with_done = False
+        self._has_head = False
 
     async def json(self, body: bytes, status: int = 200, headers: Mapping[str, str] | None = None) -> None:
-        """The whole answer as one document."""
-        more = [(name.encode(), value.encode("latin-1")) for name, value in (headers or {}).items()]
-        await self._start(status, [JSON, (b"content-length", str(len(body)).encode()), *more])
-        await self._body(body, last=True)
+        """Send the whole answer as one document."""
+        length = (b"content-length", str(len(body)).encode())
+        await self._send_head(status, [JSON, length, *_encoded(headers or {})])
+        await self._send_body(body, is_last=True)
 
-    async def nothing(self, headers: Mapping[str, str]) -> None:
-        """An answer that is its head alone."""
-        await self._start(204, [(name.encode(), value.encode("latin-1")) for name, value in headers.items()])
-        await self._body(b"", last=True)
+    async def no_content(self, headers: Mapping[str, str]) -> None:
+        """Send status 204 with these headers."""
+        await self._send_head(204, _encoded(headers))
+        await self._send_body(b"", is_last=True)
 
     async def error(self, error: ApiError) -> None:
-        """The error with its status if that is still possible, otherwise as the stream's last event."""
-        if not self._started:
+        """Send the error with its status while that is still possible, otherwise as the last event."""
+        if not self._has_head:
             await self.json(error.body(), error.status, error.headers)
-        elif not self.ended:
-            await self._body(self.error_events(error), last=True)
+        elif not self.is_complete:
+            await self._send_body(self.error_events(error), is_last=True)
 
     async def data(self, events: bytes) -> None:
-        """Whole events of the model's answer, in one piece."""
+        """Send whole events of the model's answer, in one piece."""
         self.has_data = True
-        self._said_done = events.endswith(DONE)
-        if not self._started:
-            await self._start(200, EVENT_STREAM)
-        await self._body(events)
+        self._ends_with_done = events.endswith(DONE)
+        if not self._has_head:
+            await self._open_stream()
+        await self._send_body(events)
 
     async def comment(self) -> None:
-        """A line that clients skip; it keeps proxies from closing a silent connection."""
-        if not self._started:
-            await self._start(200, EVENT_STREAM)
-        await self._body(COMMENT)
+        """Send a comment, which clients skip; it keeps proxies from closing a silent connection."""
+        await self._open_stream()
+        await self._send_body(COMMENT)
 
     async def finish(self) -> None:
-        """End the stream; says ``[DONE]`` if the engine did not."""
-        if not self._started:
-            await self._start(200, EVENT_STREAM)
-        await self._body(b"" if self._said_done else DONE, last=True)
+        """End the stream, with ``[DONE]`` unless the engine has sent it."""
+        await self._open_stream()
+        await self._send_body(b"" if self._ends_with_done else DONE, is_last=True)
 
-    def begin_again(self) -> None:
-        """Another worker is asked: nothing was sent."""
+    def restart(self) -> None:
+        """Nothing has been sent: another worker may start over."""
 
     async def end(self) -> None:
-        """End the stream with what it has."""
-        if not self._started:
-            await self._start(200, EVENT_STREAM)
-        await self._body(b"", last=True)
+        """End the stream as it is."""
+        await self._open_stream()
+        await self._send_body(b"", is_last=True)
 
-    async def _start(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
-        self._started = True
+    async def _open_stream(self) -> None:
+        if not self._has_head:
+            await self._send_head(200, EVENT_STREAM)
+
+    async def _send_head(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
+        self._has_head = True
         self._exchange.status = status
-        named = (b"x-request-id", self._exchange.correlation_id.encode())
-        sent = [*headers, *self.headers, NOT_GUESSED, named]
-        await self._write({"type": "http.response.start", "status": status, "headers": sent})
+        request_id = (b"x-request-id", self._exchange.correlation_id.encode())
+        fields = [*headers, *self.headers, NOSNIFF, request_id]
+        await self._write({"type": "http.response.start", "status": status, "headers": fields})
 
-    async def _body(self, body: bytes, *, last: bool = False) -> None:
-        self.ended = last
-        await self._write({"type": "http.response.body", "body": body, "more_body": not last})
+    async def _send_body(self, body: bytes, *, is_last: bool = False) -> None:
+        self.is_complete = is_last
+        await self._write({"type": "http.response.body", "body": body, "more_body": not is_last})
 
     async def _write(self, message: dict[str, object]) -> None:
         try:
             await self._send(message)
         except OSError as error:
-            # Servers of ASGI 2.4 raise this once the client has gone; older ones drop what is sent.
+            # ASGI 2.4 servers raise this after a disconnect; older ones drop the message.
             raise Disconnected from error
+
+
+def _encoded(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
+    return [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]

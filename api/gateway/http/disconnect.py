@@ -17,18 +17,18 @@ class Disconnected(Exception):
 
 
 async def cancel_on_disconnect(receive: Receive, work: Coroutine[Any, Any, None]) -> None:
-    """Run ``work``, and cancel it in the same turn in which the client turns out to be gone.
+    """Run ``work``, and cancel it in the same loop iteration in which the client disconnects.
 
-    Raises Disconnected then; otherwise what ``work`` raises.
+    Raises Disconnected in that case; otherwise whatever ``work`` raises.
     """
     task = asyncio.ensure_future(work)
-    gone = False
+    is_disconnected = False
 
     async def watch() -> None:
-        nonlocal gone
+        nonlocal is_disconnected
         while (await receive())["type"] != "http.disconnect":
             pass
-        gone = True
+        is_disconnected = True
         task.cancel()
 
     watcher = asyncio.ensure_future(watch())
@@ -36,7 +36,7 @@ async def cancel_on_disconnect(receive: Receive, work: Coroutine[Any, Any, None]
         await task
     except asyncio.CancelledError:
         current = asyncio.current_task()
-        if gone and not (current and current.cancelling()):
+        if is_disconnected and not (current and current.cancelling()):
             raise Disconnected from None
         raise
     finally:

@@ -1,4 +1,4 @@
-"""One request and what is known of its way so far: the source of its record, log line and headers."""
+"""One request and the progress of its response: the source of its record, log line and headers."""
 
 from __future__ import annotations
 
@@ -14,40 +14,42 @@ from api.gateway.http.url_table import Route
 from api.openai.errors.base import ApiError
 from api.openai.errors.service import EventsLost, InternalError, WorkerLost
 from inference_worker.protocol.messages import Meter, Outcome, RequestEnded, RequestStarted
+from tenants.selectors import KeyPrincipal
 
 UNKNOWN_ENDPOINT = "unknown"
-CLIENT_CLOSED = 499
-REFUSED = "cyllm.refused"  # the extension of the ASGI scope in which a server tells of a fault of the head
+CLIENT_CLOSED_REQUEST = 499
+# The ASGI scope extension in which the server reports a fault in the request's head.
+PROTOCOL_ERROR = "cyllm.protocol_error"
 
 
 @dataclass(slots=True)
-class Dispatch:
-    """The last attempt that may have reached a worker; ``attempt`` is 0 where none has.
+class LastAttempt:
+    """The last attempt that may have reached a worker; ``number`` is 0 if none has.
 
-    ``relayed`` is the meter that came with its last event. ``pieces`` are the parts with text that the client
-    was given: each is a token or more, so their number is the least that the attempt can have made.
+    ``relayed_meter`` came with the attempt's last event. ``text_pieces`` counts the pieces of text sent to
+    the client: each is at least one token, so their number is a lower bound for the attempt.
     """
 
-    attempt: int = 0
+    number: int = 0
     worker_id: str | None = None
-    relayed: Meter | None = None
-    pieces: int = 0
+    relayed_meter: Meter | None = None
+    text_pieces: int = 0
 
     def meter(self) -> Meter | None:
-        """What the gateway itself knows of the attempt's use."""
-        if self.relayed is None and self.pieces:
-            return Meter(completion_tokens=self.pieces)
-        return self.relayed
+        """Return the usage of the attempt as far as the gateway knows it."""
+        if self.relayed_meter is None and self.text_pieces:
+            return Meter(completion_tokens=self.text_pieces)
+        return self.relayed_meter
 
 
 @dataclass(slots=True)
 class Exchange:
-    """Filled in stage by stage. ``status`` is what the client was sent, 0 before that.
+    """A request and its response, filled in stage by stage.
 
-    ``endpoint`` is a route, never a path as it came: people paste keys into addresses. ``values`` are those
-    of the route's parameters, ``query`` is the address behind the question mark. ``refused`` is a fault that
-    the server found in the head. What is ``held`` is given back when the client has its answer, or at the end
-    of a request that outlives its connection.
+    ``endpoint`` is a route's template, never the path itself: people paste keys into URLs. ``path_values``
+    are the values of its parameters. ``principal`` is set once the key has been verified. ``status`` is the
+    status sent to the client, 0 until then. ``resources`` are released when the response is complete or,
+    for a detached request, when the request ends.
     """
 
     method: str
@@ -57,61 +59,59 @@ class Exchange:
     correlation_id: str
     request_id: str = field(default_factory=new_request_id)
     started_at: float = field(default_factory=time.time)
-    begun: float = field(default_factory=time.monotonic)
+    arrived_at: float = field(default_factory=time.monotonic)
     query: bytes = b""
-    refused: ApiError | None = None
+    protocol_error: ApiError | None = None
     endpoint: str = UNKNOWN_ENDPOINT
     route: Route | None = None
-    values: Mapping[str, str] = field(default_factory=dict)
-    tenant_id: str | None = None
-    tenant_slug: str | None = None
-    key_id: str | None = None
+    path_values: Mapping[str, str] = field(default_factory=dict)
     key_prefix: str | None = None
+    principal: KeyPrincipal | None = None
     model: str | None = None
     streamed: bool = False
-    dispatch: Dispatch = field(default_factory=Dispatch)
+    last_attempt: LastAttempt = field(default_factory=LastAttempt)
     status: int = 0
     first_token_s: float | None = None
     error_code: str | None = None
     is_started: bool = False
     is_handed_over: bool = False
-    held: ExitStack = field(default_factory=ExitStack)
+    resources: ExitStack = field(default_factory=ExitStack)
     outcome: Outcome = Outcome.FAILED
 
     def header(self, name: bytes) -> str | None:
-        """A request header; None if absent. Several of one name are joined, as HTTP defines it."""
+        """Return a request header, None if absent. Repeated headers are joined, as HTTP defines it."""
         values = [value.decode("latin-1") for key, value in self.headers if key == name]
         return ", ".join(values) if values else None
 
     @property
-    def caller(self) -> str:
-        """The id of the tenant whose key it came with. Raises RuntimeError before the key was identified."""
-        if self.tenant_id is None:
-            raise RuntimeError("nobody knows yet whose request this is")
-        return self.tenant_id
+    def tenant_id(self) -> str:
+        """The id of the authenticated tenant. Raises RuntimeError before authentication."""
+        if self.principal is None:
+            raise RuntimeError("the request is not authenticated yet")
+        return str(self.principal.tenant_id)
 
     def elapsed_s(self) -> float:
-        """Seconds since arrival."""
-        return time.monotonic() - self.begun
+        """Return the seconds since arrival."""
+        return time.monotonic() - self.arrived_at
 
-    def handed_over(self) -> Exchange:
-        """A copy for who records the request from here on, with what is held; this one is not recorded."""
-        copy = replace(self, dispatch=Dispatch(), held=self.held.pop_all())
+    def hand_over(self) -> Exchange:
+        """Return a copy that owns the resources and will be recorded instead of this one."""
+        copy = replace(self, last_attempt=LastAttempt(), resources=self.resources.pop_all())
         self.is_handed_over = True
         return copy
 
-    def completed(self) -> None:
-        """The answer is complete."""
+    def complete(self) -> None:
+        """Mark the response as complete."""
         self.outcome = Outcome.COMPLETED
 
-    def failed(self, error: ApiError) -> None:
-        """The request ends with this error."""
+    def fail(self, error: ApiError) -> None:
+        """Mark the request as ended by an error."""
         self.error_code = error.code
-        if error.status == CLIENT_CLOSED:
+        if error.status == CLIENT_CLOSED_REQUEST:
             self.outcome = Outcome.CANCELLED
         elif isinstance(error, WorkerLost | EventsLost):
             self.outcome = Outcome.LOST
-        elif isinstance(error, InternalError) or (self.dispatch.attempt and error.status >= 500):
+        elif isinstance(error, InternalError) or (self.last_attempt.number and error.status >= 500):
             self.outcome = Outcome.FAILED
         else:
             self.outcome = Outcome.REFUSED
@@ -119,13 +119,13 @@ class Exchange:
             self.status = error.status
 
     def started_fact(self, gateway_id: str) -> RequestStarted:
-        """What is written before the request is dispatched."""
+        """Return the fact to record before the request is dispatched."""
         return RequestStarted(
             request_id=self.request_id,
             correlation_id=self.correlation_id,
             gateway_id=gateway_id,
-            tenant_id=self.caller,
-            key_id=self.key_id or "",
+            tenant_id=self.tenant_id,
+            key_id=str(self.principal.key_id) if self.principal else "",
             model=self.model or "",
             endpoint=self.endpoint,
             streamed=self.streamed,
@@ -133,13 +133,13 @@ class Exchange:
         )
 
     def ended_fact(self, gateway_id: str) -> RequestEnded:
-        """What is written when the request is over."""
+        """Return the fact to record at the end of the request."""
         return RequestEnded(
             request_id=self.request_id,
             correlation_id=self.correlation_id,
             gateway_id=gateway_id,
-            tenant_id=self.tenant_id,
-            key_id=self.key_id,
+            tenant_id=str(self.principal.tenant_id) if self.principal else None,
+            key_id=str(self.principal.key_id) if self.principal else None,
             key_prefix=self.key_prefix,
             client_ip=self.client_ip,
             method=self.method,
@@ -149,17 +149,17 @@ class Exchange:
             status=self.status,
             outcome=self.outcome,
             error_code=self.error_code,
-            attempt=self.dispatch.attempt,
-            worker_id=self.dispatch.worker_id,
-            relayed=self.dispatch.meter(),
+            attempt=self.last_attempt.number,
+            worker_id=self.last_attempt.worker_id,
+            relayed=self.last_attempt.meter(),
             started_at=self.started_at,
             duration_s=self.elapsed_s(),
             first_token_s=self.first_token_s,
         )
 
 
-def begin(scope: Scope, trusted_proxies: int) -> Exchange:
-    """The exchange for an ASGI HTTP scope."""
+def begin_exchange(scope: Scope, trusted_proxies: int) -> Exchange:
+    """Return the exchange for an ASGI HTTP scope."""
     exchange = Exchange(
         method=str(scope["method"])[:16],
         path=scope["path"],
@@ -167,8 +167,8 @@ def begin(scope: Scope, trusted_proxies: int) -> Exchange:
         client_ip="",
         correlation_id="",
         query=scope.get("query_string", b""),
+        protocol_error=scope.get("extensions", {}).get(PROTOCOL_ERROR),
     )
-    exchange.refused = scope.get("extensions", {}).get(REFUSED)
     exchange.correlation_id = accepted_id(exchange.header(b"x-request-id")) or exchange.request_id
     peer = scope.get("client")
     exchange.client_ip = _client_ip(peer[0] if peer else "", exchange, trusted_proxies)
@@ -176,7 +176,7 @@ def begin(scope: Scope, trusted_proxies: int) -> Exchange:
 
 
 def _client_ip(peer: str, exchange: Exchange, trusted_proxies: int) -> str:
-    """The address that the outermost trusted proxy saw; what a client itself claims is not believed."""
+    """Return the address seen by the outermost trusted proxy; the client's own claims are not trusted."""
     forwarded = exchange.header(b"x-forwarded-for")
     if trusted_proxies and forwarded:
         hops = [hop.strip() for hop in forwarded.split(",")]

@@ -1,4 +1,4 @@
-"""Parameters in the address: strictly those that the route names, each once."""
+"""Query parameters: exactly those that the route declares, each at most once."""
 
 from __future__ import annotations
 
@@ -15,44 +15,43 @@ from api.openai.errors.parameters import (
     UnknownParameter,
 )
 
-MOST_DIGITS = 15
-MOST_FIELDS = 32
+MAX_DIGITS = 15
+MAX_PARAMETERS = 32
 
 
-def query_of(exchange: Exchange) -> dict[str, str]:
-    """The parameters by name. Raises ApiError for unknown and repeated ones."""
-    known = (exchange.route.query if exchange.route is not None else None) or ()
-    found: dict[str, str] = {}
+def parse_query(exchange: Exchange) -> dict[str, str]:
+    """Return the query parameters by name. Raises ApiError for unknown and repeated ones."""
+    allowed_names = (exchange.route.query if exchange.route is not None else None) or ()
+    query = exchange.query.decode("latin-1")
     try:
-        pairs = parse_qsl(
-            exchange.query.decode("latin-1"), keep_blank_values=True, max_num_fields=MOST_FIELDS
-        )
+        pairs = parse_qsl(query, keep_blank_values=True, max_num_fields=MAX_PARAMETERS)
     except ValueError:
-        raise InvalidRequest(reason="the address has too many parameters") from None
+        raise InvalidRequest(reason="the URL has too many query parameters") from None
+    parameters: dict[str, str] = {}
     for name, value in pairs:
-        if name not in known:
+        if name not in allowed_names:
             raise UnknownParameter(param=name)
-        if name in found:
-            raise InvalidValue(param=name, reason="it is there twice")
-        found[name] = value
-    return found
+        if name in parameters:
+            raise InvalidValue(param=name, reason="it is given twice")
+        parameters[name] = value
+    return parameters
 
 
-def number_of(name: str, text: str, *, least: int = 0, most: int | None = None) -> int:
-    """The decimal integer in ``text``. Raises ApiError."""
+def parse_integer(name: str, text: str, *, minimum: int = 0, maximum: int | None = None) -> int:
+    """Return the decimal integer in ``text``. Raises ApiError."""
     digits = text.removeprefix("-")
-    if not (digits.isascii() and digits.isdigit() and len(digits) <= MOST_DIGITS):
-        raise InvalidType(param=name, expected="an integer", found="a string")
+    if not (digits.isascii() and digits.isdigit() and len(digits) <= MAX_DIGITS):
+        raise InvalidType(param=name, expected_type="an integer", actual_type="a string")
     value = int(text)
-    if value < least:
-        raise IntegerBelowMinValue(param=name, sign=">=", bound=least, value=value)
-    if most is not None and value > most:
-        raise IntegerAboveMaxValue(param=name, sign="<=", bound=most, value=value)
+    if value < minimum:
+        raise IntegerBelowMinValue(param=name, sign=">=", bound=minimum, value=value)
+    if maximum is not None and value > maximum:
+        raise IntegerAboveMaxValue(param=name, sign="<=", bound=maximum, value=value)
     return value
 
 
-def flag_of(query: Mapping[str, str], name: str) -> bool:
-    """A parameter that is ``true`` or ``false``, which is what it is if it is absent. Raises ApiError."""
+def parse_flag(query: Mapping[str, str], name: str) -> bool:
+    """Return a parameter that is ``true`` or ``false``, by default false. Raises ApiError."""
     text = query.get(name, "false")
     if text not in ("true", "false"):
         raise InvalidValue(param=name, reason="expected true or false")

@@ -1,59 +1,81 @@
-"""What the gateway answers, as a table: method and path template to handler, scopes and schema."""
+"""The URL table: method and path template to endpoint, scopes, schema and documentation."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import BaseModel
 
-Handler = Callable[..., Awaitable[None]]  # of a gateway, an exchange, its receive, its answer
+from api.openai.errors.base import ApiError
+
+Endpoint = Callable[..., Awaitable[None]]  # of an exchange, its receive and its answer
+ErrorClasses = frozenset[type[ApiError]]
 _PARAMETER = re.compile(r"\{(\w+)(:path)?\}")
 
 
 @dataclass(frozen=True, slots=True)
-class Route:
-    """One method on one path. ``{name}`` in ``template`` takes one segment, ``{name:path}`` the whole rest.
+class RouteDoc:
+    """The documentation of a route in the OpenAPI document.
 
-    ``scopes``: one of them is needed; the first is named in the refusal, none means that no key is needed.
-    ``query``: the parameters that the address may carry; None: they are not looked at.
+    ``answer``: the body of a success; ``event``: the data of each event of a streamed one. ``errors``: those
+    beyond the ones that every route, key and body can cause. ``refused``: known parameters that are refused,
+    each with the reason. ``not_ready``: a body of status 503 that is not an error.
+    """
+
+    summary: str
+    answer: type[BaseModel] | None = None
+    event: type[BaseModel] | None = None
+    errors: ErrorClasses = frozenset()
+    refused: Mapping[str, str] = field(default_factory=dict)
+    not_ready: type[BaseModel] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One method on one path. ``{name}`` in ``template`` matches one segment, ``{name:path}`` the whole rest.
+
+    ``endpoint_of`` returns the endpoint from the process's endpoints. ``scopes``: one of them is required,
+    and the first is named in the refusal; without any, no key is required. ``query``: the allowed query
+    parameters; None leaves the query string unchecked.
     """
 
     method: str
     template: str
-    handler: Handler
+    endpoint_of: Callable[[Any], Endpoint]
+    doc: RouteDoc
     scopes: tuple[str, ...] = ()
     schema: type[BaseModel] | None = None
     query: tuple[str, ...] | None = None
 
     @property
     def endpoint(self) -> str:
-        """The path as records and documents name it: never one that a client made."""
+        """The template as records and documents name it."""
         return _PARAMETER.sub(r"{\1}", self.template)
 
 
 @dataclass(frozen=True, slots=True)
 class Resource:
-    """What is at a path: its routes by method, and the values in the path."""
+    """The routes of one path by method, and the values of its parameters."""
 
     endpoint: str
     routes: Mapping[str, Route]
-    values: Mapping[str, str]
+    path_values: Mapping[str, str]
 
     @property
-    def allowed(self) -> str:
+    def allowed_methods(self) -> str:
         """All methods, as the ``Allow`` header lists them."""
         return ", ".join(sorted({*self.routes, *(("HEAD",) if "GET" in self.routes else ()), "OPTIONS"}))
 
     def route(self, method: str) -> Route | None:
-        """The route of a method. HEAD is GET, of whose answer the server sends the head alone."""
+        """Return the route of a method. HEAD is served by GET; the server drops the body."""
         return self.routes.get("GET" if method == "HEAD" else method)
 
 
-class RouteTable:
-    """Finds what is at a path. Fixed paths go before those with parameters, these in the order given."""
+class UrlTable:
+    """Resolves paths. Fixed paths precede those with parameters, which keep the order of declaration."""
 
     def __init__(self, routes: Iterable[Route]) -> None:
         self.routes = tuple(routes)
@@ -61,15 +83,15 @@ class RouteTable:
         for route in self.routes:
             methods = by_template.setdefault(route.template, {})
             if route.method in methods:
-                raise ValueError(f"{route.method} {route.template} is there twice")
+                raise ValueError(f"{route.method} {route.template} is declared twice")
             methods[route.method] = route
         self._fixed = {path: methods for path, methods in by_template.items() if "{" not in path}
         self._patterns = [
             (_pattern(template), methods) for template, methods in by_template.items() if "{" in template
         ]
 
-    def find(self, path: str) -> Resource | None:
-        """What is at ``path``; None where nothing is."""
+    def resolve(self, path: str) -> Resource | None:
+        """Return the resource at ``path``, None if there is none."""
         if (methods := self._fixed.get(path)) is not None:
             return _resource(methods, {})
         for pattern, methods in self._patterns:
@@ -78,8 +100,8 @@ class RouteTable:
         return None
 
 
-def _resource(methods: Mapping[str, Route], values: Mapping[str, Any]) -> Resource:
-    return Resource(next(iter(methods.values())).endpoint, methods, values)
+def _resource(methods: Mapping[str, Route], path_values: Mapping[str, Any]) -> Resource:
+    return Resource(next(iter(methods.values())).endpoint, methods, path_values)
 
 
 def _pattern(template: str) -> re.Pattern[str]:

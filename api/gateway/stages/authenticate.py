@@ -1,4 +1,4 @@
-"""Whose request is it: from the Authorization header to tenant and scopes."""
+"""Authentication: from the Authorization header to the principal, its tenant and scopes."""
 
 from __future__ import annotations
 
@@ -19,44 +19,43 @@ from tenants.keys import key_matches, split_key
 from tenants.selectors import KeyPrincipal
 
 FindPrincipal = Callable[[str], Awaitable[KeyPrincipal | None]]
+CHALLENGE = {"www-authenticate": "Bearer"}
 _BEARER = re.compile(r"bearer +(\S+)", re.IGNORECASE | re.ASCII)
 
 
-async def identify(exchange: Exchange, find: FindPrincipal) -> KeyPrincipal:
-    """The principal of the presented key, also noted in the exchange.
+async def authenticate(exchange: Exchange, find: FindPrincipal) -> KeyPrincipal:
+    """Return the principal of the request's key, and set it on the exchange.
 
-    Raises ApiError: 401 with a code of its own for each fault, 503 if the database can't tell. Nothing
-    but the prefix is noted until the secret has proved right: a wrong one is not the tenant's doing.
+    Raises ApiError: 401 with a distinct code for each fault, 503 if the database is unavailable. Only the
+    prefix is set until the secret has been verified: a wrong secret must not be attributed to the tenant.
     """
-    raw = presented_key(exchange.header(b"authorization"))
-    prefix = split_key(raw)
+    raw_key = bearer_key(exchange.header(b"authorization"))
+    prefix = split_key(raw_key)
     exchange.key_prefix = prefix
     principal = await find(prefix) if prefix is not None else None
-    if not key_matches(raw, principal.secret_hash if principal else None) or principal is None:
-        raise InvalidApiKey(headers={"www-authenticate": "Bearer"})
-    exchange.key_id = str(principal.key_id)
-    exchange.tenant_id = str(principal.tenant_id)
-    exchange.tenant_slug = principal.tenant_slug
-    _check_alive(principal)
+    if not key_matches(raw_key, principal.secret_hash if principal else None) or principal is None:
+        raise InvalidApiKey(headers=CHALLENGE)
+    exchange.principal = principal
+    _check_validity(principal)
     return principal
 
 
-def presented_key(header: str | None) -> str:
-    """The key in an Authorization header. Raises ApiError."""
+def bearer_key(header: str | None) -> str:
+    """Return the key in an Authorization header. Raises ApiError."""
     if header is None or not header.strip():
-        raise MissingApiKey(headers={"www-authenticate": "Bearer"})
+        raise MissingApiKey(headers=CHALLENGE)
     match = _BEARER.fullmatch(header.strip())
     if match is None:
-        raise InvalidAuthorization(headers={"www-authenticate": "Bearer"})
+        raise InvalidAuthorization(headers=CHALLENGE)
     return match.group(1)
 
 
-def _check_alive(principal: KeyPrincipal) -> None:
-    """The state at this moment: a cached key expires in time, and a rotated one at its hour."""
+def _check_validity(principal: KeyPrincipal) -> None:
+    """Check against the clock: a cached key still expires, and a rotated one still ends, on time."""
     now = datetime.now(UTC)
     if principal.revoked_at is not None and principal.revoked_at <= now:
-        raise KeyRevoked(headers={"www-authenticate": "Bearer"})
+        raise KeyRevoked(headers=CHALLENGE)
     if principal.expires_at is not None and principal.expires_at <= now:
-        raise KeyExpired(headers={"www-authenticate": "Bearer"})
+        raise KeyExpired(headers=CHALLENGE)
     if not principal.tenant_active:
         raise TenantInactive()

@@ -1,12 +1,9 @@
-"""May this request be made: the scopes of its key, and the salt that keeps tenants' prompts apart."""
+"""Authorization: the scopes that a route requires of a key."""
 
 from __future__ import annotations
 
-import hashlib
-import hmac
-
 from api.gateway.http.exchange import Exchange
-from api.gateway.stages.authenticate import FindPrincipal, identify
+from api.gateway.stages.authenticate import FindPrincipal, authenticate
 from api.openai.errors.access import InsufficientScope
 from tenants.selectors import KeyPrincipal
 
@@ -15,20 +12,12 @@ MODELS_READ = "models.read"
 
 
 async def authorize(exchange: Exchange, find: FindPrincipal) -> KeyPrincipal:
-    """The principal of the presented key, if it has one of the scopes of the request's route.
+    """Authenticate, and return the principal if its key has one of the scopes of the request's route.
 
-    Raises ApiError: what ``identify`` raises, or ``insufficient_scope`` with the first of them.
+    Raises ApiError: those of ``authenticate``, or InsufficientScope, which names the first accepted scope.
     """
-    principal = await identify(exchange, find)
-    accepted = exchange.route.scopes if exchange.route is not None else ()
-    if principal.scopes.isdisjoint(accepted):
-        raise InsufficientScope(scope=next(iter(accepted), "-"))
+    principal = await authenticate(exchange, find)
+    accepted_scopes = exchange.route.scopes if exchange.route is not None else ()
+    if principal.scopes.isdisjoint(accepted_scopes):
+        raise InsufficientScope(scope=next(iter(accepted_scopes), "-"))
     return principal
-
-
-def tenant_salt(secret: bytes, tenant_id: str) -> str:
-    """The salt of a tenant's prefix cache at the engine: one tenant can't probe what another has cached.
-
-    vLLM takes up to 128 characters without ``@/\\``; these are 64 hexadecimal ones.
-    """
-    return hmac.new(secret, f"prefix-cache:{tenant_id}".encode(), hashlib.sha256).hexdigest()

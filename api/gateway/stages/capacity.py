@@ -1,4 +1,4 @@
-"""What a process has for all tenants, and how it is shared: places for requests, bytes for bodies."""
+"""Capacity of a gateway process, shared fairly among tenants: request slots, body bytes, tokenizer turns."""
 
 from __future__ import annotations
 
@@ -6,142 +6,174 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
 
+from api.gateway.stages.limits import Limits
 from api.openai.errors.service import Overloaded
 
 
-class RequestSlots:
-    """The requests that this process carries at once."""
-
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self.taken = 0
-
-    @contextmanager
-    def take(self) -> Iterator[None]:
-        """Hold a place; given back however the request ends. Raises ApiError when all are taken."""
-        if self.taken >= self._limit:
-            raise Overloaded()
-        self.taken += 1
-        try:
-            yield
-        finally:
-            self.taken -= 1
-
-
-class TenantSlots:
-    """The bodies that are being read, counted by tenant: one can't take all memory, nor all places."""
-
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._places: dict[str, RequestSlots] = {}
-
-    @contextmanager
-    def take(self, tenant_id: str) -> Iterator[None]:
-        """Hold one of the tenant's places. Raises ApiError when the tenant has taken all of its own."""
-        places = self._places.setdefault(tenant_id, RequestSlots(self._limit))
-        try:
-            with places.take():
-                yield
-        finally:
-            if places.taken == 0:
-                self._places.pop(tenant_id, None)
-
-
 class FairShare:
-    """Something of which a process has so much, and no tenant can have all.
+    """A bounded resource divided by dynamic thresholds (Choudhury and Hahne, 1998).
 
-    A tenant gets more only while it holds less than a multiple of what is free, so there is always some for
-    another (Choudhury and Hahne, "Dynamic queue length thresholds", 1998). Alone it comes to ``tenant_share``
-    of all; several come to equal parts, as fast as requests end. ``room`` is what is left for a newcomer.
+    A tenant may acquire more while it uses less than a multiple of the free amount, so a newcomer always
+    finds ``reserve`` units. Alone, a tenant converges to ``tenant_share`` of the limit; several converge to
+    equal parts.
     """
 
-    def __init__(self, limit: int, tenant_share: float, room: int = 1) -> None:
-        self._limit, self._room = limit, room
+    def __init__(self, limit: int, tenant_share: float, reserve: int = 1) -> None:
+        self._limit, self._reserve = limit, reserve
         self._multiple = tenant_share / (1 - tenant_share)
-        self._held: Counter[str] = Counter()
-        self.taken = 0
+        self._use: Counter[str] = Counter()
+        self.total_use = 0
 
-    def take(self, tenant_id: str, size: int = 1) -> None:
-        """Take so much for a tenant. Raises ApiError when it can't have it."""
-        held, free = self._held[tenant_id], self._limit - self.taken
-        if size > free or (held and (free - size < self._room or held >= self._multiple * free)):
+    def acquire(self, tenant_id: str, amount: int = 1) -> None:
+        """Acquire ``amount`` units. Raises Overloaded if the tenant's share is used up."""
+        tenant_use, free = self._use[tenant_id], self._limit - self.total_use
+        leaves_too_little = free - amount < self._reserve or tenant_use >= self._multiple * free
+        if amount > free or (tenant_use and leaves_too_little):
             raise Overloaded()
-        self._held[tenant_id] += size
-        self.taken += size
+        self._use[tenant_id] += amount
+        self.total_use += amount
 
-    def give_back(self, tenant_id: str, size: int = 1) -> None:
-        """Give back so much of what the tenant has."""
-        self.taken -= size
-        self._held[tenant_id] -= size
-        if not self._held[tenant_id]:
-            del self._held[tenant_id]
+    def release(self, tenant_id: str, amount: int = 1) -> None:
+        """Release ``amount`` units of the tenant."""
+        self.total_use -= amount
+        self._use[tenant_id] -= amount
+        if not self._use[tenant_id]:
+            del self._use[tenant_id]
 
 
 class SharedSlots:
-    """The requests that a process carries at once, shared by tenants."""
+    """Slots of a process, shared fairly among tenants."""
 
     def __init__(self, limit: int, tenant_share: float) -> None:
-        self._shares = FairShare(limit, tenant_share)
+        self._share = FairShare(limit, tenant_share)
 
     @property
-    def taken(self) -> int:
-        """How many are taken."""
-        return self._shares.taken
+    def in_use(self) -> int:
+        """The number of occupied slots."""
+        return self._share.total_use
 
     @contextmanager
-    def take(self, tenant_id: str) -> Iterator[None]:
-        """Hold a place; given back however the request ends. Raises ApiError when there is none."""
-        self._shares.take(tenant_id)
+    def slot(self, tenant_id: str) -> Iterator[None]:
+        """Occupy a slot. Raises Overloaded if none is available to the tenant."""
+        self._share.acquire(tenant_id)
         try:
             yield
         finally:
-            self._shares.give_back(tenant_id)
+            self._share.release(tenant_id)
+
+
+class Slots:
+    """A fixed number of slots."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self.in_use = 0
+
+    @contextmanager
+    def slot(self) -> Iterator[None]:
+        """Occupy a slot. Raises Overloaded if all are occupied."""
+        if self.in_use >= self._limit:
+            raise Overloaded()
+        self.in_use += 1
+        try:
+            yield
+        finally:
+            self.in_use -= 1
+
+
+class TenantSlots:
+    """A fixed number of slots for each tenant."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._slots: dict[str, Slots] = {}
+
+    @contextmanager
+    def slot(self, tenant_id: str) -> Iterator[None]:
+        """Occupy one of the tenant's slots. Raises Overloaded if all are occupied."""
+        slots = self._slots.setdefault(tenant_id, Slots(self._limit))
+        try:
+            with slots.slot():
+                yield
+        finally:
+            if slots.in_use == 0:
+                self._slots.pop(tenant_id, None)
 
 
 class BodyBudget:
-    """The bytes of bodies that a process holds at once, shared by tenants, with room for the largest."""
+    """The bytes of bodies in memory, shared fairly among tenants, with a reserve for the largest body."""
 
-    def __init__(self, limit: int, tenant_share: float, largest: int) -> None:
-        self._shares = FairShare(limit, tenant_share, largest)
+    def __init__(self, limit: int, tenant_share: float, largest_body: int) -> None:
+        self._share = FairShare(limit, tenant_share, largest_body)
 
     @property
-    def taken(self) -> int:
-        """How many are held."""
-        return self._shares.taken
+    def in_use(self) -> int:
+        """The number of bytes in memory."""
+        return self._share.total_use
 
     @contextmanager
     def account(self, tenant_id: str) -> Iterator[Callable[[int], None]]:
-        """What it yields is told of each piece of one body, and raises ApiError where it has no room."""
+        """Yield a function that adds bytes to one body's account. It raises Overloaded if none are left."""
         size = 0
 
-        def more(piece: int) -> None:
+        def grow(amount: int) -> None:
             nonlocal size
-            self._shares.take(tenant_id, piece)
-            size += piece
+            self._share.acquire(tenant_id, amount)
+            size += amount
 
         try:
-            yield more
+            yield grow
         finally:
-            self._shares.give_back(tenant_id, size)
+            self._share.release(tenant_id, size)
 
 
 class TenantSemaphore:
-    """Lets each tenant do so many things at once; what it asks for meanwhile waits, in its order."""
+    """A semaphore for each tenant: further work of the same tenant waits in order of arrival."""
 
-    def __init__(self, at_once: int = 1) -> None:
-        self._at_once = at_once
-        self._turns: dict[str, asyncio.Semaphore] = {}
-        self._asked: Counter[str] = Counter()
+    def __init__(self, concurrency: int = 1) -> None:
+        self._concurrency = concurrency
+        self._semaphores: dict[str, asyncio.Semaphore] = {}
+        self._users: Counter[str] = Counter()
 
     @asynccontextmanager
-    async def take(self, tenant_id: str) -> AsyncIterator[None]:
+    async def acquire(self, tenant_id: str) -> AsyncIterator[None]:
         """Wait for the tenant's turn and hold it."""
-        self._asked[tenant_id] += 1
+        self._users[tenant_id] += 1
         try:
-            async with self._turns.setdefault(tenant_id, asyncio.Semaphore(self._at_once)):
+            async with self._semaphores.setdefault(tenant_id, asyncio.Semaphore(self._concurrency)):
                 yield
         finally:
-            self._asked[tenant_id] -= 1
-            if not self._asked[tenant_id]:
-                del self._asked[tenant_id], self._turns[tenant_id]
+            self._users[tenant_id] -= 1
+            if not self._users[tenant_id]:
+                del self._users[tenant_id], self._semaphores[tenant_id]
+
+
+@dataclass(frozen=True, slots=True)
+class Capacity:
+    """All bounded resources of a gateway process.
+
+    ``requests``: requests being served. ``body_reads``: bodies being received. ``bodies``: bytes of bodies,
+    and of logs that slow readers have not received yet. ``log_readers``: readers of event logs.
+    ``tokenizer``: large texts, of which each tenant may have one at a tokenizer.
+    """
+
+    requests: SharedSlots
+    body_reads: TenantSlots
+    bodies: BodyBudget
+    log_readers: SharedSlots
+    tokenizer: TenantSemaphore = field(default_factory=TenantSemaphore)
+
+    @classmethod
+    def from_limits(cls, limits: Limits) -> Capacity:
+        """Return the capacity that the settings allow; at least two of the largest bodies fit."""
+        requests, share = limits.gateway_max_requests, limits.gateway_tenant_share
+        largest_body = limits.max_body_bytes
+        body_bytes = max(limits.gateway_body_bytes, 2 * largest_body)
+        return cls(
+            requests=SharedSlots(requests, share),
+            body_reads=TenantSlots(requests),
+            bodies=BodyBudget(body_bytes, share, largest_body),
+            log_readers=SharedSlots(requests, share),
+        )

@@ -1,50 +1,53 @@
-"""Requests that don't fit into the context of their model: counted here, where prompts are token ids."""
+"""Context overflows: the check for prompts of token ids, and the error of every overflow."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-from api.openai.errors.base import ApiError
 from api.openai.errors.parameters import ContextLengthExceeded
 from api.openai.validation.engine_request import EngineRequest
+from inference_worker.protocol.faults import ContextOverflow
 from inference_worker.protocol.messages import Operation
-
-# The parameter that holds what the engine reads.
-PROMPTS: Mapping[Operation, str] = {
-    Operation.CHAT_COMPLETIONS: "messages",
-    Operation.COMPLETIONS: "prompt",
-    Operation.EMBEDDINGS: "input",
-    Operation.TOKENIZE: "prompt",
-    Operation.DETOKENIZE: "tokens",
-}
+from inference_worker.protocol.operations import OPERATION_SPECS
 
 
-def check_context(checked: EngineRequest, operation: Operation, limit: int) -> None:
-    """Raise ApiError for the first prompt of token ids without room for its completion.
+def check_context(request: EngineRequest, operation: Operation, limit: int) -> None:
+    """Raise ContextLengthExceeded for the first prompt of token ids that leaves no room for its completion.
 
-    ``limit``: tokens of the model's context, 0 where nobody knows. Texts are counted by the worker, which
-    has the tokenizer; its answer has the same form.
+    ``limit``: tokens of the model's context, 0 if unknown. The worker counts texts, as it has the tokenizer.
     """
-    least = 0 if operation is Operation.EMBEDDINGS else 1
-    needed = max(checked.asked_tokens or 0, least)
-    for prompt in checked.token_prompts if limit else ():
-        if prompt + needed > limit:
-            alone = checked.asked_tokens is None and prompt > limit
-            raise context_error(operation, limit, prompt, None if alone else needed)
+    for prompt_tokens in request.token_prompt_lengths if limit else ():
+        overflow = OPERATION_SPECS[operation].context_overflow(
+            limit_tokens=limit,
+            prompt_tokens=prompt_tokens,
+            completion_limit=request.requested_completion_tokens,
+        )
+        if overflow is not None:
+            raise context_error(overflow, operation)
 
 
-def context_error(operation: Operation, limit: int, prompt: int, completion: int | None) -> ApiError:
-    """``completion``: tokens asked for; None where the prompt alone is too long already."""
-    part = PROMPTS[operation]
-    if completion is None:
-        return overlong(operation, limit, f"your {part} resulted in {prompt} tokens")
-    both = f"{prompt} in the {part}, {completion} in the completion"
-    found = f"you requested {prompt + completion} tokens ({both})"
-    return overlong(operation, limit, found, f"{part} or completion")
+def context_error(overflow: ContextOverflow, operation: Operation) -> ContextLengthExceeded:
+    """Return the error of an overflow, with every count that is known."""
+    prompt = OPERATION_SPECS[operation].prompt_param
+    explanation, reducible = _explanation(overflow, prompt)
+    return ContextLengthExceeded(
+        param=prompt,
+        limit=overflow.limit_tokens,
+        explanation=f"{explanation}. Please reduce the length of the {reducible}",
+    )
 
 
-def overlong(operation: Operation, limit: int | str, found: str, reduce: str = "") -> ApiError:
-    """The error of a context that is too small for what was ``found``."""
-    part = PROMPTS[operation]
-    said = f"{found}. Please reduce the length of the {reduce or part}"
-    return ContextLengthExceeded(param=part, limit=limit, found=said)
+def _explanation(overflow: ContextOverflow, prompt: str) -> tuple[str, str]:
+    """Return what exceeds the context, and what the client can reduce."""
+    match overflow:
+        case ContextOverflow(limiting_param=str(param), completion_tokens=completion_tokens):
+            return f"you requested {completion_tokens} tokens in the completion", f"'{param}'"
+        case ContextOverflow(prompt_tokens=int(prompt_tokens), completion_tokens=int(completion_tokens)):
+            parts = f"{prompt_tokens} in the {prompt}, {completion_tokens} in the completion"
+            total = prompt_tokens + completion_tokens
+            return f"you requested {total} tokens ({parts})", f"{prompt} or completion"
+        case ContextOverflow(prompt_tokens=int(prompt_tokens), at_least=at_least):
+            count = f"at least {prompt_tokens}" if at_least else f"{prompt_tokens}"
+            return f"your {prompt} resulted in {count} tokens", prompt
+        case ContextOverflow(prompt_characters=int(characters)):
+            size = f"{characters} characters in the {prompt}, which are more tokens than that"
+            return f"you sent {size}", prompt
+    return f"your {prompt} resulted in more", prompt

@@ -1,4 +1,4 @@
-"""How long each stage of a request may take, and which limit was passed."""
+"""Deadlines: a time limit for each stage of a request, and the error for the one that passes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from api.openai.errors.service import FirstTokenTimeout, InterTokenTimeout, Queu
 
 
 class Stage(enum.Enum):
-    """What an attempt is waiting for; each value is the error raised when its limit passes."""
+    """The event an attempt waits for; each value is the error raised when its limit passes."""
 
     QUEUE = QueueTimeout
     FIRST_TOKEN = FirstTokenTimeout
@@ -19,32 +19,32 @@ class Stage(enum.Enum):
 
 
 class Deadlines:
-    """The clock of one request. Stages begin anew with each attempt, the total never does."""
+    """The clock of one request. Stages restart with each attempt, the total does not."""
 
-    def __init__(self, limits: Limits, begun: float, *, streamed: bool) -> None:
+    def __init__(self, limits: Limits, arrived_at: float, *, streamed: bool) -> None:
         self._limits = limits
         self._streamed = streamed
-        self._begun = begun
-        self._total_at = begun + limits.total_timeout_s
+        self._arrived_at = arrived_at
+        self._total_at = arrived_at + limits.total_timeout_s
         self._stage = Stage.QUEUE
-        self._stage_begun = begun
-        self._stage_at = begun + limits.queue_timeout_s
-        self.comment_at = self._next_comment(begun)
+        self._stage_started_at = arrived_at
+        self._stage_at = arrived_at + limits.queue_timeout_s
+        self.comment_at = self._next_comment(arrived_at)
 
     def remaining_s(self) -> float:
-        """What is left of the total time."""
+        """Return the rest of the total time."""
         return max(self._total_at - time.monotonic(), 0.0)
 
     def wait_s(self, now: float) -> float:
-        """How long to wait for events until something is due."""
+        """Return the time to wait for events until a limit or a comment is due."""
         return max(min(self._stage_at, self._total_at, self.comment_at) - now, 0.0)
 
-    def attempted_again(self) -> None:
-        """Another worker is asked: its queue is a new one."""
+    def restart(self) -> None:
+        """Wait in the queue of another worker."""
         self._enter(Stage.QUEUE, self._limits.queue_timeout_s)
 
-    def accepted(self) -> None:
-        """The engine has the request. Answers that aren't streamed show no tokens before the end."""
+    def accept(self) -> None:
+        """The engine has accepted the request. Whole answers show no token before their end."""
         if self._stage is not Stage.QUEUE:
             return
         if self._streamed:
@@ -52,29 +52,29 @@ class Deadlines:
         else:
             self._enter(Stage.TOTAL, float("inf"))
 
-    def token(self, now: float) -> None:
-        """Something was sent to the client."""
+    def record_token(self, now: float) -> None:
+        """Tokens were sent to the client."""
         self._stage = Stage.INTER_TOKEN
-        self._stage_begun = now
+        self._stage_started_at = now
         self._stage_at = now + self._limits.inter_token_timeout_s
         self.comment_at = now + self._limits.stream_comment_s
 
-    def commented(self, now: float) -> None:
-        """A comment line was sent."""
+    def record_comment(self, now: float) -> None:
+        """A comment was sent to the client."""
         self.comment_at = self._next_comment(now)
 
     def check(self, now: float) -> None:
-        """Raise ApiError for the first limit that has passed."""
+        """Raise the ApiError of the first limit that has passed."""
         if now >= self._total_at:
-            raise TotalTimeout(elapsed_s=now - self._begun, limit_s=self._limits.total_timeout_s)
+            raise TotalTimeout(elapsed_s=now - self._arrived_at, limit_s=self._limits.total_timeout_s)
         if now >= self._stage_at:
-            limit_s = self._stage_at - self._stage_begun
-            raise self._stage.value(elapsed_s=now - self._stage_begun, limit_s=limit_s)
+            limit_s = self._stage_at - self._stage_started_at
+            raise self._stage.value(elapsed_s=now - self._stage_started_at, limit_s=limit_s)
 
     def _enter(self, stage: Stage, limit_s: float) -> None:
         self._stage = stage
-        self._stage_begun = time.monotonic()
-        self._stage_at = self._stage_begun + limit_s
+        self._stage_started_at = time.monotonic()
+        self._stage_at = self._stage_started_at + limit_s
 
     def _next_comment(self, now: float) -> float:
         return now + self._limits.stream_comment_s if self._streamed else float("inf")

@@ -27,7 +27,7 @@ class Limits(BaseModel):
         512 * 1024 * 1024,
         ge=2048,
         description="memory for request bodies per gateway process, shared among tenants like the request "
-        "slots; at least twice max_body_bytes is used",
+        "slots; at least twice CYLLM_MAX_BODY_BYTES",
     )
     client_body_timeout_s: float = Field(30.0, gt=0, description="time for a client to send the body")
     queue_timeout_s: float = Field(60.0, gt=0, description="time from arrival until an engine accepts")

@@ -1,4 +1,4 @@
-"""Reads the body, as far as size and time allow; headers are checked before any of it is taken."""
+"""Receiving the body: headers are checked first, then size and time are bounded while it is read."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from api.gateway.stages.limits import Limits
 from api.openai.errors.access import ClientTimeout, RequestTooLarge, UnsupportedMediaType
 
 _MEDIA_TYPE = re.compile(r'application/json\s*(?:;\s*charset\s*=\s*"?utf-?8"?\s*)?;?\s*', re.IGNORECASE)
+CLOSE = {"connection": "close"}
 
 
 def check_headers(exchange: Exchange, limits: Limits) -> None:
-    """Refuse by the headers alone what need not be read. Raises ApiError."""
+    """Refuse a body by its headers, before any of it is read. Raises ApiError."""
     content_type = exchange.header(b"content-type")
     if content_type is None or not _MEDIA_TYPE.fullmatch(content_type.strip()):
         raise UnsupportedMediaType()
@@ -27,24 +28,22 @@ def check_headers(exchange: Exchange, limits: Limits) -> None:
         raise RequestTooLarge(limit=limits.max_body_bytes)
 
 
-async def read_body(receive: Receive, limits: Limits, more: Callable[[int], None]) -> bytes:
-    """The whole body; ``more`` is told of each piece, and may refuse it.
+async def read_body(receive: Receive, limits: Limits, grow: Callable[[int], None]) -> bytes:
+    """Return the whole body; ``grow`` accounts for each piece and may refuse it.
 
-    Raises ApiError if it is too large or too slow, Disconnected if it breaks off.
+    Raises ApiError if the body is too large or too slow, Disconnected if it breaks off.
     """
-    begun = time.monotonic()
+    started_at = time.monotonic()
     try:
         async with asyncio.timeout(limits.client_body_timeout_s):
-            return await _collect(receive, limits.max_body_bytes, more)
+            return await _collect(receive, limits.max_body_bytes, grow)
     except TimeoutError:
-        raise ClientTimeout(
-            limit_s=limits.client_body_timeout_s,
-            elapsed_s=time.monotonic() - begun,
-            headers={"connection": "close"},
-        ) from None
+        elapsed_s = time.monotonic() - started_at
+        limit_s = limits.client_body_timeout_s
+        raise ClientTimeout(limit_s=limit_s, elapsed_s=elapsed_s, headers=CLOSE) from None
 
 
-async def _collect(receive: Receive, limit: int, more: Callable[[int], None]) -> bytes:
+async def _collect(receive: Receive, limit: int, grow: Callable[[int], None]) -> bytes:
     pieces: list[bytes] = []
     size = 0
     while True:
@@ -54,8 +53,8 @@ async def _collect(receive: Receive, limit: int, more: Callable[[int], None]) ->
         piece: bytes = message.get("body", b"")
         size += len(piece)
         if size > limit:
-            raise RequestTooLarge(limit=limit, headers={"connection": "close"})
-        more(len(piece))
+            raise RequestTooLarge(limit=limit, headers=CLOSE)
+        grow(len(piece))
         pieces.append(piece)
         if not message.get("more_body", False):
             return b"".join(pieces)

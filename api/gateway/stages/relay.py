@@ -1,4 +1,4 @@
-"""Sends a call to a worker and its events to the client; moves to another worker while that is safe."""
+"""The relay: sends a call to a worker and its events to the client; retries elsewhere while that is safe."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Protocol
 
-from api.gateway.http.exchange import Dispatch, Exchange
+from api.gateway.http.exchange import Exchange, LastAttempt
 from api.gateway.stages.deadlines import Deadlines
-from api.gateway.stages.engine_errors import error_of, may_move
+from api.gateway.stages.engine_errors import attempt_error, is_retryable
 from api.gateway.stages.limits import NO_WORKER_RETRY_S, Limits
 from api.openai.errors.base import ApiError
 from api.openai.errors.service import CoordinationUnavailable, NoWorkerAvailable
@@ -29,60 +29,60 @@ from inference_worker.protocol.messages import Accepted, Delta, Failed, Finished
 
 logger = logging.getLogger("cyllm.gateway.relay")
 
-# Quotes inside a JSON string are escaped: what a model writes can't look like this.
+# A quote inside a JSON string is escaped, so generated text can't match.
 _TEXT = re.compile(rb'"(?:content|text|reasoning|reasoning_content|arguments|name)": ?"[^"]')
 
 
 class AnswerWriter(Protocol):
-    """Where an answer goes: to the client, or to a log. ``has_data``: a part of it has gone there."""
+    """The destination of an answer: the client, or an event log. ``has_data``: a part of it was written."""
 
     has_data: bool
 
     async def data(self, events: bytes) -> None:
-        """Whole events of a streamed answer, in one piece."""
+        """Write whole events of a streamed answer, in one piece."""
         ...
 
     async def comment(self) -> None:
-        """The answer takes its time."""
+        """Show that the answer is still being generated."""
         ...
 
     async def finish(self) -> None:
-        """The streamed answer is complete."""
+        """Complete the streamed answer."""
         ...
 
     async def json(self, body: bytes) -> None:
-        """The whole answer as one document."""
+        """Write the whole answer as one document."""
         ...
 
-    def begin_again(self) -> None:
-        """Another worker is asked; only as long as there is no data."""
+    def restart(self) -> None:
+        """Prepare for an answer from another worker; called only before there is data."""
         ...
 
 
 async def relay(
-    client: EngineClient, call: Call, answer: AnswerWriter, exchange: Exchange, limits: Limits
+    client: EngineClient, call: Call, writer: AnswerWriter, exchange: Exchange, limits: Limits
 ) -> None:
-    """Run the call to its end. Raises ApiError; the answer may have begun by then."""
-    deadlines = Deadlines(limits, exchange.begun, streamed=call.streamed)
-    excluded: list[str] = []
+    """Run the call to its end. Raises ApiError, possibly after a part of the answer has been written."""
+    deadlines = Deadlines(limits, exchange.arrived_at, streamed=call.streamed)
+    excluded_workers: list[str] = []
     failure: ApiError | None = None
     for attempt in itertools.count(1):
         submitted_at = time.monotonic()
-        stream = await _submit(client, call, exchange, deadlines, attempt, excluded, failure)
+        stream = await _submit(client, call, exchange, deadlines, attempt, excluded_workers, failure)
         try:
-            ended = await _follow(stream, answer, exchange, deadlines)
+            last_event = await _follow(stream, writer, exchange, deadlines)
         finally:
             stream.close()
-        if isinstance(ended, Finished):
-            await _finish(ended, answer, streamed=call.streamed)
+        if isinstance(last_event, Finished):
+            await _finish(last_event, writer, streamed=call.streamed)
             return
-        failure = error_of(ended, call.operation, time.monotonic() - submitted_at)
-        if answer.has_data or not may_move(ended) or attempt >= limits.submit_attempts:
+        failure = attempt_error(last_event, call.operation, time.monotonic() - submitted_at)
+        if writer.has_data or not is_retryable(last_event) or attempt >= limits.submit_attempts:
             raise failure
-        logger.warning("attempt %d on %s ended: %s", attempt, stream.worker_id, failure.code)
-        excluded.append(stream.worker_id)
-        answer.begin_again()
-        deadlines.attempted_again()
+        logger.warning("attempt %d on %s failed: %s", attempt, stream.worker_id, failure.code)
+        excluded_workers.append(stream.worker_id)
+        writer.restart()
+        deadlines.restart()
 
 
 async def _submit(
@@ -91,32 +91,32 @@ async def _submit(
     exchange: Exchange,
     deadlines: Deadlines,
     attempt: int,
-    excluded: Sequence[str],
+    excluded_workers: Sequence[str],
     failure: ApiError | None,
 ) -> Stream:
-    """Raises ApiError; where no other worker is left, the error of the one that failed."""
-    timed = replace(call, budget_s=deadlines.remaining_s())
-    # Noted before: a worker may have it, and count it, where the way back to us is cut off at this moment.
-    before, exchange.dispatch = exchange.dispatch, Dispatch(attempt)
+    """Submit an attempt. Raises ApiError; with no worker left, the error of the previous attempt."""
+    timed_call = replace(call, budget_s=deadlines.remaining_s())
+    # Set first: a worker may receive and meter the attempt although the connection breaks at this moment.
+    previous_attempt, exchange.last_attempt = exchange.last_attempt, LastAttempt(attempt)
     try:
-        stream = await client.submit(timed, attempt=attempt, excluded=excluded)
+        stream = await client.submit(timed_call, attempt=attempt, excluded_workers=excluded_workers)
     except NoWorkerError:
-        exchange.dispatch = before
+        exchange.last_attempt = previous_attempt
         if failure is not None:
             raise failure from None
         raise NoWorkerAvailable(headers={"retry-after": str(NO_WORKER_RETRY_S)}) from None
     except TransportError:
         raise CoordinationUnavailable() from None
-    exchange.dispatch.worker_id = stream.worker_id
+    exchange.last_attempt.worker_id = stream.worker_id
     return stream
 
 
 async def _follow(
-    stream: Stream, answer: AnswerWriter, exchange: Exchange, deadlines: Deadlines
+    stream: Stream, writer: AnswerWriter, exchange: Exchange, deadlines: Deadlines
 ) -> Finished | Failed | Lost:
-    """Pass on what arrives until the attempt's last event, and return that. Raises ApiError on timeouts.
+    """Write events as they arrive, and return the attempt's last event. Raises ApiError on timeouts.
 
-    All deltas that arrived together become one chunk: the busier the gateway, the fewer the writes.
+    Deltas that arrive together are written together: the busier the gateway, the fewer the writes.
     """
     while True:
         now = time.monotonic()
@@ -125,42 +125,43 @@ async def _follow(
         if not events:
             deadlines.check(now)
             if now >= deadlines.comment_at:
-                await answer.comment()
-                deadlines.commented(now)
+                await writer.comment()
+                deadlines.record_comment(now)
             continue
-        pieces, last = _sorted_out(events, deadlines)
+        pieces, last_event = _partition(events, deadlines)
         if pieces:
             if exchange.first_token_s is None:
-                exchange.first_token_s = now - exchange.begun
-            deadlines.token(now)
-            await answer.data(pieces[0] if len(pieces) == 1 else b"".join(pieces))
-            exchange.dispatch.pieces += sum(map(_has_text, pieces))
-        if last is not None:
-            exchange.dispatch.relayed = None if isinstance(last, Lost) else last.meter
-            return last
+                exchange.first_token_s = now - exchange.arrived_at
+            deadlines.record_token(now)
+            await writer.data(pieces[0] if len(pieces) == 1 else b"".join(pieces))
+            exchange.last_attempt.text_pieces += sum(map(_has_text, pieces))
+        if last_event is not None:
+            exchange.last_attempt.relayed_meter = None if isinstance(last_event, Lost) else last_event.meter
+            return last_event
 
 
-def _sorted_out(
+def _partition(
     events: Sequence[StreamEvent], deadlines: Deadlines
 ) -> tuple[list[bytes], Finished | Failed | Lost | None]:
+    """Return the data of the deltas, and the last event of the attempt if it is among the events."""
     pieces: list[bytes] = []
     for event in events:
         if isinstance(event, Delta):
             pieces.append(event.data)
         elif isinstance(event, Accepted):
-            deadlines.accepted()
+            deadlines.accept()
         else:
             return pieces, event
     return pieces, None
 
 
 def _has_text(piece: bytes) -> bool:
-    """Whether a piece holds something generated: not only a role, an end, a usage count."""
+    """Return whether a piece contains generated text, not only a role, a finish reason or usage."""
     return _TEXT.search(piece) is not None
 
 
-async def _finish(ended: Finished, answer: AnswerWriter, *, streamed: bool) -> None:
+async def _finish(last_event: Finished, writer: AnswerWriter, *, streamed: bool) -> None:
     if streamed:
-        await answer.finish()
+        await writer.finish()
     else:
-        await answer.json(ended.data)
+        await writer.json(last_event.data)

@@ -1,4 +1,4 @@
-"""Exactly one record per request, whatever ended it, and the sign that this gateway lives."""
+"""Settling: exactly one record per request, whatever ended it, and the gateway's sign of life."""
 
 from __future__ import annotations
 
@@ -22,34 +22,34 @@ WRITE_TIMEOUT_S = 2.0
 
 
 class RequestRecorder:
-    """Writes facts to the durable stream; what ends while Redis is away is held back in memory."""
+    """Writes facts about requests to the durable stream; buffers them while Redis is unavailable."""
 
     def __init__(self, redis_url: str, gateway_id: str) -> None:
         self.gateway_id = gateway_id
         self._facts = FactWriter(redis_url)
-        self._presence = PeriodicTask("gateway-presence", self._show_presence, PRESENCE_INTERVAL_S)
+        self._presence = PeriodicTask("gateway-presence", self._refresh_presence, PRESENCE_INTERVAL_S)
 
     @property
     def backlog(self) -> int:
-        """Records that Redis has not confirmed yet."""
+        """The number of facts that Redis has not confirmed yet."""
         return self._facts.backlog
 
     async def start(self) -> None:
-        """Connect in the background and begin to give signs of life."""
+        """Connect in the background and start to refresh the gateway's presence key."""
         await self._facts.start()
-        self._presence.start()
+        await self._presence.start()
 
     async def stop(self) -> None:
-        """Write what is held back, sign off and close."""
+        """Write the backlog, remove the presence key and disconnect."""
         await self._presence.stop()
         if not self._facts.backlog:
             await self._command("DEL", names.gateway_key(self.gateway_id))
         await self._facts.stop()
 
-    async def started(self, exchange: Exchange) -> None:
-        """Note durably, once, that a request is about to run.
+    async def record_start(self, exchange: Exchange) -> None:
+        """Record durably, once, that a request is about to be dispatched.
 
-        Raises ApiError: then nothing may be dispatched.
+        Raises CoordinationUnavailable; nothing may be dispatched then.
         """
         if exchange.is_started:
             return
@@ -60,9 +60,10 @@ class RequestRecorder:
             raise CoordinationUnavailable() from None
         exchange.is_started = True
 
-    def ended(self, exchange: Exchange) -> None:
-        """Record and log the end of a request. Returns at once; call it once per request."""
+    def record_end(self, exchange: Exchange) -> None:
+        """Record and log the end of a request. Doesn't block; call it once per request."""
         self._facts.add(exchange.ended_fact(self.gateway_id))
+        principal = exchange.principal
         logger.info(
             "%s %s status=%d outcome=%s code=%s tenant=%s key=%s model=%s attempt=%d duration_s=%.3f",
             exchange.method,
@@ -70,18 +71,18 @@ class RequestRecorder:
             exchange.status,
             exchange.outcome,
             exchange.error_code or "-",
-            exchange.tenant_slug or "-",
+            principal.tenant_slug if principal else "-",
             exchange.key_prefix or "-",
             exchange.model or "-",
-            exchange.dispatch.attempt,
+            exchange.last_attempt.number,
             exchange.elapsed_s(),
         )
 
-    async def answers(self) -> bool:
-        """Whether Redis does, for health checks."""
+    async def is_healthy(self) -> bool:
+        """Return whether Redis answers, for health checks."""
         return await self._command("PING")
 
-    async def _show_presence(self) -> None:
+    async def _refresh_presence(self) -> None:
         expiry_ms = int(names.GATEWAY_EXPIRY_S * 1000)
         await self._command("SET", names.gateway_key(self.gateway_id), "1", "PX", expiry_ms)
 

@@ -1,4 +1,4 @@
-"""The stored responses of a gateway process, beside its event loop."""
+"""Access of a gateway process to stored responses, outside the event loop."""
 
 from __future__ import annotations
 
@@ -17,145 +17,145 @@ from api.gateway.state.database import THREADS, Database
 from api.openai.errors.base import ApiError, printable
 from api.openai.errors.parameters import InvalidValue
 from api.openai.errors.resources import PreviousResponseNotFound, ResponseNotFound
-from api.openai.responses.response_request import CheckedResponse
+from api.openai.responses.response_plan import ResponsePlan
 from api.stored_responses import selectors, services
 from api.stored_responses.models import ResponseStatus
 from api.stored_responses.selectors import StoredResponseRow, Turn
 
 T = TypeVar("T")
-MOST_TURNS = 256
-CONTINUABLE = frozenset({ResponseStatus.COMPLETED, ResponseStatus.INCOMPLETE})
+MAX_TURNS = 256
+CONTINUABLE_STATUSES = frozenset({ResponseStatus.COMPLETED, ResponseStatus.INCOMPLETE})
 PREVIOUS = "previous_response_id"
 _ID = re.compile(r"resp_[0-9a-f]{1,59}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """The items of a chain of responses, oldest first, and the size of the texts that they came in."""
+    """The items of a chain of responses, oldest first, and the size of their JSON in bytes."""
 
     items: Sequence[Mapping[str, Any]] = ()
-    size: int = 0
+    size_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class ResponseStore:
-    """Every method raises ApiError ``database_unavailable``.
+    """Stores and finds responses. Every method raises DatabaseUnavailable.
 
-    Conversations can be large: ``turns`` leaves the database's threads to other tenants as well.
-    ``owed``: the ends of responses that are stored as being made, where the database was away.
+    Conversations can be large, so ``semaphore`` bounds the database threads that one tenant occupies.
+    ``pending_updates``: final states that could not be stored yet, by response id.
     """
 
     database: Database
     gateway_id: str
     limits: Limits
-    turns: TenantSemaphore = field(default_factory=lambda: TenantSemaphore(THREADS // 2))
-    owed: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    semaphore: TenantSemaphore = field(default_factory=lambda: TenantSemaphore(THREADS // 2))
+    pending_updates: dict[str, Mapping[str, Any]] = field(default_factory=dict)
 
-    async def create(self, checked: CheckedResponse, exchange: Exchange, body: Mapping[str, Any]) -> None:
-        """Store a response for the first time."""
+    async def create(self, plan: ResponsePlan, exchange: Exchange, body: Mapping[str, Any]) -> None:
+        """Insert a response."""
         created_at = dt.datetime.fromtimestamp(exchange.started_at, dt.UTC)
-        new = services.NewResponse(
+        response = services.NewResponse(
             id=body["id"],
-            tenant_id=exchange.caller,
+            tenant_id=exchange.tenant_id,
             model=exchange.model or "",
             body=body,
-            input_items=checked.input,
-            previous_response_id=checked.previous_response_id,
-            background=checked.background,
+            input_items=plan.input,
+            previous_response_id=plan.previous_response_id,
+            background=plan.is_background,
             gateway_id=self.gateway_id,
             created_at=created_at,
             expires_at=created_at + dt.timedelta(days=self.limits.response_keep_days),
         )
-        await self._call(exchange.caller, services.response_create, new)
+        await self._call(exchange.tenant_id, services.response_create, response)
 
     async def update(self, body: Mapping[str, Any]) -> None:
-        """Store how far it is; one that was deleted stays so. An end that can't be stored now is owed."""
+        """Store the current state, unless the response was deleted. A failed final update is retried."""
         try:
             await self.database.write(services.response_update, body["id"], body)
         except ApiError:
-            # A complete one becomes a failed one by this.
+            # A completed one is not retried: this error turns it into a failed one.
             if body["status"] in (ResponseStatus.FAILED, ResponseStatus.CANCELLED):
-                self.owed[body["id"]] = body
+                self.pending_updates[body["id"]] = body
             raise
 
-    async def update_owed(self) -> None:
-        """Store the ends that are owed, if the database is there."""
+    async def retry_updates(self) -> None:
+        """Store the pending final states if the database is available."""
         with contextlib.suppress(ApiError):
-            for response_id, body in list(self.owed.items()):
+            for response_id, body in list(self.pending_updates.items()):
                 await self.update(body)
-                self.owed.pop(response_id, None)
+                self.pending_updates.pop(response_id, None)
 
     async def delete(self, response_id: str, tenant_id: str) -> bool:
-        """Whether there was one."""
-        return _may_exist(response_id) and await self._call(
+        """Delete the tenant's response, and return whether it existed."""
+        return _is_valid_id(response_id) and await self._call(
             tenant_id, services.response_delete, response_id, tenant_id
         )
 
     async def find(self, response_id: str, tenant_id: str) -> StoredResponseRow:
-        """The tenant's response. Raises ApiError ``response_not_found``."""
-        found = None
-        if _may_exist(response_id):
-            found = await self._call(tenant_id, selectors.response_find, response_id, tenant_id)
-        if found is None:
+        """Return the tenant's response. Raises ResponseNotFound."""
+        response = None
+        if _is_valid_id(response_id):
+            response = await self._call(tenant_id, selectors.response_find, response_id, tenant_id)
+        if response is None:
             raise response_not_found(response_id)
-        return found
+        return response
 
     async def input_items(self, response_id: str, tenant_id: str) -> list[dict[str, Any]]:
-        """What the tenant's response was made of. Raises ApiError ``response_not_found``."""
-        found = None
-        if _may_exist(response_id):
-            found = await self._call(tenant_id, selectors.response_input, response_id, tenant_id)
-        if found is None:
+        """Return the input items of the tenant's response. Raises ResponseNotFound."""
+        items = None
+        if _is_valid_id(response_id):
+            items = await self._call(tenant_id, selectors.response_input, response_id, tenant_id)
+        if items is None:
             raise response_not_found(response_id)
-        return found
+        return items
 
     async def history(self, response_id: str, tenant_id: str) -> History:
-        """The conversation up to a response. Raises ApiError, also where a part of it is not kept."""
-        if not _may_exist(response_id):
-            raise _not_kept(response_id)
-        turns = await self._call(tenant_id, selectors.response_chain, response_id, tenant_id, MOST_TURNS)
+        """Return the conversation up to a response. Raises ApiError if a part of it is no longer stored."""
+        if not _is_valid_id(response_id):
+            raise _previous_not_found(response_id)
+        turns = await self._call(tenant_id, selectors.response_chain, response_id, tenant_id, MAX_TURNS)
         if not turns:
-            raise _not_kept(response_id)
+            raise _previous_not_found(response_id)
         self._check(turns)
         items: list[Mapping[str, Any]] = []
         for turn in turns:
             items += [*json.loads(turn.input_items), *json.loads(turn.body)["output"]]
-        return History(items, _size(turns))
+        return History(items, _size_bytes(turns))
 
     async def _call(self, tenant_id: str, function: Callable[..., T], *args: object) -> T:
-        async with self.turns.take(tenant_id):
+        async with self.semaphore.acquire(tenant_id):
             return await self.database.read(function, *args)
 
     def _check(self, turns: Sequence[Turn]) -> None:
-        first = turns[0].previous_response_id
-        if first and len(turns) < MOST_TURNS:
-            raise _not_kept(first)
-        if first:
-            raise _unfit(f"its conversation has more than {MOST_TURNS} responses")
+        missing_id = turns[0].previous_response_id
+        if missing_id and len(turns) < MAX_TURNS:
+            raise _previous_not_found(missing_id)
+        if missing_id:
+            raise _cannot_continue(f"its conversation has more than {MAX_TURNS} responses")
         for turn in turns:
-            if turn.status not in CONTINUABLE:
-                raise _unfit(f"the status of response '{turn.id}' is '{turn.status}'")
-        if _size(turns) > self.limits.max_body_bytes:
-            raise _unfit(f"its conversation is larger than {self.limits.max_body_bytes} bytes")
+            if turn.status not in CONTINUABLE_STATUSES:
+                raise _cannot_continue(f"the status of response '{turn.id}' is '{turn.status}'")
+        if _size_bytes(turns) > self.limits.max_body_bytes:
+            raise _cannot_continue(f"its conversation is larger than {self.limits.max_body_bytes} bytes")
 
 
-def _may_exist(response_id: str) -> bool:
-    # The database takes no text with a zero in it.
+def _is_valid_id(response_id: str) -> bool:
+    # Postgres rejects text that contains a NUL character.
     return _ID.fullmatch(response_id) is not None
 
 
-def response_not_found(response_id: str) -> ApiError:
-    """The same for an id that nobody has and for another tenant's."""
+def response_not_found(response_id: str) -> ResponseNotFound:
+    """Return the error for an unknown id, and for another tenant's."""
     return ResponseNotFound(response_id=printable(response_id))
 
 
-def _not_kept(response_id: str) -> ApiError:
+def _previous_not_found(response_id: str) -> PreviousResponseNotFound:
     return PreviousResponseNotFound(response_id=printable(response_id), param=PREVIOUS)
 
 
-def _unfit(reason: str) -> ApiError:
+def _cannot_continue(reason: str) -> InvalidValue:
     return InvalidValue(param=PREVIOUS, reason=reason)
 
 
-def _size(turns: Sequence[Turn]) -> int:
+def _size_bytes(turns: Sequence[Turn]) -> int:
     return sum(len(turn.input_items) + len(turn.body) for turn in turns)

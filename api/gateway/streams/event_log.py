@@ -1,4 +1,4 @@
-"""The logs in Redis from which answers are read that may outlive a connection."""
+"""Event logs in Redis: resumable answers, from which the first client reads like every later one."""
 
 from __future__ import annotations
 
@@ -24,33 +24,38 @@ from api.openai.errors.resources import (
     TooManyStreams,
 )
 from api.openai.errors.service import CoordinationUnavailable, InternalError
-from inference_worker.protocol import names
+from inference_worker.protocol import names, sse
 from inference_worker.transport.address import Address
-from inference_worker.transport.redis_connection import CommandRefused, RedisConnection, RedisUnavailable
+from inference_worker.transport.redis_connection import CommandRejected, RedisConnection, RedisUnavailable
+from inference_worker.transport.subscriber import Subscriber
 
 logger = logging.getLogger("cyllm.gateway.streams")
 
 COMMAND_TIMEOUT_S = 3.0
 CANCEL_WAIT_S = 3.0
-LOOK_INTERVAL_S = 1.0
-# As for the sweep: a Redis that has just come back holds no sign of life of anyone.
-MISSING_S = 4.0
+POLL_INTERVAL_S = 1.0
+# A Redis that has just restarted holds no gateway's presence key, so one look doesn't decide.
+GATEWAY_MISSING_S = 4.0
 ENTRY_BYTES = 64
-MOST_EVENTS_READ = 512
-DONE = b"data: [DONE]"
+MAX_EVENTS_READ = 512
 _ID = re.compile(r"[A-Za-z0-9_-]{1,128}", re.ASCII)
 
 
-class Kind(enum.StrEnum):
-    """What a log holds, which decides the form of an error in it."""
+class LogKind(enum.StrEnum):
+    """The API whose events a log contains, which determines the form of an error event."""
 
     CHAT = "chat"
     COMPLETION = "completion"
     RESPONSE = "response"
 
+    @property
+    def id_prefix(self) -> str:
+        """The prefix of the ids that the events carry."""
+        return {"chat": "chatcmpl", "completion": "cmpl", "response": "resp"}[self.value]
 
-class State(enum.StrEnum):
-    """How far a log is. LOST: its gateway has gone."""
+
+class LogState(enum.StrEnum):
+    """The state of a log. LOST: its gateway died."""
 
     RUNNING = "running"
     COMPLETED = "completed"
@@ -61,35 +66,35 @@ class State(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Log:
-    """A log as it was at one moment; ``next_number`` is that of the event to come."""
+    """A snapshot of a log; ``next_number`` is the number of the next event."""
 
     log_id: str
     tenant_id: str
     gateway_id: str
-    kind: Kind
-    state: State
+    kind: LogKind
+    state: LogState
     next_number: int
-    cancelled: bool
+    is_cancelled: bool
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
-    """One event: its number, its lines without the empty one at their end, and whether it is the last."""
+class LogEntry:
+    """One event: its number, and its bytes without the blank line at their end."""
 
     number: int
     event: bytes
-    last: bool
+    is_last: bool
 
 
-def state_of(error: ApiError) -> State:
-    """The state of a log that its gateway ends with this error."""
-    return State.CANCELLED if isinstance(error, RequestCancelled) else State.FAILED
+def state_after(error: ApiError) -> LogState:
+    """Return the state of a log that its gateway ends with this error."""
+    return LogState.CANCELLED if isinstance(error, RequestCancelled) else LogState.FAILED
 
 
-def closing_events(kind: Kind, error: ApiError, number: int) -> list[bytes]:
-    """The last events of a log that ends with an error; ``number`` is that of the first of them."""
-    if kind is not Kind.RESPONSE:
-        return [b"data: " + error.body(), DONE]
+def closing_events(kind: LogKind, error: ApiError, number: int) -> list[bytes]:
+    """Return the last events of a log that ends with an error; ``number`` is that of the first."""
+    if kind is not LogKind.RESPONSE:
+        return [sse.data_event(error.body()), sse.DONE]
     event = {
         "type": "error",
         "code": error.code,
@@ -97,60 +102,63 @@ def closing_events(kind: Kind, error: ApiError, number: int) -> list[bytes]:
         "param": error.param,
         "sequence_number": number,
     }
-    return [b"event: error\ndata: " + json.dumps(event).encode()]
+    return [sse.named_event("error", json.dumps(event).encode())]
 
 
 class EventLogs:
-    """All logs, as one process writes and reads them. Every method raises ApiError ``redis_unavailable``."""
+    """All event logs, as one process writes and reads them. Methods raise CoordinationUnavailable."""
 
-    def __init__(self, redis_url: str, gateway_id: str, limits: Limits) -> None:
+    def __init__(self, redis_url: str, subscriber: Subscriber, gateway_id: str, limits: Limits) -> None:
         self.gateway_id = gateway_id
         self._limits = limits
-        self._link = RedisConnection(Address.from_url(redis_url))
-        self._wakeups = Wakeups(redis_url)
+        self._connection = RedisConnection(Address.from_url(redis_url))
+        self._wakeups = Wakeups(subscriber)
         self._keep_ms = int(limits.stream_log_keep_s * 1000)
         self._running_ms = int(limits.total_timeout_s * 1000) + self._keep_ms + 60_000
 
     async def start(self) -> None:
         """Connect in the background."""
-        await self._link.start()
-        await self._wakeups.start()
+        await self._connection.start()
 
     async def stop(self) -> None:
-        """Close the connections."""
-        await self._wakeups.stop()
-        await self._link.stop()
+        """Close the connection."""
+        await self._connection.stop()
 
-    async def create(self, log_id: str, tenant_id: str, kind: Kind) -> None:
-        """Begin a log. Raises ApiError ``too_many_streams`` where the tenant has only running ones."""
-        made = await self._run(
+    async def create(self, log_id: str, tenant_id: str, kind: LogKind) -> None:
+        """Create a log. Raises TooManyStreams if all logs that the tenant may have are running."""
+        is_created = await self._run(
             CREATE,
             (names.stream_meta_key(log_id), names.stream_index_key(tenant_id)),
             *(log_id, tenant_id, self.gateway_id, kind.value),
             *(self._running_ms, self._limits.stream_logs_per_tenant, names.stream_key("")),
         )
-        if not made:
+        if not is_created:
             raise TooManyStreams(limit=self._limits.stream_logs_per_tenant)
 
     async def append(
-        self, log_id: str, tenant_id: str, number: int, events: Sequence[bytes], end: State | None = None
+        self,
+        log_id: str,
+        tenant_id: str,
+        number: int,
+        events: Sequence[bytes],
+        final_state: LogState | None = None,
     ) -> bool:
-        """Add events, the first of which has this number; whether a cancel was asked for meanwhile.
+        """Append events, the first with this number, and return whether the log has been cancelled.
 
-        Raises ApiError ``request_cancelled`` where the log was deleted or ended by somebody else.
+        Raises RequestCancelled if the log was deleted, or ended by another process.
         """
-        found = await self._run(
+        result = await self._run(
             APPEND,
             self._keys(log_id, tenant_id),
             *(log_id, names.stream_channel(log_id), number, self._limits.stream_log_bytes),
-            *(self._keep_ms, end.value if end else "", ENTRY_BYTES, *events),
+            *(self._keep_ms, final_state.value if final_state else "", ENTRY_BYTES, *events),
         )
-        if found < 0:
-            raise RequestCancelled() if found == -1 else InternalError()
-        return bool(found)
+        if result < 0:
+            raise RequestCancelled() if result == -1 else InternalError()
+        return bool(result)
 
     async def find(self, log_id: str, tenant_id: str) -> Log | None:
-        """The tenant's log of this id; None where there is none, or it is another tenant's."""
+        """Return the tenant's log of this id, None if there is none or it belongs to another tenant."""
         if not _ID.fullmatch(log_id):
             return None
         fields = ("tenant", "gateway", "kind", "state", "next", "cancel")
@@ -158,52 +166,52 @@ class EventLogs:
         tenant, gateway, kind, state, number, cancel = (value and value.decode() for value in values)
         if tenant != tenant_id or state is None:
             return None
-        return Log(log_id, tenant, gateway, Kind(kind), State(state), int(number), bool(cancel))
+        return Log(log_id, tenant, gateway, LogKind(kind), LogState(state), int(number), bool(cancel))
 
     async def cancel(self, log: Log) -> Log | None:
-        """Ask the gateway that writes the log to end it.
+        """Ask the gateway that writes the log to end it, and wait some seconds for the end.
 
-        Returns the log as it is then, or some seconds later where the gateway does not; None if it is gone.
+        Returns the current log, None if it was deleted.
         """
         await self._run(
             CANCEL, (names.stream_meta_key(log.log_id),), names.CHANGES_CHANNEL, f"stream {log.log_id}"
         )
-        return await self._ended(log, CANCEL_WAIT_S)
+        return await self._wait_for_end(log, CANCEL_WAIT_S)
 
     async def delete(self, log_id: str, tenant_id: str) -> None:
-        """Forget the log; what is still being written to it is cancelled."""
+        """Delete the log, and cancel the request that writes it."""
         channel = names.stream_channel(log_id)
         keys = self._keys(log_id, tenant_id)
         await self._run(DELETE, keys, log_id, channel, names.CHANGES_CHANNEL, f"stream {log_id}")
 
     async def follow(
-        self, log: Log, after: int, look_s: float = LOOK_INTERVAL_S
-    ) -> AsyncGenerator[list[Entry]]:
-        """The events after that number as they come, up to the last; an empty list after each silent look.
+        self, log: Log, after: int, poll_s: float = POLL_INTERVAL_S
+    ) -> AsyncGenerator[list[LogEntry]]:
+        """Yield the events after number ``after``, past and future, up to the last.
 
-        Raises ApiError ``events_expired`` where the next one is not kept any more, ``stream_not_found``
-        where the log is deleted meanwhile.
+        Yields an empty list after each poll without events. Raises EventsExpired if the next event was
+        dropped, StreamNotFound if the log is deleted.
         """
-        owner = _Owner()
-        with self._wakeups.listening(log.log_id) as grown:
+        presence = _Presence()
+        with self._wakeups.watch(log.log_id) as growth:
             while True:
-                grown.clear()
+                growth.clear()
                 entries = await self._read(log.log_id, after)
                 if entries:
                     if entries[0].number != after + 1:
                         raise EventsExpired(first=entries[0].number)
                     after = entries[-1].number
                     yield entries
-                    if entries[-1].last:
+                    if entries[-1].is_last:
                         return
-                elif log.state is not State.RUNNING and after + 1 >= log.next_number:
+                elif log.state is not LogState.RUNNING and after + 1 >= log.next_number:
                     return
-                elif not await _within(grown, look_s):
+                elif not await _wait(growth, poll_s):
                     yield []
-                    log = await self._looked(log, owner)
+                    log = await self._refresh(log, presence)
 
-    async def close_with(self, log: Log, error: ApiError, state: State) -> None:
-        """End a log, whoever wrote it, with an error as its last event. One that has ended stays as it is."""
+    async def close_with(self, log: Log, error: ApiError, state: LogState) -> None:
+        """End a log with an error event, whichever process writes it. One that has ended is unchanged."""
         events = closing_events(log.kind, error, log.next_number)
         try:
             await self.append(log.log_id, log.tenant_id, log.next_number, events, state)
@@ -212,34 +220,34 @@ class EventLogs:
         except ApiError:
             logger.debug("log %s had ended already", log.log_id)
 
-    async def _ended(self, log: Log, timeout_s: float) -> Log | None:
+    async def _wait_for_end(self, log: Log, timeout_s: float) -> Log | None:
         deadline = time.monotonic() + timeout_s
-        with self._wakeups.listening(log.log_id) as grown:
+        with self._wakeups.watch(log.log_id) as growth:
             while True:
-                grown.clear()
-                found = await self.find(log.log_id, log.tenant_id)
-                left_s = deadline - time.monotonic()
-                if found is None or found.state is not State.RUNNING or left_s <= 0:
-                    return found
-                await _within(grown, min(left_s, LOOK_INTERVAL_S))
+                growth.clear()
+                current = await self.find(log.log_id, log.tenant_id)
+                remaining_s = deadline - time.monotonic()
+                if current is None or current.state is not LogState.RUNNING or remaining_s <= 0:
+                    return current
+                await _wait(growth, min(remaining_s, POLL_INTERVAL_S))
 
-    async def _looked(self, log: Log, owner: _Owner) -> Log:
-        """The log as it is now; one whose gateway has gone is ended, so that every reader sees the same."""
-        found = await self.find(log.log_id, log.tenant_id)
-        if found is None:
+    async def _refresh(self, log: Log, presence: _Presence) -> Log:
+        """Return the current log. One whose gateway died is ended, so that every reader sees the same."""
+        current = await self.find(log.log_id, log.tenant_id)
+        if current is None:
             raise StreamNotFound(id=log.log_id)
-        if found.state is State.RUNNING:
-            sign = await self._call("EXISTS", names.gateway_key(found.gateway_id))
-            if owner.missed(bool(sign)):
-                await self.close_with(found, StreamLost(), State.LOST)
-        return found
+        if current.state is LogState.RUNNING:
+            is_present = await self._call("EXISTS", names.gateway_key(current.gateway_id))
+            if presence.is_lost(bool(is_present)):
+                await self.close_with(current, StreamLost(), LogState.LOST)
+        return current
 
-    async def _read(self, log_id: str, after: int) -> list[Entry]:
+    async def _read(self, log_id: str, after: int) -> list[LogEntry]:
         entries = await self._call(
-            "XRANGE", names.stream_key(log_id), f"({after + 1}-0", "+", "COUNT", MOST_EVENTS_READ
+            "XRANGE", names.stream_key(log_id), f"({after + 1}-0", "+", "COUNT", MAX_EVENTS_READ
         )
         return [
-            Entry(int(entry_id.partition(b"-")[0]) - 1, fields[1], len(fields) > 2)
+            LogEntry(int(entry_id.partition(b"-")[0]) - 1, fields[1], len(fields) > 2)
             for entry_id, fields in entries
         ]
 
@@ -252,45 +260,45 @@ class EventLogs:
 
     async def _run(self, script: Script, keys: Sequence[str], *arguments: str | bytes | int) -> Any:
         try:
-            return await self._called("EVALSHA", script.sha, len(keys), *keys, *arguments)
-        except CommandRefused as refused:
+            return await self._execute("EVALSHA", script.sha, len(keys), *keys, *arguments)
+        except CommandRejected as refused:
             if not str(refused).startswith("NOSCRIPT"):
                 raise CoordinationUnavailable() from None
         return await self._call("EVAL", script.text, len(keys), *keys, *arguments)
 
     async def _call(self, *command: str | bytes | int) -> Any:
         try:
-            return await self._called(*command)
-        except CommandRefused:
+            return await self._execute(*command)
+        except CommandRejected:
             raise CoordinationUnavailable() from None
 
-    async def _called(self, *command: str | bytes | int) -> Any:
+    async def _execute(self, *command: str | bytes | int) -> Any:
         try:
             async with asyncio.timeout(COMMAND_TIMEOUT_S):
-                return await self._link.call(*command)
-        except CommandRefused:
+                return await self._connection.call(*command)
+        except CommandRejected:
             raise
         except (RedisUnavailable, TimeoutError):
             raise CoordinationUnavailable() from None
 
 
-class _Owner:
-    """Tells a gateway that has gone from one whose sign of life was missed once."""
+class _Presence:
+    """Distinguishes a gateway that died from one whose presence key was missed once."""
 
     def __init__(self) -> None:
         self._missing_since: float | None = None
 
-    def missed(self, sign: bool) -> bool:
-        """Take note of a look; whether it and one some seconds before have found no sign of life."""
+    def is_lost(self, is_present: bool) -> bool:
+        """Record a look, and return whether the key has been missing for several seconds."""
         now = time.monotonic()
-        if sign:
+        if is_present:
             self._missing_since = None
         elif self._missing_since is None:
             self._missing_since = now
-        return self._missing_since is not None and now - self._missing_since >= MISSING_S
+        return self._missing_since is not None and now - self._missing_since >= GATEWAY_MISSING_S
 
 
-async def _within(event: asyncio.Event, timeout_s: float) -> bool:
+async def _wait(event: asyncio.Event, timeout_s: float) -> bool:
     try:
         async with asyncio.timeout(timeout_s):
             await event.wait()

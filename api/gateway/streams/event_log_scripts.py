@@ -1,4 +1,4 @@
-"""What happens to an event log in one step inside of Redis."""
+"""Lua scripts: the operations on event logs that must be atomic in Redis."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """A Lua script and the name under which Redis knows it once it has run."""
+    """A Lua script, with the digest by which Redis caches it."""
 
     text: str
 
     @property
     def sha(self) -> str:
-        """Redis's name of the script."""
+        """The digest for EVALSHA."""
         return hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
 
 
-# KEYS: meta, index. ARGV: id, tenant, gateway, kind, expiry in ms, most logs, prefix of log keys.
-# Returns 1; 0 where all of the tenant's logs are still being written.
+# KEYS: meta, index. ARGV: id, tenant, gateway, kind, expiry in ms, maximum number of logs, key prefix.
+# Returns 1, or 0 if all of the tenant's logs are still being written.
 CREATE = Script("""
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -45,9 +45,9 @@ redis.call('PEXPIRE', KEYS[2], ARGV[5])
 return 1
 """)
 
-# KEYS: log, meta, index. ARGV: id, channel, number of the first event, most bytes, expiry in ms after the
-# end, state at the end or '', bytes that an entry costs besides its event, events.
-# Returns whether a cancel was asked for; -1 where the log has ended or is gone, -2 for a wrong number.
+# KEYS: log, meta, index. ARGV: id, channel, number of the first event, maximum bytes, expiry in ms after
+# the end, final state or '', overhead of an entry in bytes, events.
+# Returns whether the log is cancelled; -1 if it has ended or was deleted, -2 for a wrong number.
 APPEND = Script("""
 if redis.call('HGET', KEYS[2], 'state') ~= 'running' then return -1 end
 local number = tonumber(ARGV[3])
@@ -80,7 +80,7 @@ redis.call('PUBLISH', ARGV[2], ARGV[3])
 return redis.call('HEXISTS', KEYS[2], 'cancel')
 """)
 
-# KEYS: meta. ARGV: channel of changes, message. Returns the state, nil for a log that is gone.
+# KEYS: meta. ARGV: channel of changes, message. Returns the state, nil for a deleted log.
 CANCEL = Script("""
 local state = redis.call('HGET', KEYS[1], 'state')
 if state == 'running' then
@@ -90,7 +90,7 @@ end
 return state
 """)
 
-# KEYS: log, meta, index. ARGV: id, channel, channel of changes, message. Returns whether there was one.
+# KEYS: log, meta, index. ARGV: id, channel, channel of changes, message. Returns whether the log existed.
 DELETE = Script("""
 local gone = redis.call('DEL', KEYS[2])
 redis.call('DEL', KEYS[1])

@@ -1,4 +1,4 @@
-"""Chat chunks of an engine as a response: its events for a log or a client, or the object at the end."""
+"""Responses from an engine's chat chunks: events for a client or a log, or the object at the end."""
 
 from __future__ import annotations
 
@@ -6,82 +6,85 @@ import json
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
+from typing_extensions import override
+
 from api.gateway.http.answer import Answer
-from api.gateway.streams.event_log import DONE, Kind, closing_events
-from api.gateway.streams.translators import END
+from api.gateway.stages.relay import AnswerWriter
+from api.gateway.streams.event_log import LogKind, closing_events
+from api.gateway.streams.translators import Translator
 from api.openai.errors.base import ApiError
 from api.openai.errors.resources import RequestCancelled
 from api.openai.errors.service import EngineError
-from api.openai.responses.assembly import ResponseAssembly, event_bytes
+from api.openai.responses.assembly import ResponseAssembly, encode_event
+from inference_worker.protocol import sse
 
-DATA = b"data: "
-Keep = Callable[[Mapping[str, Any]], Awaitable[None]]
+StoreResponse = Callable[[Mapping[str, Any]], Awaitable[None]]
 
 
-class ResponseTranslator:
-    """Makes the events of one response; ``keep`` stores it at its end, before anybody is told of that."""
+class ResponseTranslator(Translator):
+    """Translates chat chunks to the events of one response.
 
-    def __init__(self, assembly: ResponseAssembly, keep: Keep | None) -> None:
-        self._assembly, self._keep = assembly, keep
-        self._begun = False
-        self._given = 0
+    ``store`` stores the response at its end, before any client receives the last event.
+    """
+
+    def __init__(self, assembly: ResponseAssembly, store: StoreResponse | None) -> None:
+        self._assembly, self._store = assembly, store
+        self._has_begun = False
+        self._event_count = 0
 
     @property
     def snapshot(self) -> dict[str, Any]:
-        """The response as it is now."""
+        """The current state of the response object."""
         return self._assembly.snapshot()
 
     def begin(self) -> list[bytes]:
-        """The first events. Others begin by themselves."""
-        return self._passed(self._first())
+        """Return the first events, which otherwise precede the first chunk."""
+        return self._encode(self._opening_events())
 
-    def take(self, data: bytes) -> list[bytes]:
-        """See ``translate.Translator``."""
-        events = self._first()
-        for piece in data.split(END):
-            if piece.startswith(DATA) and piece != DONE:
-                events += self._assembly.chunk(_chunk(piece[len(DATA) :]))
-        return self._passed(events)
+    @override
+    def translate(self, data: bytes) -> list[bytes]:
+        events = self._opening_events()
+        for event in sse.split_events(data):
+            if event.startswith(sse.DATA) and event != sse.DONE:
+                events += self._assembly.add_chunk(_chunk(event[len(sse.DATA) :]))
+        return self._encode(events)
 
+    @override
     async def finish(self) -> list[bytes]:
-        """See ``translate.Translator``."""
-        events = [*self._first(), *self._assembly.finish()]
-        await self._kept()
-        return self._passed(events)
+        events = [*self._opening_events(), *self._assembly.finish()]
+        if self._store is not None:
+            await self._store(self._assembly.snapshot())
+        return self._encode(events)
 
+    @override
     async def fail(self, error: ApiError) -> list[bytes]:
-        """See ``translate.Translator``."""
         was_complete = self._assembly.is_ended
-        events = self.failed(error)
-        await self._kept(error if was_complete else None)
+        events = self.failure_events(error)
+        if self._store is not None:
+            response = self._assembly.failed_snapshot(error) if was_complete else self._assembly.snapshot()
+            await self._store(response)
         return events
 
-    def failed(self, error: ApiError) -> list[bytes]:
-        """The last events of a response that is not complete, and that nobody stores."""
+    def failure_events(self, error: ApiError) -> list[bytes]:
+        """Return the last events of an incomplete response without storing it."""
         if self._assembly.is_ended:
-            # It was complete and could not be stored: the client, who knows nothing of that yet, is told.
-            return closing_events(Kind.RESPONSE, error, self._given)
-        first = self._first()
-        cancelled = isinstance(error, RequestCancelled)
-        last = self._assembly.cancel() if cancelled else self._assembly.fail(error)
-        return self._passed([*first, *last])
+            # Complete, but it could not be stored. The client has not received the end, so it gets an error.
+            return closing_events(LogKind.RESPONSE, error, self._event_count)
+        opening = self._opening_events()
+        is_cancelled = isinstance(error, RequestCancelled)
+        closing = self._assembly.cancel() if is_cancelled else self._assembly.fail(error)
+        return self._encode([*opening, *closing])
 
-    def _first(self) -> list[dict[str, Any]]:
-        if self._begun:
+    def _opening_events(self) -> list[dict[str, Any]]:
+        if self._has_begun:
             return []
-        self._begun = True
+        self._has_begun = True
         return self._assembly.begin()
 
-    def _passed(self, events: Iterable[Mapping[str, Any]]) -> list[bytes]:
-        made = [event_bytes(event).removesuffix(END) for event in events]
-        self._given += len(made)
-        return made
-
-    async def _kept(self, told: ApiError | None = None) -> None:
-        """``told``: what the client of a complete response was told instead."""
-        if self._keep is not None:
-            made = self._assembly
-            await self._keep(made.snapshot() if told is None else made.failed_instead(told))
+    def _encode(self, events: Iterable[Mapping[str, Any]]) -> list[bytes]:
+        encoded = [encode_event(event) for event in events]
+        self._event_count += len(encoded)
+        return encoded
 
 
 def _chunk(data: bytes) -> dict[str, Any]:
@@ -94,61 +97,61 @@ def _chunk(data: bytes) -> dict[str, Any]:
     return chunk
 
 
-class LiveResponse:
-    """Gives a client the events of a response as they come."""
+class StreamedResponse(AnswerWriter):
+    """Sends a client the events of a response while they are generated."""
 
     def __init__(self, translator: ResponseTranslator, answer: Answer) -> None:
         self.has_data = False
         self._translator, self._answer = translator, answer
-        answer.error_events = lambda error: _joined(translator.failed(error))
+        answer.error_events = lambda error: sse.join_events(translator.failure_events(error))
 
+    @override
     async def data(self, events: bytes) -> None:
-        """See ``relay.AnswerWriter``."""
         self.has_data = True
-        if made := self._translator.take(events):
-            await self._answer.data(_joined(made))
+        if translated := self._translator.translate(events):
+            await self._answer.data(sse.join_events(translated))
 
+    @override
     async def comment(self) -> None:
-        """See ``relay.AnswerWriter``."""
         await self._answer.comment()
 
+    @override
     async def finish(self) -> None:
-        """See ``relay.AnswerWriter``."""
-        await self._answer.data(_joined(await self._translator.finish()))
+        await self._answer.data(sse.join_events(await self._translator.finish()))
         await self._answer.end()
 
-    def begin_again(self) -> None:
-        """See ``relay.AnswerWriter``."""
+    @override
+    def restart(self) -> None:
+        """Nothing has been sent yet."""
 
+    @override
     async def json(self, body: bytes) -> None:
-        """The engine is always asked for a stream."""
-        raise TypeError(f"an engine answered in one piece ({len(body)} bytes)")
+        # Engines are always asked for a stream.
+        raise TypeError(f"an engine answered with a document ({len(body)} bytes)")
 
 
-class WholeResponse(LiveResponse):
-    """Gives a client the response alone, at its end; until then another worker may begin it again."""
+class WholeResponse(StreamedResponse):
+    """Sends a client the complete response object; until then another worker may start over."""
 
     def __init__(self, translator: ResponseTranslator, answer: Answer) -> None:
         super().__init__(translator, answer)
         self._chunks: list[bytes] = []
 
+    @override
     async def data(self, events: bytes) -> None:
-        """See ``relay.AnswerWriter``. Nothing is sent, so nothing counts as data."""
+        # Nothing is sent, so ``has_data`` stays false.
         self._chunks.append(events)
 
-    def begin_again(self) -> None:
-        """See ``relay.AnswerWriter``."""
+    @override
+    def restart(self) -> None:
         self._chunks.clear()
 
+    @override
     async def comment(self) -> None:
-        """A document has no place for it."""
+        """A JSON document has no room for comments."""
 
+    @override
     async def finish(self) -> None:
-        """See ``relay.AnswerWriter``."""
-        self._translator.take(b"".join(self._chunks))
+        self._translator.translate(b"".join(self._chunks))
         await self._translator.finish()
         await self._answer.json(json.dumps(self._translator.snapshot).encode())
-
-
-def _joined(events: Iterable[bytes]) -> bytes:
-    return b"".join(event + END for event in events)

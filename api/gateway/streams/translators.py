@@ -1,45 +1,47 @@
-"""What an engine streams, as the events that a client or a log is given."""
+"""Translators: from the events an engine streams to the events that a client or a log receives."""
 
 from __future__ import annotations
 
 from typing import Protocol
 
-from api.gateway.streams.event_log import DONE, Kind, closing_events
-from api.openai.errors.base import ApiError
+from typing_extensions import override
 
-END = b"\n\n"
+from api.gateway.streams.event_log import LogKind, closing_events
+from api.openai.errors.base import ApiError
+from inference_worker.protocol import sse
 
 
 class Translator(Protocol):
-    """Events are bytes without the empty line at their end."""
+    """Translates one answer. Events are bytes without the blank line at their end."""
 
-    def take(self, data: bytes) -> list[bytes]:
-        """The events for whole server-sent events of the engine."""
+    def translate(self, data: bytes) -> list[bytes]:
+        """Return the events for whole server-sent events of the engine."""
         ...
 
     async def finish(self) -> list[bytes]:
-        """The last events of an answer that is complete. Raises ApiError."""
+        """Return the last events of a complete answer. Raises ApiError."""
         ...
 
     async def fail(self, error: ApiError) -> list[bytes]:
-        """The last events of one that is not. Raises ApiError."""
+        """Return the last events of an incomplete answer. Raises ApiError."""
         ...
 
 
-class PassThrough:
-    """The events of chat and completions, which are the engine's own."""
+class PassThrough(Translator):
+    """Passes on the engine's own events, for chat and completions."""
 
-    def __init__(self, kind: Kind) -> None:
+    def __init__(self, kind: LogKind) -> None:
         self._kind = kind
 
-    def take(self, data: bytes) -> list[bytes]:
-        """See ``Translator``. The end is said with the last event, not before."""
-        return [event for event in data.split(END) if event and event != DONE and not event.startswith(b":")]
+    @override
+    def translate(self, data: bytes) -> list[bytes]:
+        # ``[DONE]`` is written with the last event, not before.
+        return [event for event in sse.split_events(data) if event != sse.DONE and not event.startswith(b":")]
 
+    @override
     async def finish(self) -> list[bytes]:
-        """See ``Translator``."""
-        return [DONE]
+        return [sse.DONE]
 
+    @override
     async def fail(self, error: ApiError) -> list[bytes]:
-        """See ``Translator``."""
         return closing_events(self._kind, error, 0)
