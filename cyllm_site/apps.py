@@ -1,13 +1,13 @@
-"""The wiring as a Django application, so that its system checks are registered."""
+"""Django application configuration of the site, which registers its system checks."""
 
 from django.apps import AppConfig
 
 
 class SiteConfig(AppConfig):
-    """Registers the checks of settings against each other."""
+    """Registers the system checks."""
 
     name = "cyllm_site"
     label = "cyllm_site"
 
     def ready(self) -> None:
-        from cyllm_site import checks  # noqa: F401 - importing registers them; models are needed before
+        from cyllm_site import checks  # noqa: F401 - registers on import; needs models

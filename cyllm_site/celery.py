@@ -1,4 +1,4 @@
-"""The Celery application: a doorbell for work whose state is in Postgres or in the facts stream."""
+"""The Celery application. Tasks only trigger work; its state is in Postgres or in the stream of facts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from django.conf import settings
 app = Celery("cyllm")
 app.conf.update(
     broker_url=settings.CYLLM.redis_url,
-    # Nobody waits for results; a tick that was lost is followed by the next one.
+    # No results are read, and a lost tick is followed by the next one.
     task_ignore_result=True,
     task_acks_late=False,
     worker_prefetch_multiplier=1,
@@ -28,7 +28,7 @@ app.conf.update(
     broker_transport_options={"socket_keepalive": True, "health_check_interval": 10},
     timezone="UTC",
     beat_schedule={
-        # A tick that waited longer than its interval is of no use: the next one does the same.
+        # A tick that waited longer than its interval is redundant, so it expires.
         "drain": {"task": "tenants.tasks.ledger_drain_task", "schedule": 1.0, "options": {"expires": 5}},
         "sweep": {"task": "tenants.tasks.ledger_sweep_task", "schedule": 5.0, "options": {"expires": 10}},
         "sweep-responses": {
@@ -49,5 +49,5 @@ app.autodiscover_tasks()
 
 
 @setup_logging.connect
-def _log_as_django_does(**_: Any) -> None:
+def _configure_logging(**_: Any) -> None:
     logging.config.dictConfig(settings.LOGGING)

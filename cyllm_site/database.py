@@ -1,4 +1,4 @@
-"""Django's database settings from one ``postgresql://`` address."""
+"""Django's database settings from a ``postgresql://`` address."""
 
 from __future__ import annotations
 
@@ -10,26 +10,27 @@ from psycopg import ProgrammingError
 from psycopg.conninfo import conninfo_to_dict
 
 KEEP_CONNECTION_S = 60
-# Migrations may rewrite whole tables: no limit for them.
+# Migrations may rewrite whole tables.
 UNLIMITED_COMMANDS = frozenset({"migrate", "dbshell"})
 
 
 def database_parts(url: str) -> dict[str, Any]:
-    """The address as libpq reads it, so ``?host=/run/postgresql``, ``sslmode`` and all its other parameters
-    work. Raises ValueError that repeats nothing of it.
+    """Parse the address as libpq does, with all its parameters, such as ``?host=/run/postgresql``.
+
+    Raises ValueError with a text that doesn't quote the address.
     """
     try:
         parts: dict[str, Any] = dict(conninfo_to_dict(url))
     except ProgrammingError:
-        # libpq's message repeats the address, password included.
+        # libpq's message quotes the address with its password.
         raise ValueError("not a postgresql:// address") from None
     if not parts.get("dbname"):
-        raise ValueError("names no database")
+        raise ValueError("has no database name")
     return parts
 
 
 def database_settings(url: str, timeout_s: float) -> dict[str, Any]:
-    """The entry for ``DATABASES``. Raises SystemExit for what is no such address."""
+    """Return an entry for ``DATABASES``. Raises SystemExit for an invalid address."""
     try:
         parts = database_parts(url)
     except ValueError as error:
@@ -53,6 +54,6 @@ def _limits(parts: dict[str, Any], timeout_s: float) -> dict[str, Any]:
     if sys.argv[1:2] and sys.argv[1] in UNLIMITED_COMMANDS:
         return limits
     options = f"-c statement_timeout={milliseconds}"
-    if given := parts.pop("options", None):
-        options = f"{options} {given}"
+    if extra_options := parts.pop("options", None):
+        options = f"{options} {extra_options}"
     return {**limits, "options": options, "tcp_user_timeout": milliseconds}

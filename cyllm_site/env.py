@@ -1,8 +1,7 @@
-"""The one validated settings tree. Nothing else in the platform reads the environment.
+"""The settings of the platform. No other module reads the environment.
 
-Inference workers run on machines without Django and have a tree of their own,
-``inference_worker.runtime.settings``; the names of both are known here, so that a typing error in any
-``CYLLM_`` name is caught.
+Inference workers run without Django and have their own settings, ``inference_worker.runtime.settings``. This
+module knows the names of both, to detect misspelt ``CYLLM_`` variables.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from cyllm_site.database import database_parts
 from inference_worker.runtime.settings import RedisUrl, WorkerSettings, load
 
 PREFIX = "CYLLM_"
-# Read or written by the local launcher (deploy/local): not settings of the platform, and no typing errors.
+# Variables of the local launcher (deploy/local), not settings of the platform.
 LAUNCHER_NAMES = frozenset({"CYLLM_PORT", "CYLLM_ADMIN_URL", "CYLLM_ADMIN_USER", "CYLLM_ADMIN_PASSWORD"})
 
 
@@ -29,39 +28,41 @@ def _database_url(url: str) -> str:
 
 
 class Settings(Limits, BaseSettings):
-    """Every setting of gateway, Celery and commands. Times in seconds, sizes in bytes."""
+    """All settings of gateway, Celery and commands. Times in seconds, sizes in bytes."""
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX, frozen=True, extra="ignore", hide_input_in_errors=True
     )
 
     mode: Literal["development", "production"] = Field(
-        "development", description="production refuses weak secrets, debug and open hosts"
+        "development", description="production rejects weak secrets, debug mode and wildcard hosts"
     )
     database_url: Annotated[str, AfterValidator(_database_url)] = Field(
-        description="postgresql://user:password@host:port/name?sslmode=… of the platform's database"
+        description="address of the platform's database: postgresql://user:password@host:port/name?sslmode=…",
+        repr=False,
     )
     redis_url: RedisUrl = Field(
-        description="redis://, rediss:// or unix:// address of Redis or Valkey, database number included"
+        description="address of Redis or Valkey with the database number: redis://, rediss:// or unix://",
+        repr=False,
     )
     secret_key: SecretStr = Field(
-        min_length=32, description="Django's signing key, 32 characters or more; keep it secret"
+        min_length=32, description="Django's secret signing key, 32 characters or more"
     )
     allowed_hosts: str = Field(
-        "localhost,127.0.0.1,[::1]", description="host names that are answered, separated by commas"
+        "localhost,127.0.0.1,[::1]", description="host names of Django's pages, separated by commas"
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
-        "INFO", description="level of the platform's own loggers"
+        "INFO", description="level of the platform's loggers"
     )
     log_format: Literal["text", "json"] = Field(
-        "text", description="one line per event, for people or machines"
+        "text", description="format of log lines, for people or machines"
     )
-    state_dir: Path = Field(Path(".cyllm"), description="folder for static files, logs and other local state")
-    audit_retention_days: int = Field(90, ge=1, description="age at which audit rows are purged")
+    state_dir: Path = Field(Path(".cyllm"), description="folder for static files and local state")
+    audit_retention_days: int = Field(90, ge=1, description="days to keep audit records")
 
 
 @cache
 def settings() -> Settings:
-    """The settings of this process. Raises SettingsError that lists every fault by name."""
-    known = {PREFIX + name.upper() for name in Settings.model_fields}
-    return load(Settings, PREFIX, known | WorkerSettings.environment_names() | LAUNCHER_NAMES)
+    """Return the settings of this process. Raises SettingsError with all faults."""
+    own_names = {PREFIX + name.upper() for name in Settings.model_fields}
+    return load(Settings, PREFIX, own_names | WorkerSettings.environment_names() | LAUNCHER_NAMES)

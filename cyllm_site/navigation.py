@@ -1,4 +1,4 @@
-"""The sidebar of the admin: pages grouped by what one comes for."""
+"""The admin's sidebar, grouped by purpose."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from django.utils.functional import Promise
 from django.utils.text import capfirst
 from django.utils.translation import gettext_lazy as _
 
-# Title of a group, and its models with their icons (names of Material Symbols).
+# Title of each group, and its models with their icons (Material Symbols).
 GROUPS: tuple[tuple[Promise, dict[str, str]], ...] = (
     (
         _("Access"),
@@ -36,7 +36,7 @@ GROUPS: tuple[tuple[Promise, dict[str, str]], ...] = (
 
 
 class Entry(TypedDict):
-    """A line of the sidebar, as Unfold wants it."""
+    """A sidebar entry in Unfold's format."""
 
     title: str
     icon: str
@@ -44,25 +44,25 @@ class Entry(TypedDict):
 
 
 class Group(TypedDict):
-    """A part of the sidebar."""
+    """A sidebar group."""
 
     title: Promise
     items: list[Entry]
 
 
 def sidebar(request: HttpRequest) -> list[Group]:
-    """The groups, with the pages that this person may see."""
+    """Return the groups with the pages that the user may view."""
     groups: list[Group] = [
         {
             "title": title,
-            "items": [_entry(name, icon) for name, icon in models.items() if _may(request, name)],
+            "items": [_entry(name, icon) for name, icon in models.items() if _can_view(request, name)],
         }
         for title, models in GROUPS
     ]
     return [group for group in groups if group["items"]]
 
 
-def _may(request: HttpRequest, name: str) -> bool:
+def _can_view(request: HttpRequest, name: str) -> bool:
     label, model = name.lower().split(".")
     return any(request.user.has_perm(f"{label}.{right}_{model}") for right in ("view", "change"))
 

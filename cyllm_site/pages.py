@@ -1,4 +1,4 @@
-"""Django's pages behind bounds of size and time, with errors in the API's form for whoever is no browser."""
+"""Django's pages with limits on request bodies, and JSON errors for API clients."""
 
 from __future__ import annotations
 
@@ -7,50 +7,50 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from api.gateway.http.disconnect import Message, Receive, Scope, Send
-from api.gateway.http.exchange import REFUSED
+from api.gateway.http.exchange import PROTOCOL_ERROR
 from api.openai.errors.access import ClientTimeout, Forbidden, MethodNotAllowed, RequestTooLarge, UnknownUrl
 from api.openai.errors.base import ApiError, printable
 from api.openai.errors.parameters import InvalidRequest
 from api.openai.errors.service import InternalError
-from cyllm_site.refusals import send_error
+from cyllm_site.http_errors import send_error
 
 BROWSER_ROOTS = frozenset({"admin", "i18n", "static"})
 
 
 @dataclass(frozen=True, slots=True)
 class Pages:
-    """Django reads every body to its end, to disk if it is long, before it asks whose it is."""
+    """Django with bounded bodies: it reads every body in full before it authenticates the client."""
 
     django: object
     max_body_bytes: int
     body_timeout_s: float
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
+        """Handle a request."""
         try:
-            if (refused := scope.get("extensions", {}).get(REFUSED)) is not None:
-                raise refused
-            bounded = BoundedBody(receive, self.max_body_bytes, self.body_timeout_s)
-            told = send if reads_html(scope) else InCatalogueForm(scope, send)
-            await self.django(scope, bounded, told)  # type: ignore[operator]  # Django leaves it untyped
+            if (error := scope.get("extensions", {}).get(PROTOCOL_ERROR)) is not None:
+                raise error
+            body = BoundedBody(receive, self.max_body_bytes, self.body_timeout_s)
+            response = send if accepts_html(scope) else JsonErrors(scope, send)
+            await self.django(scope, body, response)  # type: ignore[operator]  # untyped in Django
         except ApiError as error:
             await send_error(send, error)
 
 
 class BoundedBody:
-    """``receive`` of a body that may be neither too large nor too slow. Raises ApiError."""
+    """A ``receive`` callable that bounds the size and duration of the body. Raises ApiError."""
 
     def __init__(self, receive: Receive, limit: int, timeout_s: float) -> None:
         self._receive, self._limit, self._timeout_s = receive, limit, timeout_s
-        self._until = asyncio.get_running_loop().time() + timeout_s
-        self._complete = False
+        self._deadline = asyncio.get_running_loop().time() + timeout_s
+        self._is_complete = False
         self._size = 0
 
     async def __call__(self) -> Message:
-        if self._complete:
+        if self._is_complete:
             return await self._receive()
         try:
-            async with asyncio.timeout_at(self._until):
+            async with asyncio.timeout_at(self._deadline):
                 message = await self._receive()
         except TimeoutError:
             raise ClientTimeout(
@@ -61,22 +61,22 @@ class BoundedBody:
         self._size += len(message.get("body", b""))
         if self._size > self._limit:
             raise RequestTooLarge(limit=self._limit, headers={"connection": "close"})
-        self._complete = not message.get("more_body", False)
+        self._is_complete = not message.get("more_body", False)
         return message
 
 
-class InCatalogueForm:
-    """``send`` that puts an entry of the catalogue in place of a page about an error."""
+class JsonErrors:
+    """A ``send`` callable that replaces Django's error pages with errors from the catalogue."""
 
     def __init__(self, scope: Scope, send: Send) -> None:
         self._scope, self._send = scope, send
-        self._replaced = False
+        self._is_replaced = False
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start" and message["status"] >= 400:
-            self._replaced = True
+            self._is_replaced = True
             await send_error(self._send, self._error(message["status"], dict(message["headers"])))
-        elif not self._replaced:
+        elif not self._is_replaced:
             await self._send(message)
 
     def _error(self, status: int, headers: Mapping[bytes, bytes]) -> ApiError:
@@ -84,30 +84,29 @@ class InCatalogueForm:
         if status == 404:
             return UnknownUrl(method=method, path=path)
         if status == 405:
-            allowed = headers.get(b"Allow", headers.get(b"allow", b"")).decode("latin-1")
-            more = {"allow": allowed}
-            return MethodNotAllowed(method=method, path=path, allowed_methods=allowed, headers=more)
+            allow = headers.get(b"Allow", headers.get(b"allow", b"")).decode("latin-1")
+            return MethodNotAllowed(method=method, path=path, allowed_methods=allow, headers={"allow": allow})
         if status == 403:
             return Forbidden()
         if status < 500:
-            return InvalidRequest(reason="its host name, address or form is not acceptable here")
+            return InvalidRequest(reason="the host name, address or format is not accepted")
         return InternalError()
 
 
-def reads_html(scope: Scope) -> bool:
-    """Whether a client accepts HTML; on pages made for browsers it does unless it asks for JSON."""
-    accepted = accepted_types(value for name, value in scope["headers"] if name == b"accept")
-    if "text/html" in accepted:
+def accepts_html(scope: Scope) -> bool:
+    """Return whether the client accepts HTML; for browser pages, unless it explicitly accepts JSON."""
+    media_types = accepted_types(value for name, value in scope["headers"] if name == b"accept")
+    if "text/html" in media_types:
         return True
     root = scope["path"].lstrip("/").partition("/")[0]
-    return root in BROWSER_ROOTS and "application/json" not in accepted
+    return root in BROWSER_ROOTS and "application/json" not in media_types
 
 
 def accepted_types(values: Iterable[bytes]) -> frozenset[str]:
-    """The media types of Accept headers that are not ruled out by ``q=0``."""
-    found = set()
+    """Return the media types of Accept headers, except those with ``q=0``."""
+    media_types = set()
     for entry in ",".join(value.decode("latin-1") for value in values).split(","):
         media_type, *parameters = (part.strip().lower() for part in entry.split(";"))
         if "q=0" not in parameters:
-            found.add(media_type)
-    return frozenset(found)
+            media_types.add(media_type)
+    return frozenset(media_types)

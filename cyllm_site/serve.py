@@ -1,7 +1,4 @@
-"""``python -m cyllm_site.serve``: uvicorn with limits on what a client may send before it is known.
-
-A proxy in front would hold most of them as well; nobody has to have one.
-"""
+"""``python -m cyllm_site.serve``: uvicorn with limits for unauthenticated clients, so it needs no proxy."""
 
 from __future__ import annotations
 
@@ -9,18 +6,18 @@ import argparse
 
 import uvicorn
 
-from cyllm_site.guard import GuardedProtocol
+from cyllm_site.http_guard import GuardedProtocol
 
 
 def main() -> None:
-    """The command."""
+    """Run the server."""
     parser = argparse.ArgumentParser(prog="python -m cyllm_site.serve", description=__doc__)
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8000)
     parser.add_argument("--workers", type=int, default=1, help="gateway processes")
-    parser.add_argument("--ssl-certfile", help="with --ssl-keyfile: serve TLS")
+    parser.add_argument("--ssl-certfile", help="serve TLS; requires --ssl-keyfile")
     parser.add_argument("--ssl-keyfile")
-    parser.add_argument("--graceful-s", type=int, default=30, help="time for running answers after SIGTERM")
+    parser.add_argument("--graceful-s", type=int, default=30, help="time for running responses after SIGTERM")
     options = parser.parse_args()
     uvicorn.run(
         "cyllm_site.asgi:application",

@@ -1,4 +1,4 @@
-"""Serves static files under ASGI."""
+"""Static files under ASGI."""
 
 from __future__ import annotations
 
@@ -10,17 +10,19 @@ from whitenoise.middleware import WhiteNoiseMiddleware
 
 
 class StaticFilesMiddleware(WhiteNoiseMiddleware):  # type: ignore[misc]  # the package is untyped
-    """WhiteNoise answers with a file as a synchronous stream, which Django reads whole under ASGI anyway,
-    with a warning for each; this reads it whole without.
+    """WhiteNoise that returns whole files.
+
+    WhiteNoise itself returns synchronous streams. Under ASGI, Django reads those as a whole too, with a
+    warning for each.
     """
 
     @staticmethod
     def serve(static_file: Any, request: HttpRequest) -> HttpResponse:
-        """The file, or the part of it that was asked for."""
-        found = static_file.get_response(request.method, request.META)
-        with found.file or io.BytesIO() as file:
-            response = HttpResponse(file.read(), status=int(found.status))
+        """Return the file, or the requested range."""
+        file_response = static_file.get_response(request.method, request.META)
+        with file_response.file or io.BytesIO() as file:
+            response = HttpResponse(file.read(), status=int(file_response.status))
         del response["content-type"]
-        for name, value in found.headers:
+        for name, value in file_response.headers:
             response[name] = value
         return response

@@ -1,4 +1,4 @@
-"""Pages of Django itself; the API is answered before Django, see asgi.py."""
+"""URLs of Django's pages. The API doesn't pass through Django; see asgi.py."""
 
 from django.contrib import admin
 from django.urls import include, path

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, Literal, TypeAlias, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le, Lt, MaxLen, MinLen
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
-from pydantic_settings import BaseSettings
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 # These imports need the path above.
+from api.gateway.stages.limits import Limits  # noqa: E402
 from cyllm_site.env import PREFIX, Settings  # noqa: E402
 from deploy.local.settings import LocalSettings  # noqa: E402
 from inference_worker.runtime.settings import PREFIX as WORKER_PREFIX  # noqa: E402
@@ -30,13 +30,20 @@ invalid settings reports all of them and exits: invalid values with the accepted
 closest known name. The platform checks all names that start with `CYLLM_`, a worker those that start with
 `CYLLM_WORKER_`. Times are in seconds and sizes in bytes unless the name has another unit.
 """
-TREES: tuple[tuple[str, str, str, type[BaseSettings]], ...] = (
-    ("The platform", "Gateway, Celery and commands.", PREFIX, Settings),
+Fields: TypeAlias = Mapping[str, FieldInfo]
+SECTIONS: tuple[tuple[str, str, str, Fields], ...] = (
+    (
+        "The platform",
+        "Gateway, Celery and commands.",
+        PREFIX,
+        {name: field for name, field in Settings.model_fields.items() if name not in Limits.model_fields},
+    ),
+    ("Limits of the gateway", "Capacity, timeouts and retention.", PREFIX, Limits.model_fields),
     (
         "Inference workers",
         "Workers have no access to the database and read no other settings.",
         WORKER_PREFIX,
-        WorkerSettings,
+        WorkerSettings.model_fields,
     ),
 )
 
@@ -85,16 +92,15 @@ def _row(name: str, field: FieldInfo) -> str:
 HEADER = ["| name | default | accepted | meaning |", "|---|---|---|---|"]
 
 
-def _table(prefix: str, tree: type[BaseSettings]) -> list[str]:
-    fields = tree.model_fields.items()
-    return [*HEADER, *(_row(field.alias or prefix + name.upper(), field) for name, field in fields)]
+def _table(prefix: str, fields: Fields) -> list[str]:
+    return [*HEADER, *(_row(field.alias or prefix + name.upper(), field) for name, field in fields.items())]
 
 
 def page() -> str:
     """Return the text of the page."""
     lines = [HEAD]
-    for title, text, prefix, tree in TREES:
-        lines += [f"## {title}", "", text, "", *_table(prefix, tree), ""]
+    for title, text, prefix, fields in SECTIONS:
+        lines += [f"## {title}", "", text, "", *_table(prefix, fields), ""]
     port = LocalSettings.model_fields["port"]
     lines += ["## The local launcher", "", "Only `make run` reads this setting:", ""]
     lines += [*HEADER, _row("CYLLM_PORT", port), ""]

@@ -1,4 +1,4 @@
-"""Django's settings, all made from the one settings tree."""
+"""Django's settings, derived from the platform's settings."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ TEMPLATES = [
 DATABASES = {"default": database_settings(CYLLM.database_url, CYLLM.database_timeout_s)}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
-# The registry may not import the room of tenants and audit trail; it works with these names.
+# The registry must not import the packages of these functions and pages, so it looks them up here.
 ADMIN_AUDIT = "tenants.admin_audit.admin_audit_record"
 ADMIN_AUDIT_PAGE = "admin:tenants_adminaudit_changelist"
 TENANT_NAMES = "tenants.selectors.tenant_names"
@@ -81,7 +81,7 @@ AUTH_PASSWORD_VALIDATORS = [
 
 LANGUAGE_CODE = "en"
 LANGUAGES = [("en", _("English")), ("zh-hans", _("Simplified Chinese"))]
-# One catalogue for all rooms: it comes before those of packages, which translate some of our words too.
+# One catalogue for all packages. It takes precedence over third-party ones, which share some strings.
 LOCALE_PATHS = [BASE_DIR / "cyllm_site" / "locale"]
 FORMAT_MODULE_PATH = ["cyllm_site.formats"]
 USE_I18N = True
@@ -93,13 +93,13 @@ STATIC_ROOT = CYLLM.state_dir / "static"
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "staticfiles": {
-        # With a hash in their names files can be cached for ever; that needs manage.py collectstatic.
+        # Hashed names let clients cache files indefinitely, but require manage.py collectstatic.
         "BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"
         if PRODUCTION
         else "django.contrib.staticfiles.storage.StaticFilesStorage"
     },
 }
-# Otherwise the files of installed packages are served from where they lie.
+# In development, files are served directly from the installed packages.
 WHITENOISE_USE_FINDERS = not PRODUCTION
 WHITENOISE_AUTOREFRESH = False
 
@@ -111,7 +111,7 @@ CSRF_COOKIE_SECURE = PRODUCTION
 SESSION_COOKIE_HTTPONLY = True
 SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
-# Only a proxy of ours may say that the connection to the client was encrypted.
+# Only a trusted proxy may declare the client's connection encrypted.
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if CYLLM.trusted_proxies else None
 
 UNFOLD = {

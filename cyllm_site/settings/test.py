@@ -1,8 +1,8 @@
-"""Settings for tests; the environment, servers included, is made by tests/conftest.py before."""
+"""Settings for tests. tests/embedded.py sets the environment first."""
 
 from __future__ import annotations
 
 from cyllm_site.settings.base import *  # noqa: F403 - Django's way to extend settings
 
-# The real hashers are slow on purpose; tests log in often.
+# The default hashers are deliberately slow.
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]

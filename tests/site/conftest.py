@@ -1,4 +1,4 @@
-"""The server that operators run, started once for the tests that talk to it over sockets."""
+"""A production server, shared by the tests that connect to it over sockets."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture(scope="package")
 def port(test_servers: Supervisor, django_db_setup: None, postgres_url: str, redis_url: str) -> Iterator[int]:
-    """The port of a running gateway on the tests' database, with short limits for bodies."""
+    """The port of a running gateway on the test database, with tight limits for bodies."""
     from django.db import connection
 
     number = free_port()
     database_url = urlsplit(postgres_url)._replace(path="/" + str(connection.settings_dict["NAME"])).geturl()
     test_servers.start(
         Program(
-            name="served",
+            name="site-server",
             argv=[sys.executable, "-m", "cyllm_site.serve", "--port", str(number)],
             env={
                 **os.environ,
@@ -37,13 +37,13 @@ def port(test_servers: Supervisor, django_db_setup: None, postgres_url: str, red
             cwd=ROOT,
         )
     )
-    test_servers.wait_until("served", lambda: is_alive(number), timeout_s=60)
+    test_servers.wait_until("site-server", lambda: is_alive(number), timeout_s=60)
     yield number
-    test_servers.stop("served")
+    test_servers.stop("site-server")
 
 
 def is_alive(port: int) -> bool:
-    """Whether the gateway answers."""
+    """Return whether the gateway responds."""
     try:
         return httpx.get(f"http://127.0.0.1:{port}/health/live", timeout=5).status_code == 200
     except httpx.TransportError:
@@ -52,7 +52,7 @@ def is_alive(port: int) -> bool:
 
 @pytest.fixture
 def live_key(transactional_db: None) -> str:
-    """A key that the running gateway accepts: committed, not in a transaction of the test's own."""
+    """A key that the running gateway accepts, because its transaction is committed."""
     from tenants.services import key_create, tenant_create
 
     tenant = tenant_create(slug="acme", name="Acme", actor="tests")

@@ -1,4 +1,4 @@
-"""HTTP by hand, over a socket: what a client library would never send."""
+"""A raw HTTP client that can send malformed requests."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 
 
 @dataclass(frozen=True)
-class Raw:
-    """An answer as it came; ``rest`` is what followed it on the connection."""
+class RawResponse:
+    """A response; ``rest`` contains the bytes after it on the connection."""
 
     status: int
     headers: dict[str, str]
@@ -19,7 +19,7 @@ class Raw:
 
     @property
     def error(self) -> dict[str, Any]:
-        """The error in the API's form. Fails for every other form."""
+        """The API error in the body. Raises AssertionError for any other body."""
         assert self.headers["content-type"] == "application/json", self
         document = json.loads(self.body)
         assert set(document) == {"error"}
@@ -27,19 +27,19 @@ class Raw:
         return dict(document["error"])
 
 
-def ask(port: int, *pieces: bytes, half_close: bool = False, whole: bool = True) -> Raw:
-    """Send the pieces and read one answer; ``whole``: with the body that its head announces."""
+def ask(port: int, *pieces: bytes, half_close: bool = False, has_body: bool = True) -> RawResponse:
+    """Send the pieces and read one response; without ``has_body``, only its head."""
     with socket.create_connection(("127.0.0.1", port)) as connection:
         connection.settimeout(10)
         for piece in pieces:
             connection.sendall(piece)
         if half_close:
             connection.shutdown(socket.SHUT_WR)
-        return read_answer(connection, whole=whole)
+        return read_response(connection, has_body=has_body)
 
 
-def read_answer(connection: socket.socket, *, whole: bool = True) -> Raw:
-    """The next answer on a connection, by its Content-Length."""
+def read_response(connection: socket.socket, *, has_body: bool = True) -> RawResponse:
+    """Read the next response on a connection, by its Content-Length."""
     data = b""
     while b"\r\n\r\n" not in data:
         piece = connection.recv(65536)
@@ -48,9 +48,9 @@ def read_answer(connection: socket.socket, *, whole: bool = True) -> Raw:
     head, _, body = data.partition(b"\r\n\r\n")
     first, *lines = head.decode("latin-1").split("\r\n")
     headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
-    length = int(headers.get("content-length", 0)) if whole else 0
+    length = int(headers.get("content-length", 0)) if has_body else 0
     while len(body) < length:
         piece = connection.recv(65536)
         assert piece, "closed within the body"
         body += piece
-    return Raw(int(first.split()[1]), headers, body[:length], body[length:])
+    return RawResponse(int(first.split()[1]), headers, body[:length], body[length:])

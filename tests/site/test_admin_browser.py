@@ -1,4 +1,4 @@
-"""The admin in a real browser: a key from its form to its end, and every page without a fault."""
+"""The admin in a real browser: the life of an API key, and every page without errors."""
 
 from __future__ import annotations
 
@@ -39,19 +39,19 @@ SCREEN: ViewportSize = {"width": 1366, "height": 900}
 
 @pytest.fixture(scope="session")
 def chromium() -> str:
-    """The browser's program. Without one the tests are skipped, but never in CI."""
-    found = shutil.which("chromium") or shutil.which("chromium-browser")
-    if found is None:
-        reason = "no chromium is installed (apt-get install chromium): the admin is not looked at"
+    """The path of the browser. Without one, tests are skipped locally and fail in CI."""
+    path = shutil.which("chromium") or shutil.which("chromium-browser")
+    if path is None:
+        reason = "chromium is not installed (apt-get install chromium)"
         if os.environ.get("CI"):
             pytest.fail(reason)
         pytest.skip(reason)
-    return found
+    return path
 
 
 @pytest.fixture
 def site(transactional_db: None, redis_url: str, test_servers: Supervisor) -> Iterator[str]:
-    """The address of a gateway on the tests' database, served as in production, with an administrator."""
+    """The address of a production server on the test database, with an administrator."""
     User.objects.create_superuser("boss", password=PASSWORD)
     tenant_create(slug="acme", name="Acme", actor="tests")
     port = free_port()
@@ -68,12 +68,12 @@ def site(transactional_db: None, redis_url: str, test_servers: Supervisor) -> It
     )
     address = f"http://127.0.0.1:{port}"
     test_servers.start(program)
-    test_servers.wait_until("site", lambda: _answers(f"{address}/health/live"), timeout_s=60)
+    test_servers.wait_until("site", lambda: _is_alive(f"{address}/health/live"), timeout_s=60)
     yield address
     test_servers.stop("site")
 
 
-def _answers(address: str) -> bool:
+def _is_alive(address: str) -> bool:
     try:
         return httpx.get(address, timeout=5).status_code == 200
     except httpx.TransportError:
@@ -82,34 +82,34 @@ def _answers(address: str) -> bool:
 
 @dataclass
 class Visit:
-    """A page of a signed-in browser; ``faults`` are what the browser complained of."""
+    """A page of a signed-in browser; ``faults`` are its console errors and failed requests."""
 
     page: Page
     address: str
     faults: list[str] = field(default_factory=list)
 
-    def hear(self, message: ConsoleMessage) -> None:
-        """Keep what a script or the browser reports as wrong."""
+    def record_message(self, message: ConsoleMessage) -> None:
+        """Record an error or warning on the console."""
         if message.type in ("error", "warning"):
             self.faults.append(f"{self.page.url}: {message.text}")
 
-    def see(self, response: Response) -> None:
-        """Keep what could not be loaded."""
+    def record_response(self, response: Response) -> None:
+        """Record a failed request."""
         if response.status >= 400:
             self.faults.append(f"{response.status} {response.url}")
 
 
 @pytest_asyncio.fixture(params=["en-US"])
 async def visit(chromium: str, site: str, request: pytest.FixtureRequest) -> AsyncIterator[Visit]:
-    """A browser of the language that is the parameter, with the administrator signed in."""
+    """A browser in the parameter's language, with the administrator signed in."""
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=chromium, args=FLAGS)
         context = await browser.new_context(locale=request.param, viewport=SCREEN)
         await context.grant_permissions(["clipboard-read", "clipboard-write"])
         visit = Visit(await context.new_page(), site)
-        visit.page.on("console", visit.hear)
+        visit.page.on("console", visit.record_message)
         visit.page.on("pageerror", lambda error: visit.faults.append(str(error)))
-        visit.page.on("response", visit.see)
+        visit.page.on("response", visit.record_response)
         await visit.page.goto(f"{site}/admin/")
         await visit.page.fill("[name=username]", "boss")
         await visit.page.fill("[name=password]", PASSWORD)
@@ -121,12 +121,12 @@ async def visit(chromium: str, site: str, request: pytest.FixtureRequest) -> Asy
 
 async def _models(address: str, secret: str) -> tuple[int, str | None]:
     async with httpx.AsyncClient(base_url=address) as client:
-        answer = await client.get("/v1/models", headers={"authorization": f"Bearer {secret}"})
-    return answer.status_code, answer.json().get("error", {}).get("code")
+        response = await client.get("/v1/models", headers={"authorization": f"Bearer {secret}"})
+    return response.status_code, response.json().get("error", {}).get("code")
 
 
-async def _make_key(page: Page, name: str) -> str:
-    """Fill the form as a person does; the secret that the next page shows."""
+async def _create_key(page: Page, name: str) -> str:
+    """Submit the form; return the secret on the next page."""
     await page.click("#nav-sidebar >> text=API keys")
     await page.click("a[href$='/tenants/apikey/add/']")
     await page.click(".select2-selection")
@@ -137,9 +137,9 @@ async def _make_key(page: Page, name: str) -> str:
 
 
 @pytest.mark.criterion("6.1")
-async def test_a_key_is_made_shown_once_used_and_revoked(visit: Visit) -> None:
+async def test_a_key_is_created_displayed_once_used_and_revoked(visit: Visit) -> None:
     page = visit.page
-    secret = await _make_key(page, "browser")
+    secret = await _create_key(page, "browser")
     assert (await page.content()).count(secret) == 1
     await page.click("#copy-secret")
     await page.wait_for_selector("#copy-secret >> text=Copied")
@@ -150,12 +150,12 @@ async def test_a_key_is_made_shown_once_used_and_revoked(visit: Visit) -> None:
     assert key_matches(secret, key.secret_hash)
     assert await _models(visit.address, secret) == (200, None)
 
-    # The page answered a form: loading it again must neither show the secret nor make a second key.
+    # Reloading the response of the form must neither reveal the secret nor create a second key.
     await page.reload()
     assert page.url == f"{visit.address}/admin/tenants/apikey/{key.pk}/change/"
-    shown = await page.content()
-    assert key.prefix in shown
-    assert secret.removeprefix(f"sk-cy-{key.prefix}-") not in shown
+    content = await page.content()
+    assert key.prefix in content
+    assert secret.removeprefix(f"sk-cy-{key.prefix}-") not in content
     assert await in_thread(ApiKey.objects.count) == 1
 
     await page.click("text=Revoke")
@@ -168,9 +168,9 @@ async def test_a_key_is_made_shown_once_used_and_revoked(visit: Visit) -> None:
     assert visit.faults == []
 
 
-async def test_a_rotated_key_tells_the_new_secret_and_the_old_ones_end(visit: Visit) -> None:
+async def test_rotating_a_key_displays_the_new_secret_and_the_old_keys_expiry(visit: Visit) -> None:
     page = visit.page
-    old = await _make_key(page, "rotating")
+    old = await _create_key(page, "rotating")
     await page.click("text=Done")
     await page.click("#result_list >> text=rotating")
     await page.click("text=Rotate")
@@ -189,12 +189,14 @@ async def test_a_rotated_key_tells_the_new_secret_and_the_old_ones_end(visit: Vi
 
 
 @pytest.mark.parametrize("visit", ["en-US", "zh-CN"], indirect=True)
-async def test_every_page_of_the_sidebar_loads_whole_and_fits_the_screen(visit: Visit) -> None:
+async def test_every_page_of_the_sidebar_loads_without_errors_and_fits_the_screen(visit: Visit) -> None:
     page = visit.page
     links = await page.eval_on_selector_all("#nav-sidebar-apps a", "links => links.map(link => link.href)")
     assert len(links) == 9
-    adding = [f"{link}add/" for link in links if not link.endswith(("record/", "adminaudit/", "response/"))]
-    for link in [f"{visit.address}/admin/", *links, *adding]:
+    add_pages = [
+        f"{link}add/" for link in links if not link.endswith(("record/", "adminaudit/", "response/"))
+    ]
+    for link in [f"{visit.address}/admin/", *links, *add_pages]:
         await page.goto(link)
         width = await page.evaluate("document.documentElement.scrollWidth")
         assert width <= SCREEN["width"], link

@@ -1,9 +1,9 @@
-"""What Celery's beat rings for."""
+"""The schedule of Celery's beat."""
 
 from __future__ import annotations
 
 
-def test_every_task_has_its_tick_and_every_tick_a_task() -> None:
+def test_the_schedule_contains_exactly_the_platforms_tasks() -> None:
     from cyllm_site.celery import app
 
     app.loader.import_default_modules()

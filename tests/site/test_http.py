@@ -1,4 +1,4 @@
-"""What is no proper HTTP request is answered from the error catalogue, over a raw connection."""
+"""Malformed HTTP requests get an error of the catalogue."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import redis
 
 from inference_worker.protocol.messages import Outcome, RequestEnded
 from tests.gateway.conftest import facts_of
-from tests.site.raw import ask, read_answer
+from tests.site.raw import ask, read_response
 from tests.stacks import wait_until
 
 GET = b"GET /v1/models HTTP/1.1\r\nHost: x\r\n"
@@ -18,7 +18,7 @@ CHUNKED = POST + b"Transfer-Encoding: chunked\r\n\r\n"
 END = b"\r\n"
 NOT_HTTP = "invalid_http_request"
 
-BROKEN: dict[str, tuple[bytes, int, str]] = {
+MALFORMED: dict[str, tuple[bytes, int, str]] = {
     "no HTTP at all": (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 400, NOT_HTTP),
     "words": (b"hello there\r\n\r\n", 400, NOT_HTTP),
     "an unknown method": (b"BREW /v1/models HTTP/1.1\r\nHost: x\r\n\r\n", 400, NOT_HTTP),
@@ -57,17 +57,19 @@ BROKEN: dict[str, tuple[bytes, int, str]] = {
 
 @pytest.mark.criterion("1.7")
 @pytest.mark.criterion("4.2")
-@pytest.mark.parametrize("name", BROKEN)
-def test_a_broken_request_gets_an_entry_of_the_catalogue_and_the_end(port: int, name: str) -> None:
-    data, status, code = BROKEN[name]
+@pytest.mark.parametrize("name", MALFORMED)
+def test_a_malformed_request_gets_an_error_of_the_catalogue_and_a_closed_connection(
+    port: int, name: str
+) -> None:
+    data, status, code = MALFORMED[name]
     with socket.create_connection(("127.0.0.1", port)) as connection:
         connection.settimeout(10)
         connection.sendall(data)
-        answer = read_answer(connection)
-    assert (answer.status, answer.error["code"]) == (status, code)
-    assert answer.headers["x-request-id"]
-    assert answer.headers["connection"] == "close"
-    assert answer.rest == b""
+        response = read_response(connection)
+    assert (response.status, response.error["code"]) == (status, code)
+    assert response.headers["x-request-id"]
+    assert response.headers["connection"] == "close"
+    assert response.rest == b""
 
 
 def _authorized(head: bytes, key: str) -> bytes:
@@ -87,33 +89,33 @@ def _authorized(head: bytes, key: str) -> bytes:
         (b"2;" + b"x" * 400_000, "headers_too_large"),
     ],
 )
-def test_chunks_and_trailers_that_are_none_end_the_request_that_waits_for_them(
+def test_malformed_chunks_and_trailers_end_the_waiting_request(
     port: int, live_key: str, body: bytes, code: str
 ) -> None:
-    answer = ask(port, _authorized(CHUNKED, live_key), body)
-    assert answer.error["code"] == code
-    assert answer.headers["connection"] == "close"
+    response = ask(port, _authorized(CHUNKED, live_key), body)
+    assert response.error["code"] == code
+    assert response.headers["connection"] == "close"
 
 
-def test_an_encoding_that_ends_in_no_chunks_has_no_end_that_one_could_find(port: int, live_key: str) -> None:
-    answer = ask(port, _authorized(POST, live_key) + b"Transfer-Encoding: gzip\r\n\r\n{}")
-    assert answer.error["code"] == NOT_HTTP
+def test_a_transfer_encoding_without_chunks_is_rejected(port: int, live_key: str) -> None:
+    response = ask(port, _authorized(POST, live_key) + b"Transfer-Encoding: gzip\r\n\r\n{}")
+    assert response.error["code"] == NOT_HTTP
 
 
-def test_trailers_change_nothing_of_what_was_said_in_the_head(port: int, live_key: str) -> None:
+def test_trailers_do_not_change_the_headers(port: int, live_key: str) -> None:
     trailers = b"0\r\nAuthorization: Bearer " + live_key.encode() + b"\r\n\r\n"
-    answer = ask(port, CHUNKED + b"2\r\n{}\r\n" + trailers)
-    assert (answer.status, answer.error["code"]) == (401, "missing_api_key")
+    response = ask(port, CHUNKED + b"2\r\n{}\r\n" + trailers)
+    assert (response.status, response.error["code"]) == (401, "missing_api_key")
 
 
-def test_an_expected_continue_is_given_and_http_1_0_gets_none(port: int, live_key: str) -> None:
+def test_expect_continue_is_honoured_except_in_http_1_0(port: int, live_key: str) -> None:
     head = _authorized(POST, live_key) + b"Content-Length: 2\r\nExpect: 100-continue\r\n\r\n"
     with socket.create_connection(("127.0.0.1", port)) as connection:
         connection.settimeout(10)
         connection.sendall(head)
         assert connection.recv(100) == b"HTTP/1.1 100 Continue\r\n\r\n"
         connection.sendall(b"{}")
-        assert read_answer(connection).error["code"] == "missing_required_parameter"
+        assert read_response(connection).error["code"] == "missing_required_parameter"
     assert ask(port, head.replace(b"HTTP/1.1", b"HTTP/1.0") + b"{}").status == 400
 
 
@@ -141,50 +143,46 @@ def test_an_expected_continue_is_given_and_http_1_0_gets_none(port: int, live_ke
         (b"/", 404, "unknown_url"),
     ],
 )
-def test_odd_addresses_are_taken_as_written_and_answered_in_json(
+def test_unusual_targets_are_used_literally_and_get_json_errors(
     port: int, target: bytes, status: int, code: str
 ) -> None:
-    answer = ask(port, b"GET " + target + b" HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")
-    assert (answer.status, answer.error["code"]) == (status, code)
+    response = ask(port, b"GET " + target + b" HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")
+    assert (response.status, response.error["code"]) == (status, code)
 
 
 @pytest.mark.parametrize("host", [b"evil.example", b"127.0.0.1", b"[::1]:80", b""])
-def test_the_api_answers_under_every_host_name(port: int, host: bytes) -> None:
-    answer = ask(port, b"GET /v1/models HTTP/1.1\r\nHost: " + host + b"\r\n\r\n")
-    assert answer.error["code"] == "missing_api_key"
+def test_the_api_accepts_every_host_name(port: int, host: bytes) -> None:
+    response = ask(port, b"GET /v1/models HTTP/1.1\r\nHost: " + host + b"\r\n\r\n")
+    assert response.error["code"] == "missing_api_key"
 
 
-def test_head_and_options_are_answered_without_a_body(port: int) -> None:
-    sent = b"HEAD /health/live HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
-    head = ask(port, sent, whole=False)
+def test_responses_to_head_and_options_have_no_body(port: int) -> None:
+    request = b"HEAD /health/live HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    head = ask(port, request, has_body=False)
     assert (head.status, head.body, head.headers["content-type"]) == (200, b"", "application/json")
     options = ask(port, GET.replace(b"GET", b"OPTIONS") + END)
     assert (options.status, options.body, options.headers["allow"]) == (204, b"", "GET, HEAD, OPTIONS")
 
 
-@pytest.mark.parametrize("sent", [GET + END, b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n"])
-def test_who_has_said_all_and_closes_that_side_still_gets_what_is_read_at_once(
-    port: int, sent: bytes
-) -> None:
-    assert ask(port, sent, half_close=True).status in (200, 401)
+@pytest.mark.parametrize("request_bytes", [GET + END, b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n"])
+def test_a_half_closed_request_still_gets_a_quick_response(port: int, request_bytes: bytes) -> None:
+    assert ask(port, request_bytes, half_close=True).status in (200, 401)
 
 
-@pytest.mark.parametrize("sent", [b"GET /v1/models HT", GET, b"{"])
-def test_a_head_that_ends_in_the_middle_is_no_request(port: int, sent: bytes) -> None:
-    assert ask(port, sent, half_close=True).error["code"] == NOT_HTTP
+@pytest.mark.parametrize("request_bytes", [b"GET /v1/models HT", GET, b"{"])
+def test_an_incomplete_head_is_rejected(port: int, request_bytes: bytes) -> None:
+    assert ask(port, request_bytes, half_close=True).error["code"] == NOT_HTTP
 
 
-def test_who_ends_within_the_body_is_told_that_it_left(port: int, live_key: str) -> None:
-    answer = ask(port, _authorized(POST, live_key) + b"Content-Length: 9\r\n\r\n{", half_close=True)
-    assert (answer.status, answer.error["code"]) == (499, "client_disconnected")
+def test_a_half_closed_body_is_a_disconnect(port: int, live_key: str) -> None:
+    response = ask(port, _authorized(POST, live_key) + b"Content-Length: 9\r\n\r\n{", half_close=True)
+    assert (response.status, response.error["code"]) == (499, "client_disconnected")
 
 
-def test_a_request_whose_head_could_be_read_is_recorded_though_it_was_refused(
-    port: int, redis_client: redis.Redis
-) -> None:
-    sent = b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nExpect: x\r\nX-Request-ID: odd-1\r\n\r\n"
-    assert ask(port, sent).headers["x-request-id"] == "odd-1"
-    wait_until(lambda: bool(facts_of(redis_client)), 5, "it is recorded")
+def test_a_rejected_request_with_a_readable_head_is_recorded(port: int, redis_client: redis.Redis) -> None:
+    request = b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nExpect: x\r\nX-Request-ID: odd-1\r\n\r\n"
+    assert ask(port, request).headers["x-request-id"] == "odd-1"
+    wait_until(lambda: bool(facts_of(redis_client)), 5, "the request is recorded")
     (fact,) = facts_of(redis_client)
     assert isinstance(fact, RequestEnded)
     assert (fact.correlation_id, fact.endpoint, fact.client_ip) == ("odd-1", "/v1/completions", "127.0.0.1")

@@ -1,4 +1,4 @@
-"""Errors of Django's pages: HTML for browsers, the API's form for whoever is none."""
+"""Errors of Django's pages: HTML for browsers, JSON for API clients."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from cyllm_site.pages import InCatalogueForm
+from cyllm_site.pages import JsonErrors
 from tests.site.conftest import is_alive
 from tests.site.raw import ask
 
@@ -31,12 +31,12 @@ HEAD = b"POST /admin/login/ HTTP/1.1\r\nHost: 127.0.0.1\r\nAccept: application/j
         ("GET", "/nothing", {"Host": "evil.example"}, 400, "invalid_request"),
     ],
 )
-def test_an_error_of_a_page_is_an_entry_of_the_catalogue_for_a_program(
+def test_an_api_client_gets_page_errors_from_the_catalogue(
     port: int, method: str, path: str, headers: dict[str, str], status: int, code: str
 ) -> None:
-    answer = httpx.request(method, f"http://127.0.0.1:{port}{path}", headers=headers)
-    assert answer.headers["content-type"] == "application/json"
-    assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
+    response = httpx.request(method, f"http://127.0.0.1:{port}{path}", headers=headers)
+    assert response.headers["content-type"] == "application/json"
+    assert (response.status_code, response.json()["error"]["code"]) == (status, code)
 
 
 @pytest.mark.parametrize(
@@ -48,40 +48,40 @@ def test_an_error_of_a_page_is_an_entry_of_the_catalogue_for_a_program(
         ("/static/no.css", "*/*", 404),
     ],
 )
-def test_browsers_and_pages_made_for_them_keep_html(port: int, path: str, accept: str, status: int) -> None:
-    answer = httpx.get(f"http://127.0.0.1:{port}{path}", headers={"Accept": accept})
-    assert (answer.status_code, answer.headers["content-type"]) == (status, "text/html; charset=utf-8")
+def test_browsers_and_browser_pages_get_html(port: int, path: str, accept: str, status: int) -> None:
+    response = httpx.get(f"http://127.0.0.1:{port}{path}", headers={"Accept": accept})
+    assert (response.status_code, response.headers["content-type"]) == (status, "text/html; charset=utf-8")
 
 
 @pytest.mark.criterion("6.8")
-def test_a_page_takes_no_more_than_a_body_may_have(port: int) -> None:
-    answer = ask(
+def test_pages_limit_the_size_of_bodies(port: int) -> None:
+    response = ask(
         port, HEAD + b"Transfer-Encoding: chunked\r\n\r\n", (b"186a0\r\n" + b"a" * 100_000 + b"\r\n") * 25
     )
-    assert (answer.status, answer.error["code"]) == (413, "request_too_large")
+    assert (response.status, response.error["code"]) == (413, "request_too_large")
     assert is_alive(port)
 
 
 @pytest.mark.criterion("6.9")
-def test_a_page_waits_no_longer_for_a_body_than_the_api(port: int) -> None:
-    answer = ask(port, HEAD + b"Content-Length: 10\r\n\r\na")
-    assert (answer.status, answer.error["code"]) == (408, "client_timeout")
+def test_pages_limit_the_duration_of_bodies(port: int) -> None:
+    response = ask(port, HEAD + b"Content-Length: 10\r\n\r\na")
+    assert (response.status, response.error["code"]) == (408, "client_timeout")
 
 
 @pytest.mark.criterion("6.8")
-def test_a_form_with_too_many_fields_is_refused_in_words_of_the_catalogue(port: int) -> None:
+def test_a_form_with_too_many_fields_gets_an_error_of_the_catalogue(port: int) -> None:
     form = b"&".join(b"f%d=1" % number for number in range(2000))
     head = HEAD + b"Content-Type: application/x-www-form-urlencoded\r\nCookie: csrftoken=" + b"a" * 32
-    answer = ask(port, head + b"\r\nContent-Length: %d\r\n\r\n" % len(form) + form)
-    assert (answer.status, answer.error["code"]) == (400, "invalid_request")
+    response = ask(port, head + b"\r\nContent-Length: %d\r\n\r\n" % len(form) + form)
+    assert (response.status, response.error["code"]) == (400, "invalid_request")
 
 
-def test_a_broken_body_ends_a_page_as_well(port: int) -> None:
-    answer = ask(port, HEAD + b"Transfer-Encoding: chunked\r\n\r\n", b"zz\r\n")
-    assert (answer.status, answer.error["code"]) == (400, "invalid_http_request")
+def test_a_malformed_body_is_rejected_by_pages_too(port: int) -> None:
+    response = ask(port, HEAD + b"Transfer-Encoding: chunked\r\n\r\n", b"zz\r\n")
+    assert (response.status, response.error["code"]) == (400, "invalid_http_request")
 
 
-def test_who_leaves_within_a_page_is_no_error_of_the_server(port: int) -> None:
+def test_a_disconnect_during_a_page_request_is_harmless(port: int) -> None:
     with socket.create_connection(("127.0.0.1", port)) as connection:
         connection.sendall(HEAD + b"Content-Length: 10\r\n\r\na")
     assert is_alive(port)
@@ -90,16 +90,16 @@ def test_who_leaves_within_a_page_is_no_error_of_the_server(port: int) -> None:
 @pytest.mark.parametrize(
     ("status", "code"), [(405, "method_not_allowed"), (413, "invalid_request"), (500, "internal_error")]
 )
-async def test_what_django_says_in_plain_text_is_said_in_the_catalogues_words(status: int, code: str) -> None:
-    sent: list[Any] = []
+async def test_djangos_plain_text_errors_are_replaced(status: int, code: str) -> None:
+    messages: list[Any] = []
 
     async def send(message: Any) -> None:
-        sent.append(message)
+        messages.append(message)
 
-    told = InCatalogueForm({"method": "PUT", "path": "/a"}, send)
+    json_errors = JsonErrors({"method": "PUT", "path": "/a"}, send)
     headers = [(b"Content-Type", b"text/plain"), (b"Allow", b"GET, POST")]
-    await told({"type": "http.response.start", "status": status, "headers": headers})
-    await told({"type": "http.response.body", "body": b"Its own words"})
-    start, body = sent
+    await json_errors({"type": "http.response.start", "status": status, "headers": headers})
+    await json_errors({"type": "http.response.body", "body": b"plain text"})
+    start, body = messages
     assert json.loads(body["body"])["error"]["code"] == code
     assert dict(start["headers"]).get(b"allow") == (b"GET, POST" if status == 405 else None)

@@ -1,4 +1,4 @@
-"""Each limit on what a client sends, refused through the front door before it costs anything."""
+"""Requests beyond each limit are rejected early, over real connections."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from deploy.local.processes.supervisor import Supervisor
-from tests.site.raw import Raw, ask, read_answer
+from tests.site.raw import RawResponse, ask, read_response
 
 CHAT = "/v1/chat/completions"
 JSON = "Content-Type: application/json"
@@ -33,14 +33,14 @@ def _head(key: str, path: str = CHAT) -> bytes:
     return "\r\n".join(lines).encode() + b"\r\n"
 
 
-def _post(port: int, key: str, body: bytes, path: str = CHAT) -> Raw:
+def _post(port: int, key: str, body: bytes, path: str = CHAT) -> RawResponse:
     return ask(port, _head(key, path) + f"Content-Length: {len(body)}\r\n\r\n".encode() + body)
 
 
 @pytest.fixture
-def grown(test_servers: Supervisor, port: int) -> Callable[[], int]:
-    """Bytes of memory that the gateway has taken since the test began, at their highest."""
-    pid = test_servers.pid("served")
+def memory_growth(test_servers: Supervisor, port: int) -> Callable[[], int]:
+    """A function that returns the growth of the gateway's memory in bytes since the test began."""
+    pid = test_servers.pid("site-server")
     assert pid is not None
     process = psutil.Process(pid)
     before = process.memory_info().rss
@@ -48,20 +48,20 @@ def grown(test_servers: Supervisor, port: int) -> Callable[[], int]:
 
 
 @pytest.mark.criterion("6.8")
-def test_a_body_that_is_announced_as_too_large_is_refused_unread(
-    port: int, live_key: str, grown: Callable[[], int]
+def test_a_body_with_an_excessive_content_length_is_rejected_unread(
+    port: int, live_key: str, memory_growth: Callable[[], int]
 ) -> None:
-    begun = time.monotonic()
-    answer = ask(port, _head(live_key) + b"Content-Length: 99999999999\r\nExpect: 100-continue\r\n\r\n")
-    assert (answer.status, answer.error["code"]) == (413, "request_too_large")
-    assert str(LIMIT) in answer.error["message"]
-    assert time.monotonic() - begun < 3
-    assert grown() < 2 * 2**20
+    started_at = time.monotonic()
+    response = ask(port, _head(live_key) + b"Content-Length: 99999999999\r\nExpect: 100-continue\r\n\r\n")
+    assert (response.status, response.error["code"]) == (413, "request_too_large")
+    assert str(LIMIT) in response.error["message"]
+    assert time.monotonic() - started_at < 3
+    assert memory_growth() < 2 * 2**20
 
 
 @pytest.mark.criterion("6.8")
-def test_chunks_beyond_the_limit_are_refused_and_take_no_memory(
-    port: int, live_key: str, grown: Callable[[], int]
+def test_chunks_beyond_the_limit_are_rejected_and_use_no_memory(
+    port: int, live_key: str, memory_growth: Callable[[], int]
 ) -> None:
     chunk = b"186a0\r\n" + b"a" * 100_000 + b"\r\n"
     highest = 0
@@ -74,31 +74,31 @@ def test_chunks_beyond_the_limit_are_refused_and_take_no_memory(
                 while sent < 100 * LIMIT:
                     connection.sendall(chunk)
                     sent += len(chunk)
-                    highest = max(highest, grown())
+                    highest = max(highest, memory_growth())
             except (BrokenPipeError, ConnectionResetError):
                 pass
-            assert sent < 20 * LIMIT, "it was read on and on"
+            assert sent < 20 * LIMIT, "the gateway kept reading"
     assert highest < 12 * 2**20
-    # Who stops sending in time reads why.
-    answer = ask(port, _head(live_key) + b"Transfer-Encoding: chunked\r\n\r\n", chunk * 25)
-    assert (answer.status, answer.error["code"]) == (413, "request_too_large")
+    # A client that stops in time receives the error.
+    response = ask(port, _head(live_key) + b"Transfer-Encoding: chunked\r\n\r\n", chunk * 25)
+    assert (response.status, response.error["code"]) == (413, "request_too_large")
 
 
 @pytest.mark.criterion("6.8")
-def test_many_bodies_of_a_stranger_take_no_memory(port: int, grown: Callable[[], int]) -> None:
-    held = []
+def test_bodies_of_unauthenticated_clients_use_no_memory(port: int, memory_growth: Callable[[], int]) -> None:
+    connections = []
     for _ in range(50):
         connection = socket.create_connection(("127.0.0.1", port))
         connection.settimeout(0.2)
         head = _head("sk-cy-nobody-nothing") + f"Content-Length: {LIMIT}\r\n\r\n".encode()
         with contextlib.suppress(TimeoutError, BrokenPipeError, ConnectionResetError):
             connection.sendall(head + b"a" * (LIMIT - 1))
-        held.append(connection)
-    taken = grown()
-    assert read_answer(held[0]).error["code"] == "invalid_api_key"
-    for connection in held:
+        connections.append(connection)
+    growth = memory_growth()
+    assert read_response(connections[0]).error["code"] == "invalid_api_key"
+    for connection in connections:
         connection.close()
-    assert taken < 30 * 2**20, "50 bodies of 2 MB each"
+    assert growth < 30 * 2**20, "50 bodies of 2 MB each"
 
 
 def _chat(**changes: Any) -> bytes:
@@ -137,41 +137,49 @@ def _messages(count: int) -> list[dict[str, str]]:
         (b'{"n": ' + b"9" * 5000 + b"}", "invalid_json", None, "too long"),
     ],
 )
-def test_counts_and_depths_are_refused_quickly_and_by_name(
-    port: int, live_key: str, grown: Callable[[], int], body: bytes, code: str, param: str | None, number: str
+def test_excessive_counts_and_depths_are_rejected_quickly_and_by_name(
+    port: int,
+    live_key: str,
+    memory_growth: Callable[[], int],
+    body: bytes,
+    code: str,
+    param: str | None,
+    number: str,
 ) -> None:
-    begun = time.monotonic()
-    answer = _post(port, live_key, body)
-    assert (answer.status, answer.error["code"], answer.error["param"]) == (400, code, param)
-    assert number in answer.error["message"]
-    assert time.monotonic() - begun < 5
-    assert grown() < 40 * 2**20
+    started_at = time.monotonic()
+    response = _post(port, live_key, body)
+    assert (response.status, response.error["code"], response.error["param"]) == (400, code, param)
+    assert number in response.error["message"]
+    assert time.monotonic() - started_at < 5
+    assert memory_growth() < 40 * 2**20
 
 
 @pytest.mark.criterion("6.8")
-def test_just_below_the_limits_a_request_is_taken(port: int, live_key: str) -> None:
+def test_a_request_at_the_limits_is_accepted(port: int, live_key: str) -> None:
     body = _chat(messages=_messages(2048), metadata={str(n): "" for n in range(16)})
     assert _post(port, live_key, body).error["code"] == "model_not_found"
 
 
 @pytest.mark.criterion("6.9")
-@pytest.mark.parametrize("drip", [False, True])
-def test_a_body_that_is_slow_is_given_up_with_elapsed_and_limit(port: int, live_key: str, drip: bool) -> None:
+@pytest.mark.parametrize("is_dripping", [False, True])
+def test_a_slow_body_times_out_with_elapsed_time_and_limit(
+    port: int, live_key: str, is_dripping: bool
+) -> None:
     with socket.create_connection(("127.0.0.1", port)) as connection:
         connection.settimeout(0.3)
-        begun = time.monotonic()
+        started_at = time.monotonic()
         connection.sendall(_head(live_key) + b"Content-Length: 1000\r\n\r\n{")
-        answer = None
-        while answer is None:
-            assert time.monotonic() - begun < TIMEOUT_S + 5
+        response = None
+        while response is None:
+            assert time.monotonic() - started_at < TIMEOUT_S + 5
             try:
-                if drip:
+                if is_dripping:
                     connection.sendall(b" ")
-                answer = read_answer(connection)
+                response = read_response(connection)
             except TimeoutError:
                 continue
-        elapsed = time.monotonic() - begun
-    assert (answer.status, answer.error["code"]) == (408, "client_timeout")
+        elapsed = time.monotonic() - started_at
+    assert (response.status, response.error["code"]) == (408, "client_timeout")
     assert TIMEOUT_S - 0.1 <= elapsed < TIMEOUT_S + 3
-    assert re.search(r"within 2 s \([2-4]\.\d s elapsed\)", answer.error["message"])
-    assert answer.headers["connection"] == "close"
+    assert re.search(r"within 2 s \([2-4]\.\d s elapsed\)", response.error["message"])
+    assert response.headers["connection"] == "close"

@@ -1,4 +1,4 @@
-"""Log lines carry the correlation id, stay on one line, and never show a secret."""
+"""Log records have the correlation id, stay on one line, and contain no secrets."""
 
 from __future__ import annotations
 
@@ -9,7 +9,12 @@ import pytest
 
 from cyllm_site.log import logging_settings
 from inference_worker.telemetry.correlation import correlation_id
-from inference_worker.telemetry.log_formatters import JsonFormatter, TextFormatter, mask_secrets, trace_without_messages
+from inference_worker.telemetry.log_formatters import (
+    JsonFormatter,
+    TextFormatter,
+    mask_secrets,
+    trace_without_messages,
+)
 
 KEY = "sk-cy-abcdefghijkl-" + "x" * 43
 
@@ -33,7 +38,7 @@ def test_keys_tokens_and_passwords_are_masked_in_exceptions_too(formatter: loggi
     assert text.count("[masked]") == 3
 
 
-def test_both_forms_have_the_correlation_id() -> None:
+def test_both_formats_have_the_correlation_id() -> None:
     token = correlation_id.set("req_1")
     try:
         text = TextFormatter().format(record("hello"))
@@ -51,7 +56,7 @@ def test_both_forms_have_the_correlation_id() -> None:
 
 
 @pytest.mark.parametrize("formatter", [TextFormatter(), JsonFormatter()])
-def test_a_message_can_not_pass_for_a_second_line(formatter: logging.Formatter) -> None:
+def test_a_message_cannot_forge_a_second_line(formatter: logging.Formatter) -> None:
     assert "\n" not in formatter.format(record("a\nINFO forged\r\n"))
 
 
@@ -62,7 +67,7 @@ def test_levels_are_per_logger() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "shown"),
+    ("text", "masked_text"),
     [
         ("redis://u:se/cr@et@host:1/0 and x", "redis://[masked]@host:1/0 and x"),
         ("http://token-only@host/v1", "http://[masked]@host/v1"),
@@ -73,11 +78,11 @@ def test_levels_are_per_logger() -> None:
         ("Authorization: Basic dXNlcjpwdw==", "Authorization: [masked]"),
     ],
 )
-def test_what_is_secret_is_masked_and_the_rest_is_not(text: str, shown: str) -> None:
-    assert mask_secrets(text) == shown
+def test_only_secrets_are_masked(text: str, masked_text: str) -> None:
+    assert mask_secrets(text) == masked_text
 
 
-def test_the_text_of_an_exception_can_not_pass_for_a_log_line() -> None:
+def test_an_exceptions_text_cannot_forge_a_log_line() -> None:
     try:
         raise ValueError("a\n2026-01-01T00:00:00 INFO forged")
     except ValueError as error:
@@ -87,7 +92,7 @@ def test_the_text_of_an_exception_can_not_pass_for_a_log_line() -> None:
     assert all(line.startswith("  ") for line in rest)
 
 
-def test_a_trace_without_messages_tells_where_and_what_but_not_what_was_said() -> None:
+def test_a_trace_without_messages_has_locations_and_types() -> None:
     secret = "the prompt"
     try:
         try:
@@ -102,9 +107,9 @@ def test_a_trace_without_messages_tells_where_and_what_but_not_what_was_said() -
         "builtins.TypeError",
     ]
     assert trace.count("test_log.py") == 2
-    shown = TextFormatter().format(logging.makeLogRecord({"msg": "failed", "trace": trace}))
-    assert "builtins.ValueError" in shown
+    line = TextFormatter().format(logging.makeLogRecord({"msg": "failed", "trace": trace}))
+    assert "builtins.ValueError" in line
 
 
-def test_the_lines_of_a_worker_have_its_name() -> None:
+def test_log_records_of_a_worker_have_its_name() -> None:
     assert json.loads(JsonFormatter(worker="w-1").format(record("hello")))["worker"] == "w-1"

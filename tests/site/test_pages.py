@@ -1,4 +1,4 @@
-"""Pages and static files through the ASGI entry point: what is not the API goes to Django."""
+"""Django's pages and static files through the ASGI application."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 @pytest.fixture
 def site() -> httpx.AsyncClient:
-    """A browser in front of the whole ASGI application."""
+    """A client of the whole ASGI application."""
     from cyllm_site.asgi import application
 
     transport = httpx.ASGITransport(app=application)
@@ -18,7 +18,7 @@ def site() -> httpx.AsyncClient:
 
 
 @pytest.mark.parametrize(("language", "word"), [("en", "Log in"), ("zh-hans", "登录")])
-async def test_the_login_page_speaks_english_and_chinese(
+async def test_the_login_page_is_available_in_english_and_chinese(
     site: httpx.AsyncClient, language: str, word: str
 ) -> None:
     page = await site.get("/admin/login/", headers={"accept-language": language})
@@ -26,7 +26,7 @@ async def test_the_login_page_speaks_english_and_chinese(
     assert word in page.text
 
 
-async def test_static_files_are_whole_and_a_part_can_be_asked_for(site: httpx.AsyncClient) -> None:
+async def test_static_files_support_ranges(site: httpx.AsyncClient) -> None:
     whole = await site.get("/static/unfold/css/styles.css")
     assert whole.headers["content-type"].startswith("text/css")
     part = await site.get("/static/unfold/css/styles.css", headers={"range": "bytes=0-9"})

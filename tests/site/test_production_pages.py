@@ -1,4 +1,4 @@
-"""Pages of a production server: static files under names that change with their content."""
+"""Pages of a production server, with hashed names of static files."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-# Starts the server's application as uvicorn would import it, and asks as a browser behind TLS would.
+# Imports the application as uvicorn does, and requests pages like a browser behind TLS.
 ASK = """
 import asyncio, json, re, sys, httpx
 from cyllm_site.asgi import application
@@ -38,7 +38,7 @@ asyncio.run(ask())
 
 @pytest.fixture
 def production(tmp_path: Path) -> dict[str, str]:
-    """The environment of a production server with a state folder of its own."""
+    """The environment of a production server with its own state folder."""
     return {
         **os.environ,
         "DJANGO_SETTINGS_MODULE": "cyllm_site.settings.base",
@@ -55,23 +55,23 @@ def run(environment: dict[str, str], *words: str) -> subprocess.CompletedProcess
     )
 
 
-def test_a_production_server_wants_its_static_files_collected_and_serves_them_to_be_kept(
+def test_a_production_server_requires_collected_static_files_and_makes_them_cacheable(
     production: dict[str, str],
 ) -> None:
-    refused = run(production, "-c", "import cyllm_site.asgi")
-    assert refused.returncode != 0
-    assert "cyllm.E007" in refused.stderr
-    assert "collectstatic" in refused.stderr
-    collected = run(production, "manage.py", "collectstatic", "--noinput")
-    assert collected.returncode == 0, collected.stderr
-    asked = run(production, "-c", ASK)
-    assert asked.returncode == 0, asked.stderr
-    answer = json.loads(asked.stdout)
-    assert answer["status"] == 200
-    names = [Path(name).name for name in answer["files"]]
+    rejection = run(production, "-c", "import cyllm_site.asgi")
+    assert rejection.returncode != 0
+    assert "cyllm.E007" in rejection.stderr
+    assert "collectstatic" in rejection.stderr
+    collection = run(production, "manage.py", "collectstatic", "--noinput")
+    assert collection.returncode == 0, collection.stderr
+    process = run(production, "-c", ASK)
+    assert process.returncode == 0, process.stderr
+    result = json.loads(process.stdout)
+    assert result["status"] == 200
+    names = [Path(name).name for name in result["files"]]
     assert any(name.startswith("styles.") and name.count(".") == 2 for name in names), names
     assert any(name.startswith("favicon.") for name in names)
-    for name, (status, cache) in answer["files"].items():
+    for name, (status, cache) in result["files"].items():
         assert status == 200, name
         assert "immutable" in cache, name
-    assert "immutable" not in answer["plain"]
+    assert "immutable" not in result["plain"]

@@ -1,4 +1,4 @@
-"""What a client may send before it is known, against the server that operators run."""
+"""Limits for unauthenticated clients, on a production server."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from deploy.local.processes.supervisor import Supervisor
 from tests.site.conftest import is_alive
 
 
-def _answer(connection: socket.socket) -> bytes:
-    received = b""
+def _read_all(connection: socket.socket) -> bytes:
+    response = b""
     connection.settimeout(10)
     try:
         while data := connection.recv(65536):
-            received += data
+            response += data
     except (ConnectionResetError, TimeoutError):
         pass
-    return received
+    return response
 
 
-def test_headers_without_end_are_refused_and_take_no_memory(port: int, test_servers: Supervisor) -> None:
-    pid = test_servers.pid("served")
+def test_endless_headers_are_rejected_and_use_no_memory(port: int, test_servers: Supervisor) -> None:
+    pid = test_servers.pid("site-server")
     assert pid is not None
     before = psutil.Process(pid).memory_info().rss
     for line in (b"a:b\r\n" * 4000, b"x" * 20000):
@@ -42,27 +42,27 @@ def test_headers_without_end_are_refused_and_take_no_memory(port: int, test_serv
     assert is_alive(port)
 
 
-def test_an_ordinary_large_header_is_taken(port: int) -> None:
-    answer = httpx.get(f"http://127.0.0.1:{port}/v1/models", headers={"x-large": "x" * 30_000})
-    assert answer.status_code == 401
+def test_a_large_header_within_the_limit_is_accepted(port: int) -> None:
+    response = httpx.get(f"http://127.0.0.1:{port}/v1/models", headers={"x-large": "x" * 30_000})
+    assert response.status_code == 401
 
 
-def test_a_pipelined_request_is_left_out_and_the_connection_closed(port: int) -> None:
+def test_a_pipelined_request_is_ignored_and_the_connection_closed(port: int) -> None:
     with socket.create_connection(("127.0.0.1", port)) as connection:
         one = b"GET /v1/models HTTP/1.1\r\nHost: x\r\n\r\n"
         connection.sendall(one * 3)
-        answer = _answer(connection)
-    assert answer.count(b"HTTP/1.1 401") == 1
-    assert b"connection: close" in answer.lower()
+        response = _read_all(connection)
+    assert response.count(b"HTTP/1.1 401") == 1
+    assert b"connection: close" in response.lower()
 
 
-def test_requests_one_after_the_other_share_a_connection(port: int) -> None:
+def test_consecutive_requests_share_a_connection(port: int) -> None:
     with httpx.Client(base_url=f"http://127.0.0.1:{port}") as client:
         assert [client.get("/v1/models").status_code for _ in range(3)] == [401, 401, 401]
 
 
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/admin/"])
-def test_a_websocket_upgrade_is_answered_as_plain_http(port: int, path: str) -> None:
+def test_a_websocket_upgrade_is_handled_as_plain_http(port: int, path: str) -> None:
     headers = {
         "Connection": "Upgrade",
         "Upgrade": "websocket",
@@ -73,7 +73,7 @@ def test_a_websocket_upgrade_is_answered_as_plain_http(port: int, path: str) -> 
 
 
 @pytest.mark.parametrize("path", ["/v1", "//v1/completions", "/v1/", "/health"])
-def test_paths_near_the_api_are_answered_in_its_own_format(port: int, path: str) -> None:
-    answer = httpx.get(f"http://127.0.0.1:{port}{path}", headers={"Host": "made.up"})
-    assert answer.status_code in (401, 404, 405)
-    assert set(answer.json()["error"]) == {"message", "type", "param", "code"}
+def test_paths_near_the_api_get_json_errors(port: int, path: str) -> None:
+    response = httpx.get(f"http://127.0.0.1:{port}{path}", headers={"Host": "made.up"})
+    assert response.status_code in (401, 404, 405)
+    assert set(response.json()["error"]) == {"message", "type", "param", "code"}

@@ -1,4 +1,4 @@
-"""Settings that depend on each other: production's rules and the database address."""
+"""System checks of the settings, and the database address."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ STRONG = "Zk3v-0q8Jx_yT5nW2rB7cL9dF1gH4mP6sA8uE0iO3kQ5wX7zVt9R"
 
 @pytest.fixture
 def production(settings: Any) -> Any:
-    """Production settings as base.py makes them; a test spoils one."""
+    """Valid production settings."""
     settings.CYLLM = settings.CYLLM.model_copy(update={"mode": "production"})
     settings.SECRET_KEY = STRONG
     settings.ALLOWED_HOSTS = ["llm.example.org"]
@@ -28,7 +28,7 @@ def production(settings: Any) -> Any:
     return settings
 
 
-def found() -> set[str]:
+def failed_checks() -> set[str]:
     return {str(message.id) for message in run_checks(tags=["cyllm"])}
 
 
@@ -45,10 +45,10 @@ def found() -> set[str]:
         ("SECURE_SSL_REDIRECT", False, "cyllm.E006"),
     ],
 )
-def test_production_refuses(production: Any, name: str, value: Any, code: str) -> None:
-    assert found() == set()
+def test_production_rejects(production: Any, name: str, value: Any, code: str) -> None:
+    assert failed_checks() == set()
     setattr(production, name, value)
-    assert found() == {code}
+    assert failed_checks() == {code}
 
 
 @pytest.mark.parametrize(
@@ -59,15 +59,15 @@ def test_production_refuses(production: Any, name: str, value: Any, code: str) -
         ("ADMIN_AUDIT_PAGE", "admin:nothing"),
     ],
 )
-def test_a_seam_between_rooms_that_leads_nowhere_is_found_at_the_start(
+def test_a_setting_that_names_a_missing_function_or_page_is_reported(
     settings: Any, name: str, value: str
 ) -> None:
-    assert found() == set()
+    assert failed_checks() == set()
     setattr(settings, name, value)
-    assert found() == {"cyllm.E008"}
+    assert failed_checks() == {"cyllm.E008"}
 
 
-def test_production_warns_of_unencrypted_connections_to_other_hosts(production: Any) -> None:
+def test_production_warns_of_unencrypted_connections_to_remote_hosts(production: Any) -> None:
     plain = {
         "database_url": "postgresql://u:p@db.example.org/x",
         "redis_url": "redis://redis.example.org/0",
@@ -77,26 +77,26 @@ def test_production_warns_of_unencrypted_connections_to_other_hosts(production: 
         "redis_url": "rediss://redis.example.org/0",
     }
     production.CYLLM = production.CYLLM.model_copy(update=plain)
-    assert found() == {"cyllm.W001", "cyllm.W002"}
+    assert failed_checks() == {"cyllm.W001", "cyllm.W002"}
     production.CYLLM = production.CYLLM.model_copy(update=encrypted)
-    assert found() == set()
+    assert failed_checks() == set()
 
 
-def test_a_database_address_is_read_as_libpq_reads_it() -> None:
-    made = database_settings("postgresql://us%40er:p%2Fw@/name?host=/run/postgresql&sslmode=require", 2.5)
-    assert (made["NAME"], made["USER"], made["PASSWORD"]) == ("name", "us@er", "p/w")
-    assert (made["HOST"], made["PORT"]) == ("/run/postgresql", "")
-    assert made["OPTIONS"]["sslmode"] == "require"
-    assert made["OPTIONS"]["options"] == "-c statement_timeout=2500"
-    assert made["OPTIONS"]["connect_timeout"] == 3
-    assert made["CONN_HEALTH_CHECKS"]
+def test_a_database_address_is_parsed_as_in_libpq() -> None:
+    entry = database_settings("postgresql://us%40er:p%2Fw@/name?host=/run/postgresql&sslmode=require", 2.5)
+    assert (entry["NAME"], entry["USER"], entry["PASSWORD"]) == ("name", "us@er", "p/w")
+    assert (entry["HOST"], entry["PORT"]) == ("/run/postgresql", "")
+    assert entry["OPTIONS"]["sslmode"] == "require"
+    assert entry["OPTIONS"]["options"] == "-c statement_timeout=2500"
+    assert entry["OPTIONS"]["connect_timeout"] == 3
+    assert entry["CONN_HEALTH_CHECKS"]
 
 
 @pytest.mark.parametrize("url", ["mysql://u:hunter2@h/x", "postgresql://u:hunter2@h/", "hunter2"])
-def test_a_wrong_database_address_is_named_and_its_password_is_not(url: str) -> None:
-    with pytest.raises(SystemExit, match="CYLLM_DATABASE_URL") as caught:
+def test_an_invalid_database_address_is_reported_without_its_password(url: str) -> None:
+    with pytest.raises(SystemExit, match="CYLLM_DATABASE_URL") as failure:
         database_settings(url, 3.0)
-    assert "hunter2" not in str(caught.value)
+    assert "hunter2" not in str(failure.value)
 
 
 def test_a_server_does_not_start_with_unsafe_settings() -> None:
@@ -106,7 +106,7 @@ def test_a_server_does_not_start_with_unsafe_settings() -> None:
         "CYLLM_MODE": "production",
         "CYLLM_SECRET_KEY": "a" * 60,
     }
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", "import cyllm_site.asgi"],
         cwd=ROOT,
         env=environment,
@@ -114,18 +114,18 @@ def test_a_server_does_not_start_with_unsafe_settings() -> None:
         text=True,
         check=False,
     )
-    assert done.returncode != 0
-    assert "cyllm.E001" in done.stderr
+    assert process.returncode != 0
+    assert "cyllm.E001" in process.stderr
 
 
-def test_reading_the_code_needs_no_environment() -> None:
-    kept = {name: os.environ[name] for name in ("PATH", "HOME", "VIRTUAL_ENV") if name in os.environ}
-    done = subprocess.run(
+def test_settings_for_tools_need_no_environment() -> None:
+    environment = {name: os.environ[name] for name in ("PATH", "HOME", "VIRTUAL_ENV") if name in os.environ}
+    process = subprocess.run(
         [sys.executable, "-c", "import django; django.setup(); import cyllm_site.urls"],
         cwd=ROOT,
-        env={**kept, "DJANGO_SETTINGS_MODULE": "cyllm_site.settings.check"},
+        env={**environment, "DJANGO_SETTINGS_MODULE": "cyllm_site.settings.check"},
         capture_output=True,
         text=True,
         check=False,
     )
-    assert done.returncode == 0, done.stderr
+    assert process.returncode == 0, process.stderr

@@ -1,4 +1,4 @@
-"""The Chinese catalogue: complete, and what administrators see."""
+"""The Chinese catalogue is complete and used by the admin."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ if TYPE_CHECKING:
     from tests.people import Cast
 
 CHINESE = re.compile(r"[\u4e00-\u9fff]")
-OURS = ("tenants", "registry")
-# The same in both languages.
+APPS = ("tenants", "registry")
+# Identical in both languages.
 UNTRANSLATED = {"ID"}
 
 
 def page(client: Client, address: str, language: str) -> str:
-    """The page in the language that the browser asks for."""
-    with translation.override("en"):  # the client leaves its language in this thread
-        answer = client.get(address, headers={"accept-language": language})
-    assert answer.status_code == 200
-    return answer.content.decode()
+    """Return the page in the browser's language."""
+    with translation.override("en"):  # the client changes this thread's language
+        response = client.get(address, headers={"accept-language": language})
+    assert response.status_code == 200
+    return response.content.decode()
 
 
 @pytest.mark.django_db
-def test_the_list_of_keys_is_chinese_for_chinese_browsers_and_english_for_all_others(cast: Cast) -> None:
+def test_the_list_of_keys_is_chinese_for_chinese_browsers_and_english_for_others(cast: Cast) -> None:
     User.objects.filter(pk=cast.owner.pk).update(is_staff=True, is_superuser=True)
     client = Client()
     client.force_login(User.objects.get(pk=cast.owner.pk))
@@ -51,20 +51,20 @@ def test_the_list_of_keys_is_chinese_for_chinese_browsers_and_english_for_all_ot
     )
     english = ("API keys", "Name, prefix or tenant", "Valid until", "Last used", "revoked", "valid", "Access")
     for language in ("zh-CN,zh;q=0.9,en;q=0.8", "zh-hans"):
-        shown = page(client, "/admin/tenants/apikey/", language)
-        assert [word for word in chinese if word not in shown] == []
-        assert [word for word in ("Valid until", "Last used", "Name, prefix") if word in shown] == []
+        content = page(client, "/admin/tenants/apikey/", language)
+        assert [word for word in chinese if word not in content] == []
+        assert [word for word in ("Valid until", "Last used", "Name, prefix") if word in content] == []
     for language in ("en", "de-DE,de", "fr;q=0.8"):
-        shown = page(client, "/admin/tenants/apikey/", language)
-        assert [word for word in english if word not in shown] == []
-        # the name of the language itself is in the menu of languages
-        assert CHINESE.search(shown.replace("简体中文", "")) is None
+        content = page(client, "/admin/tenants/apikey/", language)
+        assert [word for word in english if word not in content] == []
+        # the menu of languages has the native name
+        assert CHINESE.search(content.replace("简体中文", "")) is None
 
 
-def test_every_field_and_model_of_ours_has_a_chinese_name() -> None:
+def test_every_model_and_field_has_a_chinese_name() -> None:
     names: dict[str, str] = {}
     with translation.override("zh-hans"):
-        for model in (model for label in OURS for model in apps.get_app_config(label).get_models()):
+        for model in (model for label in APPS for model in apps.get_app_config(label).get_models()):
             options = model._meta
             names |= {
                 options.label: str(options.verbose_name),
@@ -75,8 +75,10 @@ def test_every_field_and_model_of_ours_has_a_chinese_name() -> None:
                 for value, label in field.flatchoices:
                     names[f"{options.label}.{field.name}={value}"] = str(label)
     assert len(names) > 80
-    bare = [place for place, name in names.items() if not CHINESE.search(name) and name not in UNTRANSLATED]
-    assert bare == []
+    untranslated = [
+        place for place, name in names.items() if not CHINESE.search(name) and name not in UNTRANSLATED
+    ]
+    assert untranslated == []
 
 
 def test_the_catalogue_in_the_repository_is_complete_and_compiled() -> None:
@@ -84,32 +86,32 @@ def test_the_catalogue_in_the_repository_is_complete_and_compiled() -> None:
 
 
 def catalogue(**strings: str) -> Catalog:
-    """A catalogue of these texts and translations."""
-    made = Catalog(locale=translations.LOCALE)
+    """Return a catalogue of the texts and translations."""
+    result = Catalog(locale=translations.LOCALE)
     for text, string in strings.items():
-        made.add(text.replace("_", " "), string)
-    return made
+        result.add(text.replace("_", " "), string)
+    return result
 
 
-def test_the_check_names_what_is_missing_doubtful_superfluous_or_misfitting() -> None:
-    needed = catalogue(tenant="", key="", model="")
-    assert translations.faults(needed, catalogue(tenant="租户", key="密钥", model="模型")) == []
+def test_the_check_reports_missing_fuzzy_obsolete_and_inconsistent_translations() -> None:
+    required = catalogue(tenant="", key="", model="")
+    assert translations.faults(required, catalogue(tenant="租户", key="密钥", model="模型")) == []
     current = catalogue(tenant="租户", key="", old_text="旧")
-    assert translations.faults(needed, current) == [
+    assert translations.faults(required, current) == [
         "no translation: 'key'",
         "no translation: 'model'",
         "no page shows this any more: 'old text'",
     ]
-    doubtful = Catalog(locale=translations.LOCALE)
-    doubtful.add("tenant", "租户", flags=["fuzzy"])
-    assert translations.faults(catalogue(tenant=""), doubtful) == ["no translation: 'tenant'"]
-    misfitting = Catalog(locale=translations.LOCALE)
-    misfitting.add("Key %(prefix)s is revoked.", "密钥 %(praefix)s 已撤销。")
-    (fault,) = translations.faults(misfitting, misfitting)
+    fuzzy = Catalog(locale=translations.LOCALE)
+    fuzzy.add("tenant", "租户", flags=["fuzzy"])
+    assert translations.faults(catalogue(tenant=""), fuzzy) == ["no translation: 'tenant'"]
+    inconsistent = Catalog(locale=translations.LOCALE)
+    inconsistent.add("Key %(prefix)s is revoked.", "密钥 %(praefix)s 已撤销。")
+    (fault,) = translations.faults(inconsistent, inconsistent)
     assert "praefix" in fault
 
 
-def test_texts_are_found_in_python_and_in_templates(tmp_path: Path) -> None:
+def test_texts_are_extracted_from_python_and_templates(tmp_path: Path) -> None:
     module = tmp_path / "page.py"
     module.write_text(
         "from django.utils.translation import gettext_lazy as _, npgettext\n"

@@ -1,4 +1,4 @@
-"""A worker's log lines have the platform's form: masked, on one line, under the id of their request."""
+"""A worker's log records are masked, on one line, and have the correlation id."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 
 from inference_worker.protocol.messages import Operation, Submit
 from inference_worker.runtime.calls.engine_call import EngineCall
-from inference_worker.runtime.calls.fast_path import EmptyPieces
+from inference_worker.runtime.calls.fast_path import EmptyChunks
 from inference_worker.telemetry.correlation import correlation_id
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -30,37 +30,37 @@ logging.getLogger("library").warning("Bearer abc")
 
 
 @pytest.mark.parametrize("form", ["text", "json"])
-def test_lines_are_masked_and_libraries_are_heard_from_warnings_on(form: str) -> None:
+def test_records_are_masked_and_libraries_log_only_warnings(form: str) -> None:
     environment = {
         **os.environ,
         "CYLLM_WORKER_MODEL": "m",
         "CYLLM_WORKER_ID": "w-7",
         "CYLLM_LOG_FORMAT": form,
     }
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", SCRIPT], cwd=ROOT, env=environment, capture_output=True, text=True, check=True
     )
-    ours, library = done.stderr.splitlines()
-    assert "http://[masked]@engine:1/" in ours
-    assert "[masked]" in library
-    assert "hunter2" not in done.stderr
+    own_line, library_line = process.stderr.splitlines()
+    assert "http://[masked]@engine:1/" in own_line
+    assert "[masked]" in library_line
+    assert "hunter2" not in process.stderr
     if form == "json":
-        assert [json.loads(line)["worker"] for line in (ours, library)] == ["w-7", "w-7"]
+        assert [json.loads(line)["worker"] for line in (own_line, library_line)] == ["w-7", "w-7"]
 
 
-async def test_what_an_engine_does_for_a_request_is_logged_under_its_id() -> None:
-    seen: list[str] = []
+async def test_an_engine_runs_with_the_correlation_id_of_its_request() -> None:
+    ids: list[str] = []
 
     class Engine:
-        """Answers at once and notes under which id."""
+        """Respond at once and record the correlation id."""
 
-        short_ways: Mapping[Operation, EmptyPieces] = {}
+        fast_paths: Mapping[Operation, EmptyChunks] = {}
         is_dead = False
         max_model_len = 16
         description = "test"
 
         async def app(self, _scope: Any, _receive: Any, send: Any) -> None:
-            seen.append(correlation_id.get())
+            ids.append(correlation_id.get())
             await send({"type": "http.response.start", "status": 200, "headers": []})
             await send({"type": "http.response.body", "body": b"{}", "more_body": False})
 
@@ -76,4 +76,4 @@ async def test_what_an_engine_does_for_a_request_is_logged_under_its_id() -> Non
         budget_s=5.0,
     )
     await EngineCall(submit, Engine(), lambda _event: None).run()  # type: ignore[arg-type]  # the part it uses
-    assert seen == ["trace-7"]
+    assert ids == ["trace-7"]

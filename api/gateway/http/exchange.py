@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from api.gateway.http.disconnect import Scope
 from api.gateway.http.request_ids import accepted_id, new_request_id
@@ -14,7 +15,9 @@ from api.gateway.http.url_table import Route
 from api.openai.errors.base import ApiError
 from api.openai.errors.service import EventsLost, InternalError, WorkerLost
 from inference_worker.protocol.messages import Meter, Outcome, RequestEnded, RequestStarted
-from tenants.selectors import KeyPrincipal
+
+if TYPE_CHECKING:  # uvicorn imports the HTTP guard, and with it this module, before Django is set up
+    from tenants.selectors import KeyPrincipal
 
 UNKNOWN_ENDPOINT = "unknown"
 CLIENT_CLOSED_REQUEST = 499

@@ -1,4 +1,4 @@
-"""Times to the second and in one order, as one compares them with logs."""
+"""ISO 8601 dates and times with seconds, comparable to logs."""
 
 DATE_FORMAT = "Y-m-d"
 TIME_FORMAT = "H:i:s"

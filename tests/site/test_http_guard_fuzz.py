@@ -1,4 +1,4 @@
-"""Mutated bytes of requests, in pieces: answers are the application's or the catalogue's."""
+"""Mutated requests get a response of the application or an error of the catalogue."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from random import Random
 import pytest
 
 from api.openai.errors.catalogue import CATALOGUE
-from tests.site.test_guard import reads, served
+from tests.site.test_http_guard import echo, serve
 
 CHUNKED = b"Transfer-Encoding: chunked\r\n"
 SEEDS = (
@@ -32,8 +32,8 @@ WORDS = (
 CASES = 5000
 
 
-def mutated(random: Random) -> bytes:
-    """One or two seeds, changed in up to four places."""
+def mutate(random: Random) -> bytes:
+    """Return one or two seeds with up to four mutations."""
     data = bytearray(b"".join(random.choices(SEEDS, k=random.choice((1, 1, 1, 2)))))
     for _ in range(random.randrange(5)):
         at = random.randrange(len(data) + 1)
@@ -49,45 +49,45 @@ def mutated(random: Random) -> bytes:
     return bytes(data)
 
 
-def heads(answer: bytes) -> list[bytes]:
-    """The heads of all answers on a connection, each followed by its body."""
-    found = []
-    while answer:
-        head, separator, rest = answer.partition(b"\r\n\r\n")
-        assert separator, answer
-        assert head.startswith(b"HTTP/1.1 "), answer
-        found.append(head)
+def heads(responses: bytes) -> list[bytes]:
+    """Return the heads of all responses on a connection; check each error against the catalogue."""
+    result = []
+    while responses:
+        head, separator, rest = responses.partition(b"\r\n\r\n")
+        assert separator, responses
+        assert head.startswith(b"HTTP/1.1 "), responses
+        result.append(head)
         lines = dict(line.split(b": ", 1) for line in head.split(b"\r\n")[1:])
         length = int(lines.get(b"content-length", 0))
         if lines.get(b"content-type") == b"application/json":
             error = json.loads(rest[:length])["error"]
             assert CATALOGUE[error["code"]].status == int(head.split()[1])
         else:
-            assert head.split()[1] in (b"200", b"100"), answer
-        answer = rest[length:]
-    return found
+            assert head.split()[1] in (b"200", b"100"), responses
+        responses = rest[length:]
+    return result
 
 
 @pytest.mark.criterion("4.2")
-async def test_whatever_bytes_come_the_answer_is_proper_and_the_server_lives(
+async def test_mutated_requests_get_valid_responses(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     random = Random(7)
     statuses: dict[bytes, int] = {}
-    async with served(reads) as (host, port, _):
+    async with serve(echo) as (host, port, _):
         for number in range(CASES):
-            data = mutated(random)
-            answer = await _ask(host, port, data, random)
-            for head in heads(answer):
+            data = mutate(random)
+            responses = await _send(host, port, data, random)
+            for head in heads(responses):
                 status = head.split()[1]
                 statuses[status] = statuses.get(status, 0) + 1
             if number % 100 == 0:
-                assert heads(await _ask(host, port, SEEDS[0], random))[0].startswith(b"HTTP/1.1 200")
+                assert heads(await _send(host, port, SEEDS[0], random))[0].startswith(b"HTTP/1.1 200")
     assert {b"200", b"400", b"417", b"431", b"505"} <= statuses.keys(), statuses
     assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
 
 
-async def _ask(host: str, port: int, data: bytes, random: Random) -> bytes:
+async def _send(host: str, port: int, data: bytes, random: Random) -> bytes:
     reader, writer = await asyncio.open_connection(host, port)
     with contextlib.suppress(OSError):
         for piece in _pieces(data, random):
@@ -95,18 +95,18 @@ async def _ask(host: str, port: int, data: bytes, random: Random) -> bytes:
             await writer.drain()
             await asyncio.sleep(0)
         writer.write_eof()
-    answer = b""
+    responses = b""
     with contextlib.suppress(OSError):
         async with asyncio.timeout(10):
             while piece := await reader.read(65536):
-                answer += piece
+                responses += piece
     writer.close()
     with contextlib.suppress(OSError):
         await writer.wait_closed()
-    return answer
+    return responses
 
 
 def _pieces(data: bytes, random: Random) -> list[bytes]:
     cuts = sorted(random.randrange(len(data) + 1) for _ in range(random.choice((0, 0, 1, 3))))
-    places = [0, *cuts, len(data)]
-    return [data[start:end] for start, end in pairwise(places)]
+    bounds = [0, *cuts, len(data)]
+    return [data[start:end] for start, end in pairwise(bounds)]
