@@ -1,8 +1,8 @@
-"""An OpenAI-speaking engine that produces faults on demand: ``python -m tests.faulty_engine PORT [SCRIPT]``.
+"""An engine with OpenAI's API that fails on demand: ``python -m tests.faulty_engine PORT [SCRIPT]``.
 
-The last user message says what happens, e.g. ``pieces=20 gap=0.1`` or ``hang_first``; see ``Script``. A
-script on the command line holds for every request. It
-stands where a real engine can't be made to fail at a chosen moment, and nowhere else.
+The last user message is the script of its response, such as ``pieces=20 gap=0.1`` or ``hang_first`` (see
+``Script``), unless the command line has one for every request. Only for tests in which a real engine can't be
+made to fail at a chosen moment.
 """
 
 from __future__ import annotations
@@ -20,29 +20,29 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-OPEN: set[int] = set()
-SEEN: list[dict[str, Any]] = []
+OPEN_REQUESTS: set[int] = set()
+REQUEST_BODIES: list[dict[str, Any]] = []
 
 
 class Script:
-    """``pieces=N gap=S first=S`` and flags: ``hang_first hang_mid error_400 error_500``,
+    """Chunks ``pieces=N``, delays ``gap=S first=S``, and flags.
 
-    ``error_mid cut_mid refuse_late``.
+    The flags: ``hang_first hang_mid error_400 error_500 error_mid cut_mid refuse_late``.
     """
 
     def __init__(self, text: str) -> None:
-        words = dict(word.partition("=")[::2] for word in text.split())
-        self.pieces = int(words.get("pieces", 3))
-        self.gap_s = float(words.get("gap", 0))
-        self.first_s = float(words.get("first", 0))
-        self.flags = set(words)
+        options = dict(option.partition("=")[::2] for option in text.split())
+        self.pieces = int(options.get("pieces", 3))
+        self.gap_s = float(options.get("gap", 0))
+        self.first_s = float(options.get("first", 0))
+        self.flags = set(options)
 
 
-def _script(call: dict[str, Any]) -> Script:
+def _script(body: dict[str, Any]) -> Script:
     if len(sys.argv) > 2:
         return Script(sys.argv[2])
-    messages = call.get("messages")
-    return Script(messages[-1]["content"] if messages else call["prompt"])
+    messages = body.get("messages")
+    return Script(messages[-1]["content"] if messages else body["prompt"])
 
 
 def _usage(script: Script) -> dict[str, int]:
@@ -53,26 +53,26 @@ def _usage(script: Script) -> dict[str, int]:
     }
 
 
-def _answer(call: dict[str, Any], script: Script) -> dict[str, Any]:
+def _completion(body: dict[str, Any], script: Script) -> dict[str, Any]:
     text = "".join(f"w{n} " for n in range(script.pieces))
     return {
         "id": "upstream-id",
         "object": "chat.completion",
         "created": int(time.time()),
-        "model": call["model"],
+        "model": body["model"],
         "choices": [{"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}],
         "usage": _usage(script),
     }
 
 
-def _event(call: dict[str, Any], **fields: Any) -> str:
-    chunk = {"id": "upstream-id", "object": "chat.completion.chunk", "model": call["model"], **fields}
+def _event(body: dict[str, Any], **fields: Any) -> str:
+    chunk = {"id": "upstream-id", "object": "chat.completion.chunk", "model": body["model"], **fields}
     return f"data: {json.dumps(chunk)}\n\n"
 
 
-async def _events(call: dict[str, Any], script: Script) -> AsyncIterator[str]:
+async def _events(body: dict[str, Any], script: Script) -> AsyncIterator[str]:
     token = id(script)
-    OPEN.add(token)
+    OPEN_REQUESTS.add(token)
     try:
         await asyncio.sleep(3600 if "hang_first" in script.flags else script.first_s)
         if "refuse_late" in script.flags:
@@ -90,30 +90,30 @@ async def _events(call: dict[str, Any], script: Script) -> AsyncIterator[str]:
                     yield "data: [DONE]\n\n"
                     return
             delta = {"index": 0, "delta": {"content": f"w{n} "}, "finish_reason": None}
-            yield _event(call, choices=[delta])
+            yield _event(body, choices=[delta])
             await asyncio.sleep(script.gap_s)
-        yield _event(call, choices=[{"index": 0, "delta": {}, "finish_reason": "stop"}])
-        if (call.get("stream_options") or {}).get("include_usage"):
-            yield _event(call, choices=[], usage=_usage(script))
+        yield _event(body, choices=[{"index": 0, "delta": {}, "finish_reason": "stop"}])
+        if (body.get("stream_options") or {}).get("include_usage"):
+            yield _event(body, choices=[], usage=_usage(script))
         yield "data: [DONE]\n\n"
     finally:
-        OPEN.discard(token)
+        OPEN_REQUESTS.discard(token)
 
 
 async def complete(request: Request) -> Response:
-    """Both generating routes."""
-    call = await request.json()
-    SEEN.append(call)
-    script = _script(call)
+    """Serve both generation routes."""
+    body = await request.json()
+    REQUEST_BODIES.append(body)
+    script = _script(body)
     if "error_400" in script.flags:
         message = "This model's maximum context length is 16 tokens. However, you requested 99 tokens."
         return JSONResponse({"error": {"message": message, "type": "BadRequestError", "code": 400}}, 400)
     if "error_500" in script.flags:
         return JSONResponse({"error": {"message": "internal text of the engine", "code": 500}}, 500)
-    if call.get("stream"):
-        return StreamingResponse(_events(call, script), media_type="text/event-stream")
+    if body.get("stream"):
+        return StreamingResponse(_events(body, script), media_type="text/event-stream")
     token = id(script)
-    OPEN.add(token)
+    OPEN_REQUESTS.add(token)
     try:
         wait_s = 3600 if "hang_first" in script.flags else script.first_s + script.gap_s * script.pieces
         for _ in range(int(wait_s / 0.02)):
@@ -121,18 +121,18 @@ async def complete(request: Request) -> Response:
                 break
             await asyncio.sleep(0.02)
     finally:
-        OPEN.discard(token)
-    return JSONResponse(_answer(call, script))
+        OPEN_REQUESTS.discard(token)
+    return JSONResponse(_completion(body, script))
 
 
 async def models(request: Request) -> Response:
-    """What a worker asks to see whether the engine lives."""
+    """List the models: a worker's health check."""
     return JSONResponse({"object": "list", "data": [{"id": "upstream", "object": "model"}]})
 
 
 async def state(request: Request) -> Response:
-    """For tests: open requests, and the bodies seen."""
-    return JSONResponse({"open": len(OPEN), "seen": SEEN})
+    """Return the open requests and the bodies of all requests, for tests."""
+    return JSONResponse({"open": len(OPEN_REQUESTS), "seen": REQUEST_BODIES})
 
 
 app = Starlette(

@@ -1,4 +1,4 @@
-"""``python -m inference_worker.runtime``: one inference worker, set up by ``CYLLM_WORKER_`` names."""
+"""``python -m inference_worker.runtime``: one inference worker, configured by ``CYLLM_WORKER_`` variables."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ import sys
 import uvloop
 
 from inference_worker.runtime.calls.engine import EngineStartError
-from inference_worker.runtime.parent_death import die_with_parent
+from inference_worker.runtime.parent_death import bind_to_parent
 from inference_worker.runtime.process.logs import configure_logging
 from inference_worker.runtime.process.worker import serve
 from inference_worker.runtime.settings import SettingsError, worker_settings
 
 if __name__ == "__mp_main__":
-    # This module is imported again by every engine process that is spawned rather than forked.
-    die_with_parent()
+    # An engine process that is spawned rather than forked imports this module again.
+    bind_to_parent()
 
 
 def main() -> int:
-    """Run until told to stop; the exit status is 0 after a drain, 1 on a failed engine, 2 on settings."""
+    """Run the worker. Return 0 after a drain, 1 if the engine failed, 2 if the settings are wrong."""
     try:
         settings = worker_settings()
     except SettingsError as error:

@@ -1,4 +1,4 @@
-"""Settings of an inference worker. GPU machines know these and nothing of the database."""
+"""Settings of an inference worker, which needs no access to the database."""
 
 from __future__ import annotations
 
@@ -24,47 +24,47 @@ def _redis_url(url: str) -> str:
     try:
         Address.from_url(url)
     except OSError:
-        raise ValueError("a certificate or key file that it names can't be read") from None
+        raise ValueError("can't read a certificate or key file that it names") from None
     except ValueError:
-        # parsers repeat parts of what they can't read, and that may be the password
-        raise ValueError("can't be read; characters like / # ? @ in a password are written %2F …") from None
+        # The parser's error may quote the password.
+        raise ValueError("not a valid address; encode / # ? @ in a password as %2F …") from None
     return url
 
 
 def _engine_url(url: str) -> str:
     try:
         parts = urlsplit(url)
-        good = not url or (parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0)
+        is_valid = not url or (parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0)
     except ValueError:
-        good = False
-    if not good:
+        is_valid = False
+    if not is_valid:
         raise ValueError("not an http:// or https:// address")
     return url
 
 
-def _adapters(given: object) -> object:
-    return adapter_sources(given) if isinstance(given, str) else given
+def _adapters(value: object) -> object:
+    return adapter_sources(value) if isinstance(value, str) else value
 
 
-def _operations(given: object) -> object:
-    if not isinstance(given, str):
-        return given
-    known = [str(operation) for operation in Operation]
-    names = given.split(",")
-    if any(name not in known for name in names):
-        raise ValueError(f"expected one or more of {', '.join(known)}, separated by commas")
+def _operations(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    operations = [str(operation) for operation in Operation]
+    names = value.split(",")
+    if any(name not in operations for name in names):
+        raise ValueError(f"expected one or more of {', '.join(operations)}, separated by commas")
     return tuple(map(Operation, names))
 
 
 RedisUrl = Annotated[str, AfterValidator(_redis_url)]
 EngineUrl = Annotated[str, AfterValidator(_engine_url)]
-# Lists as people write them, not as JSON.
+# Comma-separated lists, not JSON.
 Adapters = Annotated[tuple[AdapterSource, ...], NoDecode, BeforeValidator(_adapters)]
 Operations = Annotated[tuple[Operation, ...], NoDecode, BeforeValidator(_operations)]
 
 
 class WorkerSettings(BaseSettings):
-    """Every setting of one inference worker. Times in seconds."""
+    """Settings of one inference worker. Times in seconds."""
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX, frozen=True, extra="ignore", populate_by_name=True, hide_input_in_errors=True
@@ -77,103 +77,114 @@ class WorkerSettings(BaseSettings):
         "INFO", alias="CYLLM_LOG_LEVEL", description="level of the worker's own loggers"
     )
     log_format: Literal["text", "json"] = Field(
-        "text", alias="CYLLM_LOG_FORMAT", description="one line per event, for people or machines"
+        "text", alias="CYLLM_LOG_FORMAT", description="one line per event, as text or JSON"
     )
     id: str = Field(
         "",
         max_length=64,
         pattern=r"^[A-Za-z0-9._-]*$",
-        description="name of this worker; host and pid if empty",
+        description="name of this worker; default: host and process id",
     )
-    model: str = Field(description="name under which the model is served, as in the registry")
-    model_path: Path | None = Field(None, description="model folder; needed for the engine vllm")
+    model: str = Field(description="the model's name in the registry")
+    model_path: Path | None = Field(None, description="model folder; required for the engine vllm")
     adapters: Adapters = Field(
-        (), description="LoRA adapters served beside the model: name=folder, separated by commas; vllm only"
+        (),
+        description="LoRA adapters to serve with the model: name=folder, separated by commas; vllm only",
     )
     engine: Literal["vllm", "remote"] = Field(
-        "vllm", description="vllm: vLLM in this process; remote: an OpenAI-speaking server"
+        "vllm", description="vllm: vLLM in this process; remote: a server with OpenAI's API"
     )
-    engine_url: EngineUrl = Field("", description="address of the remote engine, up to and without /v1")
-    engine_key: str = Field("", description="bearer key for the remote engine", repr=False)
+    engine_url: EngineUrl = Field("", description="address of the remote engine without /v1")
+    engine_key: str = Field("", description="API key for the remote engine", repr=False)
     engine_model: str = Field(
-        "", description="the model's name at the remote engine; default: the served name"
+        "", description="the model's name at the remote engine; default: its name in the registry"
     )
     engine_operations: Operations = Field(
         DEFAULT_OPERATIONS,
-        description="what the remote engine can, separated by commas: chat.completions, completions, "
-        "embeddings, tokenize, detokenize (the last two as vLLM has them)",
+        description="operations of the remote engine, separated by commas: chat.completions, completions, "
+        "embeddings, tokenize, detokenize (the last two in vLLM's format)",
     )
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
-        "auto", description="auto: chosen from the hardware, with the reason in the log"
+        "auto",
+        description="data type of the computation; auto: chosen for the hardware, with the reason in the log",
     )
-    max_model_len: int | None = Field(None, ge=16, description="context length; default: the model's own")
-    max_num_seqs: int = Field(64, ge=1, description="requests in one batch")
-    kv_cache_gib: float = Field(1.0, gt=0, description="memory for the key-value cache on a CPU, in GiB")
-    gpu_memory_utilization: float = Field(0.9, gt=0, le=1, description="share of GPU memory for the engine")
+    max_model_len: int | None = Field(
+        None, ge=16, description="context length in tokens; default: the model's own"
+    )
+    max_num_seqs: int = Field(64, ge=1, description="largest number of requests in one batch")
+    kv_cache_gib: float = Field(1.0, gt=0, description="size of the key-value cache on a CPU in GiB")
+    gpu_memory_utilization: float = Field(
+        0.9, gt=0, le=1, description="fraction of GPU memory for the engine"
+    )
     threads: int = Field(1, ge=1, description="OpenMP threads of the engine on a CPU")
-    fast_path: bool = Field(True, description="take plain text streams straight from the engine's output")
+    fast_path: bool = Field(
+        True, description="stream plain text directly from the engine's output, which costs less CPU time"
+    )
     tool_parser: str = Field(
-        "", description="vLLM's parser for the model's tool calls, as hermes; without one no tools are taken"
+        "", description="vLLM's parser for the model's tool calls, such as hermes; required for tools"
     )
     reasoning_parser: str = Field(
-        "", description="vLLM's parser that tells reasoning from content, as deepseek_r1 or qwen3"
+        "", description="vLLM's parser that separates reasoning from content, such as deepseek_r1 or qwen3"
     )
     chat_template: FilePath | None = Field(
-        None, description="file with a chat template to use instead of the model's own"
+        None, description="file with a chat template that replaces the model's own"
     )
     compile_limit_s: int = Field(
-        2, ge=1, le=60, description="CPU time to compile one schema or pattern; what takes longer is refused"
+        2, ge=1, le=60, description="limit on the CPU time to compile one schema or pattern"
     )
-    engine_args: str = Field("", description="further vLLM arguments, as on its command line")
-    max_requests: int = Field(1024, ge=1, description="requests held at once; more are sent elsewhere")
-    drain_timeout_s: float = Field(30.0, gt=0, description="time for running requests after SIGTERM")
-    upstream_timeout_s: float = Field(
-        120.0, gt=0, description="silence after which a remote engine has failed"
+    engine_args: str = Field("", description="additional vLLM arguments, as on its command line")
+    max_requests: int = Field(
+        1024, ge=1, description="largest number of requests at once; more go to other workers"
     )
+    drain_timeout_s: float = Field(
+        30.0, gt=0, description="time for running requests to finish after SIGTERM"
+    )
+    upstream_timeout_s: float = Field(120.0, gt=0, description="limit on the silence of a remote engine")
 
     @classmethod
     def environment_names(cls) -> set[str]:
-        """All names that this tree reads from the environment."""
+        """Return the environment variables of all settings."""
         return {field.alias or PREFIX + name.upper() for name, field in cls.model_fields.items()}
 
 
 class SettingsError(SystemExit):
-    """Wrong settings, all of them, as one readable text that repeats no value."""
+    """The settings are wrong. The text lists every fault and quotes no value."""
 
 
-def unknown_names(environ: Mapping[str, str], prefix: str, known: set[str]) -> list[str]:
-    """A line for each name with this prefix that no setting has, with the name that may have been meant."""
-    found = []
-    full = {name.removeprefix(prefix): name for name in sorted(known)}  # the prefix would make all alike
+def unknown_names(environ: Mapping[str, str], prefix: str, names: set[str]) -> list[str]:
+    """Return a line for each variable with this prefix that is not a setting, with the nearest name."""
+    lines = []
+    full_names = {name.removeprefix(prefix): name for name in sorted(names)}  # a prefix would match anything
     for name in sorted(environ):
-        if name.startswith(prefix) and name not in known:
-            near = difflib.get_close_matches(name.removeprefix(prefix), full, n=1)
-            found.append(f"{name}: no such setting" + (f"; did you mean {full[near[0]]}?" if near else ""))
-    return found
+        if name.startswith(prefix) and name not in names:
+            near = difflib.get_close_matches(name.removeprefix(prefix), full_names, n=1)
+            hint = f"; did you mean {full_names[near[0]]}?" if near else ""
+            lines.append(f"{name}: no such setting{hint}")
+    return lines
 
 
-def load(tree: type[Tree], prefix: str, known: set[str]) -> Tree:
-    """The settings from the environment. Raises SettingsError that lists every fault by name."""
-    faults = unknown_names(os.environ, prefix, known)
+def load(tree: type[Tree], prefix: str, names: set[str]) -> Tree:
+    """Return the settings from the environment. Raises SettingsError, which lists every fault by name."""
+    faults = unknown_names(os.environ, prefix, names)
+    settings: Tree | None = None
     try:
-        loaded = tree()
+        settings = tree()
     except ValidationError as error:
         for fault in error.errors(include_input=False):
             faults.append(_fault_line(tree, prefix, str(fault["loc"][0]), fault["msg"]))
-        loaded = None
-    if faults or loaded is None:
+    if faults or settings is None:
         raise SettingsError("CY-LLM can't start with these settings:\n  " + "\n  ".join(faults))
-    return loaded
+    return settings
 
 
 def _fault_line(tree: type[BaseSettings], prefix: str, key: str, message: str) -> str:
     fields = {field.alias or name: field for name, field in tree.model_fields.items()}
     field = fields.get(key)
     name = key if field and field.alias else prefix + key.upper()
-    accepted = f" ({field.description})" if field and field.description else ""
-    return f"{name}: {message.removeprefix('Value error, ')}{accepted}"
+    description = f" ({field.description})" if field and field.description else ""
+    return f"{name}: {message.removeprefix('Value error, ')}{description}"
 
 
 def worker_settings() -> WorkerSettings:
-    """The settings of this worker. Raises SettingsError."""
+    """Return the settings of this worker. Raises SettingsError."""
     return load(WorkerSettings, PREFIX, WorkerSettings.environment_names())

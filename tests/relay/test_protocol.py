@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inference_worker.client.worker_directory import offers
+from inference_worker.client.routing import offers
 from inference_worker.protocol import codec, faults
 from inference_worker.protocol.messages import (
     Accepted,
@@ -245,8 +245,8 @@ def test_a_failure_from_a_worker_without_faults_is_still_decoded() -> None:
 
 @pytest.mark.parametrize("fault", [["a_newer_fault", 5], ["invalid_parameter", 5, "reason"], "text", 5, {}])
 def test_a_fault_unknown_to_this_version_is_dropped_and_the_rest_of_the_frame_is_kept(fault: object) -> None:
-    known = failed(faults.UnknownTokenId(token_id=9))
-    frame = msgspec.structs.replace(FRAME, events=(*FRAME.events, known, failed(None)))
+    other = failed(faults.UnknownTokenId(token_id=9))
+    frame = msgspec.structs.replace(FRAME, events=(*FRAME.events, other, failed(None)))
     wire = msgspec.msgpack.decode(codec.encode(frame))
     wire[4][5][-1] = fault
     assert events_of(wire) == frame.events

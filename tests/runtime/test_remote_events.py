@@ -1,4 +1,4 @@
-"""A remote engine's events, cut anywhere and with either line end, come out the same."""
+"""Streams of a remote engine: the same events however they are split, with either line end."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def _events(end: str, *, done: bool = True, error: bool = False) -> bytes:
     return (f": a comment{end}{end}" + text + (f"data: [DONE]{end}{end}" if done else "")).encode()
 
 
-class Pieces(httpx.AsyncByteStream):
-    """A body in given pieces."""
+class SplitBody(httpx.AsyncByteStream):
+    """A body that arrives in these pieces."""
 
     def __init__(self, pieces: list[bytes]) -> None:
         self._pieces = pieces
@@ -44,52 +44,51 @@ class Pieces(httpx.AsyncByteStream):
             yield piece
 
 
-def _through(pieces: list[bytes]) -> tuple[bytes, CallMeter]:
-    sent: list[Message] = []
+def _relay(pieces: list[bytes]) -> tuple[bytes, CallMeter]:
+    messages: list[Message] = []
     meter = CallMeter(lambda: None)
 
     async def run() -> None:
-        def answer(_: httpx.Request) -> httpx.Response:
-            return httpx.Response(200, stream=Pieces(pieces))
+        def respond(_: httpx.Request) -> httpx.Response:
+            return httpx.Response(200, stream=SplitBody(pieces))
 
         async def receive() -> Message:
-            if not sent_body:
-                sent_body.append(True)
-                return {"type": "http.request", "body": b'{"model": "m", "stream": true}'}
+            if requests:
+                return requests.pop()
             await asyncio.Event().wait()
             raise AssertionError
 
         async def send(message: Message) -> None:
-            sent.append(message)
+            messages.append(message)
 
-        sent_body: list[bool] = []
+        requests: list[Message] = [{"type": "http.request", "body": b'{"model": "m", "stream": true}'}]
         current_meter.set(meter)
-        async with httpx.AsyncClient(transport=httpx.MockTransport(answer), base_url="http://e") as client:
+        async with httpx.AsyncClient(transport=httpx.MockTransport(respond), base_url="http://e") as client:
             await RemoteEngine(client, SETTINGS).app({"path": "/v1/chat/completions"}, receive, send)
 
     asyncio.run(run())
-    return b"".join(message.get("body", b"") for message in sent), meter
+    return b"".join(message.get("body", b"") for message in messages), meter
 
 
-WHOLE, _ = _through([_events("\n")])
+WHOLE, _ = _relay([_events("\n")])
 
 
 @given(st.sampled_from(["\n", "\r\n"]), st.lists(st.integers(0, 600), max_size=12))
-def test_any_split_and_either_line_end_give_the_same_events(end: str, cuts: list[int]) -> None:
+def test_any_split_and_either_line_end_give_the_same_events(end: str, splits: list[int]) -> None:
     data = _events(end)
-    borders = [0, *sorted(min(cut, len(data)) for cut in cuts), len(data)]
-    out, meter = _through([data[a:b] for a, b in itertools.pairwise(borders)])
-    assert out == WHOLE
+    borders = [0, *sorted(min(split, len(data)) for split in splits), len(data)]
+    stream, meter = _relay([data[a:b] for a, b in itertools.pairwise(borders)])
+    assert stream == WHOLE
     assert meter.reading().completion_tokens == 3
-    assert "海".encode() in out
+    assert "海".encode() in stream
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
-def test_an_error_event_is_recognised_wherever_its_error_stands(end: str) -> None:
-    out, _ = _through([_events(end, error=True)])
-    assert b'data: {"error":{"message":"broken","code":500}}\n\n' in out
+def test_an_error_event_is_recognized_wherever_its_error_key_is(end: str) -> None:
+    stream, _ = _relay([_events(end, error=True)])
+    assert b'data: {"error":{"message":"broken","code":500}}\n\n' in stream
 
 
-def test_a_stream_without_done_is_broken_off_not_finished() -> None:
-    out, _ = _through([_events("\n", done=False)])
-    assert b'data: {"error"' in out
+def test_a_stream_without_done_ends_with_an_error() -> None:
+    stream, _ = _relay([_events("\n", done=False)])
+    assert b'data: {"error"' in stream

@@ -1,4 +1,4 @@
-"""A worker's settings: every fault is named at once, with what is accepted, and no secret is repeated."""
+"""A worker's settings: all faults are reported at once, with the accepted values and without secrets."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ BAD_ENGINE_URLS = [
 
 @pytest.fixture
 def environ(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """An environment with nothing but good settings of a worker."""
+    """Clear the environment of settings, except a worker's required ones."""
     for name in list(os.environ):
         if name.startswith("CYLLM_"):
             monkeypatch.delenv(name)
@@ -47,31 +47,33 @@ def environ(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     return monkeypatch
 
 
-def _refused() -> str:
+def _settings_error() -> str:
     with pytest.raises(SettingsError) as caught:
         worker_settings()
     return str(caught.value)
 
 
 @pytest.mark.criterion("4.4")
-def test_every_fault_of_a_worker_is_named_at_once_with_what_is_accepted(environ: pytest.MonkeyPatch) -> None:
+def test_every_fault_of_a_worker_is_reported_at_once_with_the_accepted_values(
+    environ: pytest.MonkeyPatch,
+) -> None:
     environ.delenv("CYLLM_WORKER_MODEL")
     environ.setenv("CYLLM_WORKER_DTYPE", "int7")
     environ.setenv("CYLLM_WORKER_MAX_NUM_SEQS", "0")
     environ.setenv("CYLLM_WORKER_THREAD", "2")
     environ.setenv("CYLLM_WORKER_ZZZZZZZZ", "2")
-    lines = _refused().splitlines()
+    lines = _settings_error().splitlines()
     assert lines[1:3] == [
         "  CYLLM_WORKER_THREAD: no such setting; did you mean CYLLM_WORKER_THREADS?",
         "  CYLLM_WORKER_ZZZZZZZZ: no such setting",
     ]
-    named = {line.split(":")[0].strip(): line for line in lines[3:]}
-    assert set(named) == {"CYLLM_WORKER_MODEL", "CYLLM_WORKER_DTYPE", "CYLLM_WORKER_MAX_NUM_SEQS"}
-    assert "'float32', 'bfloat16' or 'float16'" in named["CYLLM_WORKER_DTYPE"]
-    assert "(requests in one batch)" in named["CYLLM_WORKER_MAX_NUM_SEQS"]
+    faults = {line.split(":")[0].strip(): line for line in lines[3:]}
+    assert set(faults) == {"CYLLM_WORKER_MODEL", "CYLLM_WORKER_DTYPE", "CYLLM_WORKER_MAX_NUM_SEQS"}
+    assert "'float32', 'bfloat16' or 'float16'" in faults["CYLLM_WORKER_DTYPE"]
+    assert "(largest number of requests in one batch)" in faults["CYLLM_WORKER_MAX_NUM_SEQS"]
 
 
-def test_names_of_the_platform_are_none_of_the_workers_business(environ: pytest.MonkeyPatch) -> None:
+def test_a_worker_ignores_settings_of_the_platform(environ: pytest.MonkeyPatch) -> None:
     environ.setenv("CYLLM_PORT", "8001")
     environ.setenv("CYLLM_SOMETHING_NEWER", "1")
     assert worker_settings().model == "m"
@@ -79,36 +81,32 @@ def test_names_of_the_platform_are_none_of_the_workers_business(environ: pytest.
 
 @pytest.mark.criterion("4.4")
 @pytest.mark.parametrize("url", BAD_REDIS_URLS)
-def test_a_redis_address_that_cannot_be_read_is_named_and_not_repeated(
-    environ: pytest.MonkeyPatch, url: str
-) -> None:
+def test_an_invalid_redis_address_is_reported_and_not_quoted(environ: pytest.MonkeyPatch, url: str) -> None:
     environ.setenv("CYLLM_REDIS_URL", url)
-    said = _refused()
-    assert said.splitlines()[1].startswith("  CYLLM_REDIS_URL: ")
-    assert SECRET not in said
-    assert SECRET[:4] not in said
+    error = _settings_error()
+    assert error.splitlines()[1].startswith("  CYLLM_REDIS_URL: ")
+    assert SECRET not in error
+    assert SECRET[:4] not in error
 
 
 @pytest.mark.parametrize("url", BAD_ENGINE_URLS)
-def test_an_engine_address_that_cannot_be_read_is_named_and_not_repeated(
-    environ: pytest.MonkeyPatch, url: str
-) -> None:
+def test_an_invalid_engine_address_is_reported_and_not_quoted(environ: pytest.MonkeyPatch, url: str) -> None:
     environ.setenv("CYLLM_WORKER_ENGINE_URL", url)
-    said = _refused()
-    assert "CYLLM_WORKER_ENGINE_URL: not an http:// or https:// address" in said
-    assert SECRET not in said
+    error = _settings_error()
+    assert "CYLLM_WORKER_ENGINE_URL: not an http:// or https:// address" in error
+    assert SECRET not in error
 
 
 @pytest.mark.parametrize(
     "url", ["rediss://u:p%2Fw@host:6380/1", "unix:///run/redis.sock?db=1", "redis://[::1]:6379/0"]
 )
-def test_addresses_of_every_kind_are_taken(environ: pytest.MonkeyPatch, url: str) -> None:
+def test_redis_addresses_of_every_kind_are_accepted(environ: pytest.MonkeyPatch, url: str) -> None:
     environ.setenv("CYLLM_REDIS_URL", url)
     assert worker_settings().redis_url == url
 
 
 @pytest.mark.criterion("4.4")
-def test_the_platform_names_both_addresses_at_once_and_repeats_neither(environ: pytest.MonkeyPatch) -> None:
+def test_the_platform_reports_both_addresses_at_once_and_quotes_neither(environ: pytest.MonkeyPatch) -> None:
     environ.setenv("CYLLM_SECRET_KEY", "k" * 40)
     environ.setenv("CYLLM_REDIS_URL", BAD_REDIS_URLS[0])
     environ.setenv("CYLLM_DATABASE_URL", f"postgresql://u:{SECRET}@host:port/name?no_such={SECRET}")
@@ -123,18 +121,18 @@ def test_the_platform_names_both_addresses_at_once_and_repeats_neither(environ: 
     assert SECRET not in str(caught.value)
 
 
-def test_a_worker_with_wrong_settings_ends_with_status_2_and_no_traceback(
+def test_a_worker_with_wrong_settings_exits_with_status_2_and_no_traceback(
     environ: pytest.MonkeyPatch,
 ) -> None:
     environ.setenv("CYLLM_REDIS_URL", BAD_REDIS_URLS[0])
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-m", "inference_worker.runtime"],
         cwd=ROOT,
         capture_output=True,
         text=True,
         check=False,
     )
-    assert done.returncode == 2
-    assert "CYLLM_REDIS_URL: " in done.stderr
-    assert "Traceback" not in done.stderr
-    assert SECRET not in done.stderr
+    assert process.returncode == 2
+    assert "CYLLM_REDIS_URL: " in process.stderr
+    assert "Traceback" not in process.stderr
+    assert SECRET not in process.stderr

@@ -1,6 +1,6 @@
-"""What the engine does with spaces between special tokens: seen only where a tokenizer makes them.
+"""Spaces between special tokens, with a tokenizer of words, such as SentencePiece's.
 
-The models of the other tests write bytes, and so none; here is a tokenizer of words, as SentencePiece's are.
+The models of the other tests have byte tokenizers, which add no spaces.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ def tokenizer() -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_object=words)
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's, about itself, while it is imported
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # raised by torch during its import
 @pytest.mark.honours("chat", "spaces_between_special_tokens")
 @pytest.mark.honours("completions", "spaces_between_special_tokens")
-@pytest.mark.parametrize(("asked", "text"), [(True, f" {TURN} {TURN} yes"), (False, f" {TURN}{TURN} yes")])
+@pytest.mark.parametrize(("spaces", "text"), [(True, f" {TURN} {TURN} yes"), (False, f" {TURN}{TURN} yes")])
 def test_spaces_between_special_tokens_are_left_out_where_asked(
-    tokenizer: PreTrainedTokenizerFast, asked: bool, text: str
+    tokenizer: PreTrainedTokenizerFast, spaces: bool, text: str
 ) -> None:
     from vllm import SamplingParams
     from vllm.v1.engine.detokenizer import FastIncrementalDetokenizer
 
-    params = SamplingParams(skip_special_tokens=False, spaces_between_special_tokens=asked, detokenize=True)
+    params = SamplingParams(skip_special_tokens=False, spaces_between_special_tokens=spaces, detokenize=True)
     request = cast(Any, SimpleNamespace(sampling_params=params, prompt_token_ids=[1], request_id="r"))
     detokenizer = FastIncrementalDetokenizer(tokenizer, request)
     turn = tokenizer.convert_tokens_to_ids(TURN)

@@ -1,4 +1,4 @@
-"""The worker's side of the relay: events, metering, cancelling, unsupported_values, draining."""
+"""The worker's side of the relay: events, metering, cancellation, refusals, draining."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from dataclasses import replace
 import pytest
 
 from inference_worker.client.interface import Lost, NoWorkerError, StreamEvent
+from inference_worker.protocol.faults import ContextOverflow, RequestFault, ResponseTooLarge, UnknownTokenId
 from inference_worker.protocol.messages import (
     Accepted,
     Delta,
@@ -18,7 +19,7 @@ from inference_worker.protocol.messages import (
     Finished,
     Outcome,
 )
-from inference_worker.runtime.calls.engine_call import MAX_ANSWER_BYTES
+from inference_worker.runtime.calls.engine_call import MAX_RESPONSE_BYTES
 from tests.runtime.conftest import Bench
 
 
@@ -27,7 +28,7 @@ def _text(data: bytes) -> str:
     return "".join(e["choices"][0]["delta"].get("content", "") for e in events if e["choices"])
 
 
-async def test_a_stream_arrives_whole_under_our_model_name_and_is_metered_once(bench: Bench) -> None:
+async def test_a_stream_is_complete_carries_the_served_models_name_and_is_metered_once(bench: Bench) -> None:
     events = await bench.run(bench.call("req_a", "pieces=5"))
     data = b"".join(event.data for event in events if isinstance(event, Delta))
     assert isinstance(events[0], Accepted)
@@ -51,16 +52,16 @@ async def test_a_plain_call_has_one_body_and_its_usage(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("streamed", [True, False])
-async def test_cancelling_stops_the_engine_within_a_second(bench: Bench, streamed: bool) -> None:
+async def test_a_cancel_stops_the_engine_within_a_second(bench: Bench, streamed: bool) -> None:
     call = bench.call("req_c", "pieces=1000 gap=0.02", streamed=streamed)
     stream = await bench.client.submit(call, attempt=1)
     await stream.next_events(2)
     await asyncio.sleep(0.3)
     assert (await bench.engine_state())["open"] == 1
     stream.cancel("test")
-    began = time.monotonic()
+    start = time.monotonic()
     while (await bench.engine_state())["open"]:
-        assert time.monotonic() - began < 1
+        assert time.monotonic() - start < 1
         await asyncio.sleep(0.02)
     stream.close()
     (fact,) = await bench.facts("req_c")
@@ -80,43 +81,41 @@ async def test_closing_a_stream_early_cancels_it(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("streamed", [True, False])
-async def test_work_of_a_gateway_that_died_is_stopped_within_three_seconds(
-    bench: Bench, streamed: bool
-) -> None:
+async def test_calls_of_a_dead_gateway_stop_within_three_seconds(bench: Bench, streamed: bool) -> None:
     await bench.client.submit(bench.call("req_e", "hang_first", streamed=streamed), attempt=1)
     await asyncio.sleep(0.3)
     assert (await bench.engine_state())["open"] == 1
-    await bench.client._layer.stop()  # as kill -9 would: the connection is gone, nothing is said
-    began = time.monotonic()
+    await bench.client._layer._subscriber.stop()  # as after kill -9: the connection closes without a Cancel
+    start = time.monotonic()
     while (await bench.engine_state())["open"]:
-        assert time.monotonic() - began < 3
+        assert time.monotonic() - start < 3
         await asyncio.sleep(0.05)
     (fact,) = await bench.facts("req_e")
     assert fact.outcome is Outcome.CANCELLED
 
 
 @pytest.mark.parametrize(
-    ("script", "kind", "status"),
+    ("script", "kind", "status", "fault"),
     [
-        ("error_400", FailureKind.REQUEST, 400),
-        ("error_500", FailureKind.ENGINE, 500),
-        ("refuse_late", FailureKind.REQUEST, 400),
-        ("error_mid pieces=4", FailureKind.ENGINE, 500),
-        ("cut_mid pieces=4", FailureKind.ENGINE, 500),
+        ("error_400", FailureKind.REQUEST, 400, ContextOverflow(limit_tokens=16)),
+        ("error_500", FailureKind.ENGINE, 500, None),
+        ("refuse_late", FailureKind.REQUEST, 400, UnknownTokenId(token_id=9)),
+        ("error_mid pieces=4", FailureKind.ENGINE, 500, None),
+        ("cut_mid pieces=4", FailureKind.ENGINE, 500, None),
     ],
 )
-async def test_what_the_engine_does_wrong_arrives_as_one_failure(
-    bench: Bench, script: str, kind: FailureKind, status: int
+async def test_an_engine_error_is_one_failure(
+    bench: Bench, script: str, kind: FailureKind, status: int, fault: RequestFault | None
 ) -> None:
     events = await bench.run(bench.call("req_f", script))
     last = events[-1]
     assert isinstance(last, Failed)
-    assert (last.kind, last.status) == (kind, status)
+    assert (last.kind, last.status, last.fault) == (kind, status, fault)
     assert not any(b"error" in event.data for event in events if isinstance(event, Delta))
     assert len(await bench.facts("req_f")) == 1
 
 
-async def test_an_engine_that_outlives_the_budget_is_stopped_by_the_worker_alone(
+async def test_the_worker_stops_an_engine_that_exceeds_the_budget(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("inference_worker.runtime.process.call_table.OVERTIME_S", 0.1)
@@ -125,7 +124,7 @@ async def test_an_engine_that_outlives_the_budget_is_stopped_by_the_worker_alone
     assert events[-1].detail == "out of time"
 
 
-async def test_a_full_worker_refuses_and_says_so(bench: Bench) -> None:
+async def test_a_full_worker_refuses_with_the_reason(bench: Bench) -> None:
     streams = [await bench.client.submit(bench.call(f"req_h{n}", "hang_first"), attempt=1) for n in range(40)]
     events = await bench.run(bench.call("req_h40", "pieces=1"))
     assert isinstance(events[-1], Failed)
@@ -134,7 +133,7 @@ async def test_a_full_worker_refuses_and_says_so(bench: Bench) -> None:
         stream.close()
 
 
-async def test_draining_finishes_what_runs_and_takes_nothing_new(bench: Bench) -> None:
+async def test_a_draining_worker_finishes_its_calls_and_takes_no_new_ones(bench: Bench) -> None:
     running = asyncio.create_task(bench.run(bench.call("req_i", "pieces=50 gap=0.02")))
     await asyncio.sleep(0.3)
     bench.worker.request_stop()
@@ -148,7 +147,7 @@ async def test_draining_finishes_what_runs_and_takes_nothing_new(bench: Bench) -
     assert fact.outcome is Outcome.COMPLETED
 
 
-async def test_facts_made_while_redis_hangs_up_are_written_afterwards(bench: Bench) -> None:
+async def test_facts_are_written_after_redis_has_closed_connections(bench: Bench) -> None:
     call = asyncio.create_task(bench.run(bench.call("req_k", "pieces=30 gap=0.02", streamed=False)))
     await asyncio.sleep(0.3)
     for _ in range(3):
@@ -160,7 +159,7 @@ async def test_facts_made_while_redis_hangs_up_are_written_afterwards(bench: Ben
     assert len(await bench.facts("req_k")) >= 1
 
 
-async def test_a_body_that_cannot_be_read_harms_no_other_request(bench: Bench) -> None:
+async def test_a_malformed_body_affects_no_other_request(bench: Bench) -> None:
     call = bench.call("req_l", "pieces=2")
     broken = replace(call, body=b'{"stream": true, "x": -' + b"9" * 5000 + b"}")
     running = asyncio.create_task(bench.run(bench.call("req_m", "pieces=20 gap=0.02")))
@@ -170,17 +169,17 @@ async def test_a_body_that_cannot_be_read_harms_no_other_request(bench: Bench) -
     assert isinstance((await bench.run(bench.call("req_n", "pieces=1")))[-1], Finished)
 
 
-async def test_a_worker_that_lost_its_connection_gives_its_calls_up_and_takes_new_ones(
+async def test_a_worker_that_lost_its_connection_fails_its_calls_and_takes_new_ones(
     bench: Bench,
 ) -> None:
     stream = await bench.client.submit(bench.call("req_o", "hang_first"), attempt=1)
     await asyncio.sleep(0.3)
-    began = time.monotonic()
+    start = time.monotonic()
     bench.break_worker_listener()
     events: list[StreamEvent] = []
     while not events or not isinstance(events[-1], Lost | Failed):
         events += await stream.next_events(5)
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - start < 3
     stream.close()
     await asyncio.sleep(0.2)
     events = await bench.run(bench.call("req_p", "pieces=2"))
@@ -188,32 +187,34 @@ async def test_a_worker_that_lost_its_connection_gives_its_calls_up_and_takes_ne
     assert (await bench.engine_state())["open"] == 0
 
 
-async def test_an_orphaned_answer_is_cancelled_by_the_gateway_that_does_not_know_it(bench: Bench) -> None:
+async def test_the_gateway_cancels_an_attempt_that_it_does_not_know(bench: Bench) -> None:
     stream = await bench.client.submit(bench.call("req_q", "pieces=1000 gap=0.02"), attempt=1)
     await stream.next_events(2)
-    bench.client.forget(stream)  # as after a broken connection: no Cancel was sent
-    began = time.monotonic()
+    bench.client._remove(stream)  # as after a broken connection: no Cancel was sent
+    start = time.monotonic()
     while (await bench.engine_state())["open"]:
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - start < 2
         await asyncio.sleep(0.02)
 
 
-async def test_a_lane_closes_when_its_gateway_has_no_calls_and_opens_again(
+async def test_a_lane_closes_when_its_gateway_has_no_calls_and_reopens(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("inference_worker.runtime.calls.frame_sender.SIGN_OF_LIFE_S", 0.05)
+    monkeypatch.setattr("inference_worker.runtime.calls.frame_sender.KEEPALIVE_INTERVAL_S", 0.05)
     for number in range(3):
         assert isinstance((await bench.run(bench.call(f"req_r{number}", "pieces=2")))[-1], Finished)
         await asyncio.sleep(0.3)
 
 
-async def test_what_has_sent_nothing_when_the_worker_stops_may_go_elsewhere(bench: Bench) -> None:
+async def test_calls_without_output_are_refused_when_the_worker_stops_so_others_can_serve_them(
+    bench: Bench,
+) -> None:
     silent = await bench.client.submit(bench.call("req_s", "hang_first", streamed=False), attempt=1)
-    speaking = await bench.client.submit(bench.call("req_t", "pieces=9999 gap=0.05"), attempt=1)
+    streaming = await bench.client.submit(bench.call("req_t", "pieces=9999 gap=0.05"), attempt=1)
     await asyncio.sleep(0.3)
     bench.worker.request_stop()
     kinds = []
-    for stream in (silent, speaking):
+    for stream in (silent, streaming):
         events: list[StreamEvent] = []
         while not events or not isinstance(events[-1], Failed):
             events += await stream.next_events(10)
@@ -222,21 +223,25 @@ async def test_what_has_sent_nothing_when_the_worker_stops_may_go_elsewhere(benc
     assert kinds == [FailureKind.REFUSED, FailureKind.CANCELLED]
 
 
-async def test_answers_too_large_for_the_way_are_refused_and_large_ones_cut_nobody_off(bench: Bench) -> None:
+async def test_a_response_too_large_for_the_relay_fails_and_large_ones_disconnect_nobody(
+    bench: Bench,
+) -> None:
     other = await bench.client.submit(bench.call("req_other", "hang_mid"), attempt=1)
     large = [bench.call(f"req_large{number}", "pieces=1500000", streamed=False) for number in range(5)]
     too_large = bench.call("req_too_large", "pieces=2500000", streamed=False)
-    *ended, refused = [events[-1] for events in await asyncio.gather(*map(bench.run, [*large, too_large]))]
-    for end in ended:
+    *completed, rejected = [
+        events[-1] for events in await asyncio.gather(*map(bench.run, [*large, too_large]))
+    ]
+    for end in completed:
         assert isinstance(end, Finished)
         text = json.loads(end.data)["choices"][0]["message"]["content"]
         assert text.endswith(" w1499999 ")
         assert len(end.data) > 12_000_000
-    assert isinstance(refused, Failed)
-    assert (refused.kind, refused.status) == (FailureKind.REQUEST, 413)
-    size = json.loads(refused.detail)["error"]
-    assert size["answer_bytes"] > size["limit_bytes"] == MAX_ANSWER_BYTES
+    assert isinstance(rejected, Failed)
+    assert (rejected.kind, rejected.status) == (FailureKind.REQUEST, 413)
+    assert isinstance(rejected.fault, ResponseTooLarge)
+    assert rejected.fault.response_bytes > rejected.fault.limit_bytes == MAX_RESPONSE_BYTES
     (fact,) = await bench.facts("req_too_large")
-    assert fact.meter.completion_tokens == 2_500_000, "what was made is charged"
+    assert fact.meter.completion_tokens == 2_500_000, "generated tokens are charged"
     assert not any(isinstance(event, Lost) for event in await other.next_events(1))
     other.close()

@@ -32,7 +32,7 @@ def _short_pieces(stack: OwnedStack, request_id: str) -> int:
     found: list[str] = []
 
     def logged() -> bool:
-        found[:] = re.findall(rf"\[{request_id}\] (\d+) pieces took the short way", stack.log("worker"))
+        found[:] = re.findall(rf"\[{request_id}\] (\d+) chunks took the fast path", stack.log("worker"))
         return bool(found)
 
     wait_until(logged, 5, "the worker has logged it")

@@ -1,34 +1,26 @@
-"""Exact numbers where a request doesn't fit into the context: how many tokens it has, not only too many."""
+"""Exact token counts for requests that exceed the model's context."""
 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
+from inference_worker.protocol.faults import ContextOverflow
 from inference_worker.protocol.messages import Operation, Submit
+from inference_worker.protocol.operations import OPERATION_SPECS
+from inference_worker.runtime.calls.asgi_call import call_engine
 from inference_worker.runtime.calls.engine import Engine
-from inference_worker.runtime.calls.engine_paths import ask
+from inference_worker.runtime.calls.fault_parsing import is_context_overflow
 
-# Counting a text costs the tokenizer about a second for each million characters, and all wait for it.
-COUNTED_PER_TOKEN = 32  # characters, for each token of the context
-MAX_COUNTED = 1_000_000
+# The tokenizer takes about a second per million characters and blocks all other requests meanwhile.
+MAX_CHARACTERS_PER_TOKEN = 32  # for each token of the context
+MAX_CHARACTERS = 1_000_000
 
-# The wordings of vLLM 0.32 for a context that is too small (renderers/params.py, sampling_params.py,
-# entrypoints/serve/utils/api_utils.py, v1/engine/input_processor.py). A full context leaves 0 tokens.
-_TOO_LONG = re.compile(
-    r"maximum context length|cannot be greater than max_model_len|maximum\s+model length"
-    r"|max_tokens must be at least 1, got 0"
-)
-PARTS = {
-    Operation.CHAT_COMPLETIONS: "messages",
-    Operation.COMPLETIONS: "prompt",
-    Operation.EMBEDDINGS: "input",
-}
+_WITH_CONTEXT = frozenset({Operation.CHAT_COMPLETIONS, Operation.COMPLETIONS, Operation.EMBEDDINGS})
 _CONVERSATION = ("messages", "tools", "add_generation_prompt", "continue_final_message", "add_special_tokens")
 
 
@@ -41,86 +33,77 @@ _limits_decoder = msgspec.json.Decoder(_Limits)
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """What a request wants of the context. ``completion``: the client's own limit; None if it set none."""
+class ContextDemand:
+    """Context that a request needs. ``completion_limit``: the client's own limit, None if it set none."""
 
     operation: Operation
-    completion: int | None
+    completion_limit: int | None
 
-    def overflow(self, context: int, prompt: int) -> str:
-        """What is wrong, in OpenAI's words; empty if it fits. A completion has a token at least.
-
-        ``context``, ``prompt``: tokens that the model can read, and that were counted.
-        """
-        part = PARTS[self.operation]
-        needed = 0 if self.operation is Operation.EMBEDDINGS else max(self.completion or 0, 1)
-        if prompt + needed <= context:
-            return ""
-        if self.completion is None and prompt > context:
-            found = f"your {part} resulted in {prompt} tokens"
-        else:
-            both = f"{prompt} in the {part}, {needed} in the completion"
-            found = f"you requested {prompt + needed} tokens ({both})"
-        return f"This model's maximum context length is {context} tokens. However, {found}."
+    def overflow(self, *, limit_tokens: int, prompt_tokens: int) -> ContextOverflow | None:
+        """Return the overflow with a prompt of this length, None if the request fits."""
+        return OPERATION_SPECS[self.operation].context_overflow(
+            limit_tokens=limit_tokens, prompt_tokens=prompt_tokens, completion_limit=self.completion_limit
+        )
 
 
-def asked_by(submit: Submit) -> Asked | None:
-    """What this call wants of the context, if it wants any."""
-    if submit.operation not in PARTS:
+def context_demand(submit: Submit) -> ContextDemand | None:
+    """Return the request's demand, None if it needs no context or its body can't be decoded."""
+    if submit.operation not in _WITH_CONTEXT:
         return None
     try:
         limits = _limits_decoder.decode(submit.body)
     except msgspec.MsgspecError:
-        return None  # the engine's application says what is wrong with it
+        return None  # the engine's application reports the error
     limit = limits.max_tokens if limits.max_completion_tokens is None else limits.max_completion_tokens
-    return Asked(submit.operation, limit)
+    return ContextDemand(submit.operation, limit)
 
 
-async def explained(engine: Engine, submit: Submit, answer: bytes) -> bytes:
-    """The engine's refusal of a request, with exact numbers if it is one of the context's length.
+async def exact_overflow(engine: Engine, submit: Submit, error_body: bytes) -> ContextOverflow | None:
+    """Return the context overflow that the engine reported, with exact counts.
 
-    As it came where the engine has no tokenizer to ask, or the text is too long to be counted.
+    None if it reported another error, has no tokenizer route, or the text is too long to count.
     """
-    wants = asked_by(submit)
-    if wants is None or Operation.TOKENIZE not in engine.operations:
-        return answer
-    if not _TOO_LONG.search(answer.decode(errors="replace")):
-        return answer
-    for question in _questions(submit.operation, json.loads(submit.body), engine.max_model_len):
-        status, counted = await ask(engine.app, Operation.TOKENIZE, question, f"count-{submit.request_id}")
-        count = json.loads(counted) if status == 200 else {}
-        context, prompt = count.get("max_model_len"), count.get("count")
-        if not (isinstance(context, int) and isinstance(prompt, int)):
-            return answer
-        if text := wants.overflow(context, prompt):
-            error = {"message": text, "type": "BadRequestError", "param": None, "code": 400}
-            return json.dumps({"error": error}).encode()
-    return answer
+    demand = context_demand(submit)
+    if demand is None or Operation.TOKENIZE not in engine.operations or not is_context_overflow(error_body):
+        return None
+    for request in _tokenize_requests(submit.operation, json.loads(submit.body), engine.max_model_len):
+        engine_id = f"count-{submit.request_id}"
+        status, response = await call_engine(engine.app, Operation.TOKENIZE, request, engine_id)
+        tokens = json.loads(response) if status == 200 else {}
+        limit, count = tokens.get("max_model_len"), tokens.get("count")
+        if not (isinstance(limit, int) and isinstance(count, int)):
+            return None
+        if overflow := demand.overflow(limit_tokens=limit, prompt_tokens=count):
+            return overflow
+    return None
 
 
-def _questions(operation: Operation, body: Mapping[str, Any], context: int) -> list[dict[str, Any]]:
-    """What the tokenizer is asked, for each prompt that may be the one that is too long."""
-    bound = min(COUNTED_PER_TOKEN * context, MAX_COUNTED) if context else MAX_COUNTED
+def _tokenize_requests(operation: Operation, body: Mapping[str, Any], context: int) -> list[dict[str, Any]]:
+    """Return a request to the tokenizer for each prompt that may be too long."""
+    max_characters = min(MAX_CHARACTERS_PER_TOKEN * context, MAX_CHARACTERS) if context else MAX_CHARACTERS
     model = {"model": body["model"]}
     if operation is Operation.CHAT_COMPLETIONS:
         parts = {name: body[name] for name in _CONVERSATION if name in body}
-        question = {**model, **parts, "chat_template_kwargs": _template_kwargs(body)}
-        return [question] if len(json.dumps(parts, ensure_ascii=False)) <= bound else []
-    given = body["input" if operation is Operation.EMBEDDINGS else "prompt"]
-    texts = [text for text in ([given] if isinstance(given, str) else given) if isinstance(text, str)]
+        request = {**model, **parts, "chat_template_kwargs": _template_kwargs(body)}
+        return [request] if len(json.dumps(parts, ensure_ascii=False)) <= max_characters else []
+    prompt = body[OPERATION_SPECS[operation].prompt_param]
+    texts = [text for text in ([prompt] if isinstance(prompt, str) else prompt) if isinstance(text, str)]
     options = {name: body[name] for name in ("add_special_tokens",) if name in body}
-    return [{**model, **options, "prompt": text} for text in _candidates(texts, context, bound, body)]
+    long_texts = _long_texts(texts, context - max(body.get("max_tokens") or 0, 1), max_characters)
+    return [{**model, **options, "prompt": text} for text in long_texts]
 
 
-def _candidates(texts: Sequence[str], context: int, bound: int, body: Mapping[str, Any]) -> list[str]:
-    """Texts that can have too many tokens: each token is a byte or more. Empty if counting costs too much."""
-    room = context - max(body.get("max_tokens") or 0, 1)
-    found = [text for text in texts if len(text.encode("utf-8", "surrogatepass")) > room]
-    return found if sum(map(len, found)) <= bound else []
+def _long_texts(texts: Sequence[str], max_tokens: int, max_characters: int) -> list[str]:
+    """Return the texts that may exceed ``max_tokens``, as a token is a byte or more.
+
+    Empty if they have more than ``max_characters`` altogether.
+    """
+    long_texts = [text for text in texts if len(text.encode("utf-8", "surrogatepass")) > max_tokens]
+    return long_texts if sum(map(len, long_texts)) <= max_characters else []
 
 
 def _template_kwargs(body: Mapping[str, Any]) -> dict[str, Any]:
-    """As vLLM's chat route makes them; its tokenizer's route knows nothing of reasoning."""
+    """Return the template variables that vLLM's chat route sets; its tokenizer route ignores reasoning."""
     kwargs = dict(body.get("chat_template_kwargs") or {})
     if (effort := body.get("reasoning_effort")) is not None:
         kwargs = {"enable_thinking": effort != "none", **kwargs, "reasoning_effort": effort}

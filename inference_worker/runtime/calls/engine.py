@@ -1,4 +1,4 @@
-"""What the worker needs of an engine: an ASGI application that speaks OpenAI's routes, and its load."""
+"""The interface of an engine: an ASGI application with OpenAI's routes, its load and its health."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol, TypeAlias
 
 from inference_worker.protocol.messages import Operation
-from inference_worker.runtime.calls.fast_path import EmptyPieces
+from inference_worker.runtime.calls.fast_path import EmptyChunks
 from inference_worker.runtime.calls.meter import CallMeter
 
 Message: TypeAlias = MutableMapping[str, Any]
@@ -18,36 +18,40 @@ ReportStage: TypeAlias = Callable[[str], None]
 
 
 class EngineStartError(Exception):
-    """The engine can't start; the text names the cause and the remedy."""
+    """The engine can't start. The text names the cause and the remedy."""
 
 
 class Engine(Protocol):
-    """vLLM in the process, or a remote OpenAI-speaking server: the same call."""
+    """vLLM in this process, or a remote server with OpenAI's API.
+
+    ``max_model_len``: the model's context in tokens, 0 if unknown. ``fast_paths``: operations whose plain
+    text streams may take the fast path (``TextFastPath``).
+    """
 
     max_model_len: int
     operations: tuple[Operation, ...]
-    short_ways: Mapping[Operation, EmptyPieces]  # where a sink.TextFastPath may take streams of plain text
-
-    @property
-    def app(self) -> AsgiApplication:
-        """The application that takes the requests."""
-        ...
+    fast_paths: Mapping[Operation, EmptyChunks]
 
     @property
     def is_dead(self) -> bool:
-        """Whether the engine has ended, so that no request on it can succeed."""
+        """True if no further request can succeed."""
         ...
 
-    def running(self) -> int:
-        """Requests inside the engine now, by the engine's own count."""
+    async def app(self, scope: Message, receive: Receive, send: Send) -> None:
+        """Serve one request: an ASGI application."""
+        ...
+
+    @property
+    def running_requests(self) -> int:
+        """Requests inside the engine, by its own count."""
         ...
 
     def count_partial(self, request_id: str, meter: CallMeter) -> None:
-        """Put what was made so far for an unfinished call on its meter, as far as the engine can tell."""
+        """Add what the engine has generated so far for an unfinished request to its meter."""
         ...
 
-    async def failed(self) -> str:
-        """Returns, with the cause, when the engine can't serve any more."""
+    async def wait_for_failure(self) -> str:
+        """Wait until the engine can't serve any more and return the cause."""
         ...
 
 

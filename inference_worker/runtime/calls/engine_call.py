@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 from collections.abc import Callable
 from contextvars import ContextVar
 
+from inference_worker.protocol import sse
+from inference_worker.protocol.faults import RequestFault, ResponseTooLarge
 from inference_worker.protocol.messages import (
     Accepted,
     Delta,
@@ -19,126 +20,130 @@ from inference_worker.protocol.messages import (
     Outcome,
     Submit,
 )
-from inference_worker.runtime.calls.context_length import explained
+from inference_worker.runtime.calls.asgi_call import engine_scope
+from inference_worker.runtime.calls.context_length import exact_overflow
 from inference_worker.runtime.calls.engine import Engine, Message
-from inference_worker.runtime.calls.engine_paths import scope_of
-from inference_worker.runtime.calls.fast_path import TextFastPath, current_sink, is_plain
+from inference_worker.runtime.calls.fast_path import TextFastPath, current_fast_path, is_plain
+from inference_worker.runtime.calls.fault_parsing import error_status, parse_fault
 from inference_worker.runtime.calls.meter import CallMeter, current_meter
 from inference_worker.telemetry.correlation import correlation_id
-from inference_worker.telemetry.lines import trace_without_texts
+from inference_worker.telemetry.log_formatters import trace_without_messages
 
 logger = logging.getLogger("cyllm.worker.call")
 
-current_submit: ContextVar[Submit | None] = ContextVar("current_submit", default=None)
+current_call: ContextVar[EngineCall | None] = ContextVar("current_call", default=None)
 
 ABORT_GRACE_S = 2.0
 WORKER_STOPS = "worker stops"
-EVENT = b"data: "
-ERROR_EVENT = EVENT + b'{"error"'
-MAX_DETAIL = 16_384
+ERROR_EVENT = sse.DATA + b'{"error"'
+MAX_DETAIL_LENGTH = 16_384
 TOO_LARGE = 413
-# Redis cuts off a subscriber whose messages pile up (at 32 MB if it isn't told otherwise), and with it all
-# streams of a gateway.
-MAX_ANSWER_BYTES = 16 * 1024 * 1024
+# Redis disconnects a subscriber with too much pending output (32 MB by default), which would end all streams
+# of a gateway.
+MAX_RESPONSE_BYTES = 16 * 1024 * 1024
 
 
 class EngineCall:
-    """Gives the engine its request and turns what it sends into numbered events."""
+    """Passes a request to the engine and turns the response into numbered events.
+
+    ``fault`` may be set by an engine that knows why it fails the request.
+    """
 
     def __init__(self, submit: Submit, engine: Engine, emit: Callable[[Event], None]) -> None:
         self.submit = submit
-        self.meter = CallMeter(self._accepted)
+        self.meter = CallMeter(self._emit_accepted)
         self.outcome = Outcome.FAILED
+        self.fault: RequestFault | None = None
         self._engine = engine
         self._emit = emit
         self._index = 0
         self._has_sent = False
         self._status = 0
         self._body = bytearray()
-        self._error: bytes | None = None
+        self._error_event: bytes | None = None
         self._cancel_reason: str | None = None
-        self._body_taken = False
-        self._gone = asyncio.Event()
+        self._is_body_delivered = False
+        self._disconnect = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
-        self._sink: TextFastPath | None = None
-        empty_pieces = engine.short_ways.get(submit.operation)
-        if empty_pieces is not None and is_plain(submit):
-            self._sink = TextFastPath(submit.operation, self.meter, self._emit_delta, empty_pieces)
+        self._fast_path: TextFastPath | None = None
+        empty_chunks = engine.fast_paths.get(submit.operation)
+        if empty_chunks is not None and is_plain(submit):
+            self._fast_path = TextFastPath(submit.operation, self.meter, self._emit_delta, empty_chunks)
 
     @property
     def engine_id(self) -> str:
-        """The id under which the engine knows the call; ours without its prefix."""
+        """The request's id at the engine, which adds a prefix of its own."""
         return self.submit.request_id.removeprefix("req_")
 
     async def run(self) -> None:
-        """Run to the end, whatever it is; the last event is Finished or Failed."""
+        """Run the attempt to its last event, Finished or Failed."""
         self._task = asyncio.current_task()
         correlation_id.set(self.submit.correlation_id)
         current_meter.set(self.meter)
-        current_sink.set(self._sink)
-        current_submit.set(self.submit)
-        detail = ""
+        current_fast_path.set(self._fast_path)
+        current_call.set(self)
+        exception = ""
         try:
-            scope = scope_of(self.submit.operation, self.engine_id)
+            scope = engine_scope(self.submit.operation, self.engine_id)
             await self._engine.app(scope, self._receive, self._send)
-            if self._status == 400:
-                self._body = bytearray(await explained(self._engine, self.submit, bytes(self._body)))
+            if self._status == 400 and self.fault is None:
+                self.fault = await exact_overflow(self._engine, self.submit, bytes(self._body))
         except asyncio.CancelledError:
             if self._cancel_reason is None:
                 self.cancel(WORKER_STOPS)
         except Exception as error:
-            # The engine's application answers its own errors; what comes through is a broken engine.
-            # A traceback's texts may quote the prompt; its places don't.
-            logger.error("the engine failed", extra={"trace": trace_without_texts(error)})
-            detail = type(error).__name__
-        self._conclude(detail)
-        if self._sink is not None:
-            logger.debug("%d pieces took the short way", self._sink.short_pieces)
+            # The engine's application handles its own errors, so this is a broken engine. The exception's
+            # text may quote the prompt; the trace does not.
+            logger.error("the engine failed", extra={"trace": trace_without_messages(error)})
+            exception = type(error).__name__
+        self._conclude(exception)
+        if self._fast_path is not None:
+            logger.debug("%d chunks took the fast path", self._fast_path.chunks)
 
     def cancel(self, reason: str) -> None:
-        """Tell the engine that the client is gone; cut the call off if it doesn't listen."""
+        """Report a client disconnect to the engine, and abort the call if it does not react."""
         if self._cancel_reason is not None:
             return
         self._cancel_reason = reason
         self._engine.count_partial(self.engine_id, self.meter)
-        self._gone.set()
+        self._disconnect.set()
         if self._task is not None:
             asyncio.get_running_loop().call_later(ABORT_GRACE_S, self._task.cancel)
 
-    def _accepted(self) -> None:
+    def _emit_accepted(self) -> None:
         self._emit(
-            Accepted(request_id=self.submit.request_id, attempt=self.submit.attempt, index=self._take_index())
+            Accepted(request_id=self.submit.request_id, attempt=self.submit.attempt, index=self._next_index())
         )
 
-    def _take_index(self) -> int:
+    def _next_index(self) -> int:
         index = self._index
         self._index += 1
         return index
 
     async def _receive(self) -> Message:
-        if not self._body_taken:
-            self._body_taken = True
+        if not self._is_body_delivered:
+            self._is_body_delivered = True
             return {"type": "http.request", "body": self.submit.body, "more_body": False}
-        await self._gone.wait()
+        await self._disconnect.wait()
         return {"type": "http.disconnect"}
 
     async def _send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self._status = message["status"]
         elif message["type"] == "http.response.body":
-            self._take_body(message.get("body", b""))
+            self._add_body(message.get("body", b""))
 
-    def _take_body(self, data: bytes) -> None:
+    def _add_body(self, data: bytes) -> None:
         if not data or self._cancel_reason is not None:
             return
         if not (self.submit.streamed and self._status == 200):
             self._body += data
         elif data.startswith(ERROR_EVENT):
-            self._error = data
-        elif self._error is None:
+            self._error_event = data
+        elif self._error_event is None:
             self._emit_delta(data)
-            if self._sink is not None:
-                self._sink.seen(data)
+            if self._fast_path is not None:
+                self._fast_path.observe_chunk(data)
 
     def _emit_delta(self, data: bytes) -> None:
         if self._cancel_reason is None:
@@ -146,49 +151,51 @@ class EngineCall:
             submit = self.submit
             self._emit(
                 Delta(
-                    request_id=submit.request_id, attempt=submit.attempt, index=self._take_index(), data=data
+                    request_id=submit.request_id, attempt=submit.attempt, index=self._next_index(), data=data
                 )
             )
 
-    def _conclude(self, detail: str) -> None:
-        stopped = self._cancel_reason == WORKER_STOPS or (self._engine.is_dead and self._status != 200)
-        if stopped and not self._has_sent:
-            # Nothing has reached the client: another worker can do it all.
+    def _conclude(self, exception: str) -> None:
+        is_worker_ending = self._cancel_reason == WORKER_STOPS or (
+            self._engine.is_dead and self._status != 200
+        )
+        if is_worker_ending and not self._has_sent:
+            # Nothing has reached the client, so another worker can serve the request.
             self._fail(FailureKind.REFUSED, 0, self._cancel_reason or "the engine has ended")
         elif self._cancel_reason is not None:
             self.outcome = Outcome.CANCELLED
             self._fail(FailureKind.CANCELLED, 0, self._cancel_reason)
-        elif detail:
-            self._fail(FailureKind.ENGINE, 500, detail)
-        elif self._error is not None:
-            self._fail_with_event(self._error[len(EVENT) :].decode(errors="replace").strip())
-        elif self._status == 200 and len(self._body) > MAX_ANSWER_BYTES:
-            size = {"answer_bytes": len(self._body), "limit_bytes": MAX_ANSWER_BYTES}
-            self._fail(FailureKind.REQUEST, TOO_LARGE, json.dumps({"error": size}))
+        elif exception:
+            self._fail(FailureKind.ENGINE, 500, exception)
+        elif self._error_event is not None:
+            self._fail_with_event(self._error_event.removeprefix(sse.DATA).decode(errors="replace").strip())
+        elif self._status == 200 and len(self._body) > MAX_RESPONSE_BYTES:
+            self.fault = ResponseTooLarge(response_bytes=len(self._body), limit_bytes=MAX_RESPONSE_BYTES)
+            self._fail(FailureKind.REQUEST, TOO_LARGE, "the response is too large")
         elif self._status == 200:
             self.outcome = Outcome.COMPLETED
             self._emit(self._finished())
         else:
-            self._fail_with_answer()
+            self._fail_with_response()
 
     def _finished(self) -> Finished:
         return Finished(
             request_id=self.submit.request_id,
             attempt=self.submit.attempt,
-            index=self._take_index(),
+            index=self._next_index(),
             data=bytes(self._body),
             meter=self.meter.reading(),
         )
 
     def _fail_with_event(self, body: str) -> None:
-        """The engine has said 200 and then no; while nothing has been sent, its no is the whole answer."""
-        code = error_code(body)
-        if 400 <= code < 500 and not self._has_sent:
-            self._fail(FailureKind.REQUEST, code, body)
+        """Fail after an error event in a stream with status 200. Before any output it counts as a 4xx."""
+        status = error_status(body)
+        if 400 <= status < 500 and not self._has_sent:
+            self._fail(FailureKind.REQUEST, status, body)
         else:
             self._fail(FailureKind.ENGINE, 500, body)
 
-    def _fail_with_answer(self) -> None:
+    def _fail_with_response(self) -> None:
         kind = FailureKind.REQUEST if 400 <= self._status < 500 else FailureKind.ENGINE
         if self._status in (502, 503, 504):
             kind = FailureKind.UPSTREAM
@@ -199,32 +206,29 @@ class EngineCall:
             Failed(
                 request_id=self.submit.request_id,
                 attempt=self.submit.attempt,
-                index=self._take_index(),
+                index=self._next_index(),
                 kind=kind,
                 status=status,
-                detail=detail[:MAX_DETAIL],
+                detail=detail[:MAX_DETAIL_LENGTH],
                 meter=self.meter.reading(),
+                fault=self._fault_of(kind, detail),
             )
         )
 
-
-def error_code(body: str) -> int:
-    """The status in an engine's error event, 0 if there is none."""
-    try:
-        code = json.loads(body)["error"]["code"]
-    except (ValueError, TypeError, KeyError):
-        return 0
-    return code if isinstance(code, int) else 0
+    def _fault_of(self, kind: FailureKind, detail: str) -> RequestFault | None:
+        if kind is FailureKind.REQUEST:
+            return self.fault or parse_fault(detail)
+        return self.fault if kind is FailureKind.UPSTREAM else None
 
 
-def refusal(submit: Submit, kind: FailureKind, why: str) -> Failed:
-    """The answer to a Submit that is not taken."""
+def refusal(submit: Submit, kind: FailureKind, reason: str) -> Failed:
+    """Return the only event of a Submit that is not started."""
     return Failed(
         request_id=submit.request_id,
         attempt=submit.attempt,
         index=0,
         kind=kind,
         status=0,
-        detail=why,
+        detail=reason,
         meter=Meter(),
     )

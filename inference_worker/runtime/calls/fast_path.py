@@ -1,8 +1,8 @@
-"""The short way for plain text: from the engine's output processor straight into events.
+"""The fast path for plain text streams: from vLLM's output processor straight to server-sent events.
 
-vLLM's own application makes the first and the last pieces of every stream; the pieces between differ only
-in their text, so they are made from the first one's bytes. It costs less than half of the CPU time per
-token (docs/decisions/0003-fast-path.md), and the bytes are vLLM's own by construction.
+vLLM's application makes the first and the last chunks of every stream. The chunks between differ from the
+first only in their text, so they are made from its bytes and equal vLLM's own. This costs less than half of
+the CPU time per token (docs/decisions/0003-fast-path.md).
 """
 
 from __future__ import annotations
@@ -19,14 +19,15 @@ from pydantic_core import to_json
 from inference_worker.protocol.messages import Operation, Submit
 from inference_worker.runtime.calls.meter import CallMeter
 
-current_sink: ContextVar[TextFastPath | None] = ContextVar("current_sink", default=None)
+current_fast_path: ContextVar[TextFastPath | None] = ContextVar("current_fast_path", default=None)
 
 _JSON_STRING = rb'"(?:[^"\\]|\\.)*"'
-PIECES = {
+# Bytes before the text, the text, bytes after it.
+CHUNK_PATTERNS = {
     Operation.CHAT_COMPLETIONS: re.compile(rb'(.*"delta":\{"content":)' + _JSON_STRING + rb"(.*)", re.DOTALL),
     Operation.COMPLETIONS: re.compile(rb'(.*?"text":)' + _JSON_STRING + rb"(.*)", re.DOTALL),
 }
-# What may be in a request without changing the form of its pieces; all else takes vLLM's own way.
+# Parameters that do not change the form of a chunk.
 PLAIN_FIELDS = frozenset(
     {
         "model",
@@ -58,21 +59,21 @@ PLAIN_FIELDS = frozenset(
 )
 
 
-class EmptyPieces(Enum):
-    """What an application does with an output that holds no text yet, as when a character is not complete."""
+class EmptyChunks(Enum):
+    """Treatment of an output without text, such as an incomplete character, by the engine's application."""
 
     SENT = "sent"
-    LEFT_OUT = "left out"  # by vLLM's parsers
+    OMITTED = "omitted"  # by vLLM's parsers
 
 
 def is_plain(submit: Submit) -> bool:
-    """Whether the stream is one choice of text with nothing beside it."""
+    """Return whether the response is a stream of one choice with nothing but text."""
     if not submit.streamed:
         return False
     try:
         request: dict[str, Any] = msgspec.json.decode(submit.body)
     except msgspec.MsgspecError:
-        return False  # the engine's application says what is wrong with it
+        return False  # the engine's application reports the error
     options = request.get("stream_options") or {}
     return (
         all(value is None or name in PLAIN_FIELDS for name, value in request.items())
@@ -82,15 +83,15 @@ def is_plain(submit: Submit) -> bool:
     )
 
 
-def _nowhere(_: Any) -> None:
-    raise RuntimeError("a sink takes outputs only after attach")
+def _not_attached(_: Any) -> None:
+    raise RuntimeError("the fast path takes outputs only after attach")
 
 
 class TextFastPath:
-    """Takes the place of ``RequestOutputCollector.put`` for one request.
+    """Replaces ``RequestOutputCollector.put`` for one request.
 
-    An output goes on to vLLM's application as long as the form of a piece is not known or an earlier
-    output is still on its way through the application, and when it is the last.
+    An output goes to vLLM's application while the form of a chunk is unknown, while the application still
+    has an earlier output, and if it is the last one. ``chunks``: the number made here.
     """
 
     def __init__(
@@ -98,55 +99,55 @@ class TextFastPath:
         operation: Operation,
         meter: CallMeter,
         emit: Callable[[bytes], None],
-        empty_pieces: EmptyPieces = EmptyPieces.SENT,
+        empty_chunks: EmptyChunks = EmptyChunks.SENT,
     ) -> None:
-        self._piece = PIECES[operation]
-        self._sends_empty = empty_pieces is EmptyPieces.SENT
+        self.chunks = 0
+        self._pattern = CHUNK_PATTERNS[operation]
+        self._sends_empty = empty_chunks is EmptyChunks.SENT
         self._meter = meter
         self._emit = emit
-        self._pass_on: Callable[[Any], None] = _nowhere
+        self._put_slow: Callable[[Any], None] = _not_attached
         self._collector: Any = None
         self._form: tuple[bytes, bytes] | None = None
-        self._on_their_way = 0
-        self._skipped: list[int] = []
-        self.short_pieces = 0
+        self._slow_chunks = 0
+        self._skipped_token_ids: list[int] = []
 
     def attach(self, collector: Any) -> None:
-        """Stand before this collector from now on."""
-        self._collector, self._pass_on = collector, collector.put
+        """Intercept the outputs of this collector from now on."""
+        self._collector, self._put_slow = collector, collector.put
         collector.put = self.put
 
     def put(self, output: Any) -> None:
         """Take one RequestOutput, or an exception, from the engine's output processor."""
         if isinstance(output, Exception):
-            self._pass_on(output)
+            self._put_slow(output)
             return
         self._meter.observe_output(output)
         (choice,) = output.outputs
-        if self._form is None or self._on_their_way or output.finished:
-            self._on_their_way += self._makes_a_new_piece(choice)
-            if output.finished and self._skipped:
-                choice.token_ids = [*self._skipped, *choice.token_ids]
-            self._pass_on(output)
+        if self._form is None or self._slow_chunks or output.finished:
+            self._slow_chunks += self._makes_new_chunk(choice)
+            if output.finished and self._skipped_token_ids:
+                choice.token_ids = [*self._skipped_token_ids, *choice.token_ids]
+            self._put_slow(output)
             return
-        self._skipped.extend(choice.token_ids)
+        self._skipped_token_ids.extend(choice.token_ids)
         before, after = self._form
         if choice.text or self._sends_empty:
-            self.short_pieces += 1
+            self.chunks += 1
             self._emit(before + to_json(choice.text) + after)
 
-    def _makes_a_new_piece(self, choice: Any) -> bool:
-        """Whether the application will send one piece more for this output; some are merged on the way."""
-        waiting = self._collector.output
+    def _makes_new_chunk(self, choice: Any) -> bool:
+        """Return whether the application will send a chunk for this output; the collector merges some."""
+        pending = self._collector.output
         if self._sends_empty:
-            return waiting is None
-        return bool(choice.text) and (waiting is None or not waiting.outputs[0].text)
+            return pending is None
+        return bool(choice.text) and (pending is None or not pending.outputs[0].text)
 
-    def seen(self, data: bytes) -> None:
-        """A piece has come out of vLLM's application: learn its form."""
-        if (found := self._piece.fullmatch(data)) is None:
+    def observe_chunk(self, data: bytes) -> None:
+        """Learn the form of a chunk from one that vLLM's application has sent."""
+        if (match := self._pattern.fullmatch(data)) is None:
             return
-        self._on_their_way -= 1
-        before, after = found.groups()
+        self._slow_chunks -= 1
+        before, after = match.groups()
         if self._form is None and b'"finish_reason":null' in after:
             self._form = (before, after)

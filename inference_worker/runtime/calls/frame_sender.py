@@ -1,4 +1,4 @@
-"""Collects the events of all streams and sends one frame per engine step to each gateway."""
+"""Collects the events of all calls and sends one frame per engine step to each gateway."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from inference_worker.transport.redis_connection import RedisUnavailable
 
 logger = logging.getLogger("cyllm.worker.outbox")
 
-SIGN_OF_LIFE_S = 1.0
+KEEPALIVE_INTERVAL_S = 1.0
 RETRY_INTERVAL_S = 0.1
-GIVE_UP_S = 10.0
+RETRY_TIMEOUT_S = 10.0
 LARGE_FRAME_BYTES = 1024 * 1024
-TURNS_PER_STEP = 3  # loop turns in which the streams of one engine step pass through vLLM's application
+LOOP_TURNS_PER_STEP = 3  # turns in which the streams of one engine step pass through vLLM's application
 
 
 class _Lane:
-    """The way to one gateway, while it has open calls: what waits for the next frame, and its number."""
+    """The session with one gateway while it has open calls: pending events and the next frame's number."""
 
     def __init__(self) -> None:
         self.name = secrets.token_hex(6)
@@ -32,20 +32,22 @@ class _Lane:
         self.sequence = 0
         self.task: asyncio.Task[None] | None = None
 
-    def take(self) -> tuple[Event, ...]:
-        """The events of the next frame: all that wait, but no more behind one that makes it large."""
+    def pop_events(self) -> tuple[Event, ...]:
+        """Remove and return the events of the next frame: all, up to one that makes the frame large."""
         size = count = 0
         while count < len(self.events) and size < LARGE_FRAME_BYTES:
             event = self.events[count]
             size += len(event.data) if isinstance(event, Delta | Finished) else 0
             count += 1
-        taken, self.events = tuple(self.events[:count]), self.events[count:]
-        return taken
+        events, self.events = tuple(self.events[:count]), self.events[count:]
+        return events
 
 
 class FrameSender:
-    """``put`` never waits. ``has_calls(gateway)`` tells whether a quiet lane is still needed;
-    ``on_gone(gateway)`` is called when a gateway that has calls does not listen any more.
+    """Sends events to gateways in the background; ``put`` never blocks.
+
+    ``has_calls(gateway)``: whether an idle lane must stay open. ``on_disconnect(gateway)`` is called if a
+    gateway with open calls no longer listens.
     """
 
     def __init__(
@@ -54,20 +56,20 @@ class FrameSender:
         worker_id: str,
         *,
         has_calls: Callable[[str], bool],
-        on_gone: Callable[[str], None],
+        on_disconnect: Callable[[str], None],
     ) -> None:
         self._layer, self._worker_id = layer, worker_id
-        self._has_calls, self._on_gone = has_calls, on_gone
+        self._has_calls, self._on_disconnect = has_calls, on_disconnect
         self._lanes: dict[str, _Lane] = {}
 
     def put(self, reply_to: str, event: Event) -> None:
-        """Send with the next frame to this gateway."""
+        """Send the event with the next frame to this gateway."""
         lane = self.open(reply_to)
         lane.events.append(event)
         lane.wake.set()
 
     def open(self, reply_to: str) -> _Lane:
-        """Watch this gateway from now on, even if there is nothing to send to it yet."""
+        """Return the lane to this gateway, opened if necessary. It sends keep-alives from the start."""
         lane = self._lanes.get(reply_to)
         if lane is None:
             lane = self._lanes[reply_to] = _Lane()
@@ -75,14 +77,14 @@ class FrameSender:
         return lane
 
     async def flush(self, timeout_s: float) -> None:
-        """Wait until everything is sent, for ``timeout_s`` at most."""
+        """Wait until all events are sent, at most ``timeout_s``."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 while any(lane.events or lane.wake.is_set() for lane in self._lanes.values()):
                     await asyncio.sleep(0.01)
 
     async def stop(self) -> None:
-        """Stop all lanes; what has not been sent is dropped."""
+        """Stop all lanes and drop their pending events."""
         tasks = [lane.task for lane in self._lanes.values() if lane.task]
         self._lanes.clear()
         for task in tasks:
@@ -90,46 +92,46 @@ class FrameSender:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _run(self, reply_to: str, lane: _Lane) -> None:
-        """Send frames until the gateway has no calls here, or is gone."""
-        reached = True
-        while reached and await self._needed(reply_to, lane):
-            reached = await self._send_next(reply_to, lane)
+        """Send frames until the gateway has no open calls or no longer listens."""
+        is_connected = True
+        while is_connected and await self._wait_for_work(reply_to, lane):
+            is_connected = await self._send_next(reply_to, lane)
         del self._lanes[reply_to]
-        if not reached:
-            self._on_gone(reply_to)
+        if not is_connected:
+            self._on_disconnect(reply_to)
 
-    async def _needed(self, reply_to: str, lane: _Lane) -> bool:
-        """Wait for events, or for the time of a sign of life. False: all is sent and no call is open."""
+    async def _wait_for_work(self, reply_to: str, lane: _Lane) -> bool:
+        """Wait for events or the next keep-alive. Return False if the lane is no longer needed."""
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(SIGN_OF_LIFE_S):
+            async with asyncio.timeout(KEEPALIVE_INTERVAL_S):
                 await lane.wake.wait()
         return bool(lane.events) or self._has_calls(reply_to)
 
     async def _send_next(self, reply_to: str, lane: _Lane) -> bool:
-        """Send one frame, empty if nothing came for a while; false if the gateway is gone."""
-        for _ in range(TURNS_PER_STEP if lane.events else 0):
+        """Send one frame, a keep-alive if no event is pending. Return False if the gateway doesn't listen."""
+        for _ in range(LOOP_TURNS_PER_STEP if lane.events else 0):
             await asyncio.sleep(0)
-        events = lane.take()
+        events = lane.pop_events()
         frame = Frame(worker_id=self._worker_id, lane=lane.name, sequence=lane.sequence, events=events)
         lane.sequence += 1
-        sent = await self._deliver(reply_to, codec.encode(frame))
+        is_delivered = await self._deliver(reply_to, codec.encode(frame))
         if not lane.events:
             lane.wake.clear()
-        return sent
+        return is_delivered
 
     async def _deliver(self, reply_to: str, data: bytes) -> bool:
-        """Send until Redis has confirmed. The same frame may arrive twice; its number tells."""
+        """Send until Redis confirms. The gateway detects a frame that arrives twice by its number."""
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + GIVE_UP_S
+        deadline = loop.time() + RETRY_TIMEOUT_S
         while loop.time() < deadline:
             try:
                 await self._layer.send(reply_to, {"type": "relay.frame", "data": data})
             except NoReceiver:
-                logger.info("gateway %s does not listen any more", reply_to)
+                logger.info("gateway %s no longer listens", reply_to)
                 return False
             except RedisUnavailable:
                 await asyncio.sleep(RETRY_INTERVAL_S)
             else:
                 return True
-        logger.error("Redis away for %d s: the streams of %s are given up", GIVE_UP_S, reply_to)
+        logger.error("Redis unavailable for %d s: dropping the streams of %s", RETRY_TIMEOUT_S, reply_to)
         return False

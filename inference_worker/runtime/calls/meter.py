@@ -1,4 +1,4 @@
-"""Counts what an attempt uses, at the engine's own output."""
+"""Counts the usage of an attempt at the engine's output."""
 
 from __future__ import annotations
 
@@ -13,28 +13,26 @@ current_meter: ContextVar[CallMeter | None] = ContextVar("current_meter", defaul
 
 
 class CallMeter:
-    """The count of one attempt. An attempt may hold several prompts and choices; they add up."""
+    """The meter of one attempt, which adds up its prompts and choices."""
 
     def __init__(self, on_accepted: Callable[[], None]) -> None:
         self._on_accepted = on_accepted
-        self._started = time.monotonic()
-        self._accepted = False
+        self._start = time.monotonic()
+        self._is_accepted = False
         self._first_token_s: float | None = None
         self._queue_s: float | None = None
         self._prompt: dict[str, int] = {}
         self._cached: dict[str, int] = {}
         self._completion: dict[str, int] = {}
 
-    def accepted(self) -> None:
-        """The engine has taken (a part of) the call."""
-        if not self._accepted:
-            self._accepted = True
+    def observe_acceptance(self) -> None:
+        """Note that the engine has accepted the call, or a part of it."""
+        if not self._is_accepted:
+            self._is_accepted = True
             self._on_accepted()
 
     def observe_output(self, output: Any) -> None:
-        """Count a vLLM RequestOutput, of which the stream yields only what is new (delta outputs) and
-        the plain call one at the end.
-        """
+        """Count a vLLM RequestOutput. A stream yields deltas, a plain call one output at its end."""
         part = output.request_id
         new = sum(len(choice.token_ids) for choice in output.outputs)
         if part not in self._prompt:
@@ -42,16 +40,16 @@ class CallMeter:
             self._cached[part] = output.num_cached_tokens or 0
             self._observe_times(output.metrics)
         if new and self._first_token_s is None:
-            self._first_token_s = time.monotonic() - self._started
+            self._first_token_s = time.monotonic() - self._start
         self._completion[part] = self._completion.get(part, 0) + new
 
     def observe_pooled(self, output: Any) -> None:
-        """Count a vLLM PoolingRequestOutput: a prompt that was read, and nothing generated."""
+        """Count a vLLM PoolingRequestOutput: a prompt, and no completion."""
         self._prompt[output.request_id] = len(output.prompt_token_ids or ())
         self._cached[output.request_id] = output.num_cached_tokens or 0
 
     def _observe_times(self, times: Any) -> None:
-        """vLLM's own times: a plain call yields its only output at the end, but knows of its beginning."""
+        """Take vLLM's own times, as a plain call yields its only output at the end."""
         if times is None or not times.scheduled_ts:
             return
         self._queue_s = max(self._queue_s or 0.0, times.scheduled_ts - times.queued_ts)
@@ -59,33 +57,33 @@ class CallMeter:
             self._first_token_s = max(self._first_token_s or 0.0, times.first_token_latency)
 
     def observe_usage(self, usage: dict[str, Any]) -> None:
-        """Take the ``usage`` object of a remote engine; it counts the whole call so far."""
+        """Take the ``usage`` object of a remote engine, which counts the whole call so far."""
         self._prompt["remote"] = int(usage.get("prompt_tokens") or 0)
         self._completion["remote"] = int(usage.get("completion_tokens") or 0)
         details = usage.get("prompt_tokens_details") or {}
         self._cached["remote"] = int(details.get("cached_tokens") or 0)
 
     def observe_first_token(self) -> None:
-        """A remote engine's first piece of content has come."""
+        """Note the first content of a remote engine."""
         if self._first_token_s is None:
-            self._first_token_s = time.monotonic() - self._started
+            self._first_token_s = time.monotonic() - self._start
 
-    def observe_piece(self) -> None:
-        """A piece of content from an engine that counts only at the end: one token, until it says."""
+    def observe_chunk(self) -> None:
+        """Count a chunk of a remote engine as one token, until the engine reports its usage."""
         self._completion["remote"] = self._completion.get("remote", 0) + 1
 
     def observe_generated(self, part: str, tokens: int, prompt_tokens: int) -> None:
-        """The engine's own count for a part that has yielded nothing yet (a plain call, stopped)."""
+        """Take the engine's count for a part without output so far, such as an unfinished plain call."""
         self._completion[part] = max(self._completion.get(part, 0), tokens)
         self._prompt.setdefault(part, prompt_tokens)
 
     def reading(self) -> Meter:
-        """The count so far."""
+        """Return the usage so far."""
         return Meter(
             prompt_tokens=sum(self._prompt.values()),
             completion_tokens=sum(self._completion.values()),
             cached_tokens=sum(self._cached.values()),
             queue_s=self._queue_s,
             first_token_s=self._first_token_s,
-            total_s=time.monotonic() - self._started,
+            total_s=time.monotonic() - self._start,
         )

@@ -1,8 +1,8 @@
-"""Stop strings hold for the content: what a model reasons before it doesn't end the answer.
+"""Limits stop strings to the content: a stop string in the reasoning must not end the response.
 
-vLLM looks for them in all that is generated, so that a stop string in the reasoning ends the answer with no
-content at all. It also holds text back for them, and its reasoning parsers, which look at texts and tokens
-together, then find the end of the reasoning in the wrong place.
+vLLM looks for stop strings in all generated text, so one in the reasoning ends the response without content.
+It also holds text back for them, and its reasoning parsers, which compare texts with tokens, then find the
+end of the reasoning in the wrong place.
 """
 
 from __future__ import annotations
@@ -13,60 +13,60 @@ CHAT_PREFIX = "chatcmpl-"
 
 
 def stop_in_content_only(reasoner_cls: Any) -> None:
-    """Make new requests of chats wait for the end of the reasoning before they look for stop strings.
+    """Patch vLLM so that chats ignore stop strings until the reasoning ends.
 
-    ``reasoner_cls`` is the class of the reasoning parser with which the model is served.
+    ``reasoner_cls`` is the class of the model's reasoning parser.
     """
-    from vllm.v1.engine import detokenizer
+    from vllm.v1.engine import detokenizer as module
 
-    made = detokenizer.IncrementalDetokenizer.from_new_request
+    original = module.IncrementalDetokenizer.from_new_request
 
     def from_new_request(tokenizer: Any, request: Any) -> Any:
-        found = made(tokenizer, request)
-        chat = (request.external_req_id or "").startswith(CHAT_PREFIX)
-        if chat and getattr(found, "stop", None):
+        detokenizer = original(tokenizer, request)
+        is_chat = (request.external_req_id or "").startswith(CHAT_PREFIX)
+        if is_chat and getattr(detokenizer, "stop", None):
             reasoner = reasoner_cls(tokenizer, **(request.reasoning_parser_kwargs or {}))
             if not reasoner.is_reasoning_end(request.prompt_token_ids or []):
-                ReasoningGate(found, reasoner)
-        return found
+                ReasoningGate(detokenizer, reasoner)
+        return detokenizer
 
-    detokenizer.IncrementalDetokenizer.from_new_request = staticmethod(from_new_request)
+    module.IncrementalDetokenizer.from_new_request = staticmethod(from_new_request)
 
 
 class ReasoningGate:
-    """Takes the place of ``update`` of one detokenizer until the reasoning has ended."""
+    """Replaces ``update`` of one detokenizer until the reasoning ends."""
 
     def __init__(self, detokenizer: Any, reasoner: Any) -> None:
         self._detokenizer, self._reasoner = detokenizer, reasoner
         self._update = detokenizer.update
-        self._held = (detokenizer.stop, detokenizer.stop_buffer_length)
-        self._ended = False
+        self._stop_settings = (detokenizer.stop, detokenizer.stop_buffer_length)
+        self._has_ended = False
         detokenizer.stop, detokenizer.stop_buffer_length = [], 0
         detokenizer.update = self.update
 
     def update(self, new_token_ids: list[int], stop_terminated: bool) -> str | None:
-        """As vLLM's: the stop string that ended the answer, if one did."""
-        if not self._ended:
-            end = self._end_in(new_token_ids)
+        """Return the stop string that ended the response, if any, as vLLM's ``update`` does."""
+        if not self._has_ended:
+            end = self._reasoning_tokens(new_token_ids)
             if end is None or end == len(new_token_ids):
-                self._ended = end is not None
-                return self._pass(new_token_ids, stop_terminated)
-            self._pass(new_token_ids[:end], False)
+                self._has_ended = end is not None
+                return self._call_original(new_token_ids, stop_terminated)
+            self._call_original(new_token_ids[:end], False)
             new_token_ids = new_token_ids[end:]
-        # Only now: a text held back in the step of the end would hide the end from the parser.
-        self._detokenizer.stop, self._detokenizer.stop_buffer_length = self._held
+        # Not earlier: text held back in the step of the end would hide the end from the parser.
+        self._detokenizer.stop, self._detokenizer.stop_buffer_length = self._stop_settings
         self._detokenizer.update = self._update
-        return self._pass(new_token_ids, stop_terminated)
+        return self._call_original(new_token_ids, stop_terminated)
 
-    def _pass(self, token_ids: list[int], stop_terminated: bool) -> str | None:
-        found: str | None = self._update(token_ids, stop_terminated)
-        return found
+    def _call_original(self, token_ids: list[int], stop_terminated: bool) -> str | None:
+        stop: str | None = self._update(token_ids, stop_terminated)
+        return stop
 
-    def _end_in(self, new_token_ids: list[int]) -> int | None:
-        """How many of the new tokens belong to the reasoning, its end included; None while it goes on."""
-        seen = list(self._detokenizer.output_token_ids)
+    def _reasoning_tokens(self, new_token_ids: list[int]) -> int | None:
+        """Return the number of new tokens up to the end of the reasoning, None if it continues."""
+        token_ids = list(self._detokenizer.output_token_ids)
         for count, token_id in enumerate(new_token_ids, start=1):
-            seen.append(token_id)
-            if self._reasoner.is_reasoning_end_streaming(seen, [token_id]):
+            token_ids.append(token_id)
+            if self._reasoner.is_reasoning_end_streaming(token_ids, [token_id]):
                 return count
         return None

@@ -1,7 +1,7 @@
-"""A tool call that the token limit has cut: a plain answer says of it what a stream says.
+"""Reports a tool call that the token limit truncated the same way in plain responses as in streams.
 
-vLLM's parsers of whole texts give a call that is not complete back as content, markup and all, and say
-``tool_calls`` of one that is complete but for its end. Its parsers of streams do neither.
+vLLM's parsers of whole texts return an incomplete call as content, with its markup, and the finish reason
+``tool_calls`` for one that lacks only its end. Its parsers of streams do neither.
 """
 
 from __future__ import annotations
@@ -10,71 +10,75 @@ import logging
 from collections.abc import AsyncGenerator
 from typing import Any
 
-from inference_worker.telemetry.lines import trace_without_texts
+from inference_worker.telemetry.log_formatters import trace_without_messages
 
 logger = logging.getLogger("cyllm.worker.calls")
 
-CUT = "length"
+TRUNCATED = "length"  # OpenAI's finish reason
 
 
-def tell_cut_calls(serving: Any) -> None:
-    """Wrap the part of vLLM's chat serving (``OpenAIServingChat``) that makes plain answers."""
-    make_answer = serving.chat_completion_full_generator
+def report_truncated_tool_calls(serving: Any) -> None:
+    """Patch the method of vLLM's chat serving (``OpenAIServingChat``) that makes plain responses."""
+    original = serving.chat_completion_full_generator
 
-    async def make(request: Any, outputs: Any, *args: Any, **kwargs: Any) -> Any:
+    async def make_response(request: Any, outputs: Any, *args: Any, **kwargs: Any) -> Any:
         if not request.tools or request.tool_choice == "none":
-            return await make_answer(request, outputs, *args, **kwargs)
-        last: list[Any] = []
-        answer = await make_answer(request, _remembering(outputs, last), *args, **kwargs)
-        if last and hasattr(answer, "choices"):
-            for choice, output in zip(answer.choices, last[0].outputs, strict=False):
-                if output.finish_reason == CUT:
-                    _tell(serving, request, choice, output, last[0].prompt_token_ids)
-        return answer
+            return await original(request, outputs, *args, **kwargs)
+        last_output: list[Any] = []
+        response = await original(request, _remember_last(outputs, last_output), *args, **kwargs)
+        if last_output and hasattr(response, "choices"):
+            for choice, output in zip(response.choices, last_output[0].outputs, strict=False):
+                if output.finish_reason == TRUNCATED:
+                    _correct(serving, request, choice, output, last_output[0].prompt_token_ids)
+        return response
 
-    serving.chat_completion_full_generator = make
+    serving.chat_completion_full_generator = make_response
 
 
-async def _remembering(outputs: Any, last: list[Any]) -> AsyncGenerator[Any, None]:
+async def _remember_last(outputs: Any, last_output: list[Any]) -> AsyncGenerator[Any, None]:
     async for output in outputs:
-        last[:] = [output]
+        last_output[:] = [output]
         yield output
 
 
-def _tell(serving: Any, request: Any, choice: Any, output: Any, prompt_token_ids: list[int]) -> None:
-    choice.finish_reason = CUT
+def _correct(serving: Any, request: Any, choice: Any, output: Any, prompt_token_ids: list[int]) -> None:
+    choice.finish_reason = TRUNCATED
     if choice.message.tool_calls:
         return
     try:
-        said = _as_streamed(serving, request, output, prompt_token_ids)
+        deltas = _stream_deltas(serving, request, output, prompt_token_ids)
     except Exception as error:
-        # The parser of the stream can't read it either: the text is all there is.
-        logger.warning("a cut call can't be read", extra={"trace": trace_without_texts(error)})
+        # The parser of streams can't parse it either, so the plain text stays.
+        trace = trace_without_messages(error)
+        logger.warning("can't parse a truncated tool call", extra={"trace": trace})
         return
-    choice.message.content = "".join(piece.content or "" for piece in said) or None
-    if calls := [call for piece in said for call in piece.tool_calls]:
-        choice.message.tool_calls = _whole(calls)
+    choice.message.content = "".join(delta.content or "" for delta in deltas) or None
+    if calls := [call for delta in deltas for call in delta.tool_calls]:
+        choice.message.tool_calls = _merge(calls)
 
 
-def _as_streamed(serving: Any, request: Any, output: Any, prompt_token_ids: list[int]) -> list[Any]:
-    """What a stream would say, in two pieces: together with the end, a call without arguments gets some."""
+def _stream_deltas(serving: Any, request: Any, output: Any, prompt_token_ids: list[int]) -> list[Any]:
+    """Return the deltas of a stream with this output.
+
+    The text and the end are parsed in two steps: together they would give arguments to a call without any.
+    """
     variables = serving._effective_chat_template_kwargs(request)
     parser = serving._make_parser(request, serving.renderer.tokenizer, variables)
-    pieces = [
+    deltas = [
         parser.parse_delta(
             delta_text=text,
             delta_token_ids=token_ids,
             request=request,
             prompt_token_ids=prompt_token_ids,
-            finished=finished,
+            finished=is_last,
         )
-        for text, token_ids, finished in ((output.text, list(output.token_ids), False), ("", [], True))
+        for text, token_ids, is_last in ((output.text, list(output.token_ids), False), ("", [], True))
     ]
-    return [piece for piece in pieces if piece is not None]
+    return [delta for delta in deltas if delta is not None]
 
 
-def _whole(deltas: list[Any]) -> list[Any]:
-    """Calls as plain answers have them, out of the deltas of one piece."""
+def _merge(deltas: list[Any]) -> list[Any]:
+    """Return the tool calls of a plain response from the deltas of a stream."""
     from vllm.entrypoints.generate.base.protocol import FunctionCall, ToolCall
 
     calls: dict[int, Any] = {}

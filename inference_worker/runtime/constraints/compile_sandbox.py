@@ -1,8 +1,8 @@
-"""A process that tries to compile constraints, each in a child with limits, before the engine has to.
+"""A process that compiles constraints before the engine does, each in a child process with limits.
 
-``python -m inference_worker.runtime.constraints.compile_sandbox FOLDER VOCABULARY_SIZE LIMIT_S`` reads one JSON object a
-line, ``{"id", "kind", "text"}``, and answers each with ``{"id", "why"}``, where an empty ``why`` means that
-it compiles. The tokenizer is loaded once; a child that is forked has it at once, and ends with its limits.
+``python -m inference_worker.runtime.constraints.compile_sandbox FOLDER VOCABULARY_SIZE LIMIT_S`` reads one
+JSON object per line, ``{"id", "kind", "text"}``, and answers each with ``{"id", "why"}``; an empty ``why``
+means that the constraint compiles. The tokenizer is loaded once and inherited by the forked children.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from inference_worker.runtime.parent_death import die_with_parent
+from inference_worker.runtime.parent_death import bind_to_parent
 
-MEMORY_BYTES = 3 * 2**30  # beyond what the process has anyway
-NICENESS = 5  # what is generated comes first
-MOST_READ = 65_536  # of the warnings
-MAX_WHY = 300  # a line stays below the size that a pipe takes in one piece
+MEMORY_BYTES = 3 * 2**30  # on top of the process's own
+NICENESS = 5  # generation goes first
+MAX_WARNING_BYTES = 65_536
+MAX_REASON_LENGTH = 300  # so a response fits into one atomic write to a pipe
 TOO_LONG = "it takes too long to compile"
 TOO_LARGE = "it takes too much memory to compile"
 UNABLE = "the engine can't compile it"
-PLACE = re.compile(r"^\[[\d:]+\] \S+:\d+: ")  # time and line of xgrammar's own source
+LOG_PREFIX = re.compile(r"^\[[\d:]+\] \S+:\d+: ")  # time and source line of xgrammar
 READY = {"id": 0, "why": ""}
-# What xgrammar leaves out of a pattern, or takes for a letter, with nothing but a warning: what is left would
-# accept other texts. Anchors that it ignores are none of these, since patterns are matched as a whole.
-LEFT_OUT = re.compile(
+# xgrammar drops these parts of a pattern, or takes them literally, with only a warning, and the rest would
+# accept other texts. It also ignores anchors, but those are redundant: patterns match whole texts.
+DROPPED_PART = re.compile(
     rb"Warning: ([^\n]*(?:not supported and is ignored|Escape sequence '?\\[A-Za-z0-9]'? is not recog)[^\n]*)"
 )
 
@@ -38,95 +38,95 @@ LEFT_OUT = re.compile(
 Compile = Callable[[str, str], Any]
 
 
-def compiler(folder: str, vocabulary_size: int) -> Compile:
-    """vLLM's way to compile (v1/structured_output/backend_xgrammar.py), with the same options."""
+def make_compile(folder: str, vocabulary_size: int) -> Compile:
+    """Return a function that compiles with vLLM's options (v1/structured_output/backend_xgrammar.py)."""
     import xgrammar
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    told = xgrammar.TokenizerInfo.from_huggingface(tokenizer, vocab_size=vocabulary_size)
+    tokenizer_info = xgrammar.TokenizerInfo.from_huggingface(tokenizer, vocab_size=vocabulary_size)
 
     def compile_constraint(kind: str, text: str) -> Any:
-        # Made in the child: its threads would not survive the fork.
-        made = xgrammar.GrammarCompiler(told, max_threads=1, cache_enabled=True)
+        # Created in the child, because its threads do not survive a fork.
+        compiler = xgrammar.GrammarCompiler(tokenizer_info, max_threads=1, cache_enabled=True)
         if kind == "json":
-            return made.compile_json_schema(text, any_whitespace=True)
-        return (made.compile_regex if kind == "regex" else made.compile_structural_tag)(text)
+            return compiler.compile_json_schema(text, any_whitespace=True)
+        return (compiler.compile_regex if kind == "regex" else compiler.compile_structural_tag)(text)
 
     return compile_constraint
 
 
-def why_not(compile_constraint: Compile, kind: str, text: str) -> str:
-    """Why a constraint doesn't compile, in one line; empty if it does."""
+def compile_error(compile_constraint: Compile, kind: str, text: str) -> str:
+    """Return the reason why a constraint doesn't compile, on one line; empty if it does."""
     try:
         compile_constraint(kind, text)
     except MemoryError:
         return TOO_LARGE
     except Exception as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-        told = PLACE.sub("", lines[0])
-        return UNABLE if told.startswith("Check failed") else told.rstrip(".")[:MAX_WHY]
+        reason = LOG_PREFIX.sub("", lines[0])
+        return UNABLE if reason.startswith("Check failed") else reason.rstrip(".")[:MAX_REASON_LENGTH]
     return ""
 
 
 def serve(compile_constraint: Compile, limit_s: int) -> None:
-    """Answer until the input ends."""
+    """Answer requests until the end of the input."""
     children: dict[int, int] = {}
     signal.signal(signal.SIGCHLD, lambda *_: reap(children))
-    answer(READY)
+    respond(READY)
     for line in sys.stdin:
-        asked = json.loads(line)
-        # A child that ends at once is in the table before anyone looks for it there.
+        request = json.loads(line)
+        # Blocked, so that a child which exits at once is in the table before it is reaped.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
         if (child := os.fork()) == 0:
-            _try(compile_constraint, asked, limit_s)
-        children[child] = asked["id"]
+            _check_and_exit(compile_constraint, request, limit_s)
+        children[child] = request["id"]
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
 
 
 def reap(children: dict[int, int]) -> None:
-    """Answer for children that a limit has ended."""
+    """Respond for children that exceeded a limit."""
     while children:
         child, status = os.waitpid(-1, os.WNOHANG)
         if child == 0:
             return
-        asked_id = children.pop(child)
+        request_id = children.pop(child)
         if os.WIFSIGNALED(status):
             timed_out = os.WTERMSIG(status) in (signal.SIGXCPU, signal.SIGKILL)
-            answer({"id": asked_id, "why": TOO_LONG if timed_out else TOO_LARGE})
+            respond({"id": request_id, "why": TOO_LONG if timed_out else TOO_LARGE})
 
 
-def _try(compile_constraint: Compile, asked: dict[str, Any], limit_s: int) -> None:
-    """In the child, which ends here."""
+def _check_and_exit(compile_constraint: Compile, request: dict[str, Any], limit_s: int) -> None:
+    """Check the constraint in the child process and end it."""
     try:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         resource.setrlimit(resource.RLIMIT_CPU, (limit_s, limit_s + 1))
-        memory = _size_bytes() + MEMORY_BYTES
+        memory = _address_space_bytes() + MEMORY_BYTES
         resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
         warnings = os.memfd_create("warnings")
         os.dup2(warnings, 2)
-        why = why_not(compile_constraint, asked["kind"], asked["text"])
-        answer({"id": asked["id"], "why": why or _left_out(warnings)})
+        reason = compile_error(compile_constraint, request["kind"], request["text"])
+        respond({"id": request["id"], "why": reason or _dropped_part(warnings)})
     finally:
         os._exit(0)
 
 
-def _left_out(warnings: int) -> str:
-    found = LEFT_OUT.search(os.pread(warnings, MOST_READ, 0))
-    return "" if found is None else found[1].decode(errors="replace").strip()[:MAX_WHY]
+def _dropped_part(warnings: int) -> str:
+    match = DROPPED_PART.search(os.pread(warnings, MAX_WARNING_BYTES, 0))
+    return "" if match is None else match[1].decode(errors="replace").strip()[:MAX_REASON_LENGTH]
 
 
-def _size_bytes() -> int:
+def _address_space_bytes() -> int:
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     return pages * resource.getpagesize()
 
 
-def answer(said: dict[str, Any]) -> None:
-    """Write one line in one piece."""
-    os.write(1, json.dumps(said).encode() + b"\n")
+def respond(response: dict[str, Any]) -> None:
+    """Write a response as one line, in one write."""
+    os.write(1, json.dumps(response).encode() + b"\n")
 
 
 if __name__ == "__main__":
-    die_with_parent()
+    bind_to_parent()
     os.nice(NICENESS)
-    serve(compiler(sys.argv[1], int(sys.argv[2])), int(sys.argv[3]))
+    serve(make_compile(sys.argv[1], int(sys.argv[2])), int(sys.argv[3]))

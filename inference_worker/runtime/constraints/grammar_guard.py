@@ -1,7 +1,7 @@
-"""Keeps constraints that don't compile, or not in time, away from the engine.
+"""Rejects constraints that don't compile, or not in time, before they reach the engine.
 
-The engine compiles for all tenants in one or a few threads that can't be stopped. So each new constraint is
-tried before in a process that can (``grammar_trial``), and the result is remembered.
+The engine compiles for all tenants on a few threads that can't be interrupted. So each new constraint is
+first compiled in a process that can be (``compile_sandbox``), and the result is cached.
 """
 
 from __future__ import annotations
@@ -23,111 +23,110 @@ from inference_worker.runtime.constraints.compile_sandbox import TOO_LONG
 
 logger = logging.getLogger("cyllm.worker.grammars")
 
-BACKEND = "xgrammar"  # of vLLM; what is tried here
-TRIED_KINDS = frozenset({"json", "regex", "structural_tag"})  # what else there is can't get large
+BACKEND = "xgrammar"  # vLLM's backend that the sandbox uses as well
+CHECKED_KINDS = frozenset({"json", "regex", "structural_tag"})  # the other kinds are small
 PIPES_TIMEOUT_S = 2.0
 START_TIMEOUT_S = 60.0
-# The limit is on CPU time; on a busy machine that takes longer.
-PATIENCE = 8
-MAX_AT_ONCE = 2
-MAX_KNOWN = 4096
+WALL_PER_CPU_S = 8  # the limit is on CPU time, and a busy machine takes longer
+MAX_CONCURRENT_CHECKS = 2
+MAX_RESULTS = 4096
 
 
-class TrialUnavailableError(Exception):
-    """The process for trials doesn't start or has ended."""
+class SandboxUnavailableError(Exception):
+    """The compile sandbox doesn't start or has ended."""
 
 
 class GrammarGuard:
-    """Tries constraints; the process for it is started when the first one comes.
+    """Checks constraints in the compile sandbox, which the first check starts.
 
-    Not ``active`` for engines that were told to compile with something else than what is tried here.
+    Inactive if the engine compiles with another backend than the sandbox.
     """
 
     def __init__(self, tokenizer: Path, vocabulary_size: int, limit_s: int, *, active: bool = True) -> None:
         self._active = active
         self._arguments = [str(tokenizer), str(vocabulary_size), str(limit_s)]
-        self._patience_s = float(limit_s * PATIENCE)
+        self._timeout_s = float(limit_s * WALL_PER_CPU_S)
         self._process: Process | None = None
         self._reader: asyncio.Task[None] | None = None
-        self._starting = asyncio.Lock()
+        self._start_lock = asyncio.Lock()
         self._numbers = itertools.count(1)
-        self._waiting: dict[int, asyncio.Future[str]] = {}
-        self._trials: dict[bytes, asyncio.Task[str]] = {}
-        self._places = asyncio.Semaphore(MAX_AT_ONCE)
-        self._known: OrderedDict[bytes, str] = OrderedDict()
+        self._responses: dict[int, asyncio.Future[str]] = {}
+        self._checks: dict[bytes, asyncio.Task[str]] = {}
+        self._slots = asyncio.Semaphore(MAX_CONCURRENT_CHECKS)
+        self._results: OrderedDict[bytes, str] = OrderedDict()
 
     @classmethod
     def of_engine(cls, client: Any, limit_s: int) -> Self:
-        """A guard for a vLLM engine; ``client`` is its AsyncLLM."""
+        """Return a guard for a vLLM engine; ``client`` is its AsyncLLM."""
         model, backend = client.model_config, client.vllm_config.structured_outputs_config.backend
         return cls(Path(model.tokenizer), model.get_vocab_size(), limit_s, active=backend == BACKEND)
 
     async def check(self, kind: str, text: str) -> str:
-        """Why the engine must not be given this constraint; empty if it may.
+        """Return the reason to reject a constraint, empty if the engine may compile it.
 
-        ``kind``: vLLM's name for it, of which ``TRIED_KINDS`` are tried; ``text``: schema or pattern.
-        Without a process to try it in, constraints pass: the gateway has bounds of its own.
+        ``kind``: vLLM's name for it; ``text``: the schema or pattern. Without a sandbox constraints pass, as
+        the gateway has bounds of its own.
         """
-        if not self._active or kind not in TRIED_KINDS:
+        if not self._active or kind not in CHECKED_KINDS:
             return ""
         key = hashlib.sha256(f"{kind}:{text}".encode("utf-8", "surrogatepass")).digest()
-        if key in self._known:
-            self._known.move_to_end(key)
-            return self._known[key]
-        # Who leaves ends no trial: its child runs on, so it keeps its place.
-        return await asyncio.shield(self._trial(key, kind, text))
+        if key in self._results:
+            self._results.move_to_end(key)
+            return self._results[key]
+        # Shielded: a disconnect must not cancel the check, whose child process still holds a slot.
+        return await asyncio.shield(self._shared_check(key, kind, text))
 
     async def close(self) -> None:
-        """End the process."""
-        for trial in self._trials.values():
-            trial.cancel()
+        """End the sandbox."""
+        for check in self._checks.values():
+            check.cancel()
         if self._reader is not None:
             self._reader.cancel()
             await asyncio.wait([self._reader])
         if self._process is not None:
-            await ended(self._process)
+            await kill(self._process)
 
-    def _trial(self, key: bytes, kind: str, text: str) -> asyncio.Task[str]:
-        """The one trial for all who ask for this constraint meanwhile."""
-        if (running := self._trials.get(key)) is None:
-            running = asyncio.create_task(self._tried(key, kind, text), name="grammar-trial")
-            self._trials[key] = running
-            running.add_done_callback(lambda _: self._trials.pop(key, None))
-        return running
+    def _shared_check(self, key: bytes, kind: str, text: str) -> asyncio.Task[str]:
+        """Return the running check of this constraint, or start one."""
+        if (check := self._checks.get(key)) is None:
+            check = asyncio.create_task(self._check_once(key, kind, text), name="grammar-check")
+            self._checks[key] = check
+            check.add_done_callback(lambda _: self._checks.pop(key, None))
+        return check
 
-    async def _tried(self, key: bytes, kind: str, text: str) -> str:
+    async def _check_once(self, key: bytes, kind: str, text: str) -> str:
         try:
-            async with self._places:
-                why = await self._try(kind, text)
-        except TrialUnavailableError as error:
-            logger.error("constraints pass without a trial: %s", error)
+            async with self._slots:
+                reason = await self._compile(kind, text)
+        except SandboxUnavailableError as error:
+            logger.error("constraints are not checked: %s", error)
             return ""
         except TimeoutError:
-            return TOO_LONG  # not for good: the machine may only be busy
-        self._known[key] = why
-        if len(self._known) > MAX_KNOWN:
-            self._known.popitem(last=False)
-        return why
+            return TOO_LONG  # not cached: the machine may only be busy
+        self._results[key] = reason
+        if len(self._results) > MAX_RESULTS:
+            self._results.popitem(last=False)
+        return reason
 
-    async def _try(self, kind: str, text: str) -> str:
-        stdin = pipe(await self._running())
+    async def _compile(self, kind: str, text: str) -> str:
+        stdin = stdin_of(await self._running_sandbox())
         number = next(self._numbers)
-        answer: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        self._waiting[number] = answer
+        response: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._responses[number] = response
         try:
             stdin.write(json.dumps({"id": number, "kind": kind, "text": text}).encode() + b"\n")
-            async with asyncio.timeout(self._patience_s):
+            async with asyncio.timeout(self._timeout_s):
                 await stdin.drain()
-                return await answer
+                return await response
         except TimeoutError:
-            raise  # it is an OSError, but the process is there
+            raise  # an OSError too, but the sandbox is running
         except OSError as error:
-            raise TrialUnavailableError(type(error).__name__) from error
+            raise SandboxUnavailableError(type(error).__name__) from error
         finally:
-            del self._waiting[number]
+            del self._responses[number]
 
-    async def _running(self) -> Process:
-        async with self._starting:
+    async def _running_sandbox(self) -> Process:
+        async with self._start_lock:
             if self._process is None or self._process.returncode is not None:
                 self._process = await self._start()
             return self._process
@@ -141,46 +140,46 @@ class GrammarGuard:
             env={**os.environ, "TOKENIZERS_PARALLELISM": "false", "OMP_NUM_THREADS": "1"},
         )
         if await self._first_line(process):
-            self._reader = asyncio.create_task(self._read(process), name="grammar-trials")
+            self._reader = asyncio.create_task(self._read_responses(process), name="grammar-responses")
             return process
-        await ended(process)
-        raise TrialUnavailableError("its process does not start")
+        await kill(process)
+        raise SandboxUnavailableError("the compile sandbox does not start")
 
     async def _first_line(self, process: Process) -> bytes:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(START_TIMEOUT_S):
-                return await answers(process).readline()
+                return await stdout_of(process).readline()
         return b""
 
-    async def _read(self, process: Process) -> None:
-        while line := await answers(process).readline():
-            said = json.loads(line)
-            waiting = self._waiting.get(said["id"])
-            if waiting is not None and not waiting.done():
-                waiting.set_result(said["why"])
-        for waiting in self._waiting.values():
-            if not waiting.done():
-                waiting.set_exception(TrialUnavailableError("its process has ended"))
+    async def _read_responses(self, process: Process) -> None:
+        while line := await stdout_of(process).readline():
+            message = json.loads(line)
+            response = self._responses.get(message["id"])
+            if response is not None and not response.done():
+                response.set_result(message["why"])
+        for response in self._responses.values():
+            if not response.done():
+                response.set_exception(SandboxUnavailableError("the compile sandbox has ended"))
 
 
-async def ended(process: Process) -> None:
-    """Kill a process, unless it has ended, and let go of its pipes: trials that it leaves may hold them."""
-    # Between its end and the news of it, asyncio says that there is no such process.
+async def kill(process: Process) -> None:
+    """Kill a process, unless it has ended, and close its pipes, which its children may still hold open."""
+    # asyncio raises ProcessLookupError between the end of the process and its notification.
     with contextlib.suppress(ProcessLookupError):
         if process.returncode is None:
             process.kill()
     await process.wait()
-    pipe(process).close()
+    stdin_of(process).close()
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(PIPES_TIMEOUT_S):
-            await answers(process).read()
+            await stdout_of(process).read()
 
 
-def pipe(process: Process) -> asyncio.StreamWriter:
-    """The way in of a process that was made with one."""
+def stdin_of(process: Process) -> asyncio.StreamWriter:
+    """Return the standard input of a process that was started with a pipe for it."""
     return cast(asyncio.StreamWriter, process.stdin)
 
 
-def answers(process: Process) -> asyncio.StreamReader:
-    """The way out of a process that was made with one."""
+def stdout_of(process: Process) -> asyncio.StreamReader:
+    """Return the standard output of a process that was started with a pipe for it."""
     return cast(asyncio.StreamReader, process.stdout)

@@ -1,4 +1,4 @@
-"""vLLM's parsers of tool calls and reasoning: which there are, and which streams they leave as they are."""
+"""vLLM's parsers of tool calls and reasoning: their settings, and their effect on plain streams."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import Any
 
 from inference_worker.protocol.messages import Operation
 from inference_worker.runtime.calls.engine import EngineStartError
-from inference_worker.runtime.calls.fast_path import EmptyPieces
+from inference_worker.runtime.calls.fast_path import EmptyChunks
 from inference_worker.runtime.settings import WorkerSettings
 
 
 def check_parsers(settings: WorkerSettings) -> None:
-    """Raise EngineStartError for a parser that vLLM doesn't have; the text lists those that it has."""
+    """Raise EngineStartError, which lists vLLM's parsers, for a parser that it doesn't have."""
     from vllm.reasoning import ReasoningParserManager
     from vllm.tool_parsers import ToolParserManager
 
@@ -20,13 +20,13 @@ def check_parsers(settings: WorkerSettings) -> None:
         ("CYLLM_WORKER_TOOL_PARSER", settings.tool_parser, ToolParserManager),
         ("CYLLM_WORKER_REASONING_PARSER", settings.reasoning_parser, ReasoningParserManager),
     ):
-        known: list[str] = manager.list_registered()
-        if name and name not in known:
-            raise EngineStartError(f"{setting}: vLLM has no parser {name}; it has {', '.join(known)}")
+        parsers: list[str] = manager.list_registered()
+        if name and name not in parsers:
+            raise EngineStartError(f"{setting}: vLLM has no parser {name}; it has {', '.join(parsers)}")
 
 
 def parser_arguments(settings: WorkerSettings) -> list[str]:
-    """vLLM's command line for the settings' parsers and chat template."""
+    """Return vLLM's arguments for the settings' parsers and chat template."""
     arguments = []
     if settings.tool_parser:
         arguments += ["--enable-auto-tool-choice", "--tool-call-parser", settings.tool_parser]
@@ -37,20 +37,21 @@ def parser_arguments(settings: WorkerSettings) -> list[str]:
     return arguments
 
 
-def short_ways(parser_cls: Any) -> Mapping[Operation, EmptyPieces]:
-    """Where plain streams come out of vLLM's application as the text that went in; ``parser_cls`` is the
-    parser of its chats, or None.
+def fast_paths(parser_cls: Any) -> Mapping[Operation, EmptyChunks]:
+    """Return the operations in which vLLM's application leaves the text of plain streams unchanged.
 
-    A request without tools passes by a tool parser (``DelegatingParser._extract_tool_calls_streaming``),
-    but for those that are built on vLLM's parser engine.
+    ``parser_cls`` is the parser of its chats, or None. A request without tools bypasses tool parsers
+    (``DelegatingParser._extract_tool_calls_streaming``), except those built on vLLM's parser engine.
     """
-    plain = {Operation.COMPLETIONS: EmptyPieces.SENT}
+    completions = {Operation.COMPLETIONS: EmptyChunks.SENT}
     if parser_cls is None:
-        return plain | {Operation.CHAT_COMPLETIONS: EmptyPieces.SENT}
-    return plain | ({Operation.CHAT_COMPLETIONS: EmptyPieces.LEFT_OUT} if _passes_text(parser_cls) else {})
+        return completions | {Operation.CHAT_COMPLETIONS: EmptyChunks.SENT}
+    if _keeps_text(parser_cls):
+        return completions | {Operation.CHAT_COMPLETIONS: EmptyChunks.OMITTED}
+    return completions
 
 
-def _passes_text(parser_cls: Any) -> bool:
+def _keeps_text(parser_cls: Any) -> bool:
     from vllm.parser.abstract_parser import DelegatingParser
 
     return bool(

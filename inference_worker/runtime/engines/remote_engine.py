@@ -1,4 +1,4 @@
-"""A remote OpenAI-speaking engine behind the same interface: the same ASGI call, over HTTP."""
+"""A remote engine with OpenAI's API: the ASGI call of the worker, forwarded over HTTP."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
+from typing_extensions import override
 
+from inference_worker.protocol import sse
+from inference_worker.protocol.faults import UpstreamSilence
 from inference_worker.protocol.messages import Operation
 from inference_worker.runtime.calls.engine import (
     Engine,
@@ -21,7 +24,8 @@ from inference_worker.runtime.calls.engine import (
     ReportStage,
     Send,
 )
-from inference_worker.runtime.calls.fast_path import EmptyPieces
+from inference_worker.runtime.calls.engine_call import current_call
+from inference_worker.runtime.calls.fast_path import EmptyChunks
 from inference_worker.runtime.calls.meter import CallMeter, current_meter
 from inference_worker.runtime.settings import WorkerSettings
 
@@ -29,19 +33,18 @@ logger = logging.getLogger("cyllm.worker.remote")
 
 CHECK_INTERVAL_S = 1.0
 CHECK_TIMEOUT_S = 5.0
-TELL_INTERVAL_S = 10.0
-FAILED_CHECKS = 5
+LOG_INTERVAL_S = 10.0
+MAX_FAILED_CHECKS = 5
 START_TIMEOUT_S = 600.0
-EVENT_END = b"\n\n"
 
 
 @asynccontextmanager
 async def remote_engine(settings: WorkerSettings, report: ReportStage) -> AsyncIterator[Engine]:
-    """Wait until the remote engine answers, and serve through it. Raises EngineStartError."""
+    """Connect to the remote engine once it responds. Raises EngineStartError."""
     if settings.adapters:
         raise EngineStartError(
             "CYLLM_WORKER_ADAPTERS works with the engine vllm only: load adapters at the remote engine, "
-            "and serve each by a worker with its name as CYLLM_WORKER_ENGINE_MODEL"
+            "and serve each with a worker that has its name as CYLLM_WORKER_ENGINE_MODEL"
         )
     if not settings.engine_url:
         raise EngineStartError("CYLLM_WORKER_ENGINE_URL is not set: the engine remote needs an address")
@@ -57,143 +60,149 @@ async def remote_engine(settings: WorkerSettings, report: ReportStage) -> AsyncI
         yield engine
 
 
-class RemoteEngine:
-    """See ``engine.Engine``."""
+class RemoteEngine(Engine):
+    """A server with OpenAI's API. Never dead: it may respond to the next request."""
 
-    short_ways: Mapping[Operation, EmptyPieces] = {}
-    is_dead = False  # it may answer the next request; ``failed`` tells when it doesn't for long
+    fast_paths: Mapping[Operation, EmptyChunks] = {}
+    is_dead = False
 
     def __init__(self, client: httpx.AsyncClient, settings: WorkerSettings) -> None:
-        self.max_model_len = settings.max_model_len or 0  # unknown, until the engine's list says it
+        self.max_model_len = settings.max_model_len or 0  # or from the engine's model list, see _fault
         self.operations = settings.engine_operations
         self._client = client
-        self._served = settings.model
-        self._upstream_name = settings.engine_model or settings.model
-        self._running = 0
+        self._model = settings.model
+        self._upstream_model = settings.engine_model or settings.model
+        self._open_requests = 0
 
-    def running(self) -> int:
-        """Requests that are open to the remote engine."""
-        return self._running
+    @property
+    @override
+    def running_requests(self) -> int:
+        return self._open_requests
 
+    @override
     def count_partial(self, request_id: str, meter: CallMeter) -> None:
-        """See ``engine.Engine``: all that a remote engine tells is already on the meter."""
+        pass  # the meter has all that a remote engine reports
 
     async def wait_ready(self, timeout_s: float, report: ReportStage) -> None:
-        """Return when the engine lists its models; until then say why not. Raises EngineStartError."""
-        said, said_at = "", 0.0
+        """Wait until the engine lists its models, and report why it doesn't. Raises EngineStartError."""
+        last_fault, logged_at = "", 0.0
         try:
             async with asyncio.timeout(timeout_s):
                 while fault := await self._fault():
                     now = time.monotonic()
-                    if fault != said:
+                    if fault != last_fault:
                         report(f"waiting for the remote engine at {self._address}: {fault}")
-                    if fault != said or now - said_at >= TELL_INTERVAL_S:
+                    if fault != last_fault or now - logged_at >= LOG_INTERVAL_S:
                         logger.warning("waiting for the remote engine at %s: %s", self._address, fault)
-                        said, said_at = fault, now
+                        last_fault, logged_at = fault, now
                     await asyncio.sleep(CHECK_INTERVAL_S)
         except TimeoutError:
-            reason = said or "no answer"
-            raise EngineStartError(f"no engine answered at {self._address}: {reason}") from None
+            reason = last_fault or "no response"
+            raise EngineStartError(f"no engine responded at {self._address}: {reason}") from None
 
-    async def failed(self) -> str:
-        """See ``engine.Engine``."""
-        misses = 0
-        while misses < FAILED_CHECKS:
+    @override
+    async def wait_for_failure(self) -> str:
+        failed_checks = 0
+        while failed_checks < MAX_FAILED_CHECKS:
             await asyncio.sleep(CHECK_INTERVAL_S)
-            misses = misses + 1 if await self._fault() else 0
-        return "the remote engine does not answer"
+            failed_checks = failed_checks + 1 if await self._fault() else 0
+        return "the remote engine does not respond"
 
     @property
     def _address(self) -> str:
-        """The engine's address to be shown: without name, password and query."""
+        """The engine's address for display: without credentials and query."""
         url = self._client.base_url
         return f"{url.scheme}://{url.netloc.decode()}{url.path.rstrip('/')}"
 
     async def _fault(self) -> str:
-        """Why the engine does not answer, empty if it does. Cheap and unbilled: the model list."""
+        """Return the reason why the engine is not ready, empty if it is. The model list is cheap and free."""
         try:
-            answer = await self._client.get("/v1/models", timeout=CHECK_TIMEOUT_S)
+            response = await self._client.get("/v1/models", timeout=CHECK_TIMEOUT_S)
         except httpx.TimeoutException:
-            return f"no answer within {CHECK_TIMEOUT_S:.0f} s"
+            return f"no response within {CHECK_TIMEOUT_S:.0f} s"
         except httpx.HTTPError as error:
             return _reason(error)
-        if answer.status_code != 200:
-            return f"answered {answer.status_code} to /v1/models"
-        self.max_model_len = self.max_model_len or _context_of(answer.content, self._upstream_name)
+        if response.status_code != 200:
+            return f"status {response.status_code} for /v1/models"
+        self.max_model_len = self.max_model_len or _context_length(response.content, self._upstream_model)
         return ""
 
+    @override
     async def app(self, scope: Message, receive: Receive, send: Send) -> None:
-        """Forward one request and its answer; ends at once when the caller disconnects."""
         request = await receive()
-        gone = asyncio.create_task(_disconnected(receive))
-        work = asyncio.create_task(self._forward(scope, request["body"], send))
-        self._running += 1
+        disconnect = asyncio.create_task(_wait_for_disconnect(receive))
+        forwarding = asyncio.create_task(self._forward(scope, request["body"], send))
+        self._open_requests += 1
         try:
-            await asyncio.wait([gone, work], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([disconnect, forwarding], return_when=asyncio.FIRST_COMPLETED)
         finally:
-            self._running -= 1
-            gone.cancel()
-            if not work.done():
-                work.cancel()
-            await asyncio.gather(gone, work, return_exceptions=True)
-        if not work.cancelled() and (error := work.exception()) is not None:
+            self._open_requests -= 1
+            disconnect.cancel()
+            if not forwarding.done():
+                forwarding.cancel()
+            await asyncio.gather(disconnect, forwarding, return_exceptions=True)
+        if not forwarding.cancelled() and (error := forwarding.exception()) is not None:
             raise error
 
     async def _forward(self, scope: Message, body: bytes, send: Send) -> None:
-        call = json.loads(body)
-        wants_usage = bool((call.get("stream_options") or {}).get("include_usage"))
-        call["model"] = self._upstream_name
-        call.pop("cache_salt", None)  # vLLM's own; other engines refuse what they don't know
-        if call.get("stream"):
-            call["stream_options"] = {**(call.get("stream_options") or {}), "include_usage": True}
+        request = json.loads(body)
+        wants_usage = bool((request.get("stream_options") or {}).get("include_usage"))
+        request["model"] = self._upstream_model
+        request.pop("cache_salt", None)  # vLLM's own; other engines reject unknown parameters
+        if request.get("stream"):
+            request["stream_options"] = {**(request.get("stream_options") or {}), "include_usage": True}
         meter = current_meter.get()
-        started = False
+        has_started = False
         try:
-            async with self._client.stream("POST", scope["path"], json=call) as answer:
-                if meter is not None and answer.status_code == 200:
-                    meter.accepted()
-                await send({"type": "http.response.start", "status": answer.status_code, "headers": []})
-                started = True
-                if call.get("stream") and answer.status_code == 200:
-                    await self._relay_events(answer, send, wants_usage, meter)
+            async with self._client.stream("POST", scope["path"], json=request) as response:
+                if meter is not None and response.status_code == 200:
+                    meter.observe_acceptance()
+                await send({"type": "http.response.start", "status": response.status_code, "headers": []})
+                has_started = True
+                if request.get("stream") and response.status_code == 200:
+                    await self._relay_events(response, send, wants_usage, meter)
                 else:
-                    await self._relay_body(answer, send, meter)
+                    await self._relay_body(response, send, meter)
         except httpx.HTTPError as error:
-            await _send_failure(send, error, started, self._client.timeout.read)
+            await _send_failure(send, error, has_started, self._client.timeout.read)
 
-    async def _relay_body(self, answer: httpx.Response, send: Send, meter: CallMeter | None) -> None:
-        body = await answer.aread()
-        if answer.status_code == 200:
+    async def _relay_body(self, response: httpx.Response, send: Send, meter: CallMeter | None) -> None:
+        body = await response.aread()
+        if response.status_code == 200:
             document = json.loads(body)
-            if "model" in document:  # the answers of tokenizers name none
-                document["model"] = self._served
+            if "model" in document:  # tokenizer routes return none
+                document["model"] = self._model
             if meter is not None and isinstance(document.get("usage"), dict):
                 meter.observe_usage(document["usage"])
-            body = json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
+            body = _json(document)
         await send({"type": "http.response.body", "body": body, "more_body": False})
 
     async def _relay_events(
-        self, answer: httpx.Response, send: Send, wants_usage: bool, meter: CallMeter | None
+        self, response: httpx.Response, send: Send, wants_usage: bool, meter: CallMeter | None
     ) -> None:
-        rest, complete = b"", False
-        async for data in answer.aiter_bytes():
-            *events, rest = (rest + data).replace(b"\r\n", b"\n").split(EVENT_END)
+        rest, is_complete = b"", False
+        async for data in response.aiter_bytes():
+            *events, rest = (rest + data).replace(b"\r\n", b"\n").split(sse.END)
             for event in events:
-                complete = complete or event.endswith(b"[DONE]")
-                if shown := self._rewritten(event, wants_usage, meter):
-                    await send({"type": "http.response.body", "body": shown + EVENT_END, "more_body": True})
-        if not complete:
+                is_complete = is_complete or event.endswith(b"[DONE]")
+                if client_event := self._client_event(event, wants_usage, meter):
+                    body = client_event + sse.END
+                    await send({"type": "http.response.body", "body": body, "more_body": True})
+        if not is_complete:
             raise httpx.RemoteProtocolError("the stream ended without [DONE]")
 
-    def _rewritten(self, event: bytes, wants_usage: bool, meter: CallMeter | None) -> bytes | None:
-        """The event under our model name; its usage goes to the meter, and on only if asked for."""
+    def _client_event(self, event: bytes, wants_usage: bool, meter: CallMeter | None) -> bytes | None:
+        """Return the event with the served model's name, and with usage only if the client asked for it.
+
+        None for an event that the client does not get. The usage goes to the meter.
+        """
         text = event.removeprefix(b"data:").strip()
         if not event.startswith(b"data:") or not text.startswith(b"{"):
             return event if text == b"[DONE]" else None
         chunk: dict[str, Any] = json.loads(text)
         if "error" in chunk:
-            # First and alone, as vLLM has it: that is how the call tells it from a piece.
-            return b"data: " + json.dumps({"error": chunk["error"]}, separators=(",", ":")).encode()
+            # The error first and alone, as vLLM sends it: EngineCall recognizes it by that.
+            return sse.data_event(json.dumps({"error": chunk["error"]}, separators=(",", ":")).encode())
         usage = chunk.get("usage")
         if meter is not None:
             _observe(meter, chunk, usage)
@@ -201,18 +210,22 @@ class RemoteEngine:
             del chunk["usage"]
             if not chunk.get("choices"):
                 return None
-        chunk["model"] = self._served
-        return b"data: " + json.dumps(chunk, ensure_ascii=False, separators=(",", ":")).encode()
+        chunk["model"] = self._model
+        return sse.data_event(_json(chunk))
 
 
-def _context_of(models: bytes, name: str) -> int:
-    """The context length that a list of models tells of one of them, as vLLM's does; 0 for others."""
+def _json(document: dict[str, Any]) -> bytes:
+    return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def _context_length(model_list: bytes, name: str) -> int:
+    """Return the context length of a model in a list, which vLLM includes; 0 for other engines."""
     try:
-        listed = json.loads(models)["data"]
-        (found,) = (model["max_model_len"] for model in listed if model["id"] == name)
+        models = json.loads(model_list)["data"]
+        (length,) = (model["max_model_len"] for model in models if model["id"] == name)
     except (ValueError, LookupError, TypeError):
         return 0
-    return found if isinstance(found, int) and found > 0 else 0
+    return length if isinstance(length, int) and length > 0 else 0
 
 
 def _observe(meter: CallMeter, chunk: dict[str, Any], usage: Any) -> None:
@@ -221,7 +234,7 @@ def _observe(meter: CallMeter, chunk: dict[str, Any], usage: Any) -> None:
     if isinstance(usage, dict):
         meter.observe_usage(usage)
     elif any(_has_content(choice) for choice in chunk.get("choices") or ()):
-        meter.observe_piece()
+        meter.observe_chunk()
 
 
 def _has_content(choice: dict[str, Any]) -> bool:
@@ -230,40 +243,37 @@ def _has_content(choice: dict[str, Any]) -> bool:
 
 
 def _reason(error: BaseException) -> str:
-    """What the system said, which HTTP clients wrap in errors of their own."""
-    inner: BaseException | None = error
-    while inner is not None:
-        if isinstance(inner, BaseExceptionGroup):
-            inner = inner.exceptions[0]
+    """Return the operating system's reason, which HTTP clients wrap in their own errors."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, BaseExceptionGroup):
+            cause = cause.exceptions[0]
             continue
-        if isinstance(inner, OSError) and inner.strerror:
-            # asyncio words a refusal as "Connect call failed" with the address, which is said already
-            refused = isinstance(inner, ConnectionRefusedError)
-            return "connection refused" if refused else inner.strerror
-        inner = inner.__cause__ or inner.__context__
+        if isinstance(cause, OSError) and cause.strerror:
+            # asyncio's text for a refused connection repeats the address.
+            is_refused = isinstance(cause, ConnectionRefusedError)
+            return "connection refused" if is_refused else cause.strerror
+        cause = cause.__cause__ or cause.__context__
     return type(error).__name__
 
 
-async def _disconnected(receive: Receive) -> None:
+async def _wait_for_disconnect(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
 
 
-async def _send_failure(send: Send, error: httpx.HTTPError, started: bool, limit_s: float | None) -> None:
-    """``limit_s`` goes along, for the gateway's error to name it."""
-    logger.warning("remote engine failed: %s", type(error).__name__)
-    status = 504 if isinstance(error, httpx.TimeoutException) else 502
-    message = {
-        "error": {
-            "message": "the remote engine failed",
-            "type": type(error).__name__,
-            "code": status,
-            "limit_s": limit_s,
-        }
-    }
-    if started:
-        body = b"data: " + json.dumps(message).encode() + EVENT_END
+async def _send_failure(send: Send, error: httpx.HTTPError, has_started: bool, limit_s: float | None) -> None:
+    """Respond with 504 after a timeout, else 502; as an event if the response has started."""
+    logger.warning("the remote engine failed: %s", type(error).__name__)
+    is_timeout = isinstance(error, httpx.TimeoutException)
+    call = current_call.get()
+    if is_timeout and limit_s is not None and call is not None:
+        call.fault = UpstreamSilence(limit_s=limit_s)
+    status = 504 if is_timeout else 502
+    message = "the remote engine failed"
+    body = json.dumps({"error": {"message": message, "type": type(error).__name__, "code": status}}).encode()
+    if has_started:
+        body = sse.data_event(body) + sse.END
     else:
-        body = json.dumps(message).encode()
         await send({"type": "http.response.start", "status": status, "headers": []})
     await send({"type": "http.response.body", "body": body, "more_body": False})

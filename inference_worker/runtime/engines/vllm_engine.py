@@ -1,4 +1,4 @@
-"""vLLM inside the worker process: its own ASGI application, called without a socket."""
+"""vLLM inside the worker process: its ASGI application, called without a socket."""
 
 from __future__ import annotations
 
@@ -10,24 +10,38 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from typing_extensions import override
+
 from inference_worker.protocol.messages import DEFAULT_OPERATIONS, Operation
 from inference_worker.runtime.adapters import AdapterError, adapter_arguments
-from inference_worker.runtime.calls.engine import Engine, EngineStartError, ReportStage
-from inference_worker.runtime.calls.engine_paths import ask
+from inference_worker.runtime.calls.asgi_call import call_engine
+from inference_worker.runtime.calls.engine import (
+    Engine,
+    EngineStartError,
+    Message,
+    Receive,
+    ReportStage,
+    Send,
+)
 from inference_worker.runtime.calls.meter import CallMeter
 from inference_worker.runtime.calls.reasoning_stop import stop_in_content_only
-from inference_worker.runtime.calls.truncated_tool_calls import tell_cut_calls
-from inference_worker.runtime.constraints.constraints import constrained
+from inference_worker.runtime.calls.truncated_tool_calls import report_truncated_tool_calls
 from inference_worker.runtime.constraints.grammar_guard import BACKEND, GrammarGuard
+from inference_worker.runtime.constraints.request_constraints import check_constraints
 from inference_worker.runtime.engines.hardware import EngineChoice, Hardware, checkpoint_dtype, choose_engine
-from inference_worker.runtime.engines.parsers import check_parsers, parser_arguments, short_ways
-from inference_worker.runtime.engines.vllm_hooks import fitting, metered, metered_pooling, sunk
-from inference_worker.runtime.parent_death import kill_children_on_parent_death
+from inference_worker.runtime.engines.parsers import check_parsers, fast_paths, parser_arguments
+from inference_worker.runtime.engines.vllm_hooks import (
+    attach_fast_path,
+    meter_generation,
+    meter_pooling,
+    reject_overflow,
+)
+from inference_worker.runtime.parent_death import bind_children_to_parent
 from inference_worker.runtime.settings import WorkerSettings
 
 HEALTH_INTERVAL_S = 0.5
 SELF_TESTS: Mapping[Operation, Mapping[str, Any]] = {
-    # With log-probs: what they need is made ready now, not while others wait.
+    # With log-probs, so that their setup does not delay the first request.
     Operation.COMPLETIONS: {"prompt": "1", "max_tokens": 2, "temperature": 0, "logprobs": 1},
     Operation.EMBEDDINGS: {"input": "1"},
     Operation.TOKENIZE: {"prompt": "1"},
@@ -39,12 +53,12 @@ ID_PREFIXES = ("chatcmpl-", "cmpl-", "embd-")
 async def vllm_engine(
     settings: WorkerSettings, hardware: Hardware, report: ReportStage
 ) -> AsyncIterator[Engine]:
-    """Start vLLM for the settings' model and stop it at the end. Raises EngineStartError."""
-    model_path = _checked_model_path(settings)
+    """Run vLLM with the settings' model. Raises EngineStartError."""
+    model_path = _model_folder(settings)
     choice = choose_engine(settings, hardware, checkpoint_dtype(model_path))
     report(f"settings: {choice.reason}")
     prepare_environment(settings, hardware)
-    kill_children_on_parent_death()
+    bind_children_to_parent()
     report("importing vLLM")
     from vllm.entrypoints.launchers.api_server.app_state import init_app_state
     from vllm.entrypoints.launchers.api_server.entry import build_async_engine_client
@@ -53,7 +67,7 @@ async def vllm_engine(
     from vllm.utils.argparse_utils import FlexibleArgumentParser
 
     check_parsers(settings)
-    arguments = _checked_arguments(settings, hardware, choice)
+    arguments = _arguments_with_adapters(settings, hardware, choice)
     args = make_arg_parser(FlexibleArgumentParser()).parse_args(arguments)
     report(f"loading weights ({_weights_mib(model_path)} MiB) and reserving the key-value cache")
     async with AsyncExitStack() as stack:
@@ -63,39 +77,45 @@ async def vllm_engine(
             app = build_app(args, tasks, client.model_config)
             guard = GrammarGuard.of_engine(client, settings.compile_limit_s)
             stack.push_async_callback(guard.close)
-            checked = constrained(client.generate, guard.check)
-            client.generate = metered(fitting(checked, client.model_config.max_model_len))
-            client.encode = metered_pooling(client.encode)
-            client.add_request = sunk(client.add_request)
+            _install_hooks(client, guard)
             await init_app_state(client, app.state, args, tasks)
             engine = VllmEngine(client, app, settings, operations_of(client, tasks))
-            engine.correct_parsers()
+            engine.patch_parsers()
             report("self-test")
-            await engine.check()
+            await engine.test()
         except (RuntimeError, ValueError, OSError) as error:
             raise EngineStartError(f"vLLM can't serve {settings.model} from {model_path}: {error}") from error
         yield engine
 
 
+def _install_hooks(client: Any, guard: GrammarGuard) -> None:
+    generate = reject_overflow(
+        check_constraints(client.generate, guard.check), client.model_config.max_model_len
+    )
+    client.generate = meter_generation(generate)
+    client.encode = meter_pooling(client.encode)
+    client.add_request = attach_fast_path(client.add_request)
+
+
 def operations_of(client: Any, tasks: Sequence[str]) -> tuple[Operation, ...]:
-    """What vLLM's application has routes for with this model and these tasks."""
-    generating = DEFAULT_OPERATIONS if "generate" in tasks else ()
+    """Return the operations that vLLM's application has routes for with this model and these tasks."""
+    generation = DEFAULT_OPERATIONS if "generate" in tasks else ()
     embedding = (Operation.EMBEDDINGS,) if client.model_config.get_pooling_task(tasks) == "embed" else ()
-    return (*generating, *embedding, Operation.TOKENIZE, Operation.DETOKENIZE)
+    return (*generation, *embedding, Operation.TOKENIZE, Operation.DETOKENIZE)
 
 
-def _checked_model_path(settings: WorkerSettings) -> Path:
+def _model_folder(settings: WorkerSettings) -> Path:
     path = settings.model_path
     if path is None:
         raise EngineStartError("CYLLM_WORKER_MODEL_PATH is not set: the engine vllm needs a model folder")
     if not (path / "config.json").is_file():
         raise EngineStartError(
-            f"{path} is no model folder: it has no config.json (set CYLLM_WORKER_MODEL_PATH to one)"
+            f"{path} is not a model folder: it has no config.json (check CYLLM_WORKER_MODEL_PATH)"
         )
     return path
 
 
-def _checked_arguments(settings: WorkerSettings, hardware: Hardware, choice: EngineChoice) -> list[str]:
+def _arguments_with_adapters(settings: WorkerSettings, hardware: Hardware, choice: EngineChoice) -> list[str]:
     try:
         return engine_arguments(settings, hardware, choice)
     except AdapterError as error:
@@ -107,31 +127,31 @@ def _weights_mib(model_path: Path) -> int:
 
 
 def prepare_environment(settings: WorkerSettings, hardware: Hardware) -> None:
-    """vLLM takes these from the environment only; what the operator has set stays."""
-    wanted = {
+    """Set vLLM's environment variables, which have no arguments. The operator's own values stay."""
+    variables = {
         "VLLM_NO_USAGE_STATS": "1",
         "HF_HUB_OFFLINE": "1",
         "VLLM_LOGGING_LEVEL": "INFO" if settings.log_level == "DEBUG" else "WARNING",
     }
     if hardware.kind == "cpu":
-        wanted |= {
-            # One process for core and executor halves the CPU time per token on few cores.
+        variables |= {
+            # One process for core and executor halves the CPU time per token on a machine with few cores.
             "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
             "OMP_NUM_THREADS": str(settings.threads),
             "VLLM_CPU_OMP_THREADS_BIND": "nobind",
         }
-    for name, value in wanted.items():
+    for name, value in variables.items():
         os.environ.setdefault(name, value)
 
 
 def engine_arguments(settings: WorkerSettings, hardware: Hardware, choice: EngineChoice) -> list[str]:
-    """vLLM's command line for these settings; the operator's own come last and win. Raises AdapterError."""
+    """Return vLLM's arguments for these settings, the operator's own last. Raises AdapterError."""
     arguments = [
         *("--model", str(settings.model_path), "--served-model-name", settings.model),
         *("--dtype", choice.dtype, "--max-num-seqs", str(settings.max_num_seqs)),
         *("--scheduling-policy", "priority"),
         "--enable-prompt-tokens-details",
-        # vLLM's own choice is made by the first constraint that comes, for all after it.
+        # By default the first constraint decides, for all after it.
         *("--structured-outputs-config.backend", BACKEND),
         "--disable-fastapi-docs",
     ]
@@ -141,8 +161,8 @@ def engine_arguments(settings: WorkerSettings, hardware: Hardware, choice: Engin
         arguments.append("--enforce-eager")
     if hardware.kind == "cpu":
         arguments += ["--distributed-executor-backend", "uni"]
-        # A prompt with a seed that is taken in two steps ends vLLM 0.32's engine: torch's generators have no
-        # offset on CPUs, by which the token after the first step is taken back.
+        # A prompt with a seed that is processed in two steps crashes vLLM 0.32: on CPUs, torch's generators
+        # have no offset, which vLLM needs to discard the token after the first step.
         arguments.append("--no-enable-chunked-prefill")
         arguments += ["--kv-cache-memory-bytes", str(int(settings.kv_cache_gib * 2**30))]
     else:
@@ -151,62 +171,67 @@ def engine_arguments(settings: WorkerSettings, hardware: Hardware, choice: Engin
     return arguments + parser_arguments(settings) + shlex.split(settings.engine_args)
 
 
-class VllmEngine:
-    """See ``engine.Engine``."""
+class VllmEngine(Engine):
+    """vLLM in this process."""
 
     def __init__(
         self, client: Any, app: Any, settings: WorkerSettings, operations: tuple[Operation, ...]
     ) -> None:
-        self.app = app
+        self._app = app
         self.operations = operations
         self.max_model_len: int = client.model_config.max_model_len
         self._client = client
         self._model = settings.model
         generates = Operation.CHAT_COMPLETIONS in operations
         self._parser_cls = app.state.openai_serving_chat.parser_cls if generates else None
-        self.short_ways = short_ways(self._parser_cls) if settings.fast_path and generates else {}
+        self.fast_paths = fast_paths(self._parser_cls) if settings.fast_path and generates else {}
 
-    def correct_parsers(self) -> None:
-        """Where tools and reasoning are told apart, hold vLLM's application to what the API says of them."""
+    @override
+    async def app(self, scope: Message, receive: Receive, send: Send) -> None:
+        await self._app(scope, receive, send)
+
+    def patch_parsers(self) -> None:
+        """Correct vLLM's application where its parsers deviate from OpenAI's API."""
         if self._parser_cls is None:
             return
         if self._parser_cls.reasoning_parser_cls is not None:
             stop_in_content_only(self._parser_cls.reasoning_parser_cls)
         if self._parser_cls.tool_parser_cls is not None:
-            tell_cut_calls(self.app.state.openai_serving_chat)
+            report_truncated_tool_calls(self._app.state.openai_serving_chat)
 
     @property
+    @override
     def is_dead(self) -> bool:
-        """See ``engine.Engine``."""
         return bool(self._client.errored)
 
-    def running(self) -> int:
-        """Requests in the engine's output processor: it holds one state for each unfinished request."""
+    @property
+    @override
+    def running_requests(self) -> int:
         return len(self._client.output_processor.request_states)
 
+    @override
     def count_partial(self, request_id: str, meter: CallMeter) -> None:
-        """See ``engine.Engine``: vLLM keeps the number of generated tokens in each request's statistics."""
-        ours = tuple(prefix + request_id for prefix in ID_PREFIXES)
+        engine_ids = tuple(prefix + request_id for prefix in ID_PREFIXES)
         generated: dict[str, int] = {}
         prompts: dict[str, int] = {}
         for state in self._client.output_processor.request_states.values():
             part = state.external_req_id  # shared by the choices of one prompt
-            if part.startswith(ours) and state.stats is not None:
+            if part.startswith(engine_ids) and state.stats is not None:
                 generated[part] = generated.get(part, 0) + state.stats.num_generation_tokens
                 prompts[part] = state.prompt_len
         for part, tokens in generated.items():
             meter.observe_generated(part, tokens, prompts[part])
 
-    async def failed(self) -> str:
-        """See ``engine.Engine``."""
+    @override
+    async def wait_for_failure(self) -> str:
         while not self._client.errored:
             await asyncio.sleep(HEALTH_INTERVAL_S)
         return "the engine process has ended"
 
-    async def check(self) -> None:
-        """Ask for what the model can, through the application that requests use. Raises EngineStartError."""
+    async def test(self) -> None:
+        """Send a request through the application. Raises EngineStartError unless it succeeds."""
         operation = next(operation for operation in SELF_TESTS if operation in self.operations)
         body = {"model": self._model, **SELF_TESTS[operation]}
-        status, answer = await ask(self.app, operation, body, "self-test")
+        status, response = await call_engine(self._app, operation, body, "self-test")
         if status != 200:
-            raise EngineStartError(f"the self-test was answered with {status}: {answer.decode()[:500]}")
+            raise EngineStartError(f"the self-test failed with status {status}: {response.decode()[:500]}")

@@ -1,4 +1,4 @@
-"""What stands before vLLM's own calls: the meter, the sink, and the check that a request has room."""
+"""Wrappers around vLLM's calls: usage metering, the fast path, and the check for context overflows."""
 
 from __future__ import annotations
 
@@ -6,70 +6,79 @@ from collections.abc import Callable
 from contextlib import aclosing
 from typing import Any
 
-from inference_worker.runtime.calls.context_length import asked_by
-from inference_worker.runtime.calls.engine_call import current_submit
-from inference_worker.runtime.calls.fast_path import current_sink
+from inference_worker.protocol.faults import ContextOverflow
+from inference_worker.runtime.calls.context_length import context_demand
+from inference_worker.runtime.calls.engine_call import EngineCall, current_call
+from inference_worker.runtime.calls.fast_path import current_fast_path
 from inference_worker.runtime.calls.meter import CallMeter, current_meter
-from inference_worker.runtime.constraints.constraints import Outputs
+from inference_worker.runtime.constraints.request_constraints import Outputs
 
 
-def metered(generate: Callable[..., Outputs]) -> Callable[..., Outputs]:
-    """Wrap ``AsyncLLM.generate`` so that each output passes the meter of the call it belongs to."""
+def meter_generation(generate: Callable[..., Outputs]) -> Callable[..., Outputs]:
+    """Wrap ``AsyncLLM.generate`` to count each output on the meter of its call."""
 
     def observe(meter: CallMeter, output: Any) -> None:
-        if current_sink.get() is None:  # a sink has its outputs metered before they come here
+        if current_fast_path.get() is None:  # the fast path has counted its outputs already
             meter.observe_output(output)
 
-    return _observed(generate, observe)
+    return _observe_outputs(generate, observe)
 
 
-def metered_pooling(encode: Callable[..., Outputs]) -> Callable[..., Outputs]:
-    """Wrap ``AsyncLLM.encode``, which reads prompts and generates nothing, in the same way."""
-    return _observed(encode, CallMeter.observe_pooled)
+def meter_pooling(encode: Callable[..., Outputs]) -> Callable[..., Outputs]:
+    """Wrap ``AsyncLLM.encode``, which generates nothing, to count its prompts."""
+    return _observe_outputs(encode, CallMeter.observe_pooled)
 
 
-def _observed(
-    begin: Callable[..., Outputs], observe: Callable[[CallMeter, Any], None]
+def _observe_outputs(
+    start: Callable[..., Outputs], observe: Callable[[CallMeter, Any], None]
 ) -> Callable[..., Outputs]:
-    async def outputs_of(outputs: Outputs) -> Outputs:
+    async def observed_outputs(outputs: Outputs) -> Outputs:
         meter = current_meter.get()
         async with aclosing(outputs):
             if meter is not None:
-                meter.accepted()
+                meter.observe_acceptance()
             async for output in outputs:
                 if meter is not None:
                     observe(meter, output)
                 yield output
 
-    # Called at once, not with the first output: what it refuses can still be answered with a status.
-    return lambda *args, **kwargs: outputs_of(begin(*args, **kwargs))
+    # ``start`` runs now, not with the first output: its errors can still be answered with a status.
+    return lambda *args, **kwargs: observed_outputs(start(*args, **kwargs))
 
 
-def fitting(generate: Callable[..., Outputs], context: int) -> Callable[..., Outputs]:
-    """Wrap ``AsyncLLM.generate`` to refuse what has no room for the completion that was asked for.
+def reject_overflow(generate: Callable[..., Outputs], context: int) -> Callable[..., Outputs]:
+    """Wrap ``AsyncLLM.generate`` to reject a request whose completion limit exceeds the context.
 
-    vLLM would make a shorter one. Raises VLLMValidationError, which its application answers with 400.
+    vLLM itself would generate less. Sets the call's fault and raises VLLMValidationError, which vLLM's
+    application answers with 400.
     """
     from vllm.exceptions import VLLMValidationError
 
-    def fits(prompt: Any, *args: Any, **kwargs: Any) -> Outputs:
-        submit = current_submit.get()
-        wants = asked_by(submit) if submit is not None else None
-        tokens = prompt.get("prompt_token_ids") if isinstance(prompt, dict) else None
-        if wants is not None and tokens is not None and (text := wants.overflow(context, len(tokens))):
-            raise VLLMValidationError(text)
+    def generate_if_it_fits(prompt: Any, *args: Any, **kwargs: Any) -> Outputs:
+        call = current_call.get()
+        if call is not None and (overflow := _overflow(call, prompt, context)) is not None:
+            call.fault = overflow
+            raise VLLMValidationError(f"the model's maximum context length is {context} tokens")
         return generate(prompt, *args, **kwargs)
 
-    return fits
+    return generate_if_it_fits
 
 
-def sunk(add_request: Any) -> Any:
-    """Wrap ``AsyncLLM.add_request`` so that the call's sink, if it has one, gets the outputs first."""
+def _overflow(call: EngineCall, prompt: Any, context: int) -> ContextOverflow | None:
+    demand = context_demand(call.submit)
+    token_ids = prompt.get("prompt_token_ids") if isinstance(prompt, dict) else None
+    if demand is None or token_ids is None:
+        return None
+    return demand.overflow(limit_tokens=context, prompt_tokens=len(token_ids))
 
-    async def add(*args: Any, **kwargs: Any) -> Any:
+
+def attach_fast_path(add_request: Any) -> Any:
+    """Wrap ``AsyncLLM.add_request`` to pass its outputs to the fast path of the call, if it has one."""
+
+    async def add_with_fast_path(*args: Any, **kwargs: Any) -> Any:
         collector = await add_request(*args, **kwargs)
-        if (sink := current_sink.get()) is not None:
-            sink.attach(collector)
+        if (fast_path := current_fast_path.get()) is not None:
+            fast_path.attach(collector)
         return collector
 
-    return add
+    return add_with_fast_path

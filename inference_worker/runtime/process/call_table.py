@@ -1,4 +1,4 @@
-"""The calls that run on this worker: begun by Submit, ended by the engine, a Cancel or the worker."""
+"""The open calls of this worker: started by a Submit, ended by the engine, a Cancel or the worker."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from inference_worker.runtime.calls.engine import Engine
 from inference_worker.runtime.calls.engine_call import WORKER_STOPS, EngineCall, refusal
 from inference_worker.runtime.calls.frame_sender import FrameSender
 from inference_worker.runtime.process.heartbeat import WorkerStatus
-from inference_worker.telemetry.lines import trace_without_texts
+from inference_worker.telemetry.log_formatters import trace_without_messages
 from inference_worker.transport.channel_layer import PubSubChannelLayer
 from inference_worker.transport.facts import FactWriter
 
 logger = logging.getLogger("cyllm.worker.calls")
 
-OVERTIME_S = 5.0  # after its budget the gateway has given up; this stops what its Cancel didn't reach
+OVERTIME_S = 5.0  # after its budget the gateway sends a Cancel; this covers one that got lost
 FLUSH_TIMEOUT_S = 2.0
 
 
 class CallTable:
-    """Every open call by its request id; each ends in one last event and one AttemptMetered."""
+    """Open calls by request id. Each ends with one last event and one AttemptMetered."""
 
     def __init__(
         self,
@@ -42,8 +42,8 @@ class CallTable:
     ) -> None:
         self._engine, self._status, self._facts = engine, status, facts
         self._max_requests = max_requests
-        self._outbox = FrameSender(
-            layer, status.worker_id, has_calls=self._has_calls, on_gone=self._gateway_gone
+        self._frame_sender = FrameSender(
+            layer, status.worker_id, has_calls=self._has_calls, on_disconnect=self._cancel_calls_of
         )
         self._calls: dict[str, EngineCall] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -51,41 +51,41 @@ class CallTable:
     def __len__(self) -> int:
         return len(self._calls)
 
-    def take(self, command: Command) -> None:
-        """Obey a gateway. What can't be begun is answered, never raised: one request harms no other."""
+    def handle(self, command: Command) -> None:
+        """Execute a gateway's command. Never raises: a call that can't start is answered with Failed."""
         if isinstance(command, Cancel):
             if call := self._calls.get(command.request_id):
                 call.cancel(command.reason)
-        elif why := self._reason_to_refuse(command):
-            self._outbox.put(command.reply_to, refusal(command, FailureKind.REFUSED, why))
+        elif reason := self._reason_to_refuse(command):
+            self._frame_sender.put(command.reply_to, refusal(command, FailureKind.REFUSED, reason))
         else:
             try:
-                self._begin(command)
+                self._start(command)
             except Exception as error:
-                trace = trace_without_texts(error)
-                logger.error("%s can't be begun", command.request_id, extra={"trace": trace})
-                why = type(error).__name__
-                self._outbox.put(command.reply_to, refusal(command, FailureKind.ENGINE, why))
+                trace = trace_without_messages(error)
+                logger.error("can't start %s", command.request_id, extra={"trace": trace})
+                reason = type(error).__name__
+                self._frame_sender.put(command.reply_to, refusal(command, FailureKind.ENGINE, reason))
 
     def cancel_all(self, reason: str) -> None:
-        """Stop everything that runs."""
+        """Cancel all open calls."""
         for call in list(self._calls.values()):
             call.cancel(reason)
 
     async def drain(self, timeout_s: float) -> None:
-        """Wait for what runs to end by itself."""
+        """Wait for the open calls to end, at most ``timeout_s``."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 while self._tasks:
                     await asyncio.wait(list(self._tasks))
 
     async def close(self) -> None:
-        """Stop what still runs, and send what there is to send."""
+        """Cancel the open calls and send the pending events."""
         self.cancel_all(WORKER_STOPS)
         if self._tasks:
             await asyncio.wait(list(self._tasks), timeout=OVERTIME_S)
-        await self._outbox.flush(FLUSH_TIMEOUT_S)
-        await self._outbox.stop()
+        await self._frame_sender.flush(FLUSH_TIMEOUT_S)
+        await self._frame_sender.stop()
 
     def _reason_to_refuse(self, submit: Submit) -> str:
         if self._status.state is not WorkerState.READY:
@@ -102,10 +102,10 @@ class CallTable:
             return "an attempt of this request is still running here"
         return ""
 
-    def _begin(self, submit: Submit) -> None:
-        call = EngineCall(submit, self._engine, lambda event: self._outbox.put(submit.reply_to, event))
+    def _start(self, submit: Submit) -> None:
+        call = EngineCall(submit, self._engine, lambda event: self._frame_sender.put(submit.reply_to, event))
         self._calls[submit.request_id] = call
-        self._outbox.open(submit.reply_to)
+        self._frame_sender.open(submit.reply_to)
         task = asyncio.create_task(self._run(call), name=f"call-{submit.request_id}")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -133,7 +133,7 @@ class CallTable:
     def _has_calls(self, reply_to: str) -> bool:
         return any(call.submit.reply_to == reply_to for call in self._calls.values())
 
-    def _gateway_gone(self, reply_to: str) -> None:
+    def _cancel_calls_of(self, reply_to: str) -> None:
         for call in list(self._calls.values()):
             if call.submit.reply_to == reply_to:
-                call.cancel("gateway gone")
+                call.cancel("gateway disconnected")

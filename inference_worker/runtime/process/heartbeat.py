@@ -1,4 +1,4 @@
-"""Announces the worker in Redis, from a thread of its own: a busy event loop must not look dead."""
+"""Writes the worker's heartbeat to Redis from a thread, so a busy event loop does not look dead."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ REDIS_TIMEOUT_S = 2.0
 
 @dataclass
 class WorkerStatus:
-    """What the heartbeat tells; written by the event loop, read by the thread."""
+    """The contents of the heartbeat; written by the event loop, read by the thread."""
 
     worker_id: str
     models: tuple[str, ...]
@@ -34,17 +34,17 @@ class WorkerStatus:
     running: int = 0
     waiting: int = 0
     stage: str = "starting"
-    stage_started: float = field(default_factory=time.monotonic)
-    loop_turned: float = field(default_factory=time.monotonic)
+    stage_start: float = field(default_factory=time.monotonic)
+    last_loop_turn: float = field(default_factory=time.monotonic)
 
     def enter_stage(self, stage: str) -> None:
-        """Say what is being done now, on the terminal and in the heartbeat."""
+        """Report the current stage in the log and in the heartbeat."""
         now = time.monotonic()
-        logger.info("%s (previous stage: %.1f s)", stage, now - self.stage_started)
-        self.stage, self.stage_started = stage, now
+        logger.info("%s (previous stage: %.1f s)", stage, now - self.stage_start)
+        self.stage, self.stage_start = stage, now
 
     def message(self) -> Heartbeat:
-        """The heartbeat of this moment."""
+        """Return the current heartbeat."""
         now = time.monotonic()
         return Heartbeat(
             worker_id=self.worker_id,
@@ -56,8 +56,8 @@ class WorkerStatus:
             running=self.running,
             waiting=self.waiting,
             stage=self.stage,
-            stage_s=round(now - self.stage_started, 3),
-            loop_lag_s=round(now - self.loop_turned, 3),
+            stage_s=round(now - self.stage_start, 3),
+            loop_lag_s=round(now - self.last_loop_turn, 3),
             engine=self.engine,
             hardware=self.hardware,
             written_at=time.time(),
@@ -66,7 +66,7 @@ class WorkerStatus:
 
 
 class HeartbeatThread(threading.Thread):
-    """Writes the status every ``names.HEARTBEAT_INTERVAL_S``, and at once when told."""
+    """Writes the status every ``names.HEARTBEAT_INTERVAL_S`` and whenever ``write_now`` is called."""
 
     def __init__(self, url: str, status: WorkerStatus) -> None:
         super().__init__(name="heartbeat", daemon=True)
@@ -74,41 +74,41 @@ class HeartbeatThread(threading.Thread):
             url, socket_timeout=REDIS_TIMEOUT_S, socket_connect_timeout=REDIS_TIMEOUT_S
         )
         self._status = status
-        self._changed = threading.Event()
-        self._ended = threading.Event()
-        self._remove_at_end = True
-        self._reachable = True
+        self._wake = threading.Event()
+        self._stop_requested = threading.Event()
+        self._removes_entry = True
+        self._is_reachable = True
 
     def write_now(self) -> None:
-        """Don't wait for the next turn: the state has changed."""
-        self._changed.set()
+        """Write without waiting for the next interval."""
+        self._wake.set()
 
-    def end(self, *, remove: bool) -> None:
-        """Stop; ``remove`` takes the entry out of Redis, otherwise it is written once more and expires."""
-        self._remove_at_end = remove
-        self._ended.set()
-        self._changed.set()
+    def stop(self, *, remove: bool) -> None:
+        """Stop. ``remove`` deletes the entry, else it is written once more and expires."""
+        self._removes_entry = remove
+        self._stop_requested.set()
+        self._wake.set()
         self.join(timeout=2 * REDIS_TIMEOUT_S)
 
     def run(self) -> None:
-        while not self._ended.is_set():
+        while not self._stop_requested.is_set():
             self._attempt(self._write)
-            self._changed.wait(names.HEARTBEAT_INTERVAL_S)
-            self._changed.clear()
-        self._attempt(self._remove if self._remove_at_end else self._write)
+            self._wake.wait(names.HEARTBEAT_INTERVAL_S)
+            self._wake.clear()
+        self._attempt(self._remove if self._removes_entry else self._write)
         self._redis.close()
 
     def _attempt(self, action: Callable[[], None]) -> None:
         try:
             action()
         except redis.RedisError as error:
-            if self._reachable:
-                logger.warning("heartbeat not written: %s", type(error).__name__)
-            self._reachable = False
+            if self._is_reachable:
+                logger.warning("can't write the heartbeat: %s", type(error).__name__)
+            self._is_reachable = False
         else:
-            if not self._reachable:
-                logger.info("heartbeat is written again")
-            self._reachable = True
+            if not self._is_reachable:
+                logger.info("writing the heartbeat again")
+            self._is_reachable = True
 
     def _write(self) -> None:
         message = self._status.message()

@@ -1,4 +1,4 @@
-"""The routes of an engine's application, and how one of them is called without a socket."""
+"""Calls to an engine's ASGI application without a socket."""
 
 from __future__ import annotations
 
@@ -8,20 +8,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from inference_worker.protocol.messages import Operation
+from inference_worker.protocol.operations import OPERATION_SPECS
 from inference_worker.runtime.calls.engine import AsgiApplication, Message
 
-ROUTES: Mapping[Operation, str] = {
-    Operation.CHAT_COMPLETIONS: "/v1/chat/completions",
-    Operation.COMPLETIONS: "/v1/completions",
-    Operation.EMBEDDINGS: "/v1/embeddings",
-    Operation.TOKENIZE: "/tokenize",
-    Operation.DETOKENIZE: "/detokenize",
-}
 
-
-def scope_of(operation: Operation, engine_id: str) -> Message:
-    """The ASGI scope of a call that the engine knows under this id."""
-    path = ROUTES[operation]
+def engine_scope(operation: Operation, engine_id: str) -> Message:
+    """Return the ASGI scope of a request with this id at the engine."""
+    path = OPERATION_SPECS[operation].path
     return {
         "type": "http",
         # From 2.4 on, Starlette notices a disconnect only when it sends; before, it listens for it.
@@ -40,12 +33,12 @@ def scope_of(operation: Operation, engine_id: str) -> Message:
     }
 
 
-async def ask(
+async def call_engine(
     app: AsgiApplication, operation: Operation, body: Mapping[str, Any], engine_id: str
 ) -> tuple[int, bytes]:
-    """Status and body of one call by the worker itself."""
+    """Make a request of the worker's own and return status and body of the response."""
     status = 0
-    answer = bytearray()
+    response = bytearray()
     pending = [{"type": "http.request", "body": json.dumps(body).encode(), "more_body": False}]
 
     async def receive() -> Message:
@@ -57,7 +50,7 @@ async def ask(
     async def send(message: Message) -> None:
         nonlocal status
         status = message.get("status", status)
-        answer.extend(message.get("body", b""))
+        response.extend(message.get("body", b""))
 
-    await app(scope_of(operation, engine_id), receive, send)
-    return status, bytes(answer)
+    await app(engine_scope(operation, engine_id), receive, send)
+    return status, bytes(response)
