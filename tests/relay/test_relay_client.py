@@ -45,7 +45,7 @@ class HandWorker:
 
     subscriber: Subscriber
     layer: PubSubChannelLayer
-    redis: redis.Redis
+    redis_client: redis.Redis
     worker_id: str
     boot: str = "b1"
     sequence: int = 0
@@ -87,8 +87,8 @@ class HandWorker:
             operations=operations,
         )
         await self.layer.open(self.channel)
-        self.redis.set(names.worker_key(self.worker_id), codec.encode(beat), ex=60)
-        self.redis.zadd(names.WORKER_INDEX, {self.worker_id: time.time()})
+        self.redis_client.set(names.worker_key(self.worker_id), codec.encode(beat), ex=60)
+        self.redis_client.zadd(names.WORKER_INDEX, {self.worker_id: time.time()})
 
     async def command(self) -> Command:
         message = await asyncio.wait_for(self.layer.receive(self.channel), 3)
@@ -299,7 +299,7 @@ async def test_next_events_returns_an_empty_list_after_its_timeout(client: Relay
 
 
 async def test_a_worker_without_the_operation_gets_no_calls(client: RelayClient, worker: HandWorker) -> None:
-    embedding = HandWorker(worker.subscriber, worker.layer, worker.redis, "w2")
+    embedding = HandWorker(worker.subscriber, worker.layer, worker.redis_client, "w2")
     await embedding.announce(operations=("embeddings", "an operation of a newer worker"))
     async with asyncio.timeout(5):
         while len(client.workers()) < 2:
@@ -318,7 +318,7 @@ async def test_a_worker_without_the_operation_gets_no_calls(client: RelayClient,
 async def test_concurrent_callers_share_one_refresh_that_finds_a_new_worker(
     client: RelayClient, worker: HandWorker, redis_client: redis.Redis
 ) -> None:
-    await HandWorker(worker.subscriber, worker.layer, worker.redis, "w2").announce()
+    await HandWorker(worker.subscriber, worker.layer, worker.redis_client, "w2").announce()
     before = redis_client.info("commandstats")["cmdstat_mget"]["calls"]
     views = await asyncio.gather(*(client.workers_now() for _ in range(50)))
     assert all({worker.worker_id for worker in workers} == {"w1", "w2"} for workers in views)
