@@ -13,7 +13,7 @@ import pytest
 
 from api.gateway.app import Gateway
 from api.gateway.stages.limits import Limits
-from api.gateway.stages.settle import WRITE_TIMEOUT_S
+from api.gateway.stages.reserve import WRITE_TIMEOUT_S
 from deploy.local.processes.supervisor import Supervisor
 from inference_worker.protocol.messages import Outcome, RequestEnded
 from tests.gateway.conftest import QUICK, Keys, facts_of
