@@ -174,10 +174,10 @@ async def test_rotating_a_key_displays_the_new_secret_and_the_old_keys_expiry(vi
     await page.click("text=Done")
     await page.click("#result_list >> text=rotating")
     await page.click("text=Rotate")
-    await page.select_option("[name=grace_s]", label="none: the old key ends now")
+    await page.select_option("[name=grace_s]", label="none: the old key expires now")
     await page.click("#content button:has-text('Rotate')")
     new = (await page.inner_text("#key-secret")).strip()
-    assert f"The old key {split_key(old)} ends at" in await page.inner_text("#content")
+    assert f"The old key {split_key(old)} expires at" in await page.inner_text("#content")
     assert (await _models(visit.address, new), await _models(visit.address, old)) == (
         (200, None),
         (401, "key_expired"),

@@ -95,20 +95,20 @@ def catalogue(**strings: str) -> Catalog:
 
 def test_the_check_reports_missing_fuzzy_obsolete_and_inconsistent_translations() -> None:
     required = catalogue(tenant="", key="", model="")
-    assert translations.faults(required, catalogue(tenant="租户", key="密钥", model="模型")) == []
+    assert translations.problems(required, catalogue(tenant="租户", key="密钥", model="模型")) == []
     current = catalogue(tenant="租户", key="", old_text="旧")
-    assert translations.faults(required, current) == [
+    assert translations.problems(required, current) == [
         "no translation: 'key'",
         "no translation: 'model'",
-        "no page shows this any more: 'old text'",
+        "unused translation: 'old text'",
     ]
     fuzzy = Catalog(locale=translations.LOCALE)
     fuzzy.add("tenant", "租户", flags=["fuzzy"])
-    assert translations.faults(catalogue(tenant=""), fuzzy) == ["no translation: 'tenant'"]
+    assert translations.problems(catalogue(tenant=""), fuzzy) == ["no translation: 'tenant'"]
     inconsistent = Catalog(locale=translations.LOCALE)
     inconsistent.add("Key %(prefix)s is revoked.", "密钥 %(praefix)s 已撤销。")
-    (fault,) = translations.faults(inconsistent, inconsistent)
-    assert "praefix" in fault
+    (problem,) = translations.problems(inconsistent, inconsistent)
+    assert "praefix" in problem
 
 
 def test_texts_are_extracted_from_python_and_templates(tmp_path: Path) -> None:
