@@ -10,4 +10,5 @@ pytest_plugins = [
     "tests.scheduling",
     "tests.durations",
     "tests.fuzzing.options",
+    "tests.contract.client_environments",
 ]

@@ -12,13 +12,8 @@ import hypothesis
 import pytest
 from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
-# In this order: installing the clients, which only tests/contract needs, takes until then.
-ENGINE_TESTS = (
-    "tests/stack/",
-    "tests/effects/",
-    "tests/deploy/test_launcher.py",
-    "tests/contract/",
-)
+# In this order: the clients, which the others drive, are installed during tests/effects.
+ENGINE_TESTS = ("tests/effects/", "tests/stack/", "tests/contract/")
 
 
 # Processes share the cores, so the time of one example says nothing.

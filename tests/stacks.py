@@ -8,6 +8,7 @@ import secrets
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -138,8 +139,25 @@ class RunningStack:
 
 
 @contextmanager
-def running_stack(state_dir: Path, settings: dict[str, str]) -> Iterator[RunningStack]:
-    """``python -m deploy.local`` with these settings, ready, and ended by SIGTERM afterwards."""
+def open_folder() -> Iterator[Path]:
+    """Make a temporary folder for a stack.
+
+    Outside pytest's own folder: every session closes that to other users, and Postgres runs as one.
+    """
+    with tempfile.TemporaryDirectory(prefix="cyllm-stack-", ignore_cleanup_errors=True) as name:
+        yield Path(name)
+
+
+@contextmanager
+def running_stack(
+    state_dir: Path,
+    settings: dict[str, str],
+    while_starting: Callable[[RunningStack], None] | None = None,
+) -> Iterator[RunningStack]:
+    """Run ``python -m deploy.local`` with these settings: ready on entry, ended by SIGTERM on exit.
+
+    ``while_starting`` is called again and again until the stack is ready.
+    """
     port = reserved_port()
     state_dir.mkdir(parents=True, exist_ok=True)
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("CYLLM_")}
@@ -156,7 +174,8 @@ def running_stack(state_dir: Path, settings: dict[str, str]) -> Iterator[Running
         )
     stack = RunningStack(state_dir, f"http://127.0.0.1:{port}", "", "", launcher, {})
     try:
-        wait_until(lambda: _up(stack), START_TIMEOUT_S, f"the stack starts; {state_dir}/launcher.log")
+        condition = f"the stack starts; {state_dir}/launcher.log"
+        wait_until(lambda: _is_up(stack, while_starting), START_TIMEOUT_S, condition)
         demo = read_env(state_dir / "demo.env")
         stack.key = demo["OPENAI_API_KEY"]
         stack.environment = read_env(state_dir / "stack.env")
@@ -172,7 +191,9 @@ def running_stack(state_dir: Path, settings: dict[str, str]) -> Iterator[Running
             raise
 
 
-def _up(stack: RunningStack) -> bool:
+def _is_up(stack: RunningStack, while_starting: Callable[[RunningStack], None] | None) -> bool:
+    if while_starting is not None:
+        while_starting(stack)
     assert stack.launcher.poll() is None, f"the launcher ended:\n{stack.output}"
     return "Everything is running." in stack.output
 

@@ -75,15 +75,27 @@ def node_clients() -> None:
             stamp.write_text(pins, encoding="utf-8")
 
 
-@contextmanager
-def installation_in_background() -> Iterator[None]:
-    """Install all clients while other tests run; a client that a test needs earlier is waited for."""
-    command = [sys.executable, "-m", "tests.contract.client_environments"]
-    silence = subprocess.DEVNULL
-    with subprocess.Popen(command, cwd=ROOT, stdout=silence, stderr=silence, process_group=0) as process:
-        yield
+class Installer:
+    """Installs all clients while other tests run. A test that needs one earlier waits for it."""
+
+    def __init__(self) -> None:
+        command = [sys.executable, "-m", "tests.contract.client_environments"]
+        silence = subprocess.DEVNULL
+        self._process = subprocess.Popen(command, cwd=ROOT, stdout=silence, stderr=silence, process_group=0)
+
+    def pytest_sessionfinish(self) -> None:
+        """End an installation that no test has waited for, pip and npm with it."""
         with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGTERM)  # pip and npm as well
+            os.killpg(self._process.pid, signal.SIGTERM)
+        self._process.wait()
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Start the installer, once per run, if a test drives a client."""
+    is_first_process = os.environ.get("PYTEST_XDIST_WORKER", "gw0") == "gw0"
+    has_guest = any("guest" in getattr(item, "fixturenames", ()) for item in session.items)
+    if has_guest and is_first_process and not session.config.option.collectonly:
+        session.config.pluginmanager.register(Installer())
 
 
 @dataclass(frozen=True)

@@ -2,42 +2,50 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
+import httpx
 import openai
 import pytest
 
-from tests.contract.client_environments import Guest, installation_in_background
-from tests.stacks import RunningStack, running_stack
+from tests.contract.client_environments import Guest
+from tests.stacks import RunningStack, open_folder, running_stack
 
 IDLE = "nobody-serves-this"
-BACKGROUND = ExitStack()
 
 
-def pytest_collection_finish(session: pytest.Session) -> None:
-    """Begin to install other people's clients in the background if a test drives one."""
-    is_first_process = os.environ.get("PYTEST_XDIST_WORKER", "gw0") == "gw0"
-    has_guest = any("guest" in getattr(item, "fixturenames", ()) for item in session.items)
-    if has_guest and is_first_process and not session.config.option.collectonly:
-        BACKGROUND.enter_context(installation_in_background())
+@dataclass
+class LoadingReport:
+    """Response of ``/health/ready`` while the model loads."""
 
+    status: int = 0
+    body: str = ""
 
-def pytest_sessionfinish() -> None:
-    """End an installation that nothing has waited for."""
-    BACKGROUND.close()
+    def fetch(self, stack: RunningStack) -> None:
+        """Ask for the report until it mentions a loading model."""
+        if '"loading": 1' not in self.body:
+            with suppress(httpx.HTTPError):
+                response = httpx.get(f"{stack.base_url}/health/ready", timeout=3, trust_env=False)
+                self.status, self.body = response.status_code, response.text
 
 
 @pytest.fixture(scope="package")
-def stack(smollm2: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
-    """One for all tests of this folder."""
-    state_dir = tmp_path_factory.mktemp("real-stack")
-    shutil.copytree(smollm2, state_dir / "models" / "smollm2-135m-instruct", copy_function=_link)
-    with running_stack(state_dir, {}) as running:
-        yield running
+def loading_report() -> LoadingReport:
+    """The readiness report during the start of the stack."""
+    return LoadingReport()
+
+
+@pytest.fixture(scope="package")
+def stack(smollm2: Path, loading_report: LoadingReport) -> Iterator[RunningStack]:
+    """One stack for all tests of this folder."""
+    with open_folder() as folder:
+        shutil.copytree(smollm2, folder / "models" / "smollm2-135m-instruct", copy_function=_link)
+        with running_stack(folder, {}, loading_report.fetch) as running:
+            yield running
 
 
 @pytest.fixture(scope="package")

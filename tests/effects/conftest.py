@@ -11,7 +11,7 @@ from transformers import AutoTokenizer
 
 from deploy.local.settings import ROOT
 from tests.effects.asking import Asking
-from tests.stacks import RunningStack, running_stack
+from tests.stacks import RunningStack, open_folder, running_stack
 
 TOLD = """
 {%- if reasoning_effort -%}{{- '<|im_start|>effort\n' + reasoning_effort + '<|im_end|>\n' -}}{%- endif -%}
@@ -32,25 +32,22 @@ def chat_template() -> str:
 
 
 @pytest.fixture(scope="package")
-def stack(
-    thinking_model: Path, chat_template: str, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[RunningStack]:
-    """The stack as the launcher brings it up, with another model."""
-
-    state_dir = tmp_path_factory.mktemp("effects")
-    template = state_dir / "template.jinja"
-    template.write_text(chat_template)
-    settings = {
-        "CYLLM_WORKER_MODEL": "tiny",
-        "CYLLM_WORKER_MODEL_PATH": str(thinking_model),
-        "CYLLM_WORKER_MAX_MODEL_LEN": "1024",
-        "CYLLM_WORKER_TOOL_PARSER": "hermes",
-        "CYLLM_WORKER_REASONING_PARSER": "qwen3",
-        "CYLLM_WORKER_CHAT_TEMPLATE": str(template),
-        "CYLLM_LOG_LEVEL": "DEBUG",
-    }
-    with running_stack(state_dir, settings) as running:
-        yield running
+def stack(thinking_model: Path, chat_template: str) -> Iterator[RunningStack]:
+    """The stack as the launcher starts it, with another model."""
+    with open_folder() as folder:
+        template = folder / "template.jinja"
+        template.write_text(chat_template)
+        settings = {
+            "CYLLM_WORKER_MODEL": "tiny",
+            "CYLLM_WORKER_MODEL_PATH": str(thinking_model),
+            "CYLLM_WORKER_MAX_MODEL_LEN": "1024",
+            "CYLLM_WORKER_TOOL_PARSER": "hermes",
+            "CYLLM_WORKER_REASONING_PARSER": "qwen3",
+            "CYLLM_WORKER_CHAT_TEMPLATE": str(template),
+            "CYLLM_LOG_LEVEL": "DEBUG",
+        }
+        with running_stack(folder / "state", settings) as running:
+            yield running
 
 
 @pytest.fixture(scope="package")

@@ -67,7 +67,9 @@ def test_what_is_not_offered_is_refused_by_name_with_the_reason(ask: Asking, pat
     fields: Json = {**PLAIN} if path.startswith("chat") else {"prompt": "The sea"}
     error = ask.refusal(path, **fields, **{name: {"any": "thing"}})
     assert (error["code"], error["param"]) == ("unsupported_parameter", name)
-    assert (UNSUPPORTED_CHAT if path.startswith("chat") else UNSUPPORTED_COMPLETIONS)[name] in error["message"]
+    assert (UNSUPPORTED_CHAT if path.startswith("chat") else UNSUPPORTED_COMPLETIONS)[name] in error[
+        "message"
+    ]
 
 
 @pytest.mark.criterion("1.1")

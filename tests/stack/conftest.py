@@ -5,7 +5,6 @@ from __future__ import annotations
 import secrets
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ import pytest
 
 from deploy.local.servers.ports import free_port
 from inference_worker.protocol import codec, names
-from tests.stacks import ROOT, RunningStack, Service, own_services, running_stack, wait_until
+from tests.stacks import ROOT, RunningStack, Service, open_folder, own_services, running_stack, wait_until
 from tests.workers import worker_process
 
 
@@ -31,12 +30,7 @@ class OwnedStack(RunningStack):
 @pytest.fixture(scope="package")
 def stack(tiny_model: Path) -> Iterator[OwnedStack]:
     """One for all tests of this folder; each leaves it as it found it."""
-    # Not below pytest's own folder: that is closed to other users, as Postgres is one, by every session.
-    with (
-        tempfile.TemporaryDirectory(prefix="cyllm-stack-", ignore_cleanup_errors=True) as name,
-        own_services(Path(name)) as (postgres, valkey, addresses),
-    ):
-        folder = Path(name)
+    with open_folder() as folder, own_services(folder) as (postgres, valkey, addresses):
         settings = {
             **addresses,
             "CYLLM_WORKER_MODEL": "tiny",

@@ -17,7 +17,7 @@ from tests.stacks import wait_until
 
 STREAMS = 256
 ROUNDS = 20
-TOKENS = 24
+TOKENS = 12
 WARM_UP = 5
 GROWTH_MIB = 12
 

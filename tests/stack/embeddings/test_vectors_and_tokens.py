@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,25 +15,12 @@ from openai.types import CreateEmbeddingResponse
 
 from api.openai.schemas.response_bodies.resources import EmbeddingList
 from tests.documented import answer_faults, request_is_wrong
-from tests.embedder import CONTEXT, SHORT, embedding_worker
+from tests.embedder import CONTEXT, SHORT
 from tests.stack.conftest import OwnedStack
 from tests.stack.records import audit_row, settled_usage
 
 TEXTS = ["The sea is calm.", "海は静かだ。", "Ça va 😀?", "x"]
 CHATTING = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "你好 🙂"}]
-
-
-@pytest.fixture(scope="module")
-def embedder(stack: OwnedStack, thinking_model: Path) -> Iterator[str]:
-    """The name of an embedding model whose tokenizer puts a token before every text."""
-    with embedding_worker(stack, thinking_model) as model:
-        yield model
-
-
-@pytest.fixture(scope="module")
-def client(stack: OwnedStack) -> Iterator[openai.OpenAI]:
-    with openai.OpenAI(base_url=f"{stack.base_url}/v1", api_key=stack.key, max_retries=0) as made:
-        yield made
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,33 @@
+"""An embedding model in a worker of its own beside the stack's chat model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import openai
+import pytest
+
+from tests.contract.client_environments import Guest
+from tests.embedder import embedding_worker
+from tests.stack.conftest import OwnedStack
+
+
+@pytest.fixture(scope="package")
+def embedder(stack: OwnedStack, thinking_model: Path) -> Iterator[str]:
+    """The name of an embedding model whose tokenizer puts a token before every text."""
+    with embedding_worker(stack, thinking_model) as model:
+        yield model
+
+
+@pytest.fixture(scope="package")
+def client(stack: OwnedStack) -> Iterator[openai.OpenAI]:
+    """The SDK for Python."""
+    with openai.OpenAI(base_url=f"{stack.base_url}/v1", api_key=stack.key, max_retries=0) as client:
+        yield client
+
+
+@pytest.fixture(scope="package")
+def guest(stack: OwnedStack, tmp_path_factory: pytest.TempPathFactory) -> Guest:
+    """Runs other people's clients against the stack."""
+    return Guest(stack, tmp_path_factory.mktemp("guest"), idle_model="")

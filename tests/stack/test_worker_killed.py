@@ -1,0 +1,20 @@
+"""A killed worker takes its engine with it. Last in its folder, so no test waits for the next engine."""
+
+from __future__ import annotations
+
+import psutil
+
+from tests.stack.conftest import OwnedStack
+from tests.stacks import wait_until
+
+
+def test_a_killed_worker_leaves_no_engine_process_behind_and_is_started_again(
+    ready_stack: OwnedStack,
+) -> None:
+    worker = psutil.Process(ready_stack.pid("worker"))
+    children = worker.children(recursive=True)
+    assert children
+    worker.kill()
+    _, alive = psutil.wait_procs(children, timeout=3)
+    assert [child.name() for child in alive if child.status() != psutil.STATUS_ZOMBIE] == []
+    wait_until(lambda: ready_stack.pid("worker") != worker.pid, 20, "the worker is started again")
