@@ -1,7 +1,7 @@
-"""Which test shows that a parameter of an endpoint is honoured, or that it is refused by name.
+"""Marks for tests that show a parameter of an endpoint to be honoured, or to be rejected by name.
 
 ``@pytest.mark.honours("chat", "seed", "temperature")`` and ``@pytest.mark.refuses("chat", "audio")``;
-``scripts/docs_compatibility.py`` makes the page in the docs from them.
+``scripts/docs_compatibility.py`` generates docs/compatibility.md from them.
 """
 
 from __future__ import annotations
@@ -16,27 +16,27 @@ import pytest
 MARKS = ("honours", "refuses")
 ENDPOINTS = ("chat", "completions", "embeddings", "responses", "tokenize", "detokenize")
 
-Shown: TypeAlias = tuple[str, str, str]  # a mark, an endpoint, a parameter
+Claim: TypeAlias = tuple[str, str, str]  # a mark, an endpoint, a parameter
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the option."""
-    parser.addoption("--shown-parameters", metavar="FILE", help="write which test shows which parameter")
+    parser.addoption("--shown-parameters", metavar="FILE", help="write the tests of each parameter to FILE")
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Check the marks in every run; write what they say, one entry for all cases of a test, when asked to."""
-    found = {(*shown, item.nodeid.partition("[")[0]) for item in session.items for shown in _shown_by(item)}
+    """Check the marks. With the option, write them too, one entry for all parameter sets of a test."""
+    entries = {(*claim, item.nodeid.partition("[")[0]) for item in session.items for claim in _claims(item)}
     if file := session.config.getoption("shown_parameters"):
-        Path(file).write_text(json.dumps(sorted(found)))
+        Path(file).write_text(json.dumps(sorted(entries)))
 
 
-def _shown_by(item: pytest.Item) -> Iterator[Shown]:
-    for mark in MARKS:
-        for found in item.iter_markers(mark):
-            endpoint, *parameters = found.args
+def _claims(item: pytest.Item) -> Iterator[Claim]:
+    for name in MARKS:
+        for mark in item.iter_markers(name):
+            endpoint, *parameters = mark.args
             if endpoint not in ENDPOINTS or not parameters:
                 raise pytest.UsageError(
-                    f"{item.nodeid}: {mark} takes one of {ENDPOINTS} and parameters, not {found.args}"
+                    f"{item.nodeid}: {name} takes one of {ENDPOINTS} and parameters, not {mark.args}"
                 )
-            yield from ((mark, endpoint, parameter) for parameter in parameters)
+            yield from ((name, endpoint, parameter) for parameter in parameters)

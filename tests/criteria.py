@@ -1,6 +1,6 @@
-"""``pytest --criteria`` and ``--cases``: which tests show what, and whether they pass.
+"""``pytest --criteria`` and ``--cases``: the tests of each criterion and case, and their results.
 
-Criteria are the sixty of the requirements; cases are faults that users of comparable systems met.
+Criteria are the sixty of the requirements; cases are faults that users of comparable systems reported.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ NOT_SHOWN = "no test"
 
 @dataclass(frozen=True)
 class Measure:
-    """What tests are marked with: ``@pytest.mark.<mark>(number)``, one or several of the numbers."""
+    """A mark of tests, ``@pytest.mark.<mark>(number, …)``, and its numbers."""
 
     mark: str
     plural: str
     numbers: tuple[str, ...]
 
     def of(self, item: pytest.Item) -> Iterator[str]:
-        """The numbers of a test. Raises UsageError for one that doesn't exist."""
-        for found in item.iter_markers(self.mark):
-            for number in found.args:
+        """Yield the numbers of a test. Raises UsageError for an unknown one."""
+        for mark in item.iter_markers(self.mark):
+            for number in mark.args:
                 if number not in self.numbers:
                     raise pytest.UsageError(f"{item.nodeid}: there is no {self.mark} {number!r}")
                 yield number
@@ -54,7 +54,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Collect only when asked to."""
+    """Register a table for each flag."""
     for measure in MEASURES:
         if config.getoption(measure.plural):
             config.pluginmanager.register(MarkTable(measure), f"table-of-{measure.plural}")
@@ -62,14 +62,14 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A mark with a wrong number is an error, with or without the flag."""
+    """Check the numbers of all marks, with or without the flags."""
     for item in items:
         for measure in MEASURES:
             list(measure.of(item))
 
 
 class MarkTable:
-    """Remembers each marked test's outcome and prints one line per number."""
+    """Records the outcome of each marked test and prints one line per number."""
 
     def __init__(self, measure: Measure) -> None:
         self._measure = measure
@@ -77,23 +77,23 @@ class MarkTable:
         self._outcomes: dict[str, str] = {}
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
-        """Note which tests were selected for which number."""
+        """Record the selected tests of each number."""
         for item in session.items:
             for number in sorted(set(self._measure.of(item))):
                 self._tests[number].append(item.nodeid)
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        """Send the selected tests to the process that prints the table, if that is another one."""
+        """In a process of xdist, send the selected tests to the process that prints the table."""
         if (output := getattr(session.config, "workeroutput", None)) is not None:
             output[self._measure.plural] = dict(self._tests)
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any) -> None:
-        """Receive the selected tests: all processes of a run collect the same."""
+        """Receive the selected tests; all processes collect the same."""
         self._tests.update(getattr(node, "workeroutput", {}).get(self._measure.plural, {}))
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """The worst phase decides: set-up and tear-down may fail or skip as well."""
+        """Record the worst outcome of set-up, call and tear-down."""
         if report.failed:
             self._outcomes[report.nodeid] = "failed"
         elif report.skipped:
@@ -102,7 +102,7 @@ class MarkTable:
             self._outcomes.setdefault(report.nodeid, "passed")
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """Print the table and what it comes to."""
+        """Print the table and its totals."""
         measure = self._measure
         results = {number: self._result(number) for number in measure.numbers}
         width = max(len(measure.mark), *map(len, measure.numbers))
@@ -110,11 +110,11 @@ class MarkTable:
         terminalreporter.write_line(f"{measure.mark:>{width}} | tests | result")
         for number, result in results.items():
             terminalreporter.write_line(f"{number:>{width}} | {len(self._tests[number]):>5} | {result}")
-        shown = sum(result == "passed" for result in results.values())
-        failed = [number for number, result in results.items() if result == "failed"]
+        passes = sum(result == "passed" for result in results.values())
+        failures = [number for number, result in results.items() if result == "failed"]
         terminalreporter.write_line(
-            f"{shown} of {len(measure.numbers)} {measure.plural} shown"
-            + (f", failed: {', '.join(failed)}" if failed else "")
+            f"{passes} of {len(measure.numbers)} {measure.plural} shown"
+            + (f", failed: {', '.join(failures)}" if failures else "")
         )
 
     def _result(self, number: str) -> str:

@@ -1,4 +1,4 @@
-"""Holds real answers against the OpenAPI document."""
+"""Checks responses against the OpenAPI document."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ DOCUMENT: dict[str, Any] = json.loads(json.dumps(openapi_document(URLS.routes)))
 
 @cache
 def _validator(pointer: str) -> jsonschema.Draft202012Validator:
-    """A validator of the schema at a place in the document, whose references lead into the whole."""
+    """Return a validator of the schema at a JSON pointer of the document."""
     return jsonschema.Draft202012Validator({"$ref": f"#{pointer}", **DOCUMENT})
 
 
@@ -27,37 +27,37 @@ def _pointer(*steps: str) -> str:
 
 
 def request_is_wrong(path: str, body: Mapping[str, Any]) -> bool:
-    """Whether the body of a POST is wrong by the document."""
-    at = _pointer("paths", path, "post", "requestBody", "content", "application/json", "schema")
-    return not _validator(at).is_valid(body)
+    """Return whether the body of a POST violates the document."""
+    pointer = _pointer("paths", path, "post", "requestBody", "content", "application/json", "schema")
+    return not _validator(pointer).is_valid(body)
 
 
 def answer_faults(
     method: str, endpoint: str, status: int, headers: Mapping[str, str], body: bytes
 ) -> list[str]:
-    """What is wrong with an answer by the document; of a stream each event is looked at."""
-    said = DOCUMENT["paths"][endpoint][method.lower()]["responses"].get(str(status))
-    if said is None:
+    """Return the violations of the document by a response, or by each event of a stream."""
+    response = DOCUMENT["paths"][endpoint][method.lower()]["responses"].get(str(status))
+    if response is None:
         return [f"status {status} is not in the document"]
-    place: tuple[str, ...] = ("paths", endpoint, method.lower(), "responses", str(status))
-    if "$ref" in said:
-        place = ("components", "responses", said["$ref"].rpartition("/")[2])
-        said = DOCUMENT["components"]["responses"][place[-1]]
+    path: tuple[str, ...] = ("paths", endpoint, method.lower(), "responses", str(status))
+    if "$ref" in response:
+        path = ("components", "responses", response["$ref"].rpartition("/")[2])
+        response = DOCUMENT["components"]["responses"][path[-1]]
     media_type = headers["content-type"].partition(";")[0]
-    if media_type not in said["content"]:
+    if media_type not in response["content"]:
         return [f"{media_type} is not in the document"]
-    faults = [name for name in said["headers"] if name.lower() not in headers]
-    at = (*place, "content", media_type)
+    faults = [name for name in response["headers"] if name.lower() not in headers]
+    media_path = (*path, "content", media_type)
     if media_type == "text/event-stream":
         events = [_data(line) for line in body.decode().splitlines() if line.startswith("data: {")]
-        found = [fault for event in events for fault in _faults(event, *at, "x-event-data")]
-        return faults + found + ([] if events else ["no event"])
-    return faults + _faults(json.loads(body), *at, "schema")
+        faults += [fault for event in events for fault in _faults(event, *media_path, "x-event-data")]
+        return faults + ([] if events else ["no event"])
+    return faults + _faults(json.loads(body), *media_path, "schema")
 
 
 def _data(line: str) -> Any:
     return json.loads(line.removeprefix("data: "))
 
 
-def _faults(document: Any, *at: str) -> list[str]:
-    return [fault.message for fault in _validator(_pointer(*at)).iter_errors(document)]
+def _faults(document: Any, *path: str) -> list[str]:
+    return [fault.message for fault in _validator(_pointer(*path)).iter_errors(document)]

@@ -1,7 +1,6 @@
-"""The servers that tests use, real ones: ports and environment set at import, started on first use.
+"""Postgres and Valkey for tests: addresses and environment are set at import, servers start on first use.
 
-Django reads its settings before any fixture runs, so addresses are chosen here and now; a run that needs
-no server starts none.
+Django reads its settings before any fixture runs, so the addresses must be known by then.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ VALKEY = EmbeddedValkey(
 
 def _environment() -> None:
     for name in [name for name in os.environ if name.startswith("CYLLM_")]:
-        del os.environ[name]  # the shell's own settings must not decide what is tested
+        del os.environ[name]  # settings of the shell must not change the tests
     os.environ.update(
         DJANGO_SETTINGS_MODULE="cyllm_site.settings.test",
         CYLLM_DATABASE_URL=POSTGRES.url,
@@ -46,29 +45,29 @@ def _environment() -> None:
         HF_HUB_OFFLINE="1",
         VLLM_NO_USAGE_STATS="1",
     )
-    (ROOT / "state" / "static").mkdir(parents=True)  # WhiteNoise warns where there is none
+    (ROOT / "state" / "static").mkdir(parents=True)  # WhiteNoise warns if it is missing
 
 
 _environment()
 
 
 def pytest_configure() -> None:
-    """Set Django up with this environment, before any test module imports a model."""
+    """Set up Django before any test module imports a model."""
     django.setup()
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_setupnodes() -> None:
-    """Withhold the settings module from xdist's processes until they have set their own addresses.
+    """Remove the settings module from the environment of xdist's processes.
 
-    With it in the environment, pytest-django reads the settings first, and all would share one database.
+    With it, pytest-django would read the settings, and this process's addresses, before they set their own.
     """
     os.environ.pop("DJANGO_SETTINGS_MODULE", None)
 
 
 @pytest.fixture(scope="session")
 def test_servers() -> Iterator[Supervisor]:
-    """The supervisor of the test servers; everything is ended and removed with the run."""
+    """The supervisor of the test servers, which stops them and removes their data after the run."""
     supervisor = Supervisor(run_dir=ROOT / "run", log_dir=ROOT / "logs", say=print)
     yield supervisor
     for name in reversed(supervisor.names):
@@ -96,7 +95,7 @@ def redis_url(test_servers: Supervisor) -> str:
 
 @pytest.fixture
 def redis_client(redis_url: str) -> Iterator[redis.Redis]:
-    """A client on the emptied Valkey."""
+    """A client of Valkey, emptied first."""
     with redis.Redis.from_url(redis_url, socket_timeout=30) as client:
         client.flushall()
         yield client
@@ -104,4 +103,4 @@ def redis_client(redis_url: str) -> Iterator[redis.Redis]:
 
 @pytest.fixture(scope="session")
 def django_db_modify_db_settings(postgres_url: str) -> None:
-    """pytest-django asks for this before it makes its database: the server must be up by then."""
+    """Start the server before pytest-django creates its database."""

@@ -1,4 +1,4 @@
-"""A tiny model as an embedding model, in a vLLM worker of its own beside a running stack."""
+"""A tiny embedding model in an additional vLLM worker of a running stack."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from tests.workers import worker_process
 
 MODEL, WORKER = "embedder", "embedder-1"
 CONTEXT = 256
-SHORT = 32  # besides its own length, vectors may have this one
+SHORT = 32  # the other supported length of its vectors
 
 
 @contextmanager
 def embedding_worker(stack: RunningStack, folder: Path) -> Iterator[str]:
-    """The name under which it is served, listed and ready."""
+    """Run the worker; yields the name of the model once it is listed."""
     if not any(MODEL in line for line in stack.manage("models", "list").splitlines()):
         stack.manage("models", "add", MODEL, "--source", "tests")
     settings = {
@@ -30,14 +30,16 @@ def embedding_worker(stack: RunningStack, folder: Path) -> Iterator[str]:
     }
     worker = worker_process(stack, stack.state_dir / "logs", WORKER, settings)
     try:
-        wait_until(lambda: _listed(stack, worker), 180, f"{WORKER} is ready; its log is in {stack.state_dir}")
+        wait_until(
+            lambda: _is_listed(stack, worker), 180, f"{WORKER} is ready; its log is in {stack.state_dir}"
+        )
         yield MODEL
     finally:
         worker.terminate()
         worker.wait(30)
 
 
-def _listed(stack: RunningStack, worker: subprocess.Popen[bytes]) -> bool:
+def _is_listed(stack: RunningStack, worker: subprocess.Popen[bytes]) -> bool:
     assert worker.poll() is None, f"{WORKER} ended with {worker.returncode}"
     with stack.client() as client:
         return any(model["id"] == MODEL for model in client.get("/v1/models").json()["data"])

@@ -1,6 +1,6 @@
-"""The models that tests use, made once and kept under ``.cyllm/test-models``.
+"""Models for tests, created once and kept in ``.cyllm/test-models``.
 
-``python -m tests.models`` makes the tiny one if it is missing, and prints its folder.
+``python -m tests.models`` creates the tiny one if it is missing and prints its folder.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ SEED = 0
 
 
 @contextmanager
-def _alone() -> Iterator[None]:
+def _lock() -> Iterator[None]:
     CACHE.mkdir(parents=True, exist_ok=True)
     with (CACHE / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # two test runs in one checkout would take each other's folder
+        fcntl.flock(lock, fcntl.LOCK_EX)  # against other test processes of this checkout
         yield
 
 
@@ -35,30 +35,30 @@ def smollm2() -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_model() -> Path:
-    """A Llama of two layers with random weights and SmolLM2's tokenizer: quick, and says nothing of sense."""
+    """A Llama of two layers with random weights and SmolLM2's tokenizer: quick, and generates nonsense."""
     return tiny_folder()
 
 
 @pytest.fixture(scope="session")
 def thinking_model() -> Path:
-    """As the tiny one, with the two tokens between which a model reasons, and one before every text."""
+    """Like ``tiny_model``, with reasoning delimiters and a tokenizer that begins each text with a token."""
     return thinking_folder()
 
 
 def smollm2_folder() -> Path:
-    """See the fixture."""
-    with _alone():
+    """Return the folder of ``smollm2``, created if it is missing."""
+    with _lock():
         prepare_model(CACHE / "smollm2")
     return CACHE / "smollm2"
 
 
 def tiny_folder() -> Path:
-    """See the fixture."""
+    """Return the folder of ``tiny_model``, created if it is missing."""
     return _tiny_folder("tiny", [])
 
 
 def thinking_folder() -> Path:
-    """See the fixture."""
+    """Return the folder of ``thinking_model``, created if it is missing."""
     return _tiny_folder("reasoning", ["<think>", "</think>"])
 
 
@@ -66,13 +66,13 @@ def _tiny_folder(name: str, tokens: list[str]) -> Path:
     folder = CACHE / name
     if not is_model_complete(folder):
         source = smollm2_folder()
-        with _alone():
+        with _lock():
             if not is_model_complete(folder):
-                _make_tiny(source, folder, tokens)
+                _create_tiny(source, folder, tokens)
     return folder
 
 
-def _make_tiny(smollm2: Path, folder: Path, tokens: list[str]) -> None:
+def _create_tiny(smollm2: Path, folder: Path, tokens: list[str]) -> None:
     import torch
     from tokenizers.processors import TemplateProcessing
     from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM

@@ -1,4 +1,4 @@
-"""The fixed cast: two tenants, an owner, a member and a stranger, a key for each tenant."""
+"""The fixed cast: two tenants with a key each, an owner, a member and a stranger."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PASSWORD = "correct horse battery staple"
 
 @dataclass(frozen=True)
 class Cast:
-    """Owner and member belong to acme, the stranger to globex; keys are what a client sends."""
+    """Owner and member belong to acme, the stranger to globex. The keys are those that clients send."""
 
     acme: Tenant
     globex: Tenant
@@ -30,7 +30,7 @@ class Cast:
 
 @pytest.fixture
 def cast(db: None) -> Cast:
-    """The cast, made through the services."""
+    """The cast, created by the services."""
     from django.contrib.auth.models import User
 
     from tenants.services import key_create, membership_set, tenant_create

@@ -1,4 +1,4 @@
-"""Whole stacks for tests: the launcher that users run, in a folder of its own, with all its processes."""
+"""Whole stacks for tests: the launcher that users run, with all its processes, in a separate folder."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ START_TIMEOUT_S = 240.0
 STOP_TIMEOUT_S = 75.0  # longer than the launcher waits for its slowest
 
 
-def wait_until(condition: Callable[[], bool], timeout_s: float, what: str) -> float:
-    """Seconds until the condition held. Raises AssertionError that says what did not happen."""
-    began = time.monotonic()
+def wait_until(condition: Callable[[], bool], timeout_s: float, condition_name: str) -> float:
+    """Wait for a condition and return the seconds it took. Raises AssertionError after the time limit."""
+    start = time.monotonic()
     while not condition():
-        assert time.monotonic() - began < timeout_s, f"{what}: not within {timeout_s:.1f} s"
+        assert time.monotonic() - start < timeout_s, f"{condition_name}: not within {timeout_s:.1f} s"
         time.sleep(0.02)
-    return time.monotonic() - began
+    return time.monotonic() - start
 
 
 @dataclass
 class Service:
-    """A server of the test's own, outside the stack, that can be stopped and started."""
+    """A server outside the stack that tests can stop and start."""
 
     program: Program
     answers: Callable[[], bool]
@@ -49,7 +49,7 @@ class Service:
     process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Start, and wait until it answers."""
+        """Start the server and wait until it responds."""
         user, group = self.program.user or (None, None)
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
@@ -65,11 +65,11 @@ class Service:
         wait_until(self.answers, 60, f"{self.program.name} answers; {self.log}")
 
     def running(self) -> bool:
-        """Whether the process lives."""
+        """Return whether the process is alive."""
         return self.process is not None and self.process.poll() is None
 
     def stop(self) -> None:
-        """Stop as an administrator would."""
+        """Stop the server with its regular signal and wait."""
         assert self.process is not None
         self.process.send_signal(self.program.stop_signal)
         self.process.wait(30)
@@ -77,7 +77,7 @@ class Service:
 
 @dataclass
 class RunningStack:
-    """The addresses of a running stack and a hold on its processes."""
+    """Addresses and processes of a running stack."""
 
     state_dir: Path
     base_url: str
@@ -88,45 +88,45 @@ class RunningStack:
 
     @property
     def output(self) -> str:
-        """What the launcher has printed."""
+        """Output of the launcher so far."""
         return (self.state_dir / "launcher.log").read_text(errors="replace")
 
     def log(self, name: str) -> str:
-        """What one of the processes has logged."""
+        """Return the log of a process."""
         return (self.state_dir / "logs" / f"{name}.log").read_text(errors="replace")
 
     def pid(self, name: str) -> int:
-        """The process id of ``gateway``, ``worker``, ``celery``, …"""
+        """Return the process id of ``gateway``, ``worker``, ``celery``, …"""
         return int(json.loads((self.state_dir / "run" / f"{name}.json").read_text())["pid"])
 
     def headers(self, key: str | None = None) -> dict[str, str]:
-        """What a client sends with every request."""
+        """Return the headers that a client sends with each request."""
         return {"Authorization": f"Bearer {key or self.key}"}
 
     def client(self, timeout_s: float = 60.0) -> httpx.Client:
-        """A client with the demo key."""
+        """Return a client with the demo key."""
         return httpx.Client(
             base_url=self.base_url, headers=self.headers(), timeout=timeout_s, trust_env=False
         )
 
     def ready(self) -> bool:
-        """What ``/health/ready`` says."""
+        """Return whether ``/health/ready`` responds with 200."""
         try:
             return httpx.get(f"{self.base_url}/health/ready", timeout=3, trust_env=False).status_code == 200
         except httpx.HTTPError:
             return False
 
     def redis(self) -> redis.Redis:
-        """A client on the stack's Redis."""
+        """Return a client of the stack's Redis."""
         return redis.Redis.from_url(self.environment["CYLLM_REDIS_URL"], socket_timeout=30)
 
     def database(self) -> psycopg.Connection[tuple[object, ...]]:
-        """A connection to the stack's database."""
+        """Return a connection to the stack's database."""
         return psycopg.connect(self.environment["CYLLM_DATABASE_URL"], autocommit=True)
 
     def manage(self, *arguments: str) -> str:
-        """The output of a ``manage.py`` command."""
-        ran = subprocess.run(
+        """Run a ``manage.py`` command and return its output."""
+        process = subprocess.run(
             [sys.executable, "manage.py", *arguments],
             cwd=ROOT,
             env={**os.environ, **self.environment, "DJANGO_SETTINGS_MODULE": "cyllm_site.settings.base"},
@@ -134,8 +134,8 @@ class RunningStack:
             text=True,
             check=False,
         )
-        assert ran.returncode == 0, ran.stderr
-        return ran.stdout
+        assert process.returncode == 0, process.stderr
+        return process.stdout
 
 
 @contextmanager
@@ -200,7 +200,7 @@ def _is_up(stack: RunningStack, while_starting: Callable[[RunningStack], None] |
 
 @contextmanager
 def own_services(folder: Path) -> Iterator[tuple[Service, Service, dict[str, str]]]:
-    """Postgres and Valkey outside the stack, and the settings that make it use them."""
+    """Run Postgres and Valkey outside the stack; yields them and the settings with their addresses."""
     postgres = EmbeddedPostgres(
         data_dir=folder / "postgres", port=reserved_port(), password=secrets.token_urlsafe(16)
     )

@@ -1,4 +1,4 @@
-"""Inference workers beside a running stack."""
+"""Additional inference workers for a running stack."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.stacks import ROOT, RunningStack
 def worker_process(
     stack: RunningStack, folder: Path, worker_id: str, settings: Mapping[str, str]
 ) -> subprocess.Popen[bytes]:
-    """A worker with these settings, started and not waited for; its log goes to ``folder``."""
+    """Start a worker with these settings, without waiting for it. Its log is written to ``folder``."""
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith("CYLLM_")},
         "CYLLM_REDIS_URL": stack.environment["CYLLM_REDIS_URL"],

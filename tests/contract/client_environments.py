@@ -30,17 +30,17 @@ NODE = FOLDER / "node"
 REQUIREMENTS = "tests/contract/clients/requirements.txt"
 VENV = ROOT / ".cyllm" / "test-clients"
 RUN_TIMEOUT_S = 180
-NOWHERE = "http://127.0.0.1:9"
+NO_PROXY_HERE = "http://127.0.0.1:9"
 PROXIES = [f"{scheme}_PROXY" for scheme in ("HTTP", "HTTPS", "ALL")]
-ONLY_HERE = {
-    **dict.fromkeys((*PROXIES, *map(str.lower, PROXIES)), NOWHERE),
+LOOPBACK_ONLY = {
+    **dict.fromkeys((*PROXIES, *map(str.lower, PROXIES)), NO_PROXY_HERE),
     **dict.fromkeys(("NO_PROXY", "no_proxy"), "127.0.0.1,localhost"),
     "HF_HUB_OFFLINE": "1",
     "HF_DATASETS_OFFLINE": "1",
     "LITELLM_LOCAL_MODEL_COST_MAP": "True",
 }
-NOTHING: Mapping[str, str] = {}
-OURS = ("CYLLM_", "DJANGO_", "OPENAI_", "PYTHON")
+NO_VARIABLES: Mapping[str, str] = {}
+PRIVATE = ("CYLLM_", "DJANGO_", "OPENAI_", "PYTHON")
 
 
 @contextmanager
@@ -100,18 +100,18 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 @dataclass(frozen=True)
 class Guest:
-    """A way to run a client against the stack, as a user with nothing but address and key."""
+    """Runs a client against the stack, with only an address and a key."""
 
     stack: RunningStack
     home: Path
     idle_model: str
 
     def environment(self) -> dict[str, str]:
-        """What the client finds in its environment."""
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith(OURS)}
+        """Return the environment variables of the client."""
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith(PRIVATE)}
         return {
             **inherited,
-            **ONLY_HERE,
+            **LOOPBACK_ONLY,
             "HOME": str(self.home),
             "LLM_USER_PATH": str(self.home / "llm"),
             "OPENAI_BASE_URL": f"{self.stack.base_url}/v1",
@@ -121,13 +121,13 @@ class Guest:
         }
 
     def run(
-        self, command: Sequence[str], cwd: Path = CLIENTS, given: Mapping[str, str] = NOTHING
+        self, command: Sequence[str], cwd: Path = CLIENTS, variables: Mapping[str, str] = NO_VARIABLES
     ) -> subprocess.CompletedProcess[str]:
-        """Run to the end, whatever it is; ``given`` is beside the rest in its environment."""
+        """Run a command, with more variables in its environment. Its exit status may be any."""
         return subprocess.run(
             command,
             cwd=cwd,
-            env={**self.environment(), **given},
+            env={**self.environment(), **variables},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -135,20 +135,20 @@ class Guest:
             check=False,
         )
 
-    def told(self, command: Sequence[str], cwd: Path, given: Mapping[str, str]) -> dict[str, Any]:
-        """What a script of ours, in which the client is driven, has printed as JSON."""
-        ran = self.run(command, cwd, given)
-        assert ran.returncode == 0, ran.stderr
-        return dict(json.loads(ran.stdout))
+    def run_json(self, command: Sequence[str], cwd: Path, variables: Mapping[str, str]) -> dict[str, Any]:
+        """Run a script that drives a client, and return the JSON that it prints."""
+        process = self.run(command, cwd, variables)
+        assert process.returncode == 0, process.stderr
+        return dict(json.loads(process.stdout))
 
-    def python(self, script: str, given: Mapping[str, str] = NOTHING) -> dict[str, Any]:
-        """``told`` by a Python script of the folder ``clients``."""
-        return self.told([str(python_clients() / "python"), script], CLIENTS, given)
+    def python(self, script: str, variables: Mapping[str, str] = NO_VARIABLES) -> dict[str, Any]:
+        """Run a Python script of the folder ``clients``."""
+        return self.run_json([str(python_clients() / "python"), script], CLIENTS, variables)
 
-    def node(self, script: str, given: Mapping[str, str] = NOTHING) -> dict[str, Any]:
-        """``told`` by a script of the folder ``node``."""
+    def node(self, script: str, variables: Mapping[str, str] = NO_VARIABLES) -> dict[str, Any]:
+        """Run a script of the folder ``node``."""
         node_clients()
-        return self.told(["node", script], NODE, given)
+        return self.run_json(["node", script], NODE, variables)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The stack as ``make run`` brings it up: embedded services and the real model."""
+"""The stack as ``make run`` starts it, with embedded services and the bundled model."""
 
 from __future__ import annotations
 
@@ -50,21 +50,21 @@ def stack(smollm2: Path, loading_report: LoadingReport) -> Iterator[RunningStack
 
 @pytest.fixture(scope="package")
 def client(stack: RunningStack) -> Iterator[openai.OpenAI]:
-    """The SDK for Python as a user makes it: address and key, nothing else."""
-    with openai.OpenAI(base_url=f"{stack.base_url}/v1", api_key=stack.key, max_retries=0) as made:
-        yield made
+    """The SDK for Python, with only an address and a key."""
+    with openai.OpenAI(base_url=f"{stack.base_url}/v1", api_key=stack.key, max_retries=0) as client:
+        yield client
 
 
 @pytest.fixture(scope="package")
 def idle_model(stack: RunningStack) -> str:
-    """A model of the registry that no worker has: every request for it is a 503 with Retry-After."""
+    """A registered model without a worker: each request for it fails with 503 and Retry-After."""
     stack.manage("models", "add", IDLE, "--visibility", "public")
     return IDLE
 
 
 @pytest.fixture(scope="package")
 def guest(stack: RunningStack, idle_model: str, tmp_path_factory: pytest.TempPathFactory) -> Guest:
-    """How other people's clients are run."""
+    """Runs other people's clients against the stack."""
     return Guest(stack, tmp_path_factory.mktemp("guest"), idle_model)
 
 

@@ -1,4 +1,4 @@
-"""Vercel's AI SDK, unmodified, with both of its providers, against the stack that ``make run`` brings up."""
+"""Vercel's unmodified AI SDK, with both of its providers."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ import pytest
 
 from tests.contract.client_environments import Guest
 
-COMPLETING = ["compatible", "official"]
-PROVIDERS = [*COMPLETING, "responses"]
+COMPLETION_PROVIDERS = ["compatible", "official"]
+PROVIDERS = [*COMPLETION_PROVIDERS, "responses"]
 CITIES = ("Paris", "Rome", "Lima")
 
 
 @pytest.fixture(scope="module")
-def heard(guest: Guest) -> dict[str, Any]:
-    """What the SDK got, all in one run of Node.js."""
+def results(guest: Guest) -> dict[str, Any]:
+    """Results of the SDK, all from one run of Node.js."""
     return guest.node("ai_sdk.mjs")
 
 
 @pytest.mark.criterion("1.1")
 @pytest.mark.parametrize("provider", PROVIDERS)
-def test_generated_and_streamed_text_are_the_same(heard: dict[str, Any], provider: str) -> None:
-    chat = heard[provider]["chat"]
+def test_generated_and_streamed_text_are_the_same(results: dict[str, Any], provider: str) -> None:
+    chat = results[provider]["chat"]
     assert chat["text"] == chat["streamed"] == "The capital of France is Paris."
     assert chat["pieces"] > 5
     assert chat["finish"] == chat["streamedFinish"] == "stop"
@@ -31,9 +31,9 @@ def test_generated_and_streamed_text_are_the_same(heard: dict[str, Any], provide
 
 
 @pytest.mark.criterion("1.2")
-@pytest.mark.parametrize("provider", COMPLETING)
-def test_a_completion_and_its_stream_are_the_same(heard: dict[str, Any], provider: str) -> None:
-    completion = heard[provider]["completion"]
+@pytest.mark.parametrize("provider", COMPLETION_PROVIDERS)
+def test_a_completion_and_its_stream_are_the_same(results: dict[str, Any], provider: str) -> None:
+    completion = results[provider]["completion"]
     assert completion["text"] == completion["streamed"]
     assert (completion["finish"], completion["usage"]["outputTokens"]) == ("length", 12)
     assert completion["streamedUsage"]["outputTokens"] == 12
@@ -41,8 +41,8 @@ def test_a_completion_and_its_stream_are_the_same(heard: dict[str, Any], provide
 
 @pytest.mark.criterion("1.6")
 @pytest.mark.parametrize("provider", PROVIDERS)
-def test_an_object_is_of_its_schema_and_grows_in_a_stream(heard: dict[str, Any], provider: str) -> None:
-    objects = heard[provider]["objects"]
+def test_an_object_matches_its_schema_and_grows_in_a_stream(results: dict[str, Any], provider: str) -> None:
+    objects = results[provider]["objects"]
     assert objects["whole"] == objects["streamed"] == {"country": "France", "capital": "Paris"}
     assert objects["partial"][-1] == objects["whole"]
     assert len(objects["partial"]) > 2
@@ -50,8 +50,8 @@ def test_an_object_is_of_its_schema_and_grows_in_a_stream(heard: dict[str, Any],
 
 @pytest.mark.criterion("1.6")
 @pytest.mark.parametrize("provider", PROVIDERS)
-def test_a_tool_is_called_and_its_answer_goes_back_to_the_model(heard: dict[str, Any], provider: str) -> None:
-    tools = heard[provider]["tools"]
+def test_a_tool_is_called_and_its_result_is_sent_to_the_model(results: dict[str, Any], provider: str) -> None:
+    tools = results[provider]["tools"]
     assert tools["call"]["city"] in CITIES
     assert tools["result"] == f"It rains in {tools['call']['city']}."
     assert tools["steps"] == 2
@@ -71,10 +71,10 @@ def test_a_tool_is_called_and_its_answer_goes_back_to_the_model(heard: dict[str,
         ("worker", 503, "no_worker_available", True),
     ],
 )
-def test_an_error_says_whether_trying_again_helps(
-    heard: dict[str, Any], name: str, status: int, code: str, retryable: bool
+def test_errors_are_marked_as_retryable_or_not(
+    results: dict[str, Any], name: str, status: int, code: str, retryable: bool
 ) -> None:
-    assert heard["failures"][name] == {
+    assert results["failures"][name] == {
         "name": "AI_APICallError",
         "status": status,
         "code": code,

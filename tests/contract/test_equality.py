@@ -1,4 +1,4 @@
-"""Streamed and plain answers of the real model are the same text."""
+"""Streamed and whole responses of the bundled model have the same text."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ PROMPTS = [
 
 @pytest.mark.criterion("1.3")
 @pytest.mark.parametrize("prompt", PROMPTS)
-def test_a_streamed_answer_is_the_plain_answer_at_temperature_zero(stack: RunningStack, prompt: str) -> None:
+def test_a_streamed_response_is_the_whole_one_at_temperature_zero(stack: RunningStack, prompt: str) -> None:
     body = {
         "model": stack.model,
         "messages": [{"role": "user", "content": prompt}],

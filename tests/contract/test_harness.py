@@ -1,4 +1,4 @@
-"""lm-evaluation-harness gets the same log-likelihoods through the gateway as from vLLM's own server."""
+"""lm-evaluation-harness: the same log-likelihoods through the gateway as from vLLM's own server."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ QUESTIONS, OPTIONS = 10, 4
 
 @contextmanager
 def vllm_server(model: str, folder: Path, log: Path) -> Iterator[Callable[[], str]]:
-    """vLLM's own HTTP server with the engine settings of our worker; no process of ours is involved.
+    """Run vLLM's own HTTP server with the engine settings of the worker.
 
-    What it yields waits until the server answers, and returns its address.
+    Yields a function that waits until the server responds and returns its address.
     """
     port = free_port()
     environment = {name: value for name, value in os.environ.items() if not name.startswith("CYLLM_")}
@@ -59,7 +59,7 @@ def _healthy(server: subprocess.Popen[bytes], url: str) -> bool:
 
 
 def evaluate(guest: Guest, base_url: str, tokenizer: Path, output: Path) -> tuple[Any, Any]:
-    """Log-likelihood and greediness of every option, and the scores."""
+    """Return log-likelihood and greediness of each option, and the scores."""
     arguments = {
         "model": guest.stack.model,
         "base_url": f"{base_url}/v1/completions",
@@ -77,13 +77,13 @@ def evaluate(guest: Guest, base_url: str, tokenizer: Path, output: Path) -> tupl
     assert ran.returncode == 0, ran.stderr
     (samples,), (results,) = output.glob("*/samples_*.jsonl"), output.glob("*/results_*.json")
     answers = [json.loads(line) for line in samples.read_text().splitlines()]
-    found = {answer["doc"]["country"]: answer["filtered_resps"] for answer in answers}
-    return found, json.loads(results.read_text())["results"]["capitals"]
+    likelihoods = {answer["doc"]["country"]: answer["filtered_resps"] for answer in answers}
+    return likelihoods, json.loads(results.read_text())["results"]["capitals"]
 
 
 @pytest.fixture(scope="module")
 def both(guest: Guest, smollm2: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Any]:
-    """What the harness found through the gateway, and from vLLM directly."""
+    """Results through the gateway, and from vLLM directly."""
     folder = tmp_path_factory.mktemp("harness")
     with vllm_server(guest.stack.model, smollm2, folder / "vllm.log") as address:
         ours = evaluate(guest, guest.stack.base_url, smollm2, folder / "ours")
@@ -91,7 +91,7 @@ def both(guest: Guest, smollm2: Path, tmp_path_factory: pytest.TempPathFactory) 
 
 
 @pytest.mark.criterion("1.2")
-def test_log_likelihoods_are_those_of_vllm_itself_to_the_last_digit(both: tuple[Any, Any]) -> None:
+def test_log_likelihoods_equal_those_of_vllm_to_the_last_digit(both: tuple[Any, Any]) -> None:
     (ours, _), (theirs, _) = both
     assert ours == theirs
     values = [float(value) for options in ours.values() for value, _ in options]
@@ -100,7 +100,7 @@ def test_log_likelihoods_are_those_of_vllm_itself_to_the_last_digit(both: tuple[
 
 
 @pytest.mark.criterion("1.2")
-def test_scores_are_those_of_vllm_itself_and_of_a_model_that_knows_capitals(both: tuple[Any, Any]) -> None:
+def test_scores_equal_those_of_vllm_and_show_that_the_model_knows_capitals(both: tuple[Any, Any]) -> None:
     (_, ours), (_, theirs) = both
     assert ours == theirs
     assert ours["acc,none"] >= 0.7

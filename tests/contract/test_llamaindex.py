@@ -1,4 +1,4 @@
-"""LlamaIndex's client for OpenAI-like servers, unmodified, against the stack that ``make run`` brings up."""
+"""LlamaIndex's unmodified client for OpenAI-like servers."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ CITIES = ["Paris", "Rome", "Lima"]
 
 
 @pytest.fixture(scope="module")
-def heard(guest: Guest) -> dict[str, Any]:
-    """What the client got, all in one run."""
+def results(guest: Guest) -> dict[str, Any]:
+    """Results of the client, all from one run."""
     return guest.python("ask_llamaindex.py")
 
 
 @pytest.mark.criterion("1.2")
-def test_a_completion_is_the_same_whole_streamed_and_awaited(heard: dict[str, Any]) -> None:
-    completion = heard["completion"]
+def test_a_completion_is_the_same_whole_streamed_and_awaited(results: dict[str, Any]) -> None:
+    completion = results["completion"]
     assert len(completion["text"]) > 10
     assert completion["text"] == completion["streamed"] == completion["asynchronous"]
 
 
 @pytest.mark.criterion("1.1")
-def test_a_chat_is_the_same_whole_streamed_and_awaited(heard: dict[str, Any]) -> None:
-    chat = heard["chat"]
+def test_a_chat_is_the_same_whole_streamed_and_awaited(results: dict[str, Any]) -> None:
+    chat = results["chat"]
     assert chat["text"] == "The capital of France is Paris."
     assert chat["text"] == chat["streamed"] == chat["asynchronous"]
     assert chat["pieces"] > 5
@@ -34,19 +34,19 @@ def test_a_chat_is_the_same_whole_streamed_and_awaited(heard: dict[str, Any]) ->
 
 
 @pytest.mark.criterion("1.6")
-def test_llamaindex_calls_the_function_that_the_model_chose(heard: dict[str, Any]) -> None:
-    ((name, arguments),) = heard["tools"]["calls"]
+def test_llamaindex_calls_the_function_that_the_model_chose(results: dict[str, Any]) -> None:
+    ((name, arguments),) = results["tools"]["calls"]
     assert name == "forecast"
     assert arguments["city"] in CITIES
-    assert heard["tools"]["done"] == f"It rains in {arguments['city']}."
-    assert heard["tools"]["streamed"] == heard["tools"]["calls"]
+    assert results["tools"]["done"] == f"It rains in {arguments['city']}."
+    assert results["tools"]["streamed"] == results["tools"]["calls"]
 
 
 @pytest.mark.criterion("1.6")
 @pytest.mark.parametrize("way", ["function", "format"])
-def test_a_structured_answer_is_an_object_of_its_class(heard: dict[str, Any], way: str) -> None:
-    assert heard["structured"][way] == {"country": "France", "capital": "Paris"}
+def test_structured_output_is_an_instance_of_its_class(results: dict[str, Any], way: str) -> None:
+    assert results["structured"][way] == {"country": "France", "capital": "Paris"}
 
 
-def test_the_responses_api_gives_the_same(heard: dict[str, Any]) -> None:
-    assert heard["responses"]["text"] == heard["responses"]["streamed"] == heard["chat"]["text"]
+def test_the_responses_api_returns_the_same(results: dict[str, Any]) -> None:
+    assert results["responses"]["text"] == results["responses"]["streamed"] == results["chat"]["text"]

@@ -1,4 +1,4 @@
-"""The command line ``llm``, unmodified, against the stack that ``make run`` brings up."""
+"""The unmodified command line ``llm``."""
 
 from __future__ import annotations
 
@@ -39,16 +39,16 @@ class Command:
         self._program = str(python_clients() / "llm")
         folder = guest.home / "llm"
         folder.mkdir(exist_ok=True)
-        written = MODELS.format(model=guest.stack.model, base_url=guest.stack.base_url)
-        (folder / "extra-openai-models.yaml").write_text(written)
+        text = MODELS.format(model=guest.stack.model, base_url=guest.stack.base_url)
+        (folder / "extra-openai-models.yaml").write_text(text)
         (folder / "keys.json").write_text(json.dumps({"ours": guest.stack.key}))
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """The command as it is."""
+        """Run the command."""
         return self._guest.run([self._program, *arguments])
 
     def ask(self, *arguments: str, model: str = "ours", limit: int = 40) -> str:
-        """What it prints for a prompt."""
+        """Return the output for a prompt."""
         options = ("-o", "temperature", "0", "-o", "max_tokens", str(limit))
         ran = self.run("prompt", "-m", model, *options, *arguments)
         assert ran.returncode == 0, ran.stderr
@@ -57,12 +57,12 @@ class Command:
 
 @pytest.fixture(scope="module")
 def llm(guest: Guest) -> Command:
-    """Set up as its manual says: a file of models, and a key."""
+    """The command, configured as its manual says: a file of models, and a key."""
     return Command(guest)
 
 
 @pytest.mark.criterion("1.1")
-def test_a_prompt_is_answered_and_then_the_conversation_goes_on(llm: Command) -> None:
+def test_a_prompt_is_answered_and_the_conversation_continues(llm: Command) -> None:
     assert llm.ask(QUESTION) == ANSWER
     assert "Rome" in llm.ask("-c", "And of Italy?")
     first, second = json.loads(llm.run("logs", "-n", "2", "--json").stdout)
@@ -72,7 +72,7 @@ def test_a_prompt_is_answered_and_then_the_conversation_goes_on(llm: Command) ->
 
 
 @pytest.mark.criterion("1.3")
-def test_without_a_stream_it_is_the_same_answer(llm: Command) -> None:
+def test_the_text_is_the_same_without_a_stream(llm: Command) -> None:
     assert llm.ask("--no-stream", QUESTION) == ANSWER
 
 
@@ -86,7 +86,7 @@ def test_a_model_can_be_declared_as_one_for_responses(llm: Command) -> None:
 
 
 @pytest.mark.criterion("1.6")
-def test_a_schema_binds_the_answer(llm: Command, tmp_path: Path) -> None:
+def test_a_schema_constrains_the_text(llm: Command, tmp_path: Path) -> None:
     schema = {
         "type": "object",
         "properties": {"country": {"enum": ["France"]}, "capital": {"enum": ["Paris", "Rome"]}},
@@ -98,7 +98,7 @@ def test_a_schema_binds_the_answer(llm: Command, tmp_path: Path) -> None:
 
 
 @pytest.mark.criterion("1.8")
-def test_a_wrong_key_is_said_in_words_of_ours(llm: Command) -> None:
+def test_a_wrong_key_prints_the_error_of_the_gateway(llm: Command) -> None:
     ran = llm.run("prompt", "-m", "ours", "--key", "sk-wrong", QUESTION)
     assert ran.returncode == 1
     assert "Incorrect API key provided." in ran.stderr

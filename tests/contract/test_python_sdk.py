@@ -1,4 +1,4 @@
-"""The official SDK for Python, unmodified, against the stack that ``make run`` brings up."""
+"""The official, unmodified SDK for Python."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ANSWER = "The capital of France is Paris."
 
 @pytest.mark.criterion("1.1")
 @pytest.mark.criterion("1.4")
-def test_chat_gives_an_answer_of_the_sdks_own_type(client: openai.OpenAI, stack: RunningStack) -> None:
+def test_chat_returns_the_sdks_type(client: openai.OpenAI, stack: RunningStack) -> None:
     raw = client.chat.completions.with_raw_response.create(
         model=stack.model, messages=QUESTION, temperature=0, max_tokens=16
     )
@@ -34,7 +34,7 @@ def test_chat_gives_an_answer_of_the_sdks_own_type(client: openai.OpenAI, stack:
 
 
 @pytest.mark.criterion("1.3")
-def test_a_chat_stream_is_the_plain_answer_with_its_usage_at_the_end(
+def test_a_chat_stream_has_the_whole_text_and_its_usage_at_the_end(
     client: openai.OpenAI, stack: RunningStack
 ) -> None:
     stream = client.chat.completions.create(
@@ -115,29 +115,29 @@ def test_an_unknown_model_is_a_not_found_error(client: openai.OpenAI) -> None:
 
 @pytest.mark.criterion("1.7")
 @pytest.mark.case("serving.32")
-def test_a_conversation_longer_than_the_context_is_refused_with_both_numbers(
+def test_a_conversation_longer_than_the_context_is_rejected_with_both_numbers(
     client: openai.OpenAI, stack: RunningStack
 ) -> None:
     messages: list[ChatCompletionMessageParam] = [{"role": "user", "content": "sea " * 9000}]
     with stack.client() as tokenizer:
-        asked = tokenizer.post("/v1/tokenize", json={"model": stack.model, "messages": messages})
-    tokens = asked.json()["count"]
+        response = tokenizer.post("/v1/tokenize", json={"model": stack.model, "messages": messages})
+    tokens = response.json()["count"]
     with pytest.raises(openai.BadRequestError) as caught:
         client.chat.completions.create(model=stack.model, messages=messages, max_tokens=8)
     assert (caught.value.code, caught.value.param) == ("context_length_exceeded", "messages")
     assert "maximum context length is 8192 tokens" in caught.value.message
-    found = f"you requested {tokens + 8} tokens ({tokens} in the messages, 8 in the completion)"
+    numbers = f"you requested {tokens + 8} tokens ({tokens} in the messages, 8 in the completion)"
     assert tokens > 9000
-    assert found in caught.value.message
+    assert numbers in caught.value.message
 
 
 @pytest.mark.criterion("1.8")
 @pytest.mark.case("serving.16")
-def test_a_revoked_key_is_dead_within_a_second(stack: RunningStack) -> None:
-    made = json.loads(stack.manage("keys", "create", "--tenant", "demo", "--name", "short-lived", "--json"))
-    with openai.OpenAI(base_url=f"{stack.base_url}/v1", api_key=made["secret"], max_retries=0) as client:
+def test_a_revoked_key_is_rejected_within_a_second(stack: RunningStack) -> None:
+    key = json.loads(stack.manage("keys", "create", "--tenant", "demo", "--name", "short-lived", "--json"))
+    with openai.OpenAI(base_url=f"{stack.base_url}/v1", api_key=key["secret"], max_retries=0) as client:
         assert client.models.list().data
-        stack.manage("keys", "revoke", made["prefix"])
+        stack.manage("keys", "revoke", key["prefix"])
         revoked = time.monotonic()
         error: openai.AuthenticationError | None = None
         while error is None and time.monotonic() - revoked < 1:

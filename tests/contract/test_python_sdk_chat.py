@@ -1,4 +1,4 @@
-"""What the Python SDK builds upon chat completions: parsed objects, tools, log-probs, choices, its stream."""
+"""Helpers of the Python SDK for chat completions: parsing, tools, log-probs, choices, streams."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ TOOLS: dict[str, Any] = {
 
 @pytest.mark.criterion("1.6")
 @pytest.mark.honours("chat", "response_format")
-def test_parse_gives_an_object_of_its_class(client: openai.OpenAI, stack: RunningStack) -> None:
+def test_parse_returns_an_instance_of_the_class(client: openai.OpenAI, stack: RunningStack) -> None:
     answer = client.chat.completions.parse(model=stack.model, response_format=Capital, **GREEDY)
     assert answer.choices[0].message.parsed == Capital(country="France", capital="Paris")
 
 
 @pytest.mark.criterion("1.6")
-def test_the_stream_helper_parses_what_it_has_gathered(client: openai.OpenAI, stack: RunningStack) -> None:
+def test_the_stream_helper_parses_the_assembled_text(client: openai.OpenAI, stack: RunningStack) -> None:
     with client.chat.completions.stream(model=stack.model, response_format=Capital, **GREEDY) as stream:
         events = list(stream)
         final = stream.get_final_completion()
@@ -59,7 +59,7 @@ def test_the_stream_helper_parses_what_it_has_gathered(client: openai.OpenAI, st
 
 @pytest.mark.criterion("1.6")
 @pytest.mark.honours("chat", "tools", "tool_choice")
-def test_a_forced_tool_has_arguments_of_its_class(client: openai.OpenAI, stack: RunningStack) -> None:
+def test_a_forced_tool_has_arguments_that_match_its_class(client: openai.OpenAI, stack: RunningStack) -> None:
     answer = client.chat.completions.parse(model=stack.model, **GREEDY, **TOOLS)
     calls = answer.choices[0].message.tool_calls
     assert calls is not None
@@ -68,26 +68,26 @@ def test_a_forced_tool_has_arguments_of_its_class(client: openai.OpenAI, stack: 
 
 
 @pytest.mark.criterion("1.6")
-def test_a_streamed_tool_call_is_the_plain_one(client: openai.OpenAI, stack: RunningStack) -> None:
+def test_a_streamed_tool_call_is_the_whole_one(client: openai.OpenAI, stack: RunningStack) -> None:
     plain = client.chat.completions.parse(model=stack.model, **GREEDY, **TOOLS).choices[0]
     with client.chat.completions.stream(model=stack.model, **GREEDY, **TOOLS) as stream:
         done = [event for event in stream if isinstance(event, FunctionToolCallArgumentsDoneEvent)]
         final = stream.get_final_completion().choices[0]
     assert plain.message.tool_calls is not None
-    wanted = plain.message.tool_calls[0].function
+    function = plain.message.tool_calls[0].function
     assert [(event.name, json.loads(event.arguments)) for event in done] == [
-        (wanted.name, json.loads(wanted.arguments))
+        (function.name, json.loads(function.arguments))
     ]
-    assert done[0].parsed_arguments == wanted.parsed_arguments
+    assert done[0].parsed_arguments == function.parsed_arguments
     assert final.finish_reason == plain.finish_reason
 
 
 @pytest.mark.criterion("1.6")
 @pytest.mark.honours("chat", "logprobs", "top_logprobs")
 def test_logprobs_are_the_same_in_a_stream(client: openai.OpenAI, stack: RunningStack) -> None:
-    asked = {**GREEDY, "max_tokens": 16, "logprobs": True, "top_logprobs": 3}
-    plain = client.chat.completions.create(model=stack.model, **asked).choices[0].logprobs
-    with client.chat.completions.stream(model=stack.model, **asked) as stream:
+    arguments = {**GREEDY, "max_tokens": 16, "logprobs": True, "top_logprobs": 3}
+    plain = client.chat.completions.create(model=stack.model, **arguments).choices[0].logprobs
+    with client.chat.completions.stream(model=stack.model, **arguments) as stream:
         streamed = stream.get_final_completion().choices[0].logprobs
     assert plain is not None
     assert streamed is not None
@@ -104,8 +104,8 @@ def test_logprobs_are_the_same_in_a_stream(client: openai.OpenAI, stack: Running
 @pytest.mark.criterion("1.6")
 @pytest.mark.honours("chat", "n", "seed", "temperature")
 def test_several_choices_differ_and_a_seed_repeats_them(client: openai.OpenAI, stack: RunningStack) -> None:
-    asked = {**GREEDY, "temperature": 1.5, "max_tokens": 12, "n": 3, "seed": 7}
-    first, second = (client.chat.completions.create(model=stack.model, **asked).choices for _ in range(2))
+    arguments = {**GREEDY, "temperature": 1.5, "max_tokens": 12, "n": 3, "seed": 7}
+    first, second = (client.chat.completions.create(model=stack.model, **arguments).choices for _ in range(2))
     texts = [choice.message.content for choice in first]
     assert [choice.index for choice in first] == [0, 1, 2]
     assert len(set(texts)) == 3
@@ -115,8 +115,8 @@ def test_several_choices_differ_and_a_seed_repeats_them(client: openai.OpenAI, s
 @pytest.mark.criterion("1.3")
 def test_a_raw_stream_has_headers_before_its_events(client: openai.OpenAI, stack: RunningStack) -> None:
     headers = {"X-Request-ID": "contract-raw-stream"}
-    asked: dict[str, Any] = {"model": stack.model, "stream": True, "extra_headers": headers, **GREEDY}
-    raw = client.chat.completions.with_raw_response.create(**asked)
+    arguments: dict[str, Any] = {"model": stack.model, "stream": True, "extra_headers": headers, **GREEDY}
+    raw = client.chat.completions.with_raw_response.create(**arguments)
     assert raw.status_code == 200
     assert raw.headers["content-type"].startswith("text/event-stream")
     assert raw.request_id == "contract-raw-stream"
@@ -125,7 +125,7 @@ def test_a_raw_stream_has_headers_before_its_events(client: openai.OpenAI, stack
 
 
 @pytest.mark.criterion("1.1")
-async def test_the_asynchronous_client_keeps_parallel_answers_apart(stack: RunningStack) -> None:
+async def test_the_asynchronous_client_separates_concurrent_responses(stack: RunningStack) -> None:
     async with openai.AsyncOpenAI(base_url=f"{stack.base_url}/v1", api_key=stack.key) as client:
 
         async def ask(country: str) -> str:

@@ -1,4 +1,4 @@
-"""What the Python SDK makes of errors: its exception classes, its retries, its timeouts."""
+"""Errors in the Python SDK: exception classes, retries, timeouts."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ RETRY_AFTER_S = 5
 
 
 def _ask(client: openai.OpenAI, model: str, **arguments: Any) -> Any:
-    asked = {"messages": MESSAGES, "temperature": 0, "max_tokens": 16, **arguments}
-    return client.chat.completions.create(model=model, **asked)
+    fields = {"messages": MESSAGES, "temperature": 0, "max_tokens": 16, **arguments}
+    return client.chat.completions.create(model=model, **fields)
 
 
 @pytest.mark.criterion("1.7")
@@ -39,7 +39,7 @@ def _ask(client: openai.OpenAI, model: str, **arguments: Any) -> Any:
         ({"extra_body": {"no_such": 1}}, "unknown_parameter", "no_such"),
     ],
 )
-def test_a_bad_request_names_its_fault(
+def test_a_bad_request_names_the_parameter(
     client: openai.OpenAI, stack: RunningStack, arguments: dict[str, Any], code: str, param: str
 ) -> None:
     with pytest.raises(openai.BadRequestError) as caught:
@@ -52,7 +52,7 @@ def test_a_bad_request_names_its_fault(
 
 
 @pytest.mark.criterion("4.2")
-def test_what_isnt_there_is_a_not_found_error(client: openai.OpenAI) -> None:
+def test_an_unknown_url_or_model_is_a_not_found_error(client: openai.OpenAI) -> None:
     calls: list[Callable[[], object]] = [
         lambda: client.moderations.create(input="x"),
         lambda: client.files.list(),
@@ -67,8 +67,8 @@ def test_what_isnt_there_is_a_not_found_error(client: openai.OpenAI) -> None:
 @pytest.mark.criterion("1.8")
 def test_a_key_without_the_scope_is_a_permission_denied_error(stack: RunningStack) -> None:
     scope = ("--scope", "models.read")
-    made = stack.manage("keys", "create", "--tenant", "demo", "--name", "no-chat", *scope, "--json")
-    secret = json.loads(made)["secret"]
+    output = stack.manage("keys", "create", "--tenant", "demo", "--name", "no-chat", *scope, "--json")
+    secret = json.loads(output)["secret"]
     with (
         openai.OpenAI(base_url=f"{stack.base_url}/v1", api_key=secret) as client,
         pytest.raises(openai.PermissionDeniedError) as caught,
@@ -78,9 +78,7 @@ def test_a_key_without_the_scope_is_a_permission_denied_error(stack: RunningStac
 
 
 @pytest.mark.criterion("4.2")
-def test_without_a_worker_it_is_an_internal_server_error_that_says_when_to_come_back(
-    client: openai.OpenAI, idle_model: str
-) -> None:
+def test_without_a_worker_the_error_has_a_time_to_retry(client: openai.OpenAI, idle_model: str) -> None:
     with pytest.raises(openai.InternalServerError) as caught:
         _ask(client, idle_model)
     assert (caught.value.status_code, caught.value.code) == (503, "no_worker_available")
@@ -98,14 +96,14 @@ def _alias(stack: RunningStack, model: str, alias: str) -> Iterator[None]:
 
 
 @pytest.mark.criterion("4.2")
-def test_the_sdk_comes_back_when_it_was_told_to_and_is_answered(stack: RunningStack, idle_model: str) -> None:
-    seen: list[tuple[int, float]] = []
+def test_the_sdk_retries_after_the_given_time_and_succeeds(stack: RunningStack, idle_model: str) -> None:
+    attempts: list[tuple[int, float]] = []
 
     def mend(response: httpx2.Response) -> None:
-        if not seen:
+        if not attempts:
             stack.manage("models", "update", idle_model, "--alias")
             stack.manage("models", "update", stack.model, "--alias", "soon-served")
-        seen.append((response.status_code, time.monotonic()))
+        attempts.append((response.status_code, time.monotonic()))
 
     http_client = openai.DefaultHttpxClient(event_hooks={"response": [mend]}, trust_env=False)
     with (
@@ -116,12 +114,12 @@ def test_the_sdk_comes_back_when_it_was_told_to_and_is_answered(stack: RunningSt
     ):
         answer = _ask(client, "soon-served")
     assert answer.choices[0].message.content == "The capital of France is Paris."
-    assert [status for status, _ in seen] == [503, 200]
-    assert seen[1][1] - seen[0][1] >= RETRY_AFTER_S
+    assert [status for status, _ in attempts] == [503, 200]
+    assert attempts[1][1] - attempts[0][1] >= RETRY_AFTER_S
 
 
 @pytest.mark.case("serving.19", "serving.20")
-def test_a_client_whose_time_is_up_leaves_and_pays_for_what_was_made(
+def test_a_client_that_times_out_is_billed_for_the_generated_tokens(
     client: openai.OpenAI, stack: RunningStack
 ) -> None:
     with pytest.raises(openai.APITimeoutError):

@@ -1,4 +1,4 @@
-"""Responses with the official SDK for Python: made, streamed, kept, continued, in the background."""
+"""Responses in the Python SDK: created, streamed, stored, continued, in the background."""
 
 from __future__ import annotations
 
@@ -37,31 +37,31 @@ class Capital(BaseModel):
 
 
 @pytest.fixture
-def asked(stack: RunningStack) -> dict[str, Any]:
-    """The arguments that all have in common."""
+def common(stack: RunningStack) -> dict[str, Any]:
+    """Arguments of all requests."""
     return {"model": stack.model, "temperature": 0, "max_output_tokens": 100}
 
 
 @pytest.mark.criterion("1.4")
 @pytest.mark.honours("responses", "input", "store")
-def test_a_response_is_of_the_sdks_own_type_and_kept(client: openai.OpenAI, asked: dict[str, Any]) -> None:
-    raw = client.responses.with_raw_response.create(input=QUESTION, **asked)
+def test_a_response_has_the_sdks_type_and_is_stored(client: openai.OpenAI, common: dict[str, Any]) -> None:
+    raw = client.responses.with_raw_response.create(input=QUESTION, **common)
     Response.model_validate_json(raw.text, strict=True)
-    made = raw.parse()
-    assert made.output_text == ANSWER
-    assert made.status == "completed"
-    assert made.usage is not None
-    assert made.usage.total_tokens == made.usage.input_tokens + made.usage.output_tokens > 8
-    kept = client.responses.retrieve(made.id)
-    assert (kept.id, kept.output, kept.usage) == (made.id, made.output, made.usage)
-    (item,) = client.responses.input_items.list(made.id)
+    response = raw.parse()
+    assert response.output_text == ANSWER
+    assert response.status == "completed"
+    assert response.usage is not None
+    assert response.usage.total_tokens == response.usage.input_tokens + response.usage.output_tokens > 8
+    stored = client.responses.retrieve(response.id)
+    assert (stored.id, stored.output, stored.usage) == (response.id, response.output, response.usage)
+    (item,) = client.responses.input_items.list(response.id)
     assert item.type == "message"
 
 
 @pytest.mark.criterion("1.3")
 @pytest.mark.honours("responses", "stream")
-def test_the_events_of_a_stream_add_up_to_the_response(client: openai.OpenAI, asked: dict[str, Any]) -> None:
-    with client.responses.stream(input=QUESTION, **asked) as stream:
+def test_the_events_of_a_stream_add_up_to_the_response(client: openai.OpenAI, common: dict[str, Any]) -> None:
+    with client.responses.stream(input=QUESTION, **common) as stream:
         events = list(stream)
         final = stream.get_final_response()
     assert [event.sequence_number for event in events] == list(range(len(events)))
@@ -72,9 +72,11 @@ def test_the_events_of_a_stream_add_up_to_the_response(client: openai.OpenAI, as
 
 
 @pytest.mark.honours("responses", "previous_response_id")
-def test_a_conversation_goes_on_from_a_kept_response(client: openai.OpenAI, asked: dict[str, Any]) -> None:
-    first = client.responses.create(input=QUESTION, **asked)
-    second = client.responses.create(input="And of Italy?", previous_response_id=first.id, **asked)
+def test_a_conversation_continues_from_a_stored_response(
+    client: openai.OpenAI, common: dict[str, Any]
+) -> None:
+    first = client.responses.create(input=QUESTION, **common)
+    second = client.responses.create(input="And of Italy?", previous_response_id=first.id, **common)
     assert second.previous_response_id == first.id
     assert "Rome" in second.output_text
     assert first.usage is not None
@@ -83,10 +85,10 @@ def test_a_conversation_goes_on_from_a_kept_response(client: openai.OpenAI, aske
 
 
 @pytest.mark.honours("responses", "background")
-def test_a_background_response_is_polled_until_it_is_there(
-    client: openai.OpenAI, asked: dict[str, Any]
+def test_a_background_response_is_polled_until_it_is_complete(
+    client: openai.OpenAI, common: dict[str, Any]
 ) -> None:
-    response = client.responses.create(input=QUESTION, background=True, **asked)
+    response = client.responses.create(input=QUESTION, background=True, **common)
     assert response.status in ("queued", "in_progress")
     deadline = time.monotonic() + 30
     while response.status in ("queued", "in_progress") and time.monotonic() < deadline:
@@ -96,10 +98,8 @@ def test_a_background_response_is_polled_until_it_is_there(
 
 
 @pytest.mark.honours("responses", "background")
-def test_a_background_stream_is_left_and_taken_up_again_where_it_was(
-    client: openai.OpenAI, asked: dict[str, Any]
-) -> None:
-    stream = client.responses.create(input=QUESTION, background=True, stream=True, **asked)
+def test_a_background_stream_is_closed_and_resumed(client: openai.OpenAI, common: dict[str, Any]) -> None:
+    stream = client.responses.create(input=QUESTION, background=True, stream=True, **common)
     before = [next(stream) for _ in range(5)]
     stream.close()
     assert before[0].type == "response.created"
@@ -116,50 +116,50 @@ def test_a_background_stream_is_left_and_taken_up_again_where_it_was(
 
 
 @pytest.mark.honours("responses", "background")
-def test_a_background_response_can_be_cancelled(client: openai.OpenAI, asked: dict[str, Any]) -> None:
-    endless = {**asked, "max_output_tokens": 4000, "extra_body": {"ignore_eos": True}}
+def test_a_background_response_can_be_cancelled(client: openai.OpenAI, common: dict[str, Any]) -> None:
+    endless = {**common, "max_output_tokens": 4000, "extra_body": {"ignore_eos": True}}
     response = client.responses.create(input=QUESTION, background=True, **endless)
     assert client.responses.cancel(response.id).status == "cancelled"
     assert client.responses.retrieve(response.id).status == "cancelled"
 
 
 @pytest.mark.honours("responses", "text")
-def test_parse_gives_an_object_of_its_class(client: openai.OpenAI, asked: dict[str, Any]) -> None:
-    parsed = client.responses.parse(input=QUESTION, text_format=Capital, **asked).output_parsed
-    assert parsed == Capital(country="France", capital="Paris")
+def test_parse_returns_an_instance_of_the_class(client: openai.OpenAI, common: dict[str, Any]) -> None:
+    capital = client.responses.parse(input=QUESTION, text_format=Capital, **common).output_parsed
+    assert capital == Capital(country="France", capital="Paris")
 
 
 @pytest.mark.honours("responses", "tools", "tool_choice")
-def test_a_tool_is_called_and_its_output_goes_back(client: openai.OpenAI, asked: dict[str, Any]) -> None:
+def test_a_tool_is_called_and_its_output_is_sent_back(client: openai.OpenAI, common: dict[str, Any]) -> None:
     tools: Any = {"tools": [WEATHER], "tool_choice": {"type": "function", "name": "weather"}}
-    first = client.responses.create(input="How is the weather in Rome?", **tools, **asked)
+    first = client.responses.create(input="How is the weather in Rome?", **tools, **common)
     (call,) = first.output
     assert isinstance(call, ResponseFunctionToolCall)
     assert json.loads(call.arguments)["city"] in ("Paris", "Rome", "Lima")
     second = client.responses.create(
         input=[{"type": "function_call_output", "call_id": call.call_id, "output": "It rains."}],
         previous_response_id=first.id,
-        **{**asked, "max_output_tokens": 16},
+        **{**common, "max_output_tokens": 16},
     )
     assert len(second.output_text) > 10
 
 
 @pytest.mark.criterion("4.2")
-def test_a_deleted_response_is_a_not_found_error(client: openai.OpenAI, asked: dict[str, Any]) -> None:
-    made = client.responses.create(input="x", **{**asked, "max_output_tokens": 16})
-    client.responses.delete(made.id)
+def test_a_deleted_response_is_a_not_found_error(client: openai.OpenAI, common: dict[str, Any]) -> None:
+    response = client.responses.create(input="x", **{**common, "max_output_tokens": 16})
+    client.responses.delete(response.id)
     with pytest.raises(openai.NotFoundError) as caught:
-        client.responses.retrieve(made.id)
-    assert made.id in caught.value.message
+        client.responses.retrieve(response.id)
+    assert response.id in caught.value.message
 
 
 @pytest.mark.criterion("1.7")
-def test_a_bad_request_names_its_fault(client: openai.OpenAI, asked: dict[str, Any]) -> None:
+def test_a_bad_request_names_the_parameter(client: openai.OpenAI, common: dict[str, Any]) -> None:
     for arguments, code, param in (
         ({"temperature": 9}, "decimal_above_max_value", "temperature"),
         ({"tools": [{"type": "web_search"}]}, "unsupported_value", "tools[0].type"),
         ({"input": "sea " * 9000}, "context_length_exceeded", "input"),
     ):
         with pytest.raises(openai.BadRequestError) as caught:
-            client.responses.create(**{**asked, "input": QUESTION, **arguments})
+            client.responses.create(**{**common, "input": QUESTION, **arguments})
         assert (caught.value.code, caught.value.param) == (code, param)

@@ -1,4 +1,4 @@
-"""One stack for all effects: a tiny model that says nothing of sense, with parsers of tools and reasoning."""
+"""One stack for all effect tests: a tiny random model with parsers for tools and reasoning."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import pytest
 from transformers import AutoTokenizer
 
 from deploy.local.settings import ROOT
-from tests.effects.asking import Asking
+from tests.effects.endpoints import Endpoints
 from tests.stacks import RunningStack, open_folder, running_stack
 
-TOLD = """
+VARIABLES = """
 {%- if reasoning_effort -%}{{- '<|im_start|>effort\n' + reasoning_effort + '<|im_end|>\n' -}}{%- endif -%}
 {%- if tone is defined -%}{{- '<|im_start|>tone\n' + tone + '<|im_end|>\n' -}}{%- endif -%}
 """
-# As models do that can answer without having reasoned.
+# As in models that can skip the reasoning.
 NOT_THINKING = """
 {%- if add_generation_prompt and enable_thinking is defined and not enable_thinking -%}
 {{- '<think>\n\n</think>\n\n' -}}
@@ -27,8 +27,8 @@ NOT_THINKING = """
 
 @pytest.fixture(scope="package")
 def chat_template() -> str:
-    """The bundled model's template, with variables that show in the prompt."""
-    return TOLD + (ROOT / "deploy/local/smollm2.jinja").read_text() + NOT_THINKING
+    """The bundled model's template, with additional variables in the prompt."""
+    return VARIABLES + (ROOT / "deploy/local/smollm2.jinja").read_text() + NOT_THINKING
 
 
 @pytest.fixture(scope="package")
@@ -51,20 +51,20 @@ def stack(thinking_model: Path, chat_template: str) -> Iterator[RunningStack]:
 
 
 @pytest.fixture(scope="package")
-def ask(stack: RunningStack) -> Iterator[Asking]:
-    """Sends requests to the stack."""
+def ask(stack: RunningStack) -> Iterator[Endpoints]:
+    """The endpoints of the stack."""
     with stack.client() as client:
-        yield Asking(client)
+        yield Endpoints(client)
 
 
 @pytest.fixture(scope="package")
 def tokenizer(thinking_model: Path) -> Any:
-    """The model's own tokenizer, from the library that made it."""
+    """The model's tokenizer, loaded by transformers."""
     return AutoTokenizer.from_pretrained(thinking_model)
 
 
 @pytest.fixture(scope="package")
 def no_space(tokenizer: Any) -> dict[str, Any]:
-    """Keeps a model that says nothing of sense from white space without end, where JSON allows it."""
+    """Parameters that keep a random model from endless white space, which JSON allows."""
     blank = [number for number in range(len(tokenizer)) if not tokenizer.decode([number]).strip()]
     return {"logit_bias": {str(number): -100 for number in blank[:300]}, "max_tokens": 150}

@@ -1,4 +1,4 @@
-"""What a conversation brings besides its words counts against the context, and is counted exactly."""
+"""All parts of a request besides its text count against the context, exactly."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.effects.asking import OTHER, WEATHER, Asking, Json
+from tests.effects.endpoints import OTHER, WEATHER, Endpoints, Json
 
 LIMIT = 1024
 
@@ -33,21 +33,22 @@ def _talk(words: int) -> list[Json]:
     ],
 )
 @pytest.mark.parametrize("limit", [None, 30])
-def test_what_comes_with_the_messages_pushes_them_over_the_limit(
-    ask: Asking, brought: dict[str, Any], limit: int | None
+def test_other_parts_of_the_request_count_against_the_context(
+    ask: Endpoints, brought: dict[str, Any], limit: int | None
 ) -> None:
     short = ask.chat(messages=_talk(10), max_tokens=1, **{"chat_template_kwargs": {}, **brought})
-    words = LIMIT - short["usage"]["prompt_tokens"] + 10  # more words fill the context to its last token
-    needed = limit or 1
-    fields = {"messages": _talk(words - needed), "max_tokens": limit, **brought}
-    assert ask.post("chat/completions", fields).json()["usage"]["prompt_tokens"] == LIMIT - needed
+    words = LIMIT - short["usage"]["prompt_tokens"] + 10  # fills the context to its last token
+    completion = limit or 1
+    fields = {"messages": _talk(words - completion), "max_tokens": limit, **brought}
+    assert ask.post("chat/completions", fields).json()["usage"]["prompt_tokens"] == LIMIT - completion
     for more in (1, 7, 90):
-        prompt = LIMIT - needed + more
-        error = ask.refusal("chat/completions", **{**fields, "messages": _talk(words - needed + more)})
+        prompt = LIMIT - completion + more
+        error = ask.refusal("chat/completions", **{**fields, "messages": _talk(words - completion + more)})
         assert (error["code"], error["param"]) == ("context_length_exceeded", "messages")
-        found = (
-            f"you requested {prompt + needed} tokens ({prompt} in the messages, {needed} in the completion)"
+        detail = (
+            f"you requested {prompt + completion} tokens "
+            f"({prompt} in the messages, {completion} in the completion)"
         )
         if limit is None and prompt > LIMIT:
-            found = f"your messages resulted in {prompt} tokens"
-        assert f"maximum context length is {LIMIT} tokens. However, {found}." in error["message"]
+            detail = f"your messages resulted in {prompt} tokens"
+        assert f"maximum context length is {LIMIT} tokens. However, {detail}." in error["message"]

@@ -1,4 +1,4 @@
-"""Parameters that change nothing by definition, and those that are refused by name."""
+"""Parameters without effect by definition, and parameters that are rejected by name."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from api.openai.schemas.parameters import UNSUPPORTED_CHAT, UNSUPPORTED_COMPLETIONS
-from tests.effects.asking import PLAIN, Asking, Json
+from tests.effects.endpoints import PLAIN, Endpoints, Json
 
 LABELS: Json = {
     "user": "ann",
@@ -24,7 +24,7 @@ LABELS: Json = {
 @pytest.mark.criterion("1.1")
 @pytest.mark.honours("chat", *LABELS)
 @pytest.mark.honours("completions", "user")
-def test_labels_and_the_only_value_there_is_change_nothing(ask: Asking) -> None:
+def test_labels_and_only_supported_values_change_nothing(ask: Endpoints) -> None:
     bare = ask.chat()["choices"][0]["message"]["content"]
     for name, value in LABELS.items():
         assert ask.chat(**{name: value})["choices"][0]["message"]["content"] == bare
@@ -45,7 +45,7 @@ def test_labels_and_the_only_value_there_is_change_nothing(ask: Asking) -> None:
         )
     ],
 )
-def test_a_value_that_would_be_ignored_is_refused_by_name(ask: Asking, name: str, value: Any) -> None:
+def test_a_value_without_effect_is_rejected_by_name(ask: Endpoints, name: str, value: Any) -> None:
     error = ask.refusal("chat/completions", **PLAIN, stream=True, **{name: value})
     assert error["code"] == "unsupported_value"
     assert error["param"].split(".")[0] == name
@@ -63,7 +63,9 @@ def test_a_value_that_would_be_ignored_is_refused_by_name(ask: Asking, name: str
         for name in sorted(names)
     ],
 )
-def test_what_is_not_offered_is_refused_by_name_with_the_reason(ask: Asking, path: str, name: str) -> None:
+def test_an_unsupported_parameter_is_rejected_by_name_with_the_reason(
+    ask: Endpoints, path: str, name: str
+) -> None:
     fields: Json = {**PLAIN} if path.startswith("chat") else {"prompt": "The sea"}
     error = ask.refusal(path, **fields, **{name: {"any": "thing"}})
     assert (error["code"], error["param"]) == ("unsupported_parameter", name)
@@ -74,6 +76,6 @@ def test_what_is_not_offered_is_refused_by_name_with_the_reason(ask: Asking, pat
 
 @pytest.mark.criterion("1.1")
 @pytest.mark.refuses("completions", "best_of")
-def test_more_answers_generated_than_given_are_refused(ask: Asking) -> None:
+def test_best_of_above_n_is_rejected(ask: Endpoints) -> None:
     error = ask.refusal("completions", prompt="The sea", best_of=3, n=2)
     assert (error["code"], error["param"]) == ("unsupported_value", "best_of")

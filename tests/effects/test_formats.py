@@ -1,4 +1,4 @@
-"""Answers bound to a format keep to it, and constraints that can't be compiled are refused by name."""
+"""Constrained responses match their format; constraints that can't be compiled are rejected by name."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from tests.effects.asking import PLAIN, Asking, Json
+from tests.effects.endpoints import PLAIN, Endpoints, Json
 
 SCHEMA: Json = {
     "type": "object",
@@ -32,8 +32,8 @@ def _schema(schema: Json, **fields: Any) -> Json:
     return {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema, **fields}}
 
 
-def _said(ask: Asking, **fields: Any) -> str:
-    """The text of an answer that ends by itself, the same streamed and plain."""
+def _text(ask: Endpoints, **fields: Any) -> str:
+    """Return the text of a complete response, after comparing stream and whole response."""
     choice = ask.chat(**fields)["choices"][0]
     assert choice["finish_reason"] == "stop"
     assert ask.stream_chat(**fields).texts[0] == choice["message"]["content"]
@@ -43,14 +43,14 @@ def _said(ask: Asking, **fields: Any) -> str:
 @pytest.mark.criterion("1.6")
 @pytest.mark.honours("chat", "response_format", "structured_outputs")
 @pytest.mark.honours("completions", "response_format", "structured_outputs")
-def test_an_answer_bound_to_a_schema_parses_and_is_valid(ask: Asking, no_space: Json) -> None:
+def test_a_response_with_a_schema_is_valid(ask: Endpoints, no_space: Json) -> None:
     for bound in (
         {"response_format": _schema(SCHEMA, strict=True)},
         {"response_format": _schema(SCHEMA)},
         {"structured_outputs": {"json": SCHEMA}},
         {"structured_outputs": {"json": json.dumps(SCHEMA)}},
     ):
-        jsonschema.validate(json.loads(_said(ask, **bound, **no_space)), SCHEMA)
+        jsonschema.validate(json.loads(_text(ask, **bound, **no_space)), SCHEMA)
         choice = ask.complete(**bound, **no_space)["choices"][0]
         assert choice["finish_reason"] == "stop"
         jsonschema.validate(json.loads(choice["text"]), SCHEMA)
@@ -59,13 +59,13 @@ def test_an_answer_bound_to_a_schema_parses_and_is_valid(ask: Asking, no_space: 
 @pytest.mark.criterion("1.6")
 @pytest.mark.honours("chat", "response_format")
 @pytest.mark.honours("completions", "response_format")
-def test_an_answer_bound_to_json_is_an_object(ask: Asking, tokenizer: Any) -> None:
+def test_a_json_response_is_an_object(ask: Endpoints, tokenizer: Any) -> None:
     likely = {"logit_bias": {str(tokenizer.convert_tokens_to_ids("{}")): 100}}
     for bound in (
         {"response_format": {"type": "json_object"}},
         {"structured_outputs": {"json_object": True}},
     ):
-        assert isinstance(json.loads(_said(ask, **bound, **likely)), dict)
+        assert isinstance(json.loads(_text(ask, **bound, **likely)), dict)
         assert isinstance(json.loads(ask.text(**bound, **likely)), dict)
     with pytest.raises(json.JSONDecodeError):
         json.loads(ask.text(response_format={"type": "text"}, **likely))
@@ -74,15 +74,15 @@ def test_an_answer_bound_to_json_is_an_object(ask: Asking, tokenizer: Any) -> No
 @pytest.mark.criterion("1.6")
 @pytest.mark.honours("chat", "structured_outputs")
 @pytest.mark.honours("completions", "structured_outputs")
-def test_an_answer_matches_its_pattern_or_is_one_of_the_choices(ask: Asking) -> None:
-    assert re.fullmatch(DATE, _said(ask, structured_outputs={"regex": DATE}))
+def test_a_response_matches_its_pattern_or_is_one_of_the_choices(ask: Endpoints) -> None:
+    assert re.fullmatch(DATE, _text(ask, structured_outputs={"regex": DATE}))
     assert re.fullmatch(DATE, ask.text(structured_outputs={"regex": DATE}))
     choices = ["yes, of course", "no", "ja – natürlich"]
     hot = {"structured_outputs": {"choice": choices}, "temperature": 1.5}
-    assert _said(ask, structured_outputs={"choice": choices}) in choices
-    said = {ask.text(**hot, seed=seed) for seed in range(8)}
-    assert said <= set(choices)
-    assert len(said) > 1
+    assert _text(ask, structured_outputs={"choice": choices}) in choices
+    texts = {ask.text(**hot, seed=seed) for seed in range(8)}
+    assert texts <= set(choices)
+    assert len(texts) > 1
 
 
 def _inner(pattern: str) -> Json:
@@ -120,10 +120,10 @@ REFUSED: list[tuple[Json, str, str]] = [
 @pytest.mark.criterion("1.7")
 @pytest.mark.parametrize("streamed", [False, True])
 @pytest.mark.parametrize(("bound", "param", "words"), REFUSED)
-def test_what_the_engine_can_not_compile_is_refused_with_the_parameter_that_holds_it(
-    ask: Asking, bound: Json, param: str, words: str, streamed: bool
+def test_a_constraint_that_does_not_compile_is_rejected_by_its_parameter(
+    ask: Endpoints, bound: Json, param: str, words: str, streamed: bool
 ) -> None:
-    """A real status, also where a stream was asked for."""
+    """The status is 400 for streams too."""
     error = ask.refusal("chat/completions", **PLAIN, **bound, stream=streamed)
     assert (error["code"], error["param"]) == ("invalid_value", param)
     assert words in error["message"]
@@ -131,14 +131,14 @@ def test_what_the_engine_can_not_compile_is_refused_with_the_parameter_that_hold
     assert len(error["message"]) < 300
 
 
-def test_a_constraint_that_takes_too_long_is_refused_and_keeps_nobody_waiting(ask: Asking) -> None:
+def test_a_constraint_that_takes_too_long_is_rejected_and_delays_no_other_request(ask: Endpoints) -> None:
     slow = {**PLAIN, "response_format": _schema(_inner("^(.{1,10}){1,10}$"))}
     with ThreadPoolExecutor() as threads:
-        waiting = threads.submit(lambda: ask.refusal("chat/completions", **slow))
+        slow_refusal = threads.submit(lambda: ask.refusal("chat/completions", **slow))
         time.sleep(0.3)
-        assert _said(ask, structured_outputs={"regex": "quick [a-f]{3}"}).startswith("quick ")
-        assert not waiting.done()
-        error = waiting.result(60)
+        assert _text(ask, structured_outputs={"regex": "quick [a-f]{3}"}).startswith("quick ")
+        assert not slow_refusal.done()
+        error = slow_refusal.result(60)
     assert "too long to compile" in error["message"]
     assert error["param"] == "response_format.json_schema.schema"
     began = time.monotonic()

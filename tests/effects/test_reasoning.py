@@ -1,4 +1,4 @@
-"""Reasoning is told apart from content, in answers, streams and usage; stop strings hold for content."""
+"""Reasoning is separate from content in responses, streams and usage; stop strings apply to content."""
 
 from __future__ import annotations
 
@@ -8,31 +8,31 @@ from typing import Any
 
 import pytest
 
-from tests.effects.asking import Asking, forced
+from tests.effects.endpoints import Endpoints, forced
 
 THINKING: dict[str, Any] = {"chat_template_kwargs": {"enable_thinking": True}}
 WORDS = [" first", " apple", " last", "</think>", " then", " river", " end"]
 
 
-def _both(ask: Asking, **fields: Any) -> tuple[str, str, str]:
-    """Reasoning, content and finish reason, the same streamed and plain."""
+def _both(ask: Endpoints, **fields: Any) -> tuple[str, str, str]:
+    """Return reasoning, content and finish reason, after comparing stream and whole response."""
     choice = ask.chat(**fields)["choices"][0]
     plain = (
         choice["message"].get("reasoning") or "",
         choice["message"]["content"] or "",
         choice["finish_reason"],
     )
-    found = ask.stream_chat(**fields)
-    assert (found.reasoning[0], found.texts[0], found.reasons[0][0]) == plain
+    stream = ask.stream_chat(**fields)
+    assert (stream.reasoning[0], stream.texts[0], stream.reasons[0][0]) == plain
     return plain
 
 
 @pytest.mark.criterion("1.1")
 @pytest.mark.honours("chat", "include_reasoning")
-def test_reasoning_and_content_come_apart_and_reasoning_can_be_left_out(ask: Asking, tokenizer: Any) -> None:
-    said = {**THINKING, **forced(tokenizer, WORDS)}
-    assert _both(ask, **said) == (" first apple last", " then river end", "length")
-    assert _both(ask, **said, include_reasoning=False) == ("", " then river end", "length")
+def test_reasoning_is_separate_from_content_and_can_be_left_out(ask: Endpoints, tokenizer: Any) -> None:
+    request = {**THINKING, **forced(tokenizer, WORDS)}
+    assert _both(ask, **request) == (" first apple last", " then river end", "length")
+    assert _both(ask, **request, include_reasoning=False) == ("", " then river end", "length")
 
 
 @pytest.mark.case("serving.33")
@@ -47,16 +47,16 @@ def test_reasoning_and_content_come_apart_and_reasoning_can_be_left_out(ask: Ask
         (["last"], " then river end", "length"),
     ],
 )
-def test_a_stop_string_in_the_reasoning_does_not_end_the_answer(
-    ask: Asking, tokenizer: Any, stop: str | list[str], content: str, reason: str
+def test_a_stop_string_in_the_reasoning_does_not_end_the_response(
+    ask: Endpoints, tokenizer: Any, stop: str | list[str], content: str, reason: str
 ) -> None:
-    said = {**THINKING, **forced(tokenizer, WORDS), "stop": stop}
-    assert _both(ask, **said) == (" first apple last", content, reason)
-    assert _both(ask, **said, include_reasoning=False) == ("", content, reason)
+    request = {**THINKING, **forced(tokenizer, WORDS), "stop": stop}
+    assert _both(ask, **request) == (" first apple last", content, reason)
+    assert _both(ask, **request, include_reasoning=False) == ("", content, reason)
 
 
 @pytest.mark.honours("chat", "stop")
-def test_a_stop_string_holds_at_once_where_there_is_no_reasoning(ask: Asking, tokenizer: Any) -> None:
+def test_a_stop_string_applies_at_once_without_reasoning(ask: Endpoints, tokenizer: Any) -> None:
     words = [" first", " apple", " last"]
     assert _both(ask, **forced(tokenizer, words), stop=["apple"]) == ("", " first ", "stop")
     several = ask.chat(**forced(tokenizer, words), stop=["apple"], n=2)["choices"]
@@ -65,12 +65,12 @@ def test_a_stop_string_holds_at_once_where_there_is_no_reasoning(ask: Asking, to
 
 @pytest.mark.criterion("1.1")
 @pytest.mark.honours("chat", "stream_options")
-def test_reasoning_tokens_are_counted_in_the_usage(ask: Asking, tokenizer: Any) -> None:
-    said = {**THINKING, **forced(tokenizer, WORDS)}
-    usage = ask.chat(**said)["usage"]
+def test_reasoning_tokens_are_counted_in_the_usage(ask: Endpoints, tokenizer: Any) -> None:
+    request = {**THINKING, **forced(tokenizer, WORDS)}
+    usage = ask.chat(**request)["usage"]
     assert usage["completion_tokens_details"]["reasoning_tokens"] == 3
     assert usage["completion_tokens"] == 7
-    streamed = ask.stream_chat(**said, stream_options={"include_usage": True}).usage
+    streamed = ask.stream_chat(**request, stream_options={"include_usage": True}).usage
     assert streamed is not None
     assert streamed["completion_tokens_details"]["reasoning_tokens"] == 3
     direct = ask.chat(**forced(tokenizer, [" first"]))["usage"]
@@ -78,29 +78,33 @@ def test_reasoning_tokens_are_counted_in_the_usage(ask: Asking, tokenizer: Any) 
 
 
 @pytest.mark.criterion("1.6")
-def test_an_answer_cut_while_reasoning_has_no_content_and_says_length(ask: Asking, tokenizer: Any) -> None:
-    said = {**THINKING, **forced(tokenizer, WORDS), "max_tokens": 2}
-    assert _both(ask, **said) == (" first apple", "", "length")
-    assert ask.chat(**said)["choices"][0]["message"]["content"] is None
+def test_a_response_truncated_during_reasoning_has_no_content(ask: Endpoints, tokenizer: Any) -> None:
+    request = {**THINKING, **forced(tokenizer, WORDS), "max_tokens": 2}
+    assert _both(ask, **request) == (" first apple", "", "length")
+    assert ask.chat(**request)["choices"][0]["message"]["content"] is None
 
 
 @pytest.mark.criterion("1.6")
 @pytest.mark.honours("chat", "structured_outputs", "tools")
-def test_a_constraint_and_a_call_come_after_the_reasoning(ask: Asking, tokenizer: Any) -> None:
+def test_constraints_and_calls_apply_after_the_reasoning(ask: Endpoints, tokenizer: Any) -> None:
     words = [" first", " apple", "</think>"]
-    said = {**THINKING, **forced(tokenizer, words), "max_tokens": 80}
-    assert _both(ask, **said, structured_outputs={"regex": "So [a-c]{4}[.]"})[0] == " first apple"
-    bound = ask.chat(**said, structured_outputs={"regex": "So [a-c]{4}[.]"})["choices"][0]
-    assert re.fullmatch("So [a-c]{4}[.]", bound["message"]["content"])
+    request = {**THINKING, **forced(tokenizer, words), "max_tokens": 80}
+    assert _both(ask, **request, structured_outputs={"regex": "So [a-c]{4}[.]"})[0] == " first apple"
+    constrained = ask.chat(**request, structured_outputs={"regex": "So [a-c]{4}[.]"})["choices"][0]
+    assert re.fullmatch("So [a-c]{4}[.]", constrained["message"]["content"])
     call = '<tool_call>\n{"name": "tide", "arguments": {"port": "Brest"}}\n</tool_call>'
     tools = [{"type": "function", "function": {"name": "tide", "parameters": {"type": "object"}}}]
-    asked = {**said, "tools": tools, "structured_outputs": {"regex": re.escape(call).replace("\\\n", "\n")}}
-    choice = ask.chat(**asked)["choices"][0]
-    found = ask.stream_chat(**asked)
-    assert choice["message"]["reasoning"] == found.reasoning[0] == " first apple"
-    assert choice["finish_reason"] == found.reasons[0][0] == "tool_calls"
+    fields = {
+        **request,
+        "tools": tools,
+        "structured_outputs": {"regex": re.escape(call).replace("\\\n", "\n")},
+    }
+    choice = ask.chat(**fields)["choices"][0]
+    stream = ask.stream_chat(**fields)
+    assert choice["message"]["reasoning"] == stream.reasoning[0] == " first apple"
+    assert choice["finish_reason"] == stream.reasons[0][0] == "tool_calls"
     for arguments in (
         choice["message"]["tool_calls"][0]["function"]["arguments"],
-        found.calls[0][0]["arguments"],
+        stream.calls[0][0]["arguments"],
     ):
         assert json.loads(arguments) == {"port": "Brest"}

@@ -1,4 +1,4 @@
-"""What comes with a stream: usage as asked for, and a real status while nothing was sent."""
+"""Streams: usage on request, HTTP errors before the first event, whole characters."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 
-from tests.effects.asking import PLAIN, QUESTION, Asking, Json, forced
+from tests.effects.endpoints import PLAIN, QUESTION, Endpoints, Json, forced
 
 LONG = {"max_tokens": 6, "ignore_eos": True}
 
 
 def _with_usage(chunks: list[Json]) -> list[int]:
-    """The places of the chunks that carry usage."""
-    return [place for place, chunk in enumerate(chunks) if chunk.get("usage")]
+    """Return the indexes of the chunks with usage."""
+    return [index for index, chunk in enumerate(chunks) if chunk.get("usage")]
 
 
 @pytest.mark.case("serving.22")
@@ -21,31 +21,31 @@ def _with_usage(chunks: list[Json]) -> list[int]:
 @pytest.mark.honours("chat", "stream", "stream_options")
 @pytest.mark.honours("completions", "stream", "stream_options")
 @pytest.mark.parametrize("path", ["chat/completions", "completions"])
-def test_usage_comes_last_and_alone_and_only_when_asked_for(ask: Asking, path: str) -> None:
+def test_usage_is_in_a_last_chunk_of_its_own_on_request(ask: Endpoints, path: str) -> None:
     fields: Json = {**PLAIN, **LONG} if path.startswith("chat") else {"prompt": "The sea", **LONG}
-    asked = ask.stream(path, **fields, stream_options={"include_usage": True}).chunks
-    assert _with_usage(asked) == [len(asked) - 1]
-    assert asked[-1]["choices"] == []
-    usage = asked[-1]["usage"]
+    chunks = ask.stream(path, **fields, stream_options={"include_usage": True}).chunks
+    assert _with_usage(chunks) == [len(chunks) - 1]
+    assert chunks[-1]["choices"] == []
+    usage = chunks[-1]["usage"]
     assert usage["completion_tokens"] == 6
     assert usage["total_tokens"] == usage["prompt_tokens"] + 6
-    assert all(chunk["choices"] for chunk in asked[:-1])
+    assert all(chunk["choices"] for chunk in chunks[:-1])
     for options in (
         {},
         {"stream_options": None},
         {"stream_options": {"include_usage": False}},
         {"stream_options": {"include_usage": None, "include_obfuscation": False}},
     ):
-        unasked = ask.stream(path, **fields, **options).chunks
-        assert _with_usage(unasked) == []
-        assert unasked
-        assert all(chunk["choices"] for chunk in unasked)
+        other_chunks = ask.stream(path, **fields, **options).chunks
+        assert _with_usage(other_chunks) == []
+        assert other_chunks
+        assert all(chunk["choices"] for chunk in other_chunks)
 
 
 @pytest.mark.honours("chat", "stream_options")
 @pytest.mark.honours("completions", "stream_options")
 @pytest.mark.parametrize("path", ["chat/completions", "completions"])
-def test_continuous_usage_counts_up_in_every_chunk(ask: Asking, path: str) -> None:
+def test_continuous_usage_increases_in_every_chunk(ask: Endpoints, path: str) -> None:
     fields: Json = {**PLAIN, **LONG} if path.startswith("chat") else {"prompt": "The sea", **LONG}
     options = {"include_usage": True, "continuous_usage_stats": True}
     chunks = ask.stream(path, **fields, stream_options=options).chunks
@@ -57,7 +57,7 @@ def test_continuous_usage_counts_up_in_every_chunk(ask: Asking, path: str) -> No
 
 @pytest.mark.criterion("1.3")
 @pytest.mark.honours("chat", "stream", "max_tokens")
-def test_a_stream_has_one_role_one_reason_and_one_id(ask: Asking) -> None:
+def test_a_stream_has_one_role_one_finish_reason_and_one_id(ask: Endpoints) -> None:
     chunks = ask.stream_chat(**LONG).chunks
     assert [chunk["choices"][0]["delta"].get("role") for chunk in chunks].count("assistant") == 1
     assert chunks[0]["choices"][0]["delta"]["role"] == "assistant"
@@ -67,7 +67,7 @@ def test_a_stream_has_one_role_one_reason_and_one_id(ask: Asking) -> None:
     assert reasons == [None] * (len(chunks) - 1) + ["length"]
 
 
-def test_what_was_in_the_prompt_before_is_counted_as_cached(ask: Asking) -> None:
+def test_a_repeated_prompt_is_counted_as_cached(ask: Endpoints) -> None:
     question = [{"role": "user", "content": "A long question about the sea and the wind. " * 20}]
     first = ask.chat(messages=question, max_tokens=1)["usage"]
     again = ask.chat(messages=question, max_tokens=1)["usage"]
@@ -93,8 +93,8 @@ def test_what_was_in_the_prompt_before_is_counted_as_cached(ask: Asking) -> None
         ({"min_tokens": 9, "max_tokens": 6}, "invalid_value", "min_tokens"),
     ],
 )
-def test_what_the_engine_refuses_has_a_status_of_its_own_on_a_stream_too(
-    ask: Asking, path: str, wrong: Json, code: str, param: str
+def test_errors_of_the_engine_have_an_http_status_for_streams_too(
+    ask: Endpoints, path: str, wrong: Json, code: str, param: str
 ) -> None:
     fields: dict[str, Any] = {"messages": QUESTION} if path.startswith("chat") else {"prompt": "The sea"}
     errors = [ask.refusal(path, **fields, **wrong, stream=streamed) for streamed in (True, False)]
@@ -108,21 +108,21 @@ TEXTS = ["海 é 😀", "naïve – 你好 🎉"]
 
 @pytest.mark.criterion("1.3")
 @pytest.mark.parametrize("text", TEXTS)
-@pytest.mark.parametrize("long_way", [{}, {"skip_special_tokens": True}, {"stop": ["~~"]}])
-def test_characters_over_several_tokens_are_whole_in_every_piece(
-    ask: Asking, tokenizer: Any, text: str, long_way: Json
+@pytest.mark.parametrize("slow_path", [{}, {"skip_special_tokens": True}, {"stop": ["~~"]}])
+def test_characters_across_tokens_are_whole_in_every_chunk(
+    ask: Endpoints, tokenizer: Any, text: str, slow_path: Json
 ) -> None:
-    said = forced(tokenizer, [text])
-    assert said["max_tokens"] > len(text) - 3
-    for found in (
-        ask.stream_chat(**said, **long_way),
-        ask.stream("completions", prompt="x", **said, **long_way),
+    request = forced(tokenizer, [text])
+    assert request["max_tokens"] > len(text) - 3
+    for stream in (
+        ask.stream_chat(**request, **slow_path),
+        ask.stream("completions", prompt="x", **request, **slow_path),
     ):
-        assert found.texts[0] == text
+        assert stream.texts[0] == text
         pieces = [
             choice.get("text") or choice.get("delta", {}).get("content") or ""
-            for chunk in found.chunks
+            for chunk in stream.chunks
             for choice in chunk["choices"]
         ]
         assert not any("�" in piece for piece in pieces)
-    assert ask.chat(**said, **long_way)["choices"][0]["message"]["content"] == text
+    assert ask.chat(**request, **slow_path)["choices"][0]["message"]["content"] == text

@@ -1,4 +1,4 @@
-"""Breaks what is around a body's values: its bytes, the headers, the address."""
+"""Mutations of the bytes of a body, of the headers and of the address."""
 
 from __future__ import annotations
 

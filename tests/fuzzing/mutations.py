@@ -1,4 +1,4 @@
-"""Makes wrong requests out of right ones: each case follows from the seed and its number alone."""
+"""Mutations of valid requests. Seed and number determine each case."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Path: TypeAlias = tuple[Any, ...]
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One request of the fuzz. ``tree`` is the body before it became bytes, where that was all."""
+    """A request. ``tree`` is its body as a JSON value, if the bytes encode exactly that."""
 
     number: int
     method: str
@@ -30,7 +30,7 @@ class Case:
 
 
 def case_of(seed: int, number: int, bodies: list[tuple[str, Body]], more_paths: list[str]) -> Case:
-    """The case with this number. ``more_paths``: addresses without a body that exist as well."""
+    """Return the case with this number. ``more_paths`` are valid paths of requests without a body."""
     chance = random.Random(f"{seed}:{number}")
     path, body = chance.choice(bodies)
     tree: Any = copy.deepcopy(body)
@@ -38,7 +38,7 @@ def case_of(seed: int, number: int, bodies: list[tuple[str, Body]], more_paths: 
     kind = chance.random()
     for _ in range(chance.choice((1, 1, 1, 2, 3)) if kind < 0.86 else 0):
         tree = _mutated(chance, tree, did)
-    tree = _kept_cheap(chance, path, tree)
+    tree = _limited(chance, path, tree)
     data, tree = _text(chance, tree, did)
     headers = [("content-type", "application/json")]
     method = "POST"
@@ -51,18 +51,18 @@ def case_of(seed: int, number: int, bodies: list[tuple[str, Body]], more_paths: 
     return Case(number, method, path, headers, data, did, tree)
 
 
-def _places(tree: Any, at: Path = ()) -> Iterator[Path]:
+def _paths(tree: Any, at: Path = ()) -> Iterator[Path]:
     yield at
     if isinstance(tree, dict):
         for key, value in tree.items():
-            yield from _places(value, (*at, key))
+            yield from _paths(value, (*at, key))
     elif isinstance(tree, list):
         for index, value in enumerate(tree):
-            yield from _places(value, (*at, index))
+            yield from _paths(value, (*at, index))
 
 
 def at_place(tree: Any, path: Path) -> Any:
-    """What a tree holds at a place."""
+    """Return the value at a path in a tree."""
     for step in path:
         tree = tree[step]
     return tree
@@ -76,7 +76,7 @@ def _put(tree: Any, path: Path, value: Any) -> Any:
 
 
 def _value(chance: random.Random) -> Any:
-    """Anything: most often what is wrong where it goes."""
+    """Return any value, most often an invalid one."""
     makers: tuple[Callable[[], Any], ...] = (
         lambda: chance.choice(STRINGS),
         lambda: chance.choice(NUMBERS),
@@ -98,14 +98,14 @@ def _nest(chance: random.Random) -> Any:
 
 
 def _mutated(chance: random.Random, tree: Any, did: list[str]) -> Any:
-    places = list(_places(tree))
-    # The top is chosen seldom: whatever it becomes is refused at once.
+    places = list(_paths(tree))
+    # The root is seldom chosen: a request with another root is rejected at once.
     path = chance.choice(places[1:] if len(places) > 1 and chance.random() < 0.99 else places)
-    how = chance.choice(
+    mutate = chance.choice(
         (_replace, _replace, _replace, _remove, _rename, _add, _swap, _wrap, _number, _text_inside)
     )
-    did.append(f"{how.__name__.strip('_')} {path!r}"[:120])
-    return how(chance, tree, path, places)
+    did.append(f"{mutate.__name__.strip('_')} {path!r}"[:120])
+    return mutate(chance, tree, path, places)
 
 
 def _replace(chance: random.Random, tree: Any, path: Path, _: list[Path]) -> Any:
@@ -113,13 +113,13 @@ def _replace(chance: random.Random, tree: Any, path: Path, _: list[Path]) -> Any
 
 
 def _number(chance: random.Random, tree: Any, path: Path, places: list[Path]) -> Any:
-    """Another number where there is one: this is what is refused last."""
+    """Replace a number by another one, which only the last checks reject."""
     numbers = [p for p in places if p and type(at_place(tree, p)) in (int, float)]
     return _put(tree, chance.choice(numbers) if numbers else path, chance.choice(NUMBERS))
 
 
 def _text_inside(chance: random.Random, tree: Any, path: Path, places: list[Path]) -> Any:
-    """Odd text where there is text: this is what gets as far as templates and tokenizers."""
+    """Replace text by odd text, which gets as far as templates and tokenizers."""
     texts = [p for p in places if p and isinstance(at_place(tree, p), str)]
     return _put(tree, chance.choice(texts) if texts else path, chance.choice(STRINGS))
 
@@ -169,8 +169,8 @@ def _wrap(chance: random.Random, tree: Any, path: Path, _: list[Path]) -> Any:
     )
 
 
-def _kept_cheap(chance: random.Random, path: str, tree: Any) -> Any:
-    """With a limit that the mutation left nothing of, an accepted request would go on for a whole context."""
+def _limited(chance: random.Random, path: str, tree: Any) -> Any:
+    """Limit the output: without a limit, an accepted request would fill the context."""
     limit = LIMITS.get(path)
     if limit is not None and isinstance(tree, dict) and chance.random() < 0.98:
         if tree.get(limit) is None and tree.get("max_completion_tokens") is None:
@@ -182,7 +182,7 @@ def _kept_cheap(chance: random.Random, path: str, tree: Any) -> Any:
 
 
 def _text(chance: random.Random, tree: Any, did: list[str]) -> tuple[bytes, Any]:
-    """The bytes, and the tree unless they say something else."""
+    """Return the bytes, and the tree if they encode exactly that."""
     mutations = len(did)
     text = json.dumps(tree, ensure_ascii=chance.random() < 0.5)
     if chance.random() < 0.03 and (starts := [at for at, char in enumerate(text) if char == "{"]):

@@ -1,4 +1,4 @@
-"""Valid requests with every parameter that an endpoint has: what the fuzz begins with."""
+"""Valid requests with every parameter of an endpoint: the seeds of the mutations."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ CHAT = "/v1/chat/completions"
 COMPLETIONS = "/v1/completions"
 TOKENIZE = "/v1/tokenize"
 RESPONSES = "/v1/responses"
-# The parameter that bounds an answer's length, where there are answers.
+# The parameter that limits the length of a response.
 LIMITS = {CHAT: "max_tokens", COMPLETIONS: "max_tokens", RESPONSES: "max_output_tokens"}
 DETOKENIZE = "/v1/detokenize"
-# Text of the tests' own that may be in no log line and no record.
+# Text that no log line and no record may contain.
 CANARY = "canary-of-a-prompt"
 
 _FUNCTION: Body = {
@@ -114,9 +114,9 @@ def _responses() -> list[tuple[str, Body]]:
 
 
 def seeds() -> list[tuple[str, Body]]:
-    """Paths and bodies. Each is answered with 200 by the stack's tiny model."""
+    """Return paths and bodies. The stack's tiny model responds to each with 200."""
     schema = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}
-    named = {"name": "answer", "description": "An answer", "schema": schema, "strict": True}
+    json_schema = {"name": "answer", "description": "An answer", "schema": schema, "strict": True}
     return [
         _chat(),
         _chat(**_SAMPLING, logprobs=True, top_logprobs=2),
@@ -135,7 +135,7 @@ def seeds() -> list[tuple[str, Body]]:
         ),
         _chat(**_TEMPLATE, include_reasoning=True),
         _chat(add_generation_prompt=False, continue_final_message=True, allowed_token_ids=[5, 6, 7]),
-        _chat(response_format={"type": "json_schema", "json_schema": named}),
+        _chat(response_format={"type": "json_schema", "json_schema": json_schema}),
         _chat(structured_outputs={"choice": ["yes", "no"]}),
         _chat(structured_outputs={"regex": "[a-c]{1,3}"}),
         _completion(),

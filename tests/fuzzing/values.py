@@ -1,10 +1,10 @@
-"""What is put in place of right values, and beside them."""
+"""Values and keys that mutations insert."""
 
 from __future__ import annotations
 
 from tests.fuzzing.seeds import CANARY
 
-# Would be a line of its own in a log, a header of its own in an answer.
+# Injects a log line or a response header if it is not escaped.
 INJECTED = "injected-by-the-fuzz"
 LINE = f"\r\nx-{INJECTED}: 1\r\n2026-01-01T00:00:00.000+00:00 INFO cyllm.gateway [-] {INJECTED}\r\n"
 SCRIPT = f"<script>alert('{CANARY}')</script>"

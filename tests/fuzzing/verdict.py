@@ -1,4 +1,4 @@
-"""What is wrong with an answer: the rules that hold for whatever was asked."""
+"""Rules for responses that hold for any request."""
 
 from __future__ import annotations
 
@@ -29,39 +29,39 @@ _JSON = "application/json"
 _EVENTS = "text/event-stream; charset=utf-8"
 _LAST_EVENTS = ("response.completed", "response.incomplete")
 _TYPES: dict[int, set[str | None]] = {200: {_JSON, _EVENTS}, 204: {None}}
-# What a request must have, and what an engine counts when it counts tokens.
-_NAMED_ANYHOW = ("model", "messages", "prompt", "input", "tokens", "max_tokens", "max_completion_tokens")
+# Required parameters, and those that token counts refer to.
+_ALWAYS_ALLOWED = ("model", "messages", "prompt", "input", "tokens", "max_tokens", "max_completion_tokens")
 
 
 def faults(answer: Raw, tree: Any) -> list[str]:
-    """What is wrong with it, empty if nothing. ``tree``: the body that was sent, if it was JSON."""
-    found = _head_faults(answer)
+    """Return the violations by a response. ``tree`` is the body of the request, if it was JSON."""
+    problems = _head_faults(answer)
     if answer.took_s > SLOW_S:
-        found.append(f"it took {answer.took_s:.1f} s")
+        problems.append(f"it took {answer.took_s:.1f} s")
     if answer.status == 204:
-        return found if answer.header("allow") else [*found, "nothing is said"]
+        return problems if answer.header("allow") else [*problems, "no allow header"]
     if answer.status == 200:
-        return found + _success_faults(answer)
+        return problems + _success_faults(answer)
     try:
         error = json.loads(answer.body)["error"]
     except (ValueError, KeyError, TypeError):
-        return [*found, f"status {answer.status} without an error: {answer.body[:200]!r}"]
-    return found + _error_faults(answer, error, tree)
+        return [*problems, f"status {answer.status} without an error: {answer.body[:200]!r}"]
+    return problems + _error_faults(answer, error, tree)
 
 
 def _head_faults(answer: Raw) -> list[str]:
-    found = []
+    problems = []
     if unknown := {name for name, _ in answer.headers} - _HEADERS:
-        found.append(f"unknown headers {unknown}")
+        problems.append(f"unknown headers {unknown}")
     if any(not value.isprintable() or INJECTED in value for _, value in answer.headers):
-        found.append("a header holds what a client sent")
+        problems.append("a header contains text of the client")
     if not _ID.fullmatch(answer.header("x-request-id") or ""):
-        found.append("no request id")
+        problems.append("no request id")
     if answer.header("x-content-type-options") != "nosniff":
-        found.append("a browser may guess another type")
+        problems.append("no nosniff header")
     if answer.header("content-type") not in _TYPES.get(answer.status, {_JSON}):
-        found.append(f"content type {answer.header('content-type')}")
-    return found
+        problems.append(f"content type {answer.header('content-type')}")
+    return problems
 
 
 def _success_faults(answer: Raw) -> list[str]:
@@ -83,21 +83,21 @@ def _error_faults(answer: Raw, error: Any, tree: Any) -> list[str]:
     spec = CATALOGUE.get(error["code"])
     if spec is None:
         return [f"code {error['code']!r} is not in the catalogue"]
-    found = []
+    problems = []
     if (answer.status, error["type"]) != (spec.status, spec.error_type()):
-        found.append(f"{spec.code} with status {answer.status} and type {error['type']}")
+        problems.append(f"{spec.code} with status {answer.status} and type {error['type']}")
     if answer.status >= 500:
-        found.append(f"status {answer.status}: {error['message']}")
+        problems.append(f"status {answer.status}: {error['message']}")
     if not error["message"].isprintable() or len(error["message"]) > 1000:
-        found.append(f"message {error['message'][:300]!r}")
+        problems.append(f"message {error['message'][:300]!r}")
     if b"<" in answer.body or not answer.body.isascii():
-        found.append("markup or characters beyond ASCII in an error")
-    if not _is_of(error["param"], tree):
-        found.append(f"param {error['param']!r} is not of the request")
-    return found
+        problems.append("markup or characters beyond ASCII in an error")
+    if not _names_a_part_of(error["param"], tree):
+        problems.append(f"param {error['param']!r} is not of the request")
+    return problems
 
 
-def _is_of(param: str | None, tree: Any) -> bool:
+def _names_a_part_of(param: str | None, tree: Any) -> bool:
     if param is None or not isinstance(tree, dict):
         return param is None or isinstance(param, str)
-    return param.startswith((*_NAMED_ANYHOW, *(printable(key) for key in tree)))
+    return param.startswith((*_ALWAYS_ALLOWED, *(printable(key) for key in tree)))

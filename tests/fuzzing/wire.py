@@ -1,4 +1,4 @@
-"""HTTP as bytes: sends what a library would refuse to send, and hides nothing of the answer."""
+"""HTTP as bytes: sends requests that libraries refuse to send, and returns all of the response."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import time
 from dataclasses import dataclass, field
 from types import TracebackType
 
-ANSWER_TIMEOUT_S = 60.0
+RESPONSE_TIMEOUT_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
 class Raw:
-    """One answer. ``headers`` in their order, names in lower case."""
+    """A response. ``headers`` are in their order, with names in lower case."""
 
     status: int
     headers: list[tuple[str, str]]
@@ -20,7 +20,7 @@ class Raw:
     took_s: float
 
     def header(self, name: str) -> str | None:
-        """The only header of that name."""
+        """Return the only header of that name."""
         values = [value for key, value in self.headers if key == name]
         assert len(values) < 2, f"{name} was sent twice"
         return values[0] if values else None
@@ -28,7 +28,7 @@ class Raw:
 
 @dataclass
 class Connection:
-    """A connection that is kept as long as the server keeps it."""
+    """A persistent connection, reopened after the server closes it."""
 
     host: str
     port: int
@@ -45,40 +45,40 @@ class Connection:
         await self._close()
 
     async def ask(self, request: bytes) -> Raw:
-        """The answer to a whole request. Raises OSError or EOFError if there is none."""
-        async with self._lock, asyncio.timeout(ANSWER_TIMEOUT_S):
-            begun = time.monotonic()
+        """Send a request and return the response. Raises OSError or EOFError if there is none."""
+        async with self._lock, asyncio.timeout(RESPONSE_TIMEOUT_S):
+            start = time.monotonic()
             if self._writer is None:
                 self._reader, self._writer = await asyncio.open_connection(self.host, self.port)
             self._writer.write(request)
             await self._writer.drain()
             try:
-                return await self._answer(begun)
+                return await self._read_response(start)
             except BaseException:
                 await self._close()
                 raise
 
-    async def _answer(self, begun: float) -> Raw:
+    async def _read_response(self, start: float) -> Raw:
         assert self._reader is not None
         head = (await self._reader.readuntil(b"\r\n\r\n")).decode("latin-1")
         first, *lines = head.rstrip("\r\n").split("\r\n")
         pairs = [line.split(":", 1) for line in lines]
         headers = [(name.lower(), value.strip(" \t")) for name, value in pairs]
         status = int(first.split(" ")[1])
-        named = dict(headers)
+        fields = dict(headers)
         if status == 204:
-            named["content-length"] = "0"
-        if named.get("transfer-encoding") == "chunked":
+            fields["content-length"] = "0"
+        if fields.get("transfer-encoding") == "chunked":
             body = await self._chunks()
-        elif "content-length" in named:
-            body = await self._reader.readexactly(int(named["content-length"]))
+        elif "content-length" in fields:
+            body = await self._reader.readexactly(int(fields["content-length"]))
         else:
             body = await self._reader.read()
-        if named.get("connection") == "close" or (
-            "content-length" not in named and "transfer-encoding" not in named
+        if fields.get("connection") == "close" or (
+            "content-length" not in fields and "transfer-encoding" not in fields
         ):
             await self._close()
-        return Raw(status, headers, body, time.monotonic() - begun)
+        return Raw(status, headers, body, time.monotonic() - start)
 
     async def _chunks(self) -> bytes:
         assert self._reader is not None
@@ -95,6 +95,6 @@ class Connection:
 
 
 def request(method: str, path: str, headers: list[tuple[str, str]], body: bytes) -> bytes:
-    """The bytes of a request; nothing is escaped or checked."""
+    """Return the bytes of a request, without escaping or checks."""
     lines = [f"{method} {path} HTTP/1.1", *(f"{name}: {value}" for name, value in headers)]
     return "\r\n".join([*lines, "", ""]).encode("utf-8", "surrogatepass") + body

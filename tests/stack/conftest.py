@@ -1,4 +1,4 @@
-"""The stack with a tiny model on Postgres and Valkey of the test's own, which can be stopped."""
+"""A stack with a tiny model, on Postgres and Valkey servers that tests can stop."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.workers import worker_process
 
 @dataclass
 class OwnedStack(RunningStack):
-    """A stack and the servers that it uses."""
+    """A stack and its servers."""
 
     postgres: Service | None = None
     valkey: Service | None = None
@@ -29,13 +29,13 @@ class OwnedStack(RunningStack):
 
 @pytest.fixture(scope="package")
 def stack(tiny_model: Path) -> Iterator[OwnedStack]:
-    """One for all tests of this folder; each leaves it as it found it."""
+    """One stack for all tests of this folder; each test restores its state."""
     with open_folder() as folder, own_services(folder) as (postgres, valkey, addresses):
         settings = {
             **addresses,
             "CYLLM_WORKER_MODEL": "tiny",
             "CYLLM_WORKER_MODEL_PATH": str(tiny_model),
-            # As the bundled model is served: the short way has to stay open beside a tool parser.
+            # As for the bundled model: the fast path must work with a tool parser.
             "CYLLM_WORKER_TOOL_PARSER": "hermes",
             "CYLLM_WORKER_MAX_NUM_SEQS": "256",
             "CYLLM_WORKER_MAX_MODEL_LEN": "1024",
@@ -48,7 +48,7 @@ def stack(tiny_model: Path) -> Iterator[OwnedStack]:
 
 @pytest.fixture
 def ready_stack(stack: OwnedStack) -> OwnedStack:
-    """The stack, ready again after whatever an earlier test did to it."""
+    """The stack, ready again after the faults of an earlier test."""
     for service in (stack.postgres, stack.valkey):
         if service is not None and not service.running():
             service.start()
@@ -58,7 +58,7 @@ def ready_stack(stack: OwnedStack) -> OwnedStack:
 
 @dataclass
 class ExtraWorker:
-    """A further worker."""
+    """An additional worker."""
 
     process: subprocess.Popen[bytes]
     worker_id: str
@@ -69,19 +69,19 @@ StartWorker = Callable[..., ExtraWorker]
 
 @pytest.fixture
 def start_worker(ready_stack: OwnedStack, tmp_path: Path) -> Iterator[StartWorker]:
-    """Starts further workers for the model ``faulty``; they end with the test."""
-    with ExitStack() as ends:
+    """Starts additional workers for the model ``faulty``, which are killed after the test."""
+    with ExitStack() as cleanup:
 
         def start(name: str, script: str = "", **settings: str) -> ExtraWorker:
-            # A new id for each: the heartbeat of a killed one stays for some seconds.
+            # The heartbeat of a killed worker stays for some seconds, so each gets a new id.
             worker_id = f"{name}-{secrets.token_hex(4)}"
-            url = ends.enter_context(_engine(script))
+            url = cleanup.enter_context(_engine(script))
             remote = {
                 "CYLLM_WORKER_MODEL": "faulty",
                 "CYLLM_WORKER_ENGINE": "remote",
                 "CYLLM_WORKER_ENGINE_URL": url,
             }
-            worker = ends.enter_context(
+            worker = cleanup.enter_context(
                 extra_worker(ready_stack, tmp_path, worker_id, {**remote, **settings})
             )
             key = names.worker_key(worker_id)
@@ -102,14 +102,14 @@ def _engine(script: str) -> Iterator[str]:
     arguments = [script] if script else []
     process = subprocess.Popen([sys.executable, "-m", "tests.faulty_engine", str(port), *arguments], cwd=ROOT)
     try:
-        wait_until(lambda: _answers(f"http://127.0.0.1:{port}/v1/models"), 20, "the faulty engine answers")
+        wait_until(lambda: _responds(f"http://127.0.0.1:{port}/v1/models"), 20, "the faulty engine answers")
         yield f"http://127.0.0.1:{port}"
     finally:
         process.kill()
         process.wait()
 
 
-def _answers(url: str) -> bool:
+def _responds(url: str) -> bool:
     try:
         return httpx.get(url, trust_env=False).status_code == 200
     except httpx.HTTPError:
@@ -120,7 +120,7 @@ def _answers(url: str) -> bool:
 def extra_worker(
     stack: OwnedStack, folder: Path, worker_id: str, settings: dict[str, str]
 ) -> Iterator[ExtraWorker]:
-    """A further worker of the stack with these settings, from its start on; its log goes to ``folder``."""
+    """Run an additional worker, without waiting until it is ready. Its log is written to ``folder``."""
     process = worker_process(stack, folder, worker_id, settings)
     try:
         yield ExtraWorker(process, worker_id)
@@ -131,6 +131,6 @@ def extra_worker(
 
 @pytest.fixture(scope="package")
 def faulty_model(stack: OwnedStack) -> str:
-    """The model of the extra workers, registered."""
+    """The registered model of the additional workers."""
     stack.manage("models", "add", "faulty", "--source", "tests")
     return "faulty"

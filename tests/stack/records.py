@@ -1,4 +1,4 @@
-"""What the stack has recorded of a request."""
+"""Usage and audit records of requests, and heartbeats of workers."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ def _rows(stack: RunningStack, table: str, request_id: str) -> list[dict[str, An
 
 
 def usage_rows(stack: RunningStack, request_id: str) -> list[dict[str, Any]]:
-    """All usage rows of a request, settled or not."""
+    """Return all usage rows of a request, settled or not."""
     return _rows(stack, "tenants_usagerecord", request_id)
 
 
 def settled_usage(stack: RunningStack, request_id: str, timeout_s: float = 30) -> dict[str, Any]:
-    """The one usage row of a request, once it is settled."""
+    """Wait until the only usage row of a request is settled, and return it."""
 
     def settled() -> bool:
         rows = usage_rows(stack, request_id)
@@ -38,20 +38,20 @@ def settled_usage(stack: RunningStack, request_id: str, timeout_s: float = 30) -
 
 
 def audit_row(stack: RunningStack, request_id: str, timeout_s: float = 30) -> dict[str, Any]:
-    """The one audit row of a request, once it is there."""
+    """Wait for the only audit row of a request, and return it."""
     wait_until(lambda: len(_rows(stack, "tenants_auditrecord", request_id)) > 0, timeout_s, "the audit row")
     (row,) = _rows(stack, "tenants_auditrecord", request_id)
     return row
 
 
 def heartbeat(stack: RunningStack, worker_id: str = "local-1") -> Heartbeat | None:
-    """What a worker last said of itself."""
+    """Return the last heartbeat of a worker."""
     with stack.redis() as client:
         data = client.get(names.worker_key(worker_id))
     return codec.decode_heartbeat(data) if isinstance(data, bytes) else None
 
 
 def running(stack: RunningStack, worker_id: str = "local-1") -> int:
-    """Requests inside the worker's engine, by the engine's own count, and those on their way to it."""
+    """Return the number of requests in the worker's engine and its queue."""
     beat = heartbeat(stack, worker_id)
     return beat.running + beat.waiting if beat else -1

@@ -1,4 +1,4 @@
-"""Reads streams as a client does, and gives back text, errors and times."""
+"""Chat requests, and their streams as a client reads them."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import httpx
 
 
 @dataclass
-class Heard:
-    """One answer as it arrived."""
+class Reply:
+    """A response as it arrived."""
 
     status: int = 0
     request_id: str = ""
@@ -24,7 +24,7 @@ class Heard:
 
 
 def chat(model: str, content: str, max_tokens: int = 32, **fields: Any) -> dict[str, Any]:
-    """A streamed chat request that makes exactly ``max_tokens`` tokens on a real engine."""
+    """Return a streamed chat request that generates exactly ``max_tokens`` tokens on a real engine."""
     return {
         "model": model,
         "messages": [{"role": "user", "content": content}],
@@ -36,32 +36,32 @@ def chat(model: str, content: str, max_tokens: int = 32, **fields: Any) -> dict[
     }
 
 
-def take_line(heard: Heard, line: str) -> None:
-    """Add one line of a stream to what was heard."""
+def add_line(reply: Reply, line: str) -> None:
+    """Add one line of a stream."""
     if line == "data: [DONE]":
-        heard.done = True
+        reply.done = True
     elif line.startswith("data: "):
         event = json.loads(line.removeprefix("data: "))
         if "error" in event:
-            heard.error = event["error"]
+            reply.error = event["error"]
             return
-        heard.events.append(event)
+        reply.events.append(event)
         for choice in event["choices"]:
-            heard.text += choice["delta"].get("content") or ""
+            reply.text += choice["delta"].get("content") or ""
 
 
-def listen(client: httpx.Client, body: dict[str, Any], heard: Heard | None = None) -> Heard:
-    """Send a chat request and hear it to its end, whatever it is."""
-    heard = heard if heard is not None else Heard()
+def receive(client: httpx.Client, body: dict[str, Any], reply: Reply | None = None) -> Reply:
+    """Send a chat request and read its response, an error too, to the end."""
+    reply = reply if reply is not None else Reply()
     with client.stream("POST", "/v1/chat/completions", json=body) as response:
-        heard.status = response.status_code
-        heard.request_id = response.headers["x-request-id"]
+        reply.status = response.status_code
+        reply.request_id = response.headers["x-request-id"]
         if response.headers["content-type"].startswith("application/json"):
             document = json.loads(response.read())
-            heard.error = document.get("error")
-            heard.text = document["choices"][0]["message"]["content"] if "choices" in document else ""
+            reply.error = document.get("error")
+            reply.text = document["choices"][0]["message"]["content"] if "choices" in document else ""
         else:
             for line in response.iter_lines():
-                take_line(heard, line)
-    heard.ended_at = time.monotonic()
-    return heard
+                add_line(reply, line)
+    reply.ended_at = time.monotonic()
+    return reply

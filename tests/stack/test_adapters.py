@@ -1,4 +1,4 @@
-"""An adapter is a model like others: under its name, for those who may see it, while a worker serves it."""
+"""LoRA adapters are served as models of their own, to tenants with a grant, while a worker has them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PROMPT = "The quick brown fox"
 
 @pytest.fixture(scope="module")
 def adapter(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A LoRA adapter of the tiny model with weights far from none, as peft saves it."""
+    """A LoRA adapter of the tiny model with weights far from zero, as peft saves it."""
     import torch
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForCausalLM
@@ -39,10 +39,10 @@ def adapter(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def served(
+def adapter_client(
     stack: OwnedStack, tiny_model: Path, adapter: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[httpx.Client]:
-    """A client of the tenant that the adapter is granted to, once a worker serves it."""
+    """A client of the tenant with the grant, once a worker serves the adapter."""
     stack.manage("models", "add", BASE)
     for name in (ADAPTER, UNSERVED):
         stack.manage("models", "add", name, "--visibility", "restricted", "--grant", "demo")
@@ -56,8 +56,8 @@ def served(
         "CYLLM_WORKER_KV_CACHE_GIB": "0.25",
     }
     folder = tmp_path_factory.mktemp("adapter-worker")
-    with ExitStack() as ends:
-        worker = ends.enter_context(extra_worker(stack, folder, "adapters", settings))
+    with ExitStack() as cleanup:
+        worker = cleanup.enter_context(extra_worker(stack, folder, "adapters", settings))
         with stack.redis() as redis:
             key = names.worker_key(worker.worker_id)
 
@@ -67,12 +67,12 @@ def served(
                 return isinstance(data, bytes) and codec.decode_heartbeat(data).state == "ready"
 
             wait_until(ready, 120, "the worker with the adapter is ready")
-        client = ends.enter_context(stack.client())
-        wait_until(lambda: ADAPTER in listed(client), 5, "the adapter is listed")
+        client = cleanup.enter_context(stack.client())
+        wait_until(lambda: ADAPTER in model_names(client), 5, "the adapter is listed")
         yield client
 
 
-def listed(client: httpx.Client) -> set[str]:
+def model_names(client: httpx.Client) -> set[str]:
     return {model["id"] for model in client.get("/v1/models").json()["data"]}
 
 
@@ -84,8 +84,8 @@ def first_token(client: httpx.Client, model: str) -> dict[str, Any]:
     return document
 
 
-def expected(tiny_model: Path, adapter: Path | None) -> float:
-    """The log probability of the likeliest next token, from transformers and peft."""
+def reference_logprob(tiny_model: Path, adapter: Path | None) -> float:
+    """Return the log probability of the likeliest next token, by transformers and peft."""
     import torch
     from peft import PeftModel
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -99,24 +99,24 @@ def expected(tiny_model: Path, adapter: Path | None) -> float:
 
 
 @pytest.mark.criterion("1.5")
-def test_base_and_adapter_answer_from_one_engine_each_with_its_own_weights(
-    served: httpx.Client, tiny_model: Path, adapter: Path
+def test_base_and_adapter_share_an_engine_and_keep_their_weights(
+    adapter_client: httpx.Client, tiny_model: Path, adapter: Path
 ) -> None:
-    for _ in range(2):  # one after the other: neither changes the other
+    for _ in range(2):  # alternately: neither affects the other
         for model, weights in ((BASE, None), (ADAPTER, adapter)):
-            document = first_token(served, model)
+            document = first_token(adapter_client, model)
             assert document["model"] == model
             (logprob,) = document["choices"][0]["logprobs"]["token_logprobs"]
-            assert logprob == pytest.approx(expected(tiny_model, weights), abs=1e-3)
-    assert abs(expected(tiny_model, adapter) - expected(tiny_model, None)) > 0.01
+            assert logprob == pytest.approx(reference_logprob(tiny_model, weights), abs=1e-3)
+    assert abs(reference_logprob(tiny_model, adapter) - reference_logprob(tiny_model, None)) > 0.01
 
 
 @pytest.mark.criterion("1.5")
-def test_an_alias_of_an_adapter_is_answered_and_recorded_as_the_adapter(
-    stack: OwnedStack, served: httpx.Client
+def test_a_request_for_an_alias_is_recorded_under_the_adapter(
+    stack: OwnedStack, adapter_client: httpx.Client
 ) -> None:
     body = {"model": ALIAS, "messages": [{"role": "user", "content": "hi"}], "max_tokens": 3}
-    answer = served.post("/v1/chat/completions", json=body, headers={"x-request-id": "by-alias"})
+    answer = adapter_client.post("/v1/chat/completions", json=body, headers={"x-request-id": "by-alias"})
     assert answer.json()["model"] == ADAPTER
     request_id = "req_" + answer.json()["id"].removeprefix("chatcmpl-")
     assert settled_usage(stack, request_id)["model"] == ADAPTER
@@ -124,19 +124,19 @@ def test_an_alias_of_an_adapter_is_answered_and_recorded_as_the_adapter(
 
 @pytest.mark.criterion("1.5")
 @pytest.mark.criterion("1.10")
-def test_only_its_tenant_sees_an_adapter_and_only_while_a_worker_serves_it(
-    stack: OwnedStack, served: httpx.Client
+def test_an_adapter_is_visible_to_its_tenant_while_a_worker_serves_it(
+    stack: OwnedStack, adapter_client: httpx.Client
 ) -> None:
-    assert {BASE, ADAPTER} <= listed(served)
-    assert UNSERVED not in listed(served)
-    assert served.get(f"/v1/models/{ADAPTER}").json()["id"] == ADAPTER
-    assert served.get(f"/v1/models/{ALIAS}").json()["id"] == ADAPTER
-    assert served.get(f"/v1/models/{UNSERVED}").status_code == 404
+    assert {BASE, ADAPTER} <= model_names(adapter_client)
+    assert UNSERVED not in model_names(adapter_client)
+    assert adapter_client.get(f"/v1/models/{ADAPTER}").json()["id"] == ADAPTER
+    assert adapter_client.get(f"/v1/models/{ALIAS}").json()["id"] == ADAPTER
+    assert adapter_client.get(f"/v1/models/{UNSERVED}").status_code == 404
 
     stack.manage("tenants", "create", "stranger", "--name", "Stranger")
-    made = json.loads(stack.manage("keys", "create", "--tenant", "stranger", "--name", "k", "--json"))
-    with httpx.Client(base_url=stack.base_url, headers=stack.headers(made["secret"])) as stranger:
-        assert ADAPTER not in listed(stranger)
+    key = json.loads(stack.manage("keys", "create", "--tenant", "stranger", "--name", "k", "--json"))
+    with httpx.Client(base_url=stack.base_url, headers=stack.headers(key["secret"])) as stranger:
+        assert ADAPTER not in model_names(stranger)
         for name in (ADAPTER, ALIAS, "ft:no:such:model:0"):
             answers = [
                 stranger.get(f"/v1/models/{name}"),

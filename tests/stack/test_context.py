@@ -1,4 +1,4 @@
-"""A request that doesn't fit the context: the same code and exact numbers, whoever has counted."""
+"""Requests that exceed the context: one error code with exact numbers, from gateway and engine alike."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ CHAT, COMPLETIONS = "/v1/chat/completions", "/v1/completions"
 
 @pytest.fixture
 def client(ready_stack: OwnedStack) -> Iterator[httpx.Client]:
-    with ready_stack.client() as made:
-        yield made
+    with ready_stack.client() as client:
+        yield client
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def _text(tokens: int) -> str:
 
 
 def _messages(tokenizer: Any, tokens: int) -> list[dict[str, str]]:
-    """A conversation of exactly so many tokens, with all that the template puts around it."""
+    """Return a conversation of exactly so many tokens, the template included."""
     frame = len(
         tokenizer.apply_chat_template([{"role": "user", "content": "the"}], add_generation_prompt=True)[
             "input_ids"
@@ -59,7 +59,7 @@ def _refusal(reply: httpx.Response, part: str) -> str:
 @pytest.mark.criterion("1.7")
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize(
-    ("tokens", "limit", "found"),
+    ("tokens", "limit", "detail"),
     [
         (LIMIT, None, "you requested 1025 tokens (1024 in the {}, 1 in the completion)"),
         (LIMIT, 1, "you requested 1025 tokens (1024 in the {}, 1 in the completion)"),
@@ -71,27 +71,31 @@ def _refusal(reply: httpx.Response, part: str) -> str:
         (100, 5000, "you requested 5100 tokens (100 in the {}, 5000 in the completion)"),
     ],
 )
-def test_text_token_ids_and_messages_are_told_the_same_numbers(
-    client: httpx.Client, tokenizer: Any, stream: bool, tokens: int, limit: int | None, found: str
+def test_errors_for_text_token_ids_and_messages_have_the_same_numbers(
+    client: httpx.Client, tokenizer: Any, stream: bool, tokens: int, limit: int | None, detail: str
 ) -> None:
     text = _text(tokens)
     ids = tokenizer(text)["input_ids"]
     assert len(ids) == tokens
     body = {"stream": stream, **({} if limit is None else {"max_tokens": limit})}
-    several = () if limit == 5000 else (["short", text], [ids[:2], ids])  # the first of which is too long
+    several = () if limit == 5000 else (["short", text], [ids[:2], ids])  # the first prompt that is too long
     for prompt in (text, ids, *several):
-        assert _refusal(_ask(client, COMPLETIONS, prompt=prompt, **body), "prompt") == found.format("prompt")
+        assert _refusal(_ask(client, COMPLETIONS, prompt=prompt, **body), "prompt") == detail.format("prompt")
     messages = _messages(tokenizer, tokens)
     for changes in ({}, {"n": 3, "temperature": 1}):
         reply = _ask(client, CHAT, messages=messages, **{**body, **changes})
-        assert _refusal(reply, "messages") == found.format("messages")
+        assert _refusal(reply, "messages") == detail.format("messages")
     if limit is not None:
         body["max_completion_tokens"] = body.pop("max_tokens")
-        assert _refusal(_ask(client, CHAT, messages=messages, **body), "messages") == found.format("messages")
+        assert _refusal(_ask(client, CHAT, messages=messages, **body), "messages") == detail.format(
+            "messages"
+        )
 
 
 @pytest.mark.case("serving.32")
-def test_what_fits_to_the_last_token_is_answered(client: httpx.Client, tokenizer: Any) -> None:
+def test_a_request_that_fills_the_context_to_the_last_token_succeeds(
+    client: httpx.Client, tokenizer: Any
+) -> None:
     ids = tokenizer(_text(LIMIT - 1))["input_ids"]
     for prompt in (_text(LIMIT - 1), ids):
         for limit in ({}, {"max_tokens": 1}):
@@ -104,7 +108,7 @@ def test_what_fits_to_the_last_token_is_answered(client: httpx.Client, tokenizer
     assert unlimited["choices"][0]["finish_reason"] == "length"
 
 
-def test_a_text_too_long_to_be_counted_is_still_refused_for_its_length(
+def test_a_text_too_long_to_be_counted_is_rejected_for_its_length(
     client: httpx.Client, ready_stack: OwnedStack
 ) -> None:
     reply = _ask(client, COMPLETIONS, prompt="word " * 8_000)
@@ -118,15 +122,15 @@ def test_a_text_too_long_to_be_counted_is_still_refused_for_its_length(
 
 @pytest.mark.honours("chat", "n")
 @pytest.mark.honours("completions", "n")
-def test_several_answers_at_temperature_zero_are_the_one_greedy_answer(client: httpx.Client) -> None:
+def test_all_choices_at_temperature_zero_are_the_greedy_one(client: httpx.Client) -> None:
     messages = [{"role": "user", "content": "Name three rivers."}]
     one = _ask(client, CHAT, messages=messages, max_tokens=24, logprobs=True).json()["choices"][0]
     three = _ask(client, CHAT, messages=messages, max_tokens=24, logprobs=True, n=3).json()["choices"]
     assert [choice["index"] for choice in three] == [0, 1, 2]
     for choice in three:
         assert choice["message"]["content"] == one["message"]["content"]
-        drawn = [token["logprob"] for token in choice["logprobs"]["content"]]
-        assert drawn == pytest.approx([token["logprob"] for token in one["logprobs"]["content"]], abs=1e-4)
+        logprobs = [token["logprob"] for token in choice["logprobs"]["content"]]
+        assert logprobs == pytest.approx([token["logprob"] for token in one["logprobs"]["content"]], abs=1e-4)
     alone = _ask(client, COMPLETIONS, prompt="Rivers:", max_tokens=24).json()["choices"][0]["text"]
     both = _ask(client, COMPLETIONS, prompt=["Rivers:", "Hills:"], max_tokens=24, n=2, seed=3).json()[
         "choices"

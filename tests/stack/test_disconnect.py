@@ -1,4 +1,4 @@
-"""A client that goes away stops its work, in both modes, and is recorded once."""
+"""A client that disconnects stops its request, streamed or not; the request is recorded once."""
 
 from __future__ import annotations
 
@@ -29,25 +29,25 @@ def _open_request(stack: OwnedStack, body: dict[str, object], request_id: str) -
 
 
 def _request_id(stack: OwnedStack, correlation_id: str) -> str:
-    found: list[str] = []
+    request_ids: list[str] = []
 
     def recorded() -> bool:
         with stack.database() as connection:
             rows = connection.execute(
                 "SELECT request_id FROM tenants_usagerecord WHERE correlation_id = %s", (correlation_id,)
             ).fetchall()
-        found[:] = [str(row[0]) for row in rows]
-        return bool(found)
+        request_ids[:] = [str(row[0]) for row in rows]
+        return bool(request_ids)
 
     wait_until(recorded, 20, f"{correlation_id} is recorded")
-    (request_id,) = found
+    (request_id,) = request_ids
     return request_id
 
 
 @pytest.mark.criterion("5.2")
 @pytest.mark.parametrize("streamed", [True, False])
 @pytest.mark.case("serving.19", "serving.20")
-def test_the_engine_is_idle_within_a_second_after_the_client_left(
+def test_the_engine_is_idle_within_a_second_after_a_disconnect(
     ready_stack: OwnedStack, streamed: bool
 ) -> None:
     correlation_id = f"gone-{streamed}-{time.time_ns()}"
@@ -55,14 +55,14 @@ def test_the_engine_is_idle_within_a_second_after_the_client_left(
     body["stream"] = streamed
     connection = _open_request(ready_stack, body, correlation_id)
     wait_until(lambda: running(ready_stack) == 1, 5, "the request runs")
-    time.sleep(0.2)  # into the generation: the first heartbeat may have come before the first token
+    time.sleep(0.2)  # past the first token: the heartbeat may have come before it
     closed_at = time.time()
     connection.close()
     wait_until(lambda: running(ready_stack) == 0, 5, "the engine is idle")
     request_id = _request_id(ready_stack, correlation_id)
     usage = settled_usage(ready_stack, request_id)
     assert usage["outcome"] == "cancelled"
-    assert usage["attempts"]["1"]["at"] - closed_at < 1, "when the engine had let go of it"
+    assert usage["attempts"]["1"]["at"] - closed_at < 1, "the time at which the engine ended it"
     assert usage["meter_source"] == "worker"
     assert 0 < usage["completion_tokens"] < 900
     audit = audit_row(ready_stack, request_id)
@@ -70,7 +70,7 @@ def test_the_engine_is_idle_within_a_second_after_the_client_left(
 
 
 @pytest.mark.case("serving.19")
-def test_a_pipelined_request_does_not_hide_that_its_client_has_left(ready_stack: OwnedStack) -> None:
+def test_a_pipelined_request_does_not_hide_a_disconnect(ready_stack: OwnedStack) -> None:
     correlation_id = f"pipelined-{time.time_ns()}"
     connection = _open_request(ready_stack, chat("tiny", "hello", 900, stream=False), correlation_id)
     wait_until(lambda: running(ready_stack) == 1, 5, "the request runs")
@@ -83,7 +83,7 @@ def test_a_pipelined_request_does_not_hide_that_its_client_has_left(ready_stack:
 
 
 @pytest.mark.case("serving.19", "serving.21")
-def test_a_hundred_clients_that_leave_at_once_leave_nothing_running(ready_stack: OwnedStack) -> None:
+def test_a_hundred_disconnects_at_once_leave_nothing_running(ready_stack: OwnedStack) -> None:
     connections = [
         _open_request(ready_stack, chat("tiny", f"bye {n}", max_tokens=900), f"crowd-{n}") for n in range(100)
     ]

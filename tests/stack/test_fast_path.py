@@ -1,4 +1,4 @@
-"""The short way for plain text gives what vLLM's own application gives."""
+"""The fast path for plain text streams has the output of vLLM's own application."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import pytest
 from tests.stack.conftest import OwnedStack
 from tests.stacks import wait_until
 
-# A field at its default that is not on the sink's list: the same answer by vLLM's own way.
-LONG_WAY = {"skip_special_tokens": True}
+# A field at its default that the fast path does not support: the same response by vLLM's application.
+SLOW_PATH = {"skip_special_tokens": True}
 
 
 def _stream(stack: OwnedStack, route: str, body: dict[str, Any], request_id: str = "") -> list[bytes]:
@@ -27,20 +27,20 @@ def _stream(stack: OwnedStack, route: str, body: dict[str, Any], request_id: str
     return [part for part in data.split(b"\n\n") if part]
 
 
-def _short_pieces(stack: OwnedStack, request_id: str) -> int:
-    """How many pieces the worker's log says took the short way."""
-    found: list[str] = []
+def _fast_path_chunks(stack: OwnedStack, request_id: str) -> int:
+    """Return the number of chunks on the fast path, from the worker's log."""
+    counts: list[str] = []
 
     def logged() -> bool:
-        found[:] = re.findall(rf"\[{request_id}\] (\d+) chunks took the fast path", stack.log("worker"))
-        return bool(found)
+        counts[:] = re.findall(rf"\[{request_id}\] (\d+) chunks took the fast path", stack.log("worker"))
+        return bool(counts)
 
     wait_until(logged, 5, "the worker has logged it")
-    return int(found[0])
+    return int(counts[0])
 
 
 def _form(event: bytes) -> bytes:
-    """The bytes of a piece without its text, id and time."""
+    """Return the bytes of a chunk without its text, id and time."""
     event = re.sub(rb'"id":"[^"]*"|"created":\d+', b"", event)
     return re.sub(rb'"(content|text)":"(?:[^"\\]|\\.)*"', b"", event)
 
@@ -56,7 +56,7 @@ def _text(events: list[bytes]) -> str:
 @pytest.mark.criterion("1.3")
 @pytest.mark.parametrize("usage", [True, False])
 @pytest.mark.parametrize("route", ["/v1/chat/completions", "/v1/completions"])
-def test_both_ways_give_the_same_text_and_pieces_of_the_same_form(
+def test_the_fast_path_has_the_same_text_and_chunks_of_the_same_form(
     ready_stack: OwnedStack, route: str, usage: bool
 ) -> None:
     body: dict[str, Any] = {
@@ -70,25 +70,25 @@ def test_both_ways_give_the_same_text_and_pieces_of_the_same_form(
         body["messages"] = [{"role": "user", "content": "说点什么 😀"}]
     else:
         body["prompt"] = "说点什么 😀"
-    request_id = f"short-{secrets.token_hex(4)}"
-    short = _stream(ready_stack, route, body, request_id)
-    long = _stream(ready_stack, route, {**body, **LONG_WAY})
-    assert _short_pieces(ready_stack, request_id) > 50
-    assert _text(short) == _text(long)
-    assert {_form(event) for event in short} == {_form(event) for event in long}
-    assert _form(short[-2]) == _form(long[-2])
-    assert short[-1] == long[-1] == b"data: [DONE]"
-    assert len(short) > 50
+    request_id = f"fast-{secrets.token_hex(4)}"
+    fast = _stream(ready_stack, route, body, request_id)
+    slow = _stream(ready_stack, route, {**body, **SLOW_PATH})
+    assert _fast_path_chunks(ready_stack, request_id) > 50
+    assert _text(fast) == _text(slow)
+    assert {_form(event) for event in fast} == {_form(event) for event in slow}
+    assert _form(fast[-2]) == _form(slow[-2])
+    assert fast[-1] == slow[-1] == b"data: [DONE]"
+    assert len(fast) > 50
     if usage:
-        assert json.loads(short[-2][6:])["usage"]["completion_tokens"] == 200
+        assert json.loads(fast[-2][6:])["usage"]["completion_tokens"] == 200
 
 
-def test_a_stop_string_ends_the_short_way_where_it_ends_the_long_one(ready_stack: OwnedStack) -> None:
+def test_a_stop_string_ends_the_fast_path_at_the_same_character(ready_stack: OwnedStack) -> None:
     body = {"model": "tiny", "prompt": "sea", "max_tokens": 60, "temperature": 0, "ignore_eos": True}
     whole = _text(_stream(ready_stack, "/v1/completions", body))
     stop = whole[len(whole) // 2 : len(whole) // 2 + 6]
     with_stop = {**body, "stop": [stop]}
-    short = _stream(ready_stack, "/v1/completions", with_stop)
-    long = _stream(ready_stack, "/v1/completions", {**with_stop, **LONG_WAY})
-    assert _text(short) == _text(long) == whole[: whole.index(stop)]
-    assert b'"finish_reason":"stop"' in short[-2]
+    fast = _stream(ready_stack, "/v1/completions", with_stop)
+    slow = _stream(ready_stack, "/v1/completions", {**with_stop, **SLOW_PATH})
+    assert _text(fast) == _text(slow) == whole[: whole.index(stop)]
+    assert b'"finish_reason":"stop"' in fast[-2]

@@ -1,4 +1,4 @@
-"""Mutated requests (``--fuzz-cases``): each is answered by the rules, and nothing of it stays behind."""
+"""Mutated requests, as many as ``--fuzz-cases``: each gets a valid response and leaves no trace in logs."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ MORE_PATHS = [
     "/v1/streams/none",
     "/v1/responses/resp_none",
 ]
-UNREAD = "invalid_http_request"  # refused by the parser: no request, so no record
+UNREAD = "invalid_http_request"  # rejected by the HTTP parser, so there is no record
 PROCESSES = ("gateway", "worker", "celery")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\x80-\x9f\u2028\u2029]")
 
 
 @dataclass
-class Round:
-    """What came of the cases."""
+class Outcome:
+    """Responses to all cases, and their faults."""
 
     answers: Counter[int] = field(default_factory=Counter)
     codes: Counter[str] = field(default_factory=Counter)
@@ -45,7 +45,7 @@ class Round:
     wrong: list[tuple[Case, list[str]]] = field(default_factory=list)
     slowest_s: float = 0.0
 
-    def note(self, case: Case, answer: Raw) -> None:
+    def add(self, case: Case, answer: Raw) -> None:
         self.answers[answer.status] += 1
         self.slowest_s = max(self.slowest_s, answer.took_s)
         code = ""
@@ -54,21 +54,21 @@ class Round:
             self.codes[code] += 1
         if code != UNREAD:
             self.ids[answer.header("x-request-id") or ""] += 1
-        if found := faults(answer, case.tree):
-            self.wrong.append((case, found))
+        if case_faults := faults(answer, case.tree):
+            self.wrong.append((case, case_faults))
 
     def _by_size(self, *, reverse: bool) -> list[tuple[Case, list[str]]]:
         return sorted(self.wrong, key=lambda pair: len(pair[0].body), reverse=reverse)
 
     def report(self) -> str:
-        """The seed, what was answered, and the smallest bodies that were answered wrongly."""
-        smallest = {repr(found)[:60]: (case, found) for case, found in self._by_size(reverse=True)}
+        """Return a summary with the smallest body of each fault."""
+        smallest = {repr(entry[1])[:60]: entry for entry in self._by_size(reverse=True)}
         lines = [
             f"seed {SEED}, {sum(self.answers.values())} answers {dict(self.answers)}, {self.slowest_s:.1f} s"
         ]
         lines += [f"{len(self.wrong)} wrong", str(self.codes.most_common())]
-        for case, found in smallest.values():
-            lines.append(f"case {case.number} {case.did}: {found}")
+        for case, case_faults in smallest.values():
+            lines.append(f"case {case.number} {case.did}: {case_faults}")
             lines.append(f"  {case.method} {case.path} {case.headers} {case.body[:600]!r}")
         return "\n".join(lines)
 
@@ -80,23 +80,23 @@ async def _send(connection: Connection, case: Case, key: str, host: str) -> Raw:
     return await connection.ask(request(case.method, case.path, headers, case.body))
 
 
-async def _run(stack: OwnedStack, cases: int) -> Round:
+async def _run(stack: OwnedStack, cases: int) -> Outcome:
     address = urlsplit(stack.base_url)
-    came = Round()
+    result = Outcome()
     bodies = seeds()
     numbers = iter(range(cases))
 
-    async def visitor() -> None:
+    async def visit() -> None:
         async with Connection(address.hostname or "", address.port or 0) as connection:
             for number in numbers:
                 case = case_of(SEED, number, bodies, MORE_PATHS)
                 try:
-                    came.note(case, await _send(connection, case, stack.key, address.netloc))
+                    result.add(case, await _send(connection, case, stack.key, address.netloc))
                 except (OSError, EOFError) as error:
-                    came.wrong.append((case, [f"no answer: {type(error).__name__}"]))
+                    result.wrong.append((case, [f"no answer: {type(error).__name__}"]))
 
-    await asyncio.gather(*(visitor() for _ in range(CONNECTIONS)))
-    return came
+    await asyncio.gather(*(visit() for _ in range(CONNECTIONS)))
+    return result
 
 
 def _recorded(stack: OwnedStack) -> Counter[str]:
@@ -105,7 +105,7 @@ def _recorded(stack: OwnedStack) -> Counter[str]:
     return Counter(str(row[0]) for row in rows)
 
 
-def test_each_seed_is_a_right_request(ready_stack: OwnedStack) -> None:
+def test_each_seed_is_a_valid_request(ready_stack: OwnedStack) -> None:
     with ready_stack.client() as client:
         for path, body in seeds():
             answer = client.post(path, json=body)
@@ -119,22 +119,22 @@ def test_mutated_requests_do_no_harm(ready_stack: OwnedStack, fuzz_cases: int) -
     pids = {name: stack.pid(name) for name in PROCESSES}
     logged = {name: len(stack.log(name)) for name in PROCESSES}
     before, beat = _recorded(stack), heartbeat(stack)
-    came = asyncio.run(_run(stack, fuzz_cases))
-    print(came.report())
-    assert not came.wrong, came.report()
-    assert came.answers[200] > fuzz_cases / 20
-    assert len(came.codes) > 20, came.codes
+    result = asyncio.run(_run(stack, fuzz_cases))
+    print(result.report())
+    assert not result.wrong, result.report()
+    assert result.answers[200] > fuzz_cases / 20
+    assert len(result.codes) > 20, result.codes
 
     wait_until(lambda: running(stack) == 0, 20, "the engine has nothing left to do")
     after = heartbeat(stack)
     assert beat is not None
     assert after is not None
     assert (after.boot, {name: stack.pid(name) for name in PROCESSES}) == (beat.boot, pids)
-    assert came.ids.total() > fuzz_cases * 0.98
-    sent = came.ids + Counter({name: before[name] for name in came.ids})
-    wait_until(lambda: not sent - _recorded(stack), 60, "all audit rows are there")
+    assert result.ids.total() > fuzz_cases * 0.98
+    expected = result.ids + Counter({name: before[name] for name in result.ids})
+    wait_until(lambda: not expected - _recorded(stack), 60, "all audit rows are there")
     recorded = _recorded(stack)
-    assert {name: recorded[name] for name in sent} == sent, "a request has more than one record"
+    assert {name: recorded[name] for name in expected} == expected, "a request has more than one record"
     for name in PROCESSES:
         _check_log(stack.log(name)[logged[name] :], stack.key)
     with stack.database() as connection:

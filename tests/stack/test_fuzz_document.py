@@ -1,4 +1,4 @@
-"""Requests that schemathesis makes from the OpenAPI document, right and wrong ones, against the stack."""
+"""Valid and invalid requests that schemathesis generates from the OpenAPI document."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ LIMITS = {
     "/v1/completions": "max_tokens",
     "/v1/responses": "max_output_tokens",
 }
-# What a request must have by a rule that no schema says.
-NEEDED = {
+# Alternatives of which a request needs one; the schema cannot express that.
+ALTERNATIVES = {
     "/v1/responses": ("input",),
     "/tokenize": ("prompt", "messages"),
     "/v1/tokenize": ("prompt", "messages"),
@@ -48,19 +48,19 @@ NEEDED = {
 
 
 def _operations() -> list[Any]:
-    """Those of the document that take anything. Keys are the same for all: what is wrong is the rest."""
+    """Return the operations with input. Authentication is left out: all requests have a valid key."""
     document = json.loads((ROOT / "docs/openapi.json").read_text(encoding="utf-8"))
     for methods in document["paths"].values():
         for operation in methods.values():
             operation.pop("security", None)
     results = schemathesis.openapi.from_dict(document).get_all_operations()
-    found = [result.ok() for result in results if isinstance(result, Ok)]
-    assert len(found) == sum(len(methods) for methods in document["paths"].values())
-    return [each for each in found if each.body or each.path_parameters or each.query]
+    operations = [result.ok() for result in results if isinstance(result, Ok)]
+    assert len(operations) == sum(len(methods) for methods in document["paths"].values())
+    return [each for each in operations if each.body or each.path_parameters or each.query]
 
 
 def _aimed(path: str, body: Any) -> Any:
-    """Ask the model that there is, and for little: the body stays as right or wrong as it was."""
+    """Name the served model and limit the output, without making the body valid or invalid."""
     if not isinstance(body, dict):
         return body
     body = _whole(body)
@@ -69,14 +69,14 @@ def _aimed(path: str, body: Any) -> Any:
     limit = LIMITS.get(path)
     if limit and (body.get(limit) is None or (type(body[limit]) is int and 2 < body[limit] < 2**31)):
         body[limit] = 2
-    needed = NEEDED.get(path, ())
-    if needed and all(body.get(name) is None for name in needed):
-        body[needed[0]] = "hello"
+    alternatives = ALTERNATIVES.get(path, ())
+    if alternatives and all(body.get(name) is None for name in alternatives):
+        body[alternatives[0]] = "hello"
     return body
 
 
 def _whole(value: Any) -> Any:
-    """1.0 is an integer to JSON Schema, not to the gateway."""
+    """Turn 1.0 into 1: an integer in JSON Schema, but not for the gateway."""
     if isinstance(value, dict):
         return {name: _whole(inner) for name, inner in value.items()}
     if isinstance(value, list):
@@ -86,13 +86,13 @@ def _whole(value: Any) -> Any:
 
 def _check(case: schemathesis.Case[Any], answer: Response, *, wrong: bool) -> None:
     checks = [*CHECKS, *([negative_data_rejection] if wrong else [])]
-    # schemathesis holds each event against the schema of the whole stream; what is documented does better.
+    # schemathesis checks each event against the schema of the whole stream; ``answer_faults`` checks events.
     headers = {name: values[0] for name, values in answer.headers.items()}
     if headers["content-type"] == "application/json":
         checks.append(response_schema_conformance)
     case.validate_response(answer, checks=checks)
-    said = answer_faults(case.method, case.path, answer.status_code, headers, answer.content)
-    assert said == [], (case.body, answer.text)
+    document_faults = answer_faults(case.method, case.path, answer.status_code, headers, answer.content)
+    assert document_faults == [], (case.body, answer.text)
 
 
 def _ask(stack: OwnedStack, operation: Any, mode: GenerationMode) -> Counter[str]:
@@ -121,13 +121,13 @@ def _ask(stack: OwnedStack, operation: Any, mode: GenerationMode) -> Counter[str
 
 @pytest.mark.criterion("6.6")
 @pytest.mark.timeout(400)
-def test_the_stack_keeps_to_the_document_whatever_is_sent(ready_stack: OwnedStack) -> None:
+def test_responses_to_any_request_match_the_document(ready_stack: OwnedStack) -> None:
     beat = heartbeat(ready_stack)
     right: Counter[str] = Counter()
     wrong: Counter[str] = Counter()
     for operation in _operations():
         right += _ask(ready_stack, operation, GenerationMode.POSITIVE)
-        # Of a path alone, every text is right.
+        # Any text is a valid path parameter.
         if operation.body or operation.query:
             wrong += _ask(ready_stack, operation, GenerationMode.NEGATIVE)
     print(f"right: {right.most_common()}\nwrong: {wrong.most_common()}")

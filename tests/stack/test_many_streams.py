@@ -1,4 +1,4 @@
-"""256 streams at once on one gateway process: whole, in order, and without growing memory."""
+"""256 concurrent streams on one gateway process: complete, in order, with constant memory."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 from tests.stack.conftest import OwnedStack
 from tests.stack.records import running
-from tests.stack.sse import Heard, chat, take_line
+from tests.stack.sse import Reply, add_line, chat
 from tests.stacks import wait_until
 
 STREAMS = 256
@@ -36,16 +36,16 @@ def _memory(stack: OwnedStack) -> Memory:
     )
 
 
-async def _listen(client: httpx.AsyncClient, body: dict[str, object]) -> Heard:
-    heard = Heard()
+async def _receive(client: httpx.AsyncClient, body: dict[str, object]) -> Reply:
+    reply = Reply()
     async with client.stream("POST", "/v1/chat/completions", json=body) as response:
-        heard.status = response.status_code
+        reply.status = response.status_code
         async for line in response.aiter_lines():
-            take_line(heard, line)
-    return heard
+            add_line(reply, line)
+    return reply
 
 
-async def _round(stack: OwnedStack, number: int) -> list[Heard]:
+async def _round(stack: OwnedStack, number: int) -> list[Reply]:
     limits = httpx.Limits(max_connections=None)
     async with httpx.AsyncClient(
         base_url=stack.base_url, headers=stack.headers(), timeout=120, limits=limits, trust_env=False
@@ -54,7 +54,7 @@ async def _round(stack: OwnedStack, number: int) -> list[Heard]:
             chat("tiny", f"stream {n} of round {number}", TOKENS, stream_options={"include_usage": True})
             for n in range(STREAMS)
         ]
-        return await asyncio.gather(*(_listen(client, body) for body in bodies))
+        return await asyncio.gather(*(_receive(client, body) for body in bodies))
 
 
 @pytest.mark.criterion("1.3")
@@ -65,12 +65,12 @@ def test_256_streams_are_complete_and_in_order_over_20_rounds_of_flat_memory(
     measured = []
     for number in range(ROUNDS):
         streams = asyncio.run(_round(ready_stack, number))
-        for heard in streams:
-            assert (heard.status, heard.error, heard.done) == (200, None, True)
-            assert heard.events[0]["choices"][0]["delta"]["role"] == "assistant"
-            assert heard.events[-1]["usage"]["completion_tokens"] == TOKENS
-            assert heard.events[-2]["choices"][0]["finish_reason"] == "length"
-            assert len({event["id"] for event in heard.events}) == 1
+        for reply in streams:
+            assert (reply.status, reply.error, reply.done) == (200, None, True)
+            assert reply.events[0]["choices"][0]["delta"]["role"] == "assistant"
+            assert reply.events[-1]["usage"]["completion_tokens"] == TOKENS
+            assert reply.events[-2]["choices"][0]["finish_reason"] == "length"
+            assert len({event["id"] for event in reply.events}) == 1
         measured.append(_memory(ready_stack))
     wait_until(lambda: running(ready_stack) == 0, 5, "the engine is idle")
     for name in ("gateway", "worker"):
@@ -79,7 +79,7 @@ def test_256_streams_are_complete_and_in_order_over_20_rounds_of_flat_memory(
         assert late - early < GROWTH_MIB, f"{name} grew from {early:.0f} to {late:.0f} MiB"
 
 
-def test_the_order_of_pieces_holds_in_256_streams_at_once(ready_stack: OwnedStack) -> None:
+def test_chunks_are_in_order_in_256_concurrent_streams(ready_stack: OwnedStack) -> None:
     plain = {}
     with ready_stack.client() as client:
         for n in range(8):
@@ -87,7 +87,7 @@ def test_the_order_of_pieces_holds_in_256_streams_at_once(ready_stack: OwnedStac
             answer = client.post("/v1/chat/completions", json=body)
             plain[n] = json.loads(answer.content)["choices"][0]["message"]["content"]
 
-    async def ask() -> list[Heard]:
+    async def ask() -> list[Reply]:
         limits = httpx.Limits(max_connections=None)
         async with httpx.AsyncClient(
             base_url=ready_stack.base_url,
@@ -97,7 +97,7 @@ def test_the_order_of_pieces_holds_in_256_streams_at_once(ready_stack: OwnedStac
             trust_env=False,
         ) as client:
             bodies = [chat("tiny", f"order {n % 8}", 64) for n in range(STREAMS)]
-            return await asyncio.gather(*(_listen(client, body) for body in bodies))
+            return await asyncio.gather(*(_receive(client, body) for body in bodies))
 
-    for n, heard in enumerate(asyncio.run(ask())):
-        assert heard.text == plain[n % 8]
+    for n, reply in enumerate(asyncio.run(ask())):
+        assert reply.text == plain[n % 8]

@@ -1,4 +1,4 @@
-"""Answers of a real engine, through the whole stack, are what the OpenAPI document says, and nothing more."""
+"""Responses of a real engine match the OpenAPI document exactly."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def _documents(answer: httpx.Response) -> list[bytes]:
 
 
 @pytest.mark.criterion("1.4")
-def test_answers_of_a_real_engine_are_as_documented(ready_stack: OwnedStack) -> None:
+def test_responses_of_a_real_engine_match_the_document(ready_stack: OwnedStack) -> None:
     with ready_stack.client() as client:
         for path, body, model in ASKED:
             assert not request_is_wrong(path, body)
@@ -59,11 +59,11 @@ def test_answers_of_a_real_engine_are_as_documented(ready_stack: OwnedStack) -> 
             documents = _documents(answer)
             assert len(documents) > (5 if body.get("stream") else 0)
             for document in documents:
-                # Closed, unlike the document's schemas: what the engine begins to send has to be looked at.
+                # Closed, unlike the document's schemas: new fields of the engine must be reviewed.
                 model.model_validate_json(document)
 
 
-def test_lists_reports_and_the_document_itself_are_as_documented(ready_stack: OwnedStack) -> None:
+def test_lists_health_reports_and_the_document_match_the_document(ready_stack: OwnedStack) -> None:
     paths = {
         "/v1/models": "/v1/models",
         "/v1/models/tiny": "/v1/models/{model}",
@@ -79,7 +79,7 @@ def test_lists_reports_and_the_document_itself_are_as_documented(ready_stack: Ow
         assert client.get("/openapi.json").json() == json.loads(json.dumps(DOCUMENT))
 
 
-def test_refusals_of_a_real_engine_are_as_documented(ready_stack: OwnedStack) -> None:
+def test_errors_of_a_real_engine_match_the_document(ready_stack: OwnedStack) -> None:
     with ready_stack.client() as client:
         for changes in ({"max_tokens": 100_000}, {"messages": [{"role": "user", "content": "a " * 3000}]}):
             answer = client.post(CHAT, json={**TALK, **changes})

@@ -1,4 +1,4 @@
-"""Redis and Postgres stopped and started under traffic."""
+"""Redis and Postgres stop and start under traffic."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ import pytest
 
 from tests.stack.conftest import OwnedStack
 from tests.stack.records import settled_usage
-from tests.stack.sse import Heard, chat, listen
+from tests.stack.sse import Reply, chat, receive
 from tests.stacks import wait_until
 
 REASONS = {"redis_unavailable", "database_unavailable", "no_worker_available", "worker_lost", "events_lost"}
 
 
 @dataclass
-class Seen:
-    """One answer of the traffic."""
+class Sample:
+    """A response and the time of its request."""
 
     at: float
-    heard: Heard
+    reply: Reply
 
 
 class Traffic:
-    """Clients that ask again and again, streamed and not, and keep what they were answered."""
+    """Clients that send requests continuously, streamed and not, and record the responses."""
 
     def __init__(self, stack: OwnedStack, clients: int = 4) -> None:
-        self.seen: list[Seen] = []
-        self.broke: list[Exception] = []
+        self.samples: list[Sample] = []
+        self.connection_errors: list[Exception] = []
         self._stack = stack
         self._end = threading.Event()
         self._threads = [threading.Thread(target=self._ask, args=(n,)) for n in range(clients)]
@@ -43,16 +43,16 @@ class Traffic:
                 at = time.monotonic()
                 body = chat("tiny", f"traffic {number}", 8, stream=number % 2 == 0)
                 try:
-                    self.seen.append(Seen(at, listen(client, body)))
+                    self.samples.append(Sample(at, receive(client, body)))
                 except httpx.HTTPError as error:
-                    self.broke.append(error)
+                    self.connection_errors.append(error)
                 time.sleep(0.05)
 
-    def since(self, at: float) -> list[Seen]:
-        return [seen for seen in self.seen if seen.at >= at]
+    def since(self, at: float) -> list[Sample]:
+        return [sample for sample in self.samples if sample.at >= at]
 
     @contextmanager
-    def flowing(self) -> Iterator[None]:
+    def running(self) -> Iterator[None]:
         for thread in self._threads:
             thread.start()
         try:
@@ -63,72 +63,71 @@ class Traffic:
                 thread.join(30)
 
 
-def _good(seen: Seen) -> bool:
-    return seen.heard.status == 200 and seen.heard.error is None and bool(seen.heard.text)
+def _is_success(sample: Sample) -> bool:
+    reply = sample.reply
+    return reply.status == 200 and reply.error is None and bool(reply.text)
 
 
 @pytest.mark.parametrize("name", ["valkey", "postgres"])
-def test_an_outage_gives_503_in_openai_format_and_five_seconds_after_it_all_works(
+def test_requests_fail_with_503_during_an_outage_and_succeed_within_five_seconds_after_it(
     ready_stack: OwnedStack, name: str
 ) -> None:
     service = getattr(ready_stack, name)
     traffic = Traffic(ready_stack)
-    with traffic.flowing():
-        wait_until(lambda: len([s for s in traffic.seen if _good(s)]) > 8, 20, "traffic flows")
+    with traffic.running():
+        wait_until(lambda: len([s for s in traffic.samples if _is_success(s)]) > 8, 20, "traffic flows")
         service.stop()
-        stopped = time.monotonic()
-        wait_until(lambda: not ready_stack.ready(), 5, "ready says no")
+        stop_time = time.monotonic()
+        wait_until(lambda: not ready_stack.ready(), 5, "the stack is not ready")
         time.sleep(2.5)
-        outage = traffic.since(stopped + 1.5)
+        outage = traffic.since(stop_time + 1.5)
         assert not ready_stack.ready()
         service.start()
-        back = time.monotonic()
-        wait_until(ready_stack.ready, 5, "ready says yes")
-        wait_until(lambda: any(_good(s) for s in traffic.since(back)), 5, "requests work")
-        wait_until(lambda: time.monotonic() > back + 5.5, 10, "five seconds are over")
-        settled_from = time.monotonic()
+        restart_time = time.monotonic()
+        wait_until(ready_stack.ready, 5, "the stack is ready")
+        wait_until(lambda: any(_is_success(s) for s in traffic.since(restart_time)), 5, "requests work")
+        wait_until(lambda: time.monotonic() > restart_time + 5.5, 10, "five seconds are over")
+        later_time = time.monotonic()
         time.sleep(2)
-    assert traffic.broke == [], "every answer must be a proper HTTP answer"
+    assert traffic.connection_errors == [], "every response must be valid HTTP"
     assert len(outage) > 4
-    assert {seen.heard.status for seen in outage} == {503}
-    for seen in traffic.seen:
-        if not _good(seen):
-            assert seen.heard.error is not None
-            assert set(seen.heard.error) == {"message", "type", "param", "code"}
-            assert seen.heard.error["code"] in REASONS
-    later = traffic.since(settled_from)
+    assert {sample.reply.status for sample in outage} == {503}
+    for sample in traffic.samples:
+        if not _is_success(sample):
+            assert sample.reply.error is not None
+            assert set(sample.reply.error) == {"message", "type", "param", "code"}
+            assert sample.reply.error["code"] in REASONS
+    later = traffic.since(later_time)
     assert later
-    assert all(_good(seen) for seen in later)
-    assert settled_usage(ready_stack, later[0].heard.request_id)["outcome"] == "completed"
+    assert all(_is_success(sample) for sample in later)
+    assert settled_usage(ready_stack, later[0].reply.request_id)["outcome"] == "completed"
 
 
 @pytest.mark.parametrize("name", ["valkey", "postgres"])
-def test_requests_that_an_outage_caught_are_recorded_once_all_the_same(
-    ready_stack: OwnedStack, name: str
-) -> None:
+def test_requests_that_run_during_an_outage_are_recorded_once(ready_stack: OwnedStack, name: str) -> None:
     service = getattr(ready_stack, name)
-    heard = [Heard() for _ in range(4)]
+    replies = [Reply() for _ in range(4)]
 
     def ask(number: int) -> None:
         with ready_stack.client() as client:
-            listen(client, chat("tiny", f"caught {number}", 900), heard[number])
+            receive(client, chat("tiny", f"caught {number}", 900), replies[number])
 
     threads = [threading.Thread(target=ask, args=(n,)) for n in range(4)]
     for thread in threads:
         thread.start()
-    wait_until(lambda: all(len(one.events) > 2 for one in heard), 10, "the streams run")
+    wait_until(lambda: all(len(reply.events) > 2 for reply in replies), 10, "the streams run")
     service.stop()
     for thread in threads:
         thread.join(15)
         assert not thread.is_alive()
     time.sleep(1)
     service.start()
-    for one in heard:
-        assert one.done
-        usage = settled_usage(ready_stack, one.request_id, 60)
+    for reply in replies:
+        assert reply.done
+        usage = settled_usage(ready_stack, reply.request_id, 60)
         assert usage["completion_tokens"] > 2
         if name == "postgres":
-            assert (one.error, usage["outcome"]) == (None, "completed")
+            assert (reply.error, usage["outcome"]) == (None, "completed")
         else:
-            assert one.error is not None
+            assert reply.error is not None
     wait_until(ready_stack.ready, 10, "ready again")

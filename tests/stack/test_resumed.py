@@ -1,4 +1,4 @@
-"""Streams and responses that outlive their connection, on a real engine and with a gateway that is killed."""
+"""Resumable streams and background responses, on a real engine and after the death of a gateway."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Event = tuple[int, str]
 
 
 def read(response: httpx.Response, until: int | None = None) -> Iterator[Event]:
-    """Numbers and data of the events of a stream, up to one of them."""
+    """Yield number and data of each event of a stream, optionally only up to one of them."""
     number = -1
     for line in response.iter_lines():
         if line.startswith("id: "):
@@ -38,7 +38,7 @@ def read(response: httpx.Response, until: int | None = None) -> Iterator[Event]:
 def begin(
     client: httpx.Client, body: dict[str, Any], path: str = "/v1/chat/completions", until: int | None = None
 ) -> tuple[str, str, list[Event]]:
-    """A stream read up to an event, and left; its id and that of the request."""
+    """Read a stream up to an event and disconnect. Returns stream id, request id and events."""
     with client.stream("POST", path, json=body) as response:
         assert response.status_code == 200
         events = list(read(response, until))
@@ -46,20 +46,20 @@ def begin(
 
 
 def resume(client: httpx.Client, path: str) -> list[Event]:
-    """The rest of a stream."""
+    """Resume a stream and return the remaining events."""
     with client.stream("GET", path) as response:
         assert response.status_code == 200, response.read()
         return list(read(response))
 
 
 def text_of(events: list[Event]) -> str:
-    """The text of a chat stream."""
+    """Return the text of a chat stream."""
     chunks = [json.loads(data) for _, data in events if data != "[DONE]"]
     choices = [choice for chunk in chunks for choice in chunk.get("choices", ())]
     return "".join(choice["delta"].get("content") or "" for choice in choices)
 
 
-def test_a_real_stream_cut_at_every_event_and_resumed_is_the_uncut_one(ready_stack: OwnedStack) -> None:
+def test_a_stream_resumed_after_any_event_is_the_uninterrupted_one(ready_stack: OwnedStack) -> None:
     body = chat("tiny", "tell me", max_tokens=TOKENS, stream_options=CONTINUE)
     with ready_stack.client() as client:
         _, _, uncut = begin(client, body)
@@ -69,18 +69,18 @@ def test_a_real_stream_cut_at_every_event_and_resumed_is_the_uncut_one(ready_sta
         for cut in range(len(uncut)):
             stream_id, request_id, before = begin(client, body, until=cut)
             after = resume(client, f"/v1/streams/{stream_id}?starting_after={before[-1][0]}")
-            joined = before + after
-            assert [number for number, _ in joined] == list(range(len(joined))), f"cut at {cut}"
-            assert text_of(joined) == text, f"cut at {cut}"
-            assert joined[-1][1] == "[DONE]"
-            assert resume(client, f"/v1/streams/{stream_id}") == joined
-            chunk = json.loads(joined[0][1])
-            assert chunk["id"] == stream_id, "the id in the chunks finds the stream"
+            events = before + after
+            assert [number for number, _ in events] == list(range(len(events))), f"cut at {cut}"
+            assert text_of(events) == text, f"cut at {cut}"
+            assert events[-1][1] == "[DONE]"
+            assert resume(client, f"/v1/streams/{stream_id}") == events
+            chunk = json.loads(events[0][1])
+            assert chunk["id"] == stream_id, "the id in the chunks is that of the stream"
     usage = settled_usage(ready_stack, request_id)
     assert (usage["outcome"], usage["completion_tokens"]) == ("completed", TOKENS)
 
 
-def test_a_stream_whose_gateway_is_killed_can_be_read_to_where_it_came_and_says_so(
+def test_a_stream_of_a_killed_gateway_can_be_read_and_ends_with_an_error_event(
     start_worker: StartWorker, ready_stack: OwnedStack, faulty_model: str
 ) -> None:
     start_worker("detached")
@@ -90,20 +90,22 @@ def test_a_stream_whose_gateway_is_killed_can_be_read_to_where_it_came_and_says_
         stream_id, request_id, before = begin(client, body, until=10)
         response_id = client.post("/v1/responses", json=response_body).json()["id"]
         path = f"/v1/responses/{response_id}"
-        wait_until(lambda: client.get(path).json()["status"] == "in_progress", 10, "it is being made")
+        wait_until(
+            lambda: client.get(path).json()["status"] == "in_progress", 10, "the response is in progress"
+        )
     os.kill(ready_stack.pid("gateway"), signal.SIGKILL)
     with contextlib.suppress(AssertionError):
-        wait_until(lambda: not ready_stack.ready(), 3, "the gateway is gone")
+        wait_until(lambda: not ready_stack.ready(), 3, "the gateway is down")
     wait_until(ready_stack.ready, 60, "the gateway is back")
     with ready_stack.client() as client:
         after = resume(client, f"/v1/streams/{stream_id}?starting_after={before[-1][0]}")
-        joined = before + after
-        assert [number for number, _ in joined] == list(range(len(joined)))
+        events = before + after
+        assert [number for number, _ in events] == list(range(len(events)))
         words = "".join(f"w{number} " for number in range(1000))
-        assert words.startswith(text_of(joined))
-        assert json.loads(joined[-2][1])["error"]["code"] == "stream_lost"
-        assert joined[-1][1] == "[DONE]"
-        assert resume(client, f"/v1/streams/{stream_id}?starting_after={len(joined) - 3}") == joined[-2:]
+        assert words.startswith(text_of(events))
+        assert json.loads(events[-2][1])["error"]["code"] == "stream_lost"
+        assert events[-1][1] == "[DONE]"
+        assert resume(client, f"/v1/streams/{stream_id}?starting_after={len(events) - 3}") == events[-2:]
         wait_until(lambda: client.get(path).json()["status"] == "failed", 40, "the response has failed")
         assert client.get(path).json()["error"]["code"] == "server_error"
     usage = settled_usage(ready_stack, request_id, 45)
@@ -112,16 +114,16 @@ def test_a_stream_whose_gateway_is_killed_can_be_read_to_where_it_came_and_says_
     assert audit_row(ready_stack, request_id)["outcome"] == "lost"
 
 
-def test_a_gateway_that_is_told_to_stop_ends_what_runs_on_with_an_error_event(
+def test_a_stopping_gateway_ends_detached_streams_with_an_error_event(
     start_worker: StartWorker, ready_stack: OwnedStack, faulty_model: str
 ) -> None:
-    start_worker("left")
+    start_worker("detached")
     with ready_stack.client() as client:
         body = chat(faulty_model, "pieces=1000 gap=0.03", stream_options=CONTINUE)
         stream_id, request_id, before = begin(client, body, until=5)
     old = ready_stack.pid("gateway")
     os.kill(old, signal.SIGTERM)
-    wait_until(lambda: ready_stack.pid("gateway") != old, 30, "the gateway was started again")
+    wait_until(lambda: ready_stack.pid("gateway") != old, 30, "the gateway is restarted")
     wait_until(ready_stack.ready, 60, "the gateway is back")
     with ready_stack.client() as client:
         after = resume(client, f"/v1/streams/{stream_id}?starting_after={before[-1][0]}")
@@ -135,7 +137,7 @@ def test_a_gateway_that_is_told_to_stop_ends_what_runs_on_with_an_error_event(
 
 @pytest.fixture
 def sdk(ready_stack: OwnedStack) -> Iterator[openai.OpenAI]:
-    """The official client."""
+    """The official SDK."""
     http = openai.DefaultHttpxClient(trust_env=False)
     with openai.OpenAI(
         base_url=f"{ready_stack.base_url}/v1", api_key=ready_stack.key, http_client=http, max_retries=0
@@ -143,7 +145,7 @@ def sdk(ready_stack: OwnedStack) -> Iterator[openai.OpenAI]:
         yield client
 
 
-def test_the_official_client_stores_continues_lists_and_deletes_responses(sdk: openai.OpenAI) -> None:
+def test_the_sdk_stores_continues_lists_and_deletes_responses(sdk: openai.OpenAI) -> None:
     first = sdk.responses.create(model="tiny", input="hello", max_output_tokens=5, temperature=0)
     assert (first.status, first.usage and first.usage.output_tokens) == ("incomplete", 5)
     assert first.incomplete_details is not None
@@ -159,15 +161,15 @@ def test_the_official_client_stores_continues_lists_and_deletes_responses(sdk: o
     assert item.type == "message"
     assert item.content[0].type == "input_text"
     sdk.responses.delete(first.id)
-    with pytest.raises(openai.NotFoundError) as missing:
+    with pytest.raises(openai.NotFoundError) as caught:
         sdk.responses.retrieve(first.id)
-    assert missing.value.code == "response_not_found"
+    assert caught.value.code == "response_not_found"
     with pytest.raises(openai.BadRequestError) as cut:
         sdk.responses.create(model="tiny", input="x", previous_response_id=second.id)
     assert cut.value.code == "previous_response_not_found"
 
 
-def test_the_official_client_resumes_a_response_in_the_background_and_cancels_one(sdk: openai.OpenAI) -> None:
+def test_the_sdk_resumes_one_background_response_and_cancels_another(sdk: openai.OpenAI) -> None:
     stream = sdk.responses.create(
         model="tiny", input="hello", max_output_tokens=TOKENS, temperature=0, background=True, stream=True
     )
@@ -177,16 +179,16 @@ def test_the_official_client_resumes_a_response_in_the_background_and_cancels_on
             events.append(event)
             if event.sequence_number == 5:
                 break
-    created = events[0]
-    assert created.type == "response.created"
-    for event in sdk.responses.retrieve(created.response.id, stream=True, starting_after=5):
+    first = events[0]
+    assert first.type == "response.created"
+    for event in sdk.responses.retrieve(first.response.id, stream=True, starting_after=5):
         events.append(event)
     assert [event.sequence_number for event in events] == list(range(len(events)))
     last = events[-1]
     assert last.type == "response.incomplete"
     deltas = [event.delta for event in events if event.type == "response.output_text.delta"]
     assert "".join(deltas) == last.response.output_text != ""
-    assert sdk.responses.retrieve(created.response.id) == last.response
+    assert sdk.responses.retrieve(first.response.id) == last.response
     running = sdk.responses.create(
         model="tiny", input="hello", background=True, max_output_tokens=900, extra_body={"ignore_eos": True}
     )

@@ -1,4 +1,4 @@
-"""Prompts with a seed that don't fit one step of the engine."""
+"""Seeded prompts that exceed one step of the engine."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ async def _texts(stack: OwnedStack) -> list[str]:
     ) as client:
 
         async def ask(number: int) -> str:
-            # Each begins in its own way, so that none finds the prefix of another.
+            # Each has another prefix, so none is in the prefix cache.
             prompt = [1000 + number, *PROMPT[1:]]
             body: dict[str, Any] = {
                 "model": "tiny",
@@ -36,7 +36,7 @@ async def _texts(stack: OwnedStack) -> list[str]:
         return await asyncio.gather(*(ask(number) for number in range(REQUESTS)))
 
 
-def test_more_seeded_prompts_than_fit_one_step_leave_the_engine_alive(ready_stack: OwnedStack) -> None:
+def test_the_engine_survives_more_seeded_prompts_than_fit_one_step(ready_stack: OwnedStack) -> None:
     beat = heartbeat(ready_stack)
     together = asyncio.run(_texts(ready_stack))
     assert asyncio.run(_texts(ready_stack)) == together

@@ -1,4 +1,4 @@
-"""What a stream used is recorded, whether or not its client wants to see it."""
+"""Usage of streams: always recorded, reported on request."""
 
 from __future__ import annotations
 
@@ -16,24 +16,26 @@ TOKENS = 7
 @pytest.mark.case("serving.22", "serving.23")
 @pytest.mark.parametrize("options", [None, {}, {"include_usage": False}, {"include_usage": True}])
 @pytest.mark.parametrize("path", ["chat/completions", "completions"])
-def test_usage_is_recorded_and_shown_only_where_asked_for(
+def test_usage_is_recorded_always_and_reported_on_request(
     ready_stack: OwnedStack, path: str, options: dict[str, Any] | None
 ) -> None:
-    asked = {"messages": [{"role": "user", "content": "hi"}]} if path.startswith("chat") else {"prompt": "hi"}
-    body = {"model": "tiny", **asked, "max_tokens": TOKENS, "ignore_eos": True, "stream": True}
+    fields = (
+        {"messages": [{"role": "user", "content": "hi"}]} if path.startswith("chat") else {"prompt": "hi"}
+    )
+    body = {"model": "tiny", **fields, "max_tokens": TOKENS, "ignore_eos": True, "stream": True}
     with ready_stack.client() as client:
         answer = client.post(f"/v1/{path}", json={**body, "stream_options": options})
     assert answer.status_code == 200
     lines = [line.removeprefix("data: ") for line in answer.text.splitlines() if line.startswith("data: ")]
     assert lines[-1] == "[DONE]"
     chunks = [json.loads(line) for line in lines[:-1]]
-    shown = [chunk for chunk in chunks if chunk.get("usage")]
-    recorded = settled_usage(ready_stack, answer.headers["x-request-id"])
-    assert (recorded["completion_tokens"], recorded["outcome"]) == (TOKENS, "completed")
+    usage_chunks = [chunk for chunk in chunks if chunk.get("usage")]
+    usage = settled_usage(ready_stack, answer.headers["x-request-id"])
+    assert (usage["completion_tokens"], usage["outcome"]) == (TOKENS, "completed")
     if options and options.get("include_usage"):
-        (last,) = shown
+        (last,) = usage_chunks
         assert (last, last["choices"]) == (chunks[-1], [])
         assert last["usage"]["completion_tokens"] == TOKENS
-        assert last["usage"]["prompt_tokens"] == recorded["prompt_tokens"]
+        assert last["usage"]["prompt_tokens"] == usage["prompt_tokens"]
     else:
-        assert shown == []
+        assert usage_chunks == []

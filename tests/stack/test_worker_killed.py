@@ -1,4 +1,4 @@
-"""A killed worker takes its engine with it. Last in its folder, so no test waits for the next engine."""
+"""A killed worker. The last test of its folder, so that none waits for the next engine."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from tests.stack.conftest import OwnedStack
 from tests.stacks import wait_until
 
 
-def test_a_killed_worker_leaves_no_engine_process_behind_and_is_started_again(
+def test_a_killed_worker_leaves_no_engine_process_and_is_restarted(
     ready_stack: OwnedStack,
 ) -> None:
     worker = psutil.Process(ready_stack.pid("worker"))
@@ -17,4 +17,4 @@ def test_a_killed_worker_leaves_no_engine_process_behind_and_is_started_again(
     worker.kill()
     _, alive = psutil.wait_procs(children, timeout=3)
     assert [child.name() for child in alive if child.status() != psutil.STATUS_ZOMBIE] == []
-    wait_until(lambda: ready_stack.pid("worker") != worker.pid, 20, "the worker is started again")
+    wait_until(lambda: ready_stack.pid("worker") != worker.pid, 20, "the worker is restarted")

@@ -1,4 +1,4 @@
-"""Embeddings by LangChain and litellm, unmodified; prints what they got as JSON, for the test to judge."""
+"""Requests embeddings with unmodified LangChain and litellm and prints the results as JSON."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from langchain_openai import OpenAIEmbeddings
 TEXTS = json.loads(os.environ["TEXTS"])
 MODEL = os.environ["EMBEDDING_MODEL"]
 
-# The tokens that it would send by default are those of OpenAI's models.
+# By default it would send token ids of OpenAI's models.
 langchain = OpenAIEmbeddings(model=MODEL, check_embedding_ctx_length=False, max_retries=0)
 answer = litellm.embedding(model=f"openai/{MODEL}", input=TEXTS)
 print(

@@ -1,4 +1,4 @@
-"""Drives LangChain's ChatOpenAI, unmodified; prints what it got as JSON, for the test to judge."""
+"""Drives LangChain's unmodified ChatOpenAI and prints its results as JSON."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ class Capital(BaseModel):
 
 
 def chat(**settings: Any) -> Any:
-    """The client; address and key come from OPENAI_BASE_URL and OPENAI_API_KEY."""
+    """Return the client; address and key come from OPENAI_BASE_URL and OPENAI_API_KEY."""
     return ChatOpenAI(**{"model": MODEL, "temperature": 0, "max_tokens": 100, "max_retries": 0, **settings})
 
 
 def failure(call: Callable[[], object]) -> dict[str, Any]:
-    """The exception that the call raised."""
+    """Return the exception that the call raises."""
     try:
         call()
     except openai.APIStatusError as error:
@@ -48,7 +48,7 @@ def failure(call: Callable[[], object]) -> dict[str, Any]:
 
 
 def plain() -> dict[str, Any]:
-    """Whole, streamed, asynchronous and in a batch."""
+    """Return whole, streamed, asynchronous and batched responses."""
     model = chat()
     answer = model.invoke([SystemMessage(SYSTEM), HumanMessage(QUESTION)])
     pieces = list(model.stream([("system", SYSTEM), ("user", QUESTION)]))
@@ -66,35 +66,35 @@ def plain() -> dict[str, Any]:
 
 
 def added(pieces: list[Any]) -> Any:
-    """The message that LangChain makes of the pieces of a stream."""
+    """Return the message that LangChain assembles from the chunks of a stream."""
     return sum(pieces[1:], pieces[0])
 
 
 def logprobs() -> Any:
-    """Log-probabilities by token."""
+    """Return log-probabilities by token."""
     answer = chat(max_tokens=3).bind(logprobs=True, top_logprobs=2).invoke(QUESTION)
     return answer.response_metadata["logprobs"]["content"]
 
 
 def tools() -> dict[str, Any]:
-    """A forced call, the same one streamed, any call, and the conversation that goes on after it."""
-    named = chat().bind_tools([Weather], tool_choice="Weather", strict=True)
-    called = named.invoke("How is the weather in Rome?")
+    """Return a forced call, whole and streamed, a free choice of tools, and the reply to a tool result."""
+    model = chat().bind_tools([Weather], tool_choice="Weather", strict=True)
+    message = model.invoke("How is the weather in Rome?")
     both: list[Any] = [Weather, Capital]
     some = chat().bind_tools(both, tool_choice="any", strict=True)
-    history = [HumanMessage("How is the weather in Rome?"), called]
-    history.append(ToolMessage("It rains.", tool_call_id=called.tool_calls[0]["id"]))
+    history = [HumanMessage("How is the weather in Rome?"), message]
+    history.append(ToolMessage("It rains.", tool_call_id=message.tool_calls[0]["id"]))
     return {
-        "called": called.tool_calls,
-        "finish": called.response_metadata["finish_reason"],
-        "streamed": added(list(named.stream("How is the weather in Rome?"))).tool_calls,
+        "called": message.tool_calls,
+        "finish": message.response_metadata["finish_reason"],
+        "streamed": added(list(model.stream("How is the weather in Rome?"))).tool_calls,
         "any": some.invoke("How is the weather in Rome?").tool_calls,
         "afterwards": chat(max_tokens=16).bind_tools([Weather], tool_choice="none").invoke(history).content,
     }
 
 
 def structured() -> dict[str, Any]:
-    """The ways in which LangChain asks for an object."""
+    """Return an object from each method of LangChain's structured output."""
     ways: dict[str, dict[str, Any]] = {
         "json_schema": {"method": "json_schema"},
         "strict": {"method": "json_schema", "strict": True},
@@ -107,23 +107,23 @@ def structured() -> dict[str, Any]:
 
 
 def responses() -> dict[str, Any]:
-    """The same through the Responses API; the conversation goes on from what the server has kept."""
+    """Return the same through the Responses API, continued from a stored response."""
     model = chat(use_responses_api=True)
     answer = model.invoke(QUESTION)
-    called = model.bind_tools([Weather], tool_choice="Weather", strict=True)
-    kept = model.bind(previous_response_id=answer.response_metadata["id"])
+    tool_model = model.bind_tools([Weather], tool_choice="Weather", strict=True)
+    continuation = model.bind(previous_response_id=answer.response_metadata["id"])
     return {
         "text": answer.text,
         "usage": answer.usage_metadata,
         "streamed": added(list(model.stream(QUESTION))).text,
-        "continued": kept.invoke("And of Italy?").text,
-        "tools": called.invoke("How is the weather in Rome?").tool_calls,
+        "continued": continuation.invoke("And of Italy?").text,
+        "tools": tool_model.invoke("How is the weather in Rome?").tool_calls,
         "structured": model.with_structured_output(Capital).invoke(QUESTION).model_dump(),
     }
 
 
 def failures() -> dict[str, Any]:
-    """Errors by the class that LangChain makes of them."""
+    """Return the exceptions for errors of the gateway."""
     return {
         "key": failure(lambda: chat(api_key="sk-wrong").invoke("x")),
         "model": failure(lambda: chat(model="no-such").invoke("x")),

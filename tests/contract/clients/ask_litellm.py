@@ -1,4 +1,4 @@
-"""Drives the litellm SDK, unmodified; prints what it got as JSON, for the test to judge."""
+"""Drives the unmodified litellm SDK and prints its results as JSON."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, Literal
 import litellm
 from pydantic import BaseModel
 
-litellm.suppress_debug_info = True  # it would print to where the answer goes
+litellm.suppress_debug_info = True  # stdout is for the results
 MODEL = os.environ["MODEL"]
 MESSAGES = [{"role": "user", "content": "What is the capital of France?"}]
 GREEDY: dict[str, Any] = {"messages": MESSAGES, "temperature": 0, "max_tokens": 100, "num_retries": 0}
@@ -40,22 +40,22 @@ class Capital(BaseModel):
 
 
 def ask(**arguments: Any) -> Any:
-    """One call of the provider ``openai``; address and key come from the environment."""
+    """Call the provider ``openai``; address and key come from the environment."""
     return litellm.completion(**{"model": f"openai/{MODEL}", **GREEDY, **arguments})
 
 
 def failure(call: Callable[[], object]) -> dict[str, Any]:
-    """The exception that the call raised."""
+    """Return the exception that the call raises."""
     try:
         call()
     except Exception as error:
-        # all that litellm raises has a status of its own choice
+        # litellm chooses the status of its exceptions itself
         return {"name": type(error).__name__, "status": getattr(error, "status_code", None)}
     raise SystemExit("it should have failed")
 
 
 async def awaited() -> dict[str, Any]:
-    """The asynchronous half."""
+    """Return asynchronous responses, whole and streamed."""
     arguments = {"model": f"openai/{MODEL}", **GREEDY}
     answer, stream = await asyncio.gather(
         litellm.acompletion(**arguments), litellm.acompletion(**arguments, stream=True)
@@ -65,7 +65,7 @@ async def awaited() -> dict[str, Any]:
 
 
 def plain() -> dict[str, Any]:
-    """Whole and streamed, and what litellm builds from the stream."""
+    """Return whole and streamed text, and the response that litellm rebuilds from the stream."""
     answer = ask()
     chunks = list(ask(stream=True, stream_options={"include_usage": True}))
     rebuilt = litellm.stream_chunk_builder(chunks, messages=MESSAGES)
@@ -85,7 +85,7 @@ def plain() -> dict[str, Any]:
 
 
 def completion() -> str:
-    """The older endpoint."""
+    """Return the text of a completion."""
     answer = litellm.text_completion(
         model=f"text-completion-openai/{MODEL}", prompt="The sea is", temperature=0, max_tokens=12
     )
@@ -93,28 +93,28 @@ def completion() -> str:
 
 
 def tools() -> dict[str, Any]:
-    """A forced call, whole and put together from its stream; an object by its schema."""
-    called = ask(**FORCED).choices[0]
+    """Return a forced call, whole and assembled from its stream, and an object that matches a schema."""
+    choice = ask(**FORCED).choices[0]
     rebuilt = litellm.stream_chunk_builder(list(ask(**FORCED, stream=True))).choices[0]
     return {
-        "called": [[c.function.name, c.function.arguments] for c in called.message.tool_calls],
-        "finish": called.finish_reason,
+        "called": [[c.function.name, c.function.arguments] for c in choice.message.tool_calls],
+        "finish": choice.finish_reason,
         "streamed": [[c.function.name, c.function.arguments] for c in rebuilt.message.tool_calls],
         "structured": ask(response_format=Capital).choices[0].message.content,
     }
 
 
 def responses() -> dict[str, Any]:
-    """The Responses API, whole and streamed."""
-    asked = {"input": MESSAGES[0]["content"], "temperature": 0, "max_output_tokens": 40}
-    answer = litellm.responses(model=f"openai/{MODEL}", **asked)
-    events = list(litellm.responses(model=f"openai/{MODEL}", stream=True, **asked))
+    """Return whole and streamed text of the Responses API."""
+    arguments = {"input": MESSAGES[0]["content"], "temperature": 0, "max_output_tokens": 40}
+    answer = litellm.responses(model=f"openai/{MODEL}", **arguments)
+    events = list(litellm.responses(model=f"openai/{MODEL}", stream=True, **arguments))
     deltas = [getattr(event, "delta", "") for event in events]
     return {"text": answer.output[0].content[0].text, "streamed": "".join(deltas), "last": events[-1].type}
 
 
 def failures() -> dict[str, Any]:
-    """Errors by the class that litellm makes of them."""
+    """Return the exceptions for errors of the gateway."""
     idle = os.environ["IDLE_MODEL"]
     return {
         "key": failure(lambda: ask(api_key="sk-wrong")),

@@ -1,4 +1,4 @@
-"""Drives LlamaIndex's client for OpenAI-like servers, unmodified; prints what it got as JSON."""
+"""Drives LlamaIndex's unmodified client for OpenAI-like servers and prints its results as JSON."""
 
 import asyncio
 import json
@@ -27,7 +27,7 @@ def forecast(city: Literal["Paris", "Rome", "Lima"]) -> str:
 
 
 def client(*, chat: bool, **settings: Any) -> Any:
-    """The client for chat completions or for completions."""
+    """Return the client for chat completions or for completions."""
     return OpenAILike(
         model=os.environ["MODEL"],
         api_base=os.environ["OPENAI_BASE_URL"],
@@ -44,7 +44,7 @@ def client(*, chat: bool, **settings: Any) -> Any:
 
 
 def completion() -> dict[str, Any]:
-    """Completions: whole, streamed, asynchronous."""
+    """Return completions: whole, streamed, asynchronous."""
     llm = client(chat=False)
     return {
         "text": llm.complete("The sea is").text,
@@ -54,7 +54,7 @@ def completion() -> dict[str, Any]:
 
 
 def chatting() -> dict[str, Any]:
-    """Chat completions: whole, streamed, asynchronous."""
+    """Return chat completions: whole, streamed, asynchronous."""
     llm = client(chat=True)
     messages = [
         ChatMessage(role="system", content="You are a helpful AI assistant."),
@@ -72,7 +72,7 @@ def chatting() -> dict[str, Any]:
 
 
 def responses() -> dict[str, Any]:
-    """The Responses API, whole and streamed."""
+    """Return responses, whole and streamed."""
     llm = OpenAIResponses(
         model=os.environ["MODEL"],
         api_base=os.environ["OPENAI_BASE_URL"],
@@ -89,7 +89,7 @@ def responses() -> dict[str, Any]:
 
 
 def tools() -> dict[str, Any]:
-    """Function calling: the calls of the model, and the function called by LlamaIndex itself."""
+    """Return the calls of the model, and the result of the function that LlamaIndex calls."""
     llm = client(chat=True)
     tool = FunctionTool.from_defaults(forecast)
     question = "How is the weather in Rome?"
@@ -106,7 +106,7 @@ def tools() -> dict[str, Any]:
 
 
 def structured() -> dict[str, Any]:
-    """An object, by a function and by ``response_format``."""
+    """Return an object, by function calling and by ``response_format``."""
     by_function = client(chat=True).as_structured_llm(Capital).complete(QUESTION)
     by_format = client(chat=True, should_use_structured_outputs=True).as_structured_llm(Capital)
     return {

@@ -33,12 +33,12 @@ def results(guest: Guest, embedder: str) -> dict[str, Any]:
 
 @pytest.mark.honours("embeddings", "input", "encoding_format")
 @pytest.mark.parametrize("name", ["langchain", "litellm", "node", "nodeFloats", "compatible", "official"])
-def test_the_vectors_are_the_same_with_every_client(results: dict[str, Any], vectors: Any, name: str) -> None:
+def test_vectors_are_the_same_with_every_client(results: dict[str, Any], vectors: Any, name: str) -> None:
     assert np.allclose(results[name], vectors, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", ["langchain_query", "single"])
-def test_one_text_alone_has_the_same_vector(results: dict[str, Any], vectors: Any, name: str) -> None:
+def test_a_single_text_has_the_same_vector(results: dict[str, Any], vectors: Any, name: str) -> None:
     assert np.allclose(results[name], vectors[0], atol=1e-4)  # another batch
 
 

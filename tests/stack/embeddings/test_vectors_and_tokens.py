@@ -1,4 +1,4 @@
-"""An embedding model beside a chat model in one stack: vectors, token counts, and which model can do what."""
+"""An embedding model and a chat model in one stack: vectors, token counts, and the endpoints of each."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.stack.conftest import OwnedStack
 from tests.stack.records import audit_row, settled_usage
 
 TEXTS = ["The sea is calm.", "海は静かだ。", "Ça va 😀?", "x"]
-CHATTING = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "你好 🙂"}]
+MESSAGES = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "你好 🙂"}]
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,7 @@ def tokenizer(thinking_model: Path) -> Any:
 
 
 def _expected(model: Path, prompts: Sequence[list[int]]) -> np.ndarray[Any, Any]:
-    """By transformers alone: the last token's state after the final norm, of each prompt, at length 1."""
+    """Return embeddings by transformers: the last token's state after the final norm, at length 1."""
     import torch
     from transformers import AutoModel
 
@@ -46,30 +46,28 @@ def _vectors(answer: CreateEmbeddingResponse) -> np.ndarray[Any, Any]:
     return np.array([item.embedding for item in answer.data], dtype=np.float32)
 
 
-def _same(found: np.ndarray[Any, Any], wanted: np.ndarray[Any, Any]) -> bool:
-    """Both are of length 1, so that their product is the cosine."""
-    assert found.shape == wanted.shape
-    return bool((np.sum(found * wanted, axis=1) > 0.9999).all()) and np.allclose(found, wanted, atol=1e-4)
+def _same(vectors: np.ndarray[Any, Any], others: np.ndarray[Any, Any]) -> bool:
+    """Return whether the vectors are equal. All have length 1, so their product is the cosine."""
+    assert vectors.shape == others.shape
+    return bool((np.sum(vectors * others, axis=1) > 0.9999).all()) and np.allclose(vectors, others, atol=1e-4)
 
 
 @pytest.mark.honours("embeddings", "input", "model", "encoding_format")
-def test_texts_and_token_ids_give_the_vectors_that_the_model_has(
+def test_texts_and_token_ids_have_the_vectors_of_the_model(
     client: openai.OpenAI, embedder: str, thinking_model: Path, tokenizer: Any
 ) -> None:
     prompts = [tokenizer(text)["input_ids"] for text in TEXTS]
-    wanted = _expected(thinking_model, prompts)
+    expected = _expected(thinking_model, prompts)
     several = client.embeddings.create(model=embedder, input=TEXTS, encoding_format="float")
-    assert _same(_vectors(several), wanted)
+    assert _same(_vectors(several), expected)
     assert several.usage.prompt_tokens == several.usage.total_tokens == sum(map(len, prompts))
     # Without encoding_format the SDK asks for base64 and decodes it.
-    assert _same(_vectors(client.embeddings.create(model=embedder, input=TEXTS[1])), wanted[1:2])
-    assert _same(_vectors(client.embeddings.create(model=embedder, input=prompts[2])), wanted[2:3])
-    assert _same(_vectors(client.embeddings.create(model=embedder, input=prompts)), wanted)
+    assert _same(_vectors(client.embeddings.create(model=embedder, input=TEXTS[1])), expected[1:2])
+    assert _same(_vectors(client.embeddings.create(model=embedder, input=prompts[2])), expected[2:3])
+    assert _same(_vectors(client.embeddings.create(model=embedder, input=prompts)), expected)
 
 
-def test_answers_are_as_the_openapi_document_says_and_nothing_more(
-    ready_stack: OwnedStack, embedder: str
-) -> None:
+def test_responses_match_the_openapi_document_exactly(ready_stack: OwnedStack, embedder: str) -> None:
     with ready_stack.client() as client:
         for fields in ({}, {"encoding_format": "base64"}, {"input": TEXTS}, {"input": [[5, 6], [7]]}):
             body = {"model": embedder, "input": "hello", **fields}
@@ -81,7 +79,7 @@ def test_answers_are_as_the_openapi_document_says_and_nothing_more(
 
 
 @pytest.mark.criterion("1.4")
-def test_the_answer_is_the_sdks_own_type_and_base64_holds_the_same_floats(
+def test_responses_have_the_sdks_type_and_base64_encodes_the_same_floats(
     ready_stack: OwnedStack, embedder: str
 ) -> None:
     answers = {}
@@ -94,9 +92,9 @@ def test_the_answer_is_the_sdks_own_type_and_base64_holds_the_same_floats(
     typed = CreateEmbeddingResponse.model_validate_json(json.dumps(answers["float"]), strict=True)
     assert (typed.object, typed.model, typed.data[0].object) == ("list", embedder, "embedding")
     for plain, packed in zip(answers["float"]["data"], answers["base64"]["data"], strict=True):
-        decoded = np.frombuffer(base64.b64decode(packed["embedding"]), dtype="<f4")
-        assert decoded.tolist() == pytest.approx(plain["embedding"], abs=1e-6)
-        assert len(decoded) == 64
+        floats = np.frombuffer(base64.b64decode(packed["embedding"]), dtype="<f4")
+        assert floats.tolist() == pytest.approx(plain["embedding"], abs=1e-6)
+        assert len(floats) == 64
 
 
 @pytest.mark.criterion("5.2")
@@ -115,7 +113,7 @@ def test_an_embedding_has_one_usage_record_with_its_prompt_tokens(
     assert (audit["endpoint"], audit["model"], audit["outcome"]) == ("/v1/embeddings", embedder, "completed")
 
 
-def test_each_model_is_refused_what_the_other_one_does(ready_stack: OwnedStack, embedder: str) -> None:
+def test_each_model_rejects_the_endpoints_of_the_other(ready_stack: OwnedStack, embedder: str) -> None:
     chat = {"messages": [{"role": "user", "content": "hi"}], "max_tokens": 1}
     with ready_stack.client() as client:
         for path, body, able, unable in (
@@ -124,15 +122,19 @@ def test_each_model_is_refused_what_the_other_one_does(ready_stack: OwnedStack, 
             ("/v1/completions", {"prompt": "hi", "max_tokens": 1}, ready_stack.model, embedder),
         ):
             assert client.post(path, json={"model": able, **body}).status_code == 200
-            refused = client.post(path, json={"model": unable, **body})
-            error = refused.json()["error"]
-            assert (refused.status_code, error["code"], error["param"]) == (400, "unsupported_model", "model")
-        listed = {model["id"] for model in client.get("/v1/models").json()["data"]}
-        assert {embedder, ready_stack.model} <= listed
+            response = client.post(path, json={"model": unable, **body})
+            error = response.json()["error"]
+            assert (response.status_code, error["code"], error["param"]) == (
+                400,
+                "unsupported_model",
+                "model",
+            )
+        names = {model["id"] for model in client.get("/v1/models").json()["data"]}
+        assert {embedder, ready_stack.model} <= names
 
 
 @pytest.mark.honours("embeddings", "add_special_tokens")
-def test_the_tokenizers_own_tokens_are_left_out_where_asked(
+def test_special_tokens_are_left_out_on_request(
     client: openai.OpenAI, embedder: str, thinking_model: Path, tokenizer: Any
 ) -> None:
     bare = tokenizer(TEXTS[0], add_special_tokens=False)["input_ids"]
@@ -144,7 +146,7 @@ def test_the_tokenizers_own_tokens_are_left_out_where_asked(
 
 
 @pytest.mark.honours("embeddings", "dimensions")
-def test_a_shorter_vector_is_the_beginning_of_the_whole_one_at_length_one(
+def test_a_shorter_vector_is_the_normalised_beginning_of_the_full_one(
     client: openai.OpenAI, embedder: str
 ) -> None:
     whole = _vectors(client.embeddings.create(model=embedder, input=TEXTS[0]))[:, :SHORT]
@@ -153,7 +155,7 @@ def test_a_shorter_vector_is_the_beginning_of_the_whole_one_at_length_one(
 
 
 @pytest.mark.refuses("embeddings", "dimensions")
-def test_a_length_of_vectors_that_the_model_lacks_is_refused_by_name(
+def test_dimensions_that_the_model_does_not_support_are_rejected_by_name(
     client: openai.OpenAI, embedder: str
 ) -> None:
     with pytest.raises(openai.BadRequestError) as caught:
@@ -166,18 +168,18 @@ def test_a_length_of_vectors_that_the_model_lacks_is_refused_by_name(
 
 
 @pytest.mark.case("serving.32")
-def test_an_input_that_is_too_long_is_told_by_how_much_whatever_its_form(
+def test_an_error_for_a_long_input_has_its_length_in_every_form(
     client: openai.OpenAI, embedder: str, tokenizer: Any
 ) -> None:
     fits, long = "the" + " the" * (CONTEXT - 2), "the" + " the" * (CONTEXT - 1)
     ids = tokenizer(long)["input_ids"]
     assert len(ids) == CONTEXT + 1
-    for given in (fits, ids[1:]):
-        assert client.embeddings.create(model=embedder, input=given).usage.prompt_tokens == CONTEXT
+    for value in (fits, ids[1:]):
+        assert client.embeddings.create(model=embedder, input=value).usage.prompt_tokens == CONTEXT
     messages = set()
-    for given in (long, ["short", long], ids, [ids[:3], ids]):
+    for value in (long, ["short", long], ids, [ids[:3], ids]):
         with pytest.raises(openai.BadRequestError) as caught:
-            client.embeddings.create(model=embedder, input=given)
+            client.embeddings.create(model=embedder, input=value)
         assert (caught.value.code, caught.value.param) == ("context_length_exceeded", "input")
         messages.add(caught.value.message)
     (message,) = messages
@@ -187,20 +189,20 @@ def test_an_input_that_is_too_long_is_told_by_how_much_whatever_its_form(
 @pytest.mark.honours("tokenize", "prompt", "model", "add_special_tokens", "return_token_strs")
 @pytest.mark.honours("detokenize", "tokens", "model")
 @pytest.mark.parametrize("text", [*TEXTS, "  two  spaces\n\ttab", "<|im_start|>user", "👩‍👩‍👧‍👦 Straße", ""])
-def test_tokens_are_those_of_transformers_and_come_back_as_the_text(
+def test_tokens_are_those_of_transformers_and_decode_to_the_text(
     ready_stack: OwnedStack, embedder: str, tokenizer: Any, text: str
 ) -> None:
-    wanted = tokenizer(text, add_special_tokens=False)["input_ids"]
+    ids = tokenizer(text, add_special_tokens=False)["input_ids"]
     with ready_stack.client() as client:
         whole = client.post("/tokenize", json={"model": embedder, "prompt": text}).json()
-        assert whole["tokens"] == [tokenizer.bos_token_id, *wanted]
+        assert whole["tokens"] == [tokenizer.bos_token_id, *ids]
         for model, path in ((embedder, "/tokenize"), (ready_stack.model, "/v1/tokenize")):
-            asked = {"model": model, "prompt": text, "return_token_strs": True, "add_special_tokens": False}
-            given = client.post(path, json=asked).json()
-            assert (given["tokens"], given["count"]) == (wanted, len(wanted))
-            assert given["token_strs"] == tokenizer.convert_ids_to_tokens(wanted)
-        back = client.post("/detokenize", json={"model": embedder, "tokens": wanted}).json()
-        again = client.post("/v1/detokenize", json={"model": ready_stack.model, "tokens": wanted}).json()
+            body = {"model": model, "prompt": text, "return_token_strs": True, "add_special_tokens": False}
+            value = client.post(path, json=body).json()
+            assert (value["tokens"], value["count"]) == (ids, len(ids))
+            assert value["token_strs"] == tokenizer.convert_ids_to_tokens(ids)
+        back = client.post("/detokenize", json={"model": embedder, "tokens": ids}).json()
+        again = client.post("/v1/detokenize", json={"model": ready_stack.model, "tokens": ids}).json()
     assert back == again == {"prompt": text}
 
 
@@ -208,27 +210,27 @@ def test_tokens_are_those_of_transformers_and_come_back_as_the_text(
     "tokenize", "messages", "add_generation_prompt", "continue_final_message", "chat_template_kwargs", "tools"
 )
 def test_messages_are_tokenized_through_the_chat_template(ready_stack: OwnedStack, tokenizer: Any) -> None:
-    def wanted(**options: Any) -> list[int]:
-        found = tokenizer.apply_chat_template(CHATTING, tokenize=True, return_dict=True, **options)
-        return list(found["input_ids"])
+    def template_ids(**options: Any) -> list[int]:
+        encoding = tokenizer.apply_chat_template(MESSAGES, tokenize=True, return_dict=True, **options)
+        return list(encoding["input_ids"])
 
     tool = {"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}
     cases: list[tuple[dict[str, Any], list[int]]] = [
-        ({}, wanted(add_generation_prompt=True)),
-        ({"add_generation_prompt": False}, wanted(add_generation_prompt=False)),
+        ({}, template_ids(add_generation_prompt=True)),
+        ({"add_generation_prompt": False}, template_ids(add_generation_prompt=False)),
         (
             {"add_generation_prompt": False, "continue_final_message": True},
-            wanted(continue_final_message=True),
+            template_ids(continue_final_message=True),
         ),
-        ({"chat_template_kwargs": {"enable_thinking": False}}, wanted(add_generation_prompt=True)),
-        ({"tools": [tool]}, wanted(add_generation_prompt=True, tools=[tool])),
+        ({"chat_template_kwargs": {"enable_thinking": False}}, template_ids(add_generation_prompt=True)),
+        ({"tools": [tool]}, template_ids(add_generation_prompt=True, tools=[tool])),
     ]
     with ready_stack.client() as client:
         for changes, tokens in cases:
-            body = {"model": ready_stack.model, "messages": CHATTING, **changes}
+            body = {"model": ready_stack.model, "messages": MESSAGES, **changes}
             assert client.post("/tokenize", json=body).json()["tokens"] == tokens, changes
         spent = client.post(
-            "/v1/chat/completions", json={"model": ready_stack.model, "messages": CHATTING, "max_tokens": 1}
+            "/v1/chat/completions", json={"model": ready_stack.model, "messages": MESSAGES, "max_tokens": 1}
         )
     assert spent.json()["usage"]["prompt_tokens"] == len(cases[0][1])
 

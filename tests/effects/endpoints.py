@@ -1,4 +1,4 @@
-"""Requests of the effect tests, and streams put together again as a client would."""
+"""Requests of the effect tests, and streams assembled as a client does."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import httpx
 
 Json = dict[str, Any]
 QUESTION: list[Json] = [{"role": "user", "content": "Say something."}]
-DIRECT: Json = {"enable_thinking": False}  # so that the text is content, and constraints hold at once
+DIRECT: Json = {"enable_thinking": False}  # the text is content, and constraints apply from the first token
 
 PLAIN: Json = {"messages": QUESTION, "max_tokens": 12, "chat_template_kwargs": DIRECT}
 
@@ -34,8 +34,8 @@ OTHER: Json = {"type": "function", "function": {**STRICT["function"], "name": "t
 
 
 @dataclass
-class Streamed:
-    """What came over a stream, by choice."""
+class StreamResult:
+    """Contents of a stream, by choice."""
 
     chunks: list[Json] = field(default_factory=list)
     texts: dict[int, str] = field(default_factory=lambda: defaultdict(str))
@@ -63,63 +63,63 @@ class Streamed:
         calls[delta["index"]]["arguments"] += delta["function"].get("arguments") or ""
 
 
-class Asking:
-    """The two generating endpoints of a stack, with greedy short answers unless asked for others."""
+class Endpoints:
+    """The generating endpoints of a stack, by default with short greedy responses."""
 
     def __init__(self, client: httpx.Client) -> None:
         self._client = client
 
     def post(self, path: str, body: Json) -> httpx.Response:
-        """The bare answer."""
+        """Send a request and return the HTTP response."""
         return self._client.post(f"/v1/{path}", json={"model": "tiny", "temperature": 0, **body})
 
     def chat(self, **fields: Any) -> Json:
-        """A chat's answer."""
-        return self._good(self.post("chat/completions", {**PLAIN, **fields}))
+        """Return the body of a chat response."""
+        return self._body(self.post("chat/completions", {**PLAIN, **fields}))
 
     def complete(self, prompt: Any = "The sea", **fields: Any) -> Json:
-        """A completion's answer."""
-        return self._good(self.post("completions", {"prompt": prompt, "max_tokens": 12, **fields}))
+        """Return the body of a completion response."""
+        return self._body(self.post("completions", {"prompt": prompt, "max_tokens": 12, **fields}))
 
     def text(self, prompt: Any = "The sea", **fields: Any) -> str:
-        """The text of a completion's first choice."""
+        """Return the text of a completion's first choice."""
         return str(self.complete(prompt, **fields)["choices"][0]["text"])
 
-    def stream(self, path: str, **fields: Any) -> Streamed:
-        """A streamed answer; a stream that doesn't end with ``[DONE]`` fails."""
+    def stream(self, path: str, **fields: Any) -> StreamResult:
+        """Return the contents of a stream, which must end with ``[DONE]``."""
         body = {"model": "tiny", "temperature": 0, "max_tokens": 12, "stream": True, **fields}
-        found, last = Streamed(), ""
+        result, last = StreamResult(), ""
         with self._client.stream("POST", f"/v1/{path}", json=body) as response:
             assert response.status_code == 200, response.read()
             for line in response.iter_lines():
                 if line.startswith("data: "):
                     last = line.removeprefix("data: ")
                     if last != "[DONE]":
-                        found.take(json.loads(last))
+                        result.take(json.loads(last))
         assert last == "[DONE]"
-        return found
+        return result
 
-    def stream_chat(self, **fields: Any) -> Streamed:
-        """A streamed chat."""
+    def stream_chat(self, **fields: Any) -> StreamResult:
+        """Return the contents of a chat stream."""
         return self.stream("chat/completions", **{**PLAIN, **fields})
 
     def refusal(self, path: str, **fields: Any) -> Json:
-        """The error of a request that is refused with 400."""
-        found = self.post(path, {"max_tokens": 12, **fields})
-        assert found.status_code == 400, found.text
-        error: Json = found.json()["error"]
+        """Return the error of a request that must fail with 400."""
+        response = self.post(path, {"max_tokens": 12, **fields})
+        assert response.status_code == 400, response.text
+        error: Json = response.json()["error"]
         return error
 
-    def _good(self, response: httpx.Response) -> Json:
+    def _body(self, response: httpx.Response) -> Json:
         assert response.status_code == 200, response.text
         body: Json = response.json()
         return body
 
 
 def forced(tokenizer: Any, words: list[str]) -> Json:
-    """What makes the model say these words, no token of them twice, in this order and then go on.
+    """Return parameters that make the model generate these words in this order; no token may repeat.
 
-    The bias falls from one to the next, and the penalty takes each out of the race once it was said.
+    The bias decreases from token to token, and the penalty excludes each one after its first use.
     """
     ids = [number for word in words for number in tokenizer.encode(word, add_special_tokens=False)]
     assert len(set(ids)) == len(ids) < 18, words
