@@ -22,6 +22,7 @@ from api.gateway.stages.admission import Admission
 from api.gateway.stages.capacity import Capacity
 from api.gateway.stages.dispatch import Dispatcher
 from api.gateway.stages.limits import Limits
+from api.gateway.stages.reserve import Reservations
 from api.gateway.stages.settle import RequestRecorder
 from api.gateway.state.caches import GatewayCaches
 from api.gateway.state.change_listener import ChangeListener
@@ -130,7 +131,8 @@ def _gateway(components: _Components, secret: bytes, limits: Limits) -> Gateway:
     find_principal, read_catalogue = components.caches.principals.get, components.caches.read_catalogue
     capacity = Capacity.from_limits(limits)
     admission = Admission(limits, secret, client, capacity, find_principal, read_catalogue)
-    dispatcher = Dispatcher(limits, client, capacity, recorder)
+    reservations = Reservations(recorder.facts, components.gateway_id)
+    dispatcher = Dispatcher(limits, client, capacity, reservations)
     log_readers = LogReaders(components.logs, limits, capacity)
     endpoints = Endpoints(
         generation=Generation(admission, dispatcher, components.detached, log_readers),

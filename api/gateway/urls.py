@@ -110,7 +110,7 @@ def _generation_routes() -> Iterator[Route]:
             ChatCompletion,
             ChatCompletionChunk,
             errors=error_groups.ENGINE | error_groups.DETACHED,
-            refused=UNSUPPORTED_CHAT,
+            refused_parameters=UNSUPPORTED_CHAT,
         ),
     )
     yield _engine_route(
@@ -123,7 +123,7 @@ def _generation_routes() -> Iterator[Route]:
             Completion,
             Completion,
             errors=error_groups.ENGINE | error_groups.DETACHED,
-            refused=UNSUPPORTED_COMPLETIONS,
+            refused_parameters=UNSUPPORTED_COMPLETIONS,
         ),
     )
     yield _engine_route(
@@ -135,7 +135,7 @@ def _generation_routes() -> Iterator[Route]:
             "Create embedding vectors of texts.",
             EmbeddingList,
             errors=error_groups.ENGINE,
-            refused=UNSUPPORTED_EMBEDDINGS,
+            refused_parameters=UNSUPPORTED_EMBEDDINGS,
         ),
     )
 
@@ -151,7 +151,7 @@ def _tokenizer_routes() -> Iterator[Route]:
                 "Convert a text or a conversation to token ids.",
                 Tokenized,
                 errors=error_groups.ENGINE,
-                refused=UNSUPPORTED_TOKENIZE,
+                refused_parameters=UNSUPPORTED_TOKENIZE,
             ),
         )
     for prefix in ("", "/v1"):
@@ -191,11 +191,14 @@ def _response_routes() -> Iterator[Route]:
             Response,
             ResponseEvent,
             errors=error_groups.ENGINE | error_groups.DETACHED | {PreviousResponseNotFound},
-            refused=UNSUPPORTED_RESPONSES,
+            refused_parameters=UNSUPPORTED_RESPONSES,
         ),
         GENERATE,
         ResponseRequest,
     )
+
+
+def _stored_response_routes() -> Iterator[Route]:
     yield Route(
         "GET",
         "/v1/responses/{id}",
@@ -309,6 +312,7 @@ URLS = UrlTable(
         *_tokenizer_routes(),
         *_model_routes(),
         *_response_routes(),
+        *_stored_response_routes(),
         *_stream_routes(),
         *_public_routes(),
     )

@@ -1,139 +1,111 @@
-"""Redis or Postgres that takes connections and never answers: 503 within its limit, then well again."""
+"""Redis or Postgres that accepts connections and never answers: 503 within the timeout, then recovery."""
 
 from __future__ import annotations
 
 import asyncio
-import signal
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from typing import Any
 
-import psutil
 import pytest
+import redis
 
 from api.gateway.app import Gateway
 from api.gateway.stages.limits import Limits
 from api.gateway.stages.reserve import WRITE_TIMEOUT_S
 from deploy.local.processes.supervisor import Supervisor
-from inference_worker.protocol.messages import Outcome, RequestEnded
-from tests.gateway.conftest import QUICK, Keys, facts_of
-from tests.gateway.driver import Reply, call, chat
-from tests.gateway.resumable import script, whole
+from inference_worker.protocol.messages import Outcome
+from tests.gateway.calls import chat, resumable_chat
+from tests.gateway.conftest import SHORT_LIMITS, Keys
+from tests.gateway.driver import Reply, call
+from tests.gateway.harness import eventually, records_of, running_gateway
+from tests.gateway.outages import chat_succeeds, suspended
 from tests.gateway.scripted import ScriptedClient
-from tests.gateway.test_outages import answered, gateway_on, own_valkey, seconds_until
+from tests.gateway.scripts import chat_script
 from tests.stacks import Service
 
-__all__ = ["own_valkey"]
 DATABASE_TIMEOUT_S = 0.6
 
 
 @pytest.fixture
 def limits() -> Limits:
-    """A short one for the database."""
-    return QUICK.model_copy(update={"database_timeout_s": DATABASE_TIMEOUT_S})
+    return SHORT_LIMITS.model_copy(update={"database_timeout_s": DATABASE_TIMEOUT_S})
 
 
-@contextmanager
-def _hanging(pid: int) -> Iterator[None]:
-    """A process and its children stand still, sockets open, as on a machine that swaps or a dead disk."""
-    parent = psutil.Process(pid)
-    family = [parent, *parent.children(recursive=True)]
-    for process in family:
-        process.send_signal(signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        for process in family:
-            process.send_signal(signal.SIGCONT)
-
-
-async def _timed(gateway: Gateway, key: str) -> tuple[Reply, float]:
-    begun = time.monotonic()
+async def _timed_chat(gateway: Gateway, key: str) -> tuple[Reply, float]:
+    """Make a chat request and return its reply and its duration."""
+    start = time.monotonic()
     reply = await chat(gateway, key)
-    return reply, time.monotonic() - begun
+    return reply, time.monotonic() - start
 
 
 @pytest.mark.criterion("6.9")
-async def test_a_database_that_hangs_gives_503_within_its_limit_to_everyone_and_heals(
+async def test_a_hanging_database_is_a_503_within_its_timeout_for_everyone(
     gateway: Gateway, keys: Keys, client: ScriptedClient, test_servers: Supervisor
 ) -> None:
-    works = answered(gateway, keys, client)
+    works = chat_succeeds(gateway, keys.acme, client)
     assert await works()
-    await asyncio.sleep(QUICK.key_cache_s)
+    await asyncio.sleep(SHORT_LIMITS.key_cache_s)
     pid = test_servers.pid("postgres")
     assert pid is not None
-    with _hanging(pid):
-        # More than there are threads for it, so some wait for a thread and not for the database.
-        answers = await asyncio.gather(*(_timed(gateway, keys.acme) for _ in range(12)))
-        later, took_s = await _timed(gateway, keys.globex)
+    with suspended(pid):
+        # More requests than database threads, so some wait for a thread and not for the database.
+        replies = await asyncio.gather(*(_timed_chat(gateway, keys.acme) for _ in range(12)))
+        later_reply = await _timed_chat(gateway, keys.globex)
         ready = await call(gateway, "GET", "/health/ready")
         live = await call(gateway, "GET", "/health/live")
-    for reply, seconds in (*answers, (later, took_s)):
+    for reply, duration_s in (*replies, later_reply):
         assert (reply.status, reply.error["code"]) == (503, "database_unavailable")
         assert reply.headers["retry-after"]
-        assert seconds < 2 * DATABASE_TIMEOUT_S + 1.5
+        assert duration_s < 2 * DATABASE_TIMEOUT_S + 1.5
     assert (ready.status, ready.document["components"]["database"]["status"]) == (503, "down")
     assert live.status == 200
-    assert await seconds_until(works, 5) < 5
+    await eventually(works, timeout_s=5)
     assert gateway.capacity.requests.in_use == 0
 
 
 @pytest.mark.criterion("6.9")
-async def test_a_redis_that_hangs_gives_503_within_its_limit_dispatches_nothing_and_heals(
+async def test_a_hanging_redis_is_a_503_within_its_timeout_and_nothing_is_dispatched(
     keys: Keys, client: ScriptedClient, own_valkey: tuple[Service, str]
 ) -> None:
     service, url = own_valkey
-    async with gateway_on(url, client) as gateway:
-        works = answered(gateway, keys, client)
-        await seconds_until(works, 5)
-        dispatched = len(client.calls)
+    async with running_gateway(url, client, SHORT_LIMITS) as gateway:
+        works = chat_succeeds(gateway, keys.acme, client)
+        await eventually(works)
+        call_count = len(client.calls)
         assert service.process is not None
-        with _hanging(service.process.pid):
-            answers = await asyncio.gather(*(_timed(gateway, keys.acme) for _ in range(6)))
+        with suspended(service.process.pid):
+            replies = await asyncio.gather(*(_timed_chat(gateway, keys.acme) for _ in range(6)))
             ready = await call(gateway, "GET", "/health/ready")
-        assert len(client.calls) == dispatched, "dispatched without a durable start"
-        for reply, seconds in answers:
+        assert len(client.calls) == call_count, "a request was dispatched without a durable start"
+        for reply, duration_s in replies:
             assert (reply.status, reply.error["code"]) == (503, "redis_unavailable")
-            assert seconds < WRITE_TIMEOUT_S + 2
+            assert duration_s < WRITE_TIMEOUT_S + 2
         assert (ready.status, ready.document["components"]["redis"]["status"]) == (503, "down")
-        assert await seconds_until(works, 5) < 5
-        # Those that were refused are recorded once Redis is back: none is lost, none is there twice.
-        await seconds_until(lambda: _written(gateway), 5)
-        refused = _refused(url)
-    assert len(refused) == len({fact.request_id for fact in refused}) == 6
-    assert {fact.outcome for fact in refused} == {Outcome.REFUSED}
+        await eventually(works, timeout_s=5)
+        # Redis has each record exactly once after it recovers.
+        await eventually(lambda: gateway.recorder.backlog == 0)
+    with redis.Redis.from_url(url) as redis_client:
+        records = [record for record in records_of(redis_client) if record.error_code == "redis_unavailable"]
+    assert len(records) == len({record.request_id for record in records}) == 6
+    assert {record.outcome for record in records} == {Outcome.REFUSED}
 
 
-async def _written(gateway: Gateway) -> bool:
-    return gateway.recorder.backlog == 0
-
-
-def _refused(url: str) -> list[RequestEnded]:
-    import redis
-
-    with redis.Redis.from_url(url) as direct:
-        found = [fact for fact in facts_of(direct) if isinstance(fact, RequestEnded)]
-    return [fact for fact in found if fact.error_code == "redis_unavailable"]
-
-
-async def test_a_stream_that_redis_made_too_late_does_not_count_as_running(
+async def test_a_stream_created_after_the_timeout_does_not_count_as_running(
     keys: Keys, client: ScriptedClient, own_valkey: tuple[Service, str]
 ) -> None:
-    import redis
-
     service, url = own_valkey
-    async with gateway_on(url, client) as gateway:
-        await seconds_until(answered(gateway, keys, client), 5)
-        client.scripts = [script()]
-        assert (await whole(gateway, keys.acme)).status == 200
+    async with running_gateway(url, client, SHORT_LIMITS) as gateway:
+        await eventually(chat_succeeds(gateway, keys.acme, client))
+        client.scripts = [chat_script()]
+        assert (await resumable_chat(gateway, keys.acme)).status == 200
         assert service.process is not None
-        with _hanging(service.process.pid):
-            refused = await whole(gateway, keys.acme)
-        assert (refused.status, refused.error["code"]) == (503, "redis_unavailable")
-        with redis.Redis.from_url(url) as direct:
+        with suspended(service.process.pid):
+            late = await resumable_chat(gateway, keys.acme)
+        assert (late.status, late.error["code"]) == (503, "redis_unavailable")
+        with redis.Redis.from_url(url) as redis_client:
 
-            async def ended() -> bool:
-                states = [direct.hget(key, "state") for key in direct.scan_iter("cyllm:stream:*:meta")]
-                return sorted(map(str, states)) == ["b'completed'", "b'failed'"]
+            def states() -> list[Any]:
+                meta_keys = redis_client.scan_iter("cyllm:stream:*:meta")
+                return sorted((redis_client.hget(key, "state") for key in meta_keys), key=str)
 
-            assert await seconds_until(ended, 8) < 8
+            await eventually(lambda: states() == [b"completed", b"failed"], timeout_s=8)

@@ -193,7 +193,7 @@ def _schemas(routes: Sequence[Route]) -> Json:
     docs = {route.schema: route.doc for route in routes if route.schema is not None}
     requests = request_schemas(docs)
     for model, doc in docs.items():
-        requests[model.__name__]["description"] += _refusals(doc.refused)
+        requests[model.__name__]["description"] += _refusals(doc.refused_parameters)
     bodies = {
         model
         for route in routes
@@ -206,7 +206,7 @@ def _schemas(routes: Sequence[Route]) -> Json:
     return dict(sorted({**requests, **responses}.items()))
 
 
-def _refusals(refused: Mapping[str, str]) -> str:
-    if not refused:
+def _refusals(parameters: Mapping[str, str]) -> str:
+    if not parameters:
         return ""
-    return "\n\nKnown, and refused:\n\n" + "\n".join(f"* `{name}`: {why}" for name, why in refused.items())
+    return "\n\nKnown, and refused:\n\n" + "\n".join(f"* `{name}`: {why}" for name, why in parameters.items())

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
+
+from typing_extensions import override
 
 from api.gateway.http.answer import Answer
 from api.gateway.http.disconnect import Receive, cancel_on_disconnect
 from api.gateway.http.exchange import Exchange
-from api.gateway.stages.admission import Admission, AdmittedCall
+from api.gateway.stages.admission import Admission, AdmittedCall, PreparedRequest
 from api.gateway.stages.dispatch import Dispatcher
 from api.gateway.streams.detached import DetachedRequest, DetachedRequests
 from api.gateway.streams.event_log import LogKind
 from api.gateway.streams.log_readers import LogReaders
 from api.gateway.streams.translators import PassThrough
+from api.openai.errors.base import ApiError
+from api.openai.validation.engine_request import EngineRequest
 from api.openai.validation.requests import BodyValidator
 from inference_worker.protocol.messages import Operation
 
@@ -21,6 +26,18 @@ LOG_KINDS: Mapping[Operation, LogKind] = {
     Operation.CHAT_COMPLETIONS: LogKind.CHAT,
     Operation.COMPLETIONS: LogKind.COMPLETION,
 }
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationRequest(PreparedRequest):
+    """A request that is the engine's own."""
+
+    engine_request: EngineRequest
+    history_bytes: int = 0
+
+    @override
+    def translate_error(self, error: ApiError) -> ApiError:
+        return error
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,21 +58,26 @@ class Generation:
         validate: BodyValidator,
     ) -> None:
         """Serve one request. Raises ApiError, Disconnected."""
-        received = await self.admission.receive(exchange, receive)
-        request = validate(received.body)
-        exchange.streamed = request.is_streamed
-        admitted = await self.admission.admit(received, request, operation)
-        if request.is_detached:
+
+        async def prepare(body: Any) -> GenerationRequest:
+            engine_request = validate(body)
+            exchange.streamed = engine_request.is_streamed
+            return GenerationRequest(engine_request)
+
+        admitted = await self.admission.admit(exchange, receive, operation, prepare)
+        if admitted.request.engine_request.is_detached:
             await self._serve_detached(admitted, receive, answer)
         else:
             await cancel_on_disconnect(receive, self.dispatcher.run(admitted.call, answer, exchange))
 
-    async def _serve_detached(self, admitted: AdmittedCall, receive: Receive, answer: Answer) -> None:
+    async def _serve_detached(
+        self, admitted: AdmittedCall[GenerationRequest], receive: Receive, answer: Answer
+    ) -> None:
         with self.log_readers.capacity.log_readers.slot(admitted.exchange.tenant_id):
             request = await self._detach(admitted)
             await self.log_readers.read_own(request, receive, answer)
 
-    async def _detach(self, admitted: AdmittedCall) -> DetachedRequest:
+    async def _detach(self, admitted: AdmittedCall[GenerationRequest]) -> DetachedRequest:
         """Run the call as a task that continues without its client, and owns the exchange's resources."""
         call, kind = admitted.call, LOG_KINDS[admitted.call.operation]
         log_id = stream_id(kind, call.request_id)

@@ -7,11 +7,14 @@ import contextlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
+
+from typing_extensions import override
 
 from api.gateway.http.answer import Answer
 from api.gateway.http.disconnect import Receive, cancel_on_disconnect
 from api.gateway.http.exchange import Exchange
-from api.gateway.stages.admission import Admission, ReceivedRequest
+from api.gateway.stages.admission import Admission, AdmittedCall, PreparedRequest
 from api.gateway.stages.dispatch import Dispatcher
 from api.gateway.state.stored_responses import History, ResponseStore
 from api.gateway.streams.detached import DetachedRequest, DetachedRequests
@@ -30,13 +33,27 @@ from api.openai.responses.assembly import ResponseAssembly
 from api.openai.responses.requests import validate_response_body
 from api.openai.responses.response_fields import new_id
 from api.openai.responses.response_plan import ResponsePlan
+from api.openai.validation.engine_request import EngineRequest
 from inference_worker.client.interface import Call
 from inference_worker.protocol.messages import Operation
 
 
 @dataclass(frozen=True, slots=True)
-class PreparedResponse:
-    """An admitted request for a response: its plan, the call for the engine, and the translator."""
+class ResponsePreparation(PreparedRequest):
+    """A validated request for a response, with the chat request that produces it."""
+
+    plan: ResponsePlan
+    engine_request: EngineRequest
+    history_bytes: int
+
+    @override
+    def translate_error(self, error: ApiError) -> ApiError:
+        return self.plan.translate_error(error)
+
+
+@dataclass(frozen=True, slots=True)
+class PendingResponse:
+    """An admitted response: its plan, the call for the engine, and the translator of its answer."""
 
     plan: ResponsePlan
     exchange: Exchange
@@ -66,29 +83,31 @@ class Responses:
 
     async def create(self, exchange: Exchange, receive: Receive, answer: Answer) -> None:
         """Serve one request. Raises ApiError, Disconnected."""
-        received = await self.admission.receive(exchange, receive)
-        plan = validate_response_body(received.body)
-        exchange.streamed = plan.is_streamed
-        prepared = await self._prepare(plan, received)
+
+        async def prepare(body: Any) -> ResponsePreparation:
+            return await self._prepare(validate_response_body(body), exchange)
+
+        admitted = await self.admission.admit(exchange, receive, Operation.CHAT_COMPLETIONS, prepare)
+        pending = self._pending_response(admitted)
+        plan = pending.plan
         if plan.is_background or plan.outlives_client:
-            self._check_size(prepared)
-            await self._serve_detached(prepared, receive, answer)
+            self._check_size(pending)
+            await self._serve_detached(pending, receive, answer)
         else:
             response_class = StreamedResponse if plan.is_streamed else WholeResponse
-            writer = response_class(prepared.translator, answer)
+            writer = response_class(pending.translator, answer)
             with _errors_translated(plan):
-                await cancel_on_disconnect(receive, self.dispatcher.run(prepared.call, writer, exchange))
+                await cancel_on_disconnect(receive, self.dispatcher.run(pending.call, writer, exchange))
 
-    async def _prepare(self, plan: ResponsePlan, received: ReceivedRequest) -> PreparedResponse:
-        exchange = received.exchange
+    async def _prepare(self, plan: ResponsePlan, exchange: Exchange) -> ResponsePreparation:
+        exchange.streamed = plan.is_streamed
         history = History()
         if plan.previous_response_id is not None:
             history = await self.store.history(plan.previous_response_id, exchange.tenant_id)
-        chat = plan.chat(history.items)
-        with _errors_translated(plan):
-            admitted = await self.admission.admit(
-                received, chat, Operation.CHAT_COMPLETIONS, history.size_bytes
-            )
+        return ResponsePreparation(plan, plan.chat(history.items), history.size_bytes)
+
+    def _pending_response(self, admitted: AdmittedCall[ResponsePreparation]) -> PendingResponse:
+        plan, exchange = admitted.request.plan, admitted.exchange
         response_id = new_id("resp")
         assembly = ResponseAssembly(
             plan,
@@ -97,7 +116,7 @@ class Responses:
             model=admitted.entry.name,
         )
         translator = ResponseTranslator(assembly, self._final_store(plan, exchange))
-        return PreparedResponse(plan, exchange, admitted.call, response_id, translator)
+        return PendingResponse(plan, exchange, admitted.call, response_id, translator)
 
     def _final_store(self, plan: ResponsePlan, exchange: Exchange) -> StoreResponse | None:
         """Return the function that stores the response at its end; a background response exists already."""
@@ -107,60 +126,60 @@ class Responses:
             return lambda body: self.store.create(plan, exchange, body)
         return None
 
-    async def _serve_detached(self, prepared: PreparedResponse, receive: Receive, answer: Answer) -> None:
-        plan, exchange = prepared.plan, prepared.exchange
+    async def _serve_detached(self, pending: PendingResponse, receive: Receive, answer: Answer) -> None:
+        plan, exchange = pending.plan, pending.exchange
         slots = self.log_readers.capacity.log_readers
         with slots.slot(exchange.tenant_id) if plan.is_streamed else contextlib.nullcontext():
             if plan.is_background:
-                await self._serve_background(prepared, receive, answer)
+                await self._serve_background(pending, receive, answer)
             else:
-                writer = await self._open_log(prepared)
-                await self.log_readers.read_own(self._run(prepared, writer), receive, answer)
+                writer = await self._open_log(pending)
+                await self.log_readers.read_own(self._run(pending, writer), receive, answer)
 
-    async def _serve_background(self, prepared: PreparedResponse, receive: Receive, answer: Answer) -> None:
-        queued = prepared.translator.snapshot
+    async def _serve_background(self, pending: PendingResponse, receive: Receive, answer: Answer) -> None:
+        queued = pending.translator.snapshot
         # Store before dispatching: a response that could not be found again must not be generated.
-        await self.store.create(prepared.plan, prepared.exchange, queued)
+        await self.store.create(pending.plan, pending.exchange, queued)
         try:
-            request = self._run(prepared, await self._open_log(prepared))
+            request = self._run(pending, await self._open_log(pending))
             # A client that receives the id has a request that is recorded, whatever happens to this process.
-            await asyncio.shield(request.writer.started)
+            await asyncio.shield(request.writer.first_event)
         except ApiError:
-            await self._discard(prepared)
+            await self._discard(pending)
             raise
-        if prepared.plan.is_streamed:
+        if pending.plan.is_streamed:
             await self.log_readers.read_own(request, receive, answer)
         else:
             await answer.json(json.dumps(queued).encode())
 
-    async def _discard(self, prepared: PreparedResponse) -> None:
+    async def _discard(self, pending: PendingResponse) -> None:
         """Delete a response that could not be started. No one knows its id, and the sweep finds leftovers."""
         for delete in (self.store.delete, self.log_readers.logs.delete):
             with contextlib.suppress(ApiError):
-                await delete(prepared.response_id, prepared.exchange.tenant_id)
+                await delete(pending.response_id, pending.exchange.tenant_id)
 
-    async def _open_log(self, prepared: PreparedResponse) -> LogWriter:
+    async def _open_log(self, pending: PendingResponse) -> LogWriter:
         return await self.detached.open_log(
-            prepared.response_id, LogKind.RESPONSE, prepared.translator, prepared.exchange
+            pending.response_id, LogKind.RESPONSE, pending.translator, pending.exchange
         )
 
-    def _check_size(self, prepared: PreparedResponse) -> None:
+    def _check_size(self, pending: PendingResponse) -> None:
         # A log keeps its last event whatever its size, and that event repeats the request's parameters.
         limit = self.admission.limits.stream_log_bytes
-        snapshot = json.dumps(prepared.translator.snapshot, ensure_ascii=False)
+        snapshot = json.dumps(pending.translator.snapshot, ensure_ascii=False)
         if len(snapshot.encode(errors="replace")) > limit:
             reason = f"the parameters that a response's events repeat are larger than {limit} bytes"
             raise InvalidRequest(reason=reason)
 
-    def _run(self, prepared: PreparedResponse, writer: LogWriter) -> DetachedRequest:
+    def _run(self, pending: PendingResponse, writer: LogWriter) -> DetachedRequest:
         async def work() -> None:
-            if prepared.plan.is_background:
-                await self.dispatcher.recorder.record_start(writer.exchange)
-                await writer.write(prepared.translator.begin())
+            if pending.plan.is_background:
+                await self.dispatcher.reservations.reserve(writer.exchange)
+                await writer.write(pending.translator.begin())
                 # Optional: the end is stored even if this update fails.
                 with contextlib.suppress(ApiError):
-                    await self.store.update(prepared.translator.snapshot)
-            with _errors_translated(prepared.plan):
-                await self.dispatcher.run(prepared.call, writer, writer.exchange)
+                    await self.store.update(pending.translator.snapshot)
+            with _errors_translated(pending.plan):
+                await self.dispatcher.run(pending.call, writer, writer.exchange)
 
         return self.detached.run(writer, work)

@@ -106,8 +106,8 @@ def _page(items: list[dict[str, Any]], query: dict[str, str]) -> dict[str, Any]:
         raise InvalidValue(param="order", reason="expected asc or desc")
     limit_text = query.get("limit", str(DEFAULT_PAGE_SIZE))
     limit = parse_integer("limit", limit_text, minimum=1, maximum=MAX_PAGE_SIZE)
-    ordered = items if order == "asc" else items[::-1]
-    rest = ordered[_position_after(ordered, query["after"]) :] if "after" in query else ordered
+    sorted_items = items if order == "asc" else items[::-1]
+    rest = sorted_items[_position_after(sorted_items, query["after"]) :] if "after" in query else sorted_items
     data = rest[:limit]
     return {
         "object": "list",

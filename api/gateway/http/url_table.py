@@ -21,15 +21,15 @@ class RouteDoc:
     """The documentation of a route in the OpenAPI document.
 
     ``answer``: the body of a success; ``event``: the data of each event of a streamed one. ``errors``: those
-    beyond the ones that every route, key and body can cause. ``refused``: known parameters that are refused,
-    each with the reason. ``not_ready``: a body of status 503 that is not an error.
+    beyond the ones that every route, key and body can cause. ``refused_parameters``: known parameters that
+    are refused, each with the reason. ``not_ready``: a body of status 503 that is not an error.
     """
 
     summary: str
     answer: type[BaseModel] | None = None
     event: type[BaseModel] | None = None
     errors: ErrorClasses = frozenset()
-    refused: Mapping[str, str] = field(default_factory=dict)
+    refused_parameters: Mapping[str, str] = field(default_factory=dict)
     not_ready: type[BaseModel] | None = None
 
 

@@ -1,16 +1,16 @@
 """Admission: the one pipeline through which every request that costs something reaches an engine.
 
-``receive`` authenticates the request, reads its body and occupies a request slot; ``admit`` resolves the
-model, finds its workers and checks the context. An endpoint validates the body in between, and can't skip a
-stage: each takes the result of the one before.
+In order: authorize the key, receive the body, occupy a request slot, let the endpoint validate the body,
+resolve the model, find its workers, check the context. The result is an admitted call, ready for dispatch.
 """
 
 from __future__ import annotations
 
 import hashlib
 import hmac
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
 from api.gateway.http.disconnect import Receive
 from api.gateway.http.exchange import Exchange
@@ -20,7 +20,8 @@ from api.gateway.stages.capacity import Capacity
 from api.gateway.stages.catalogue import ReadCatalogue, context_length, find_workers
 from api.gateway.stages.context_length import check_context
 from api.gateway.stages.limits import Limits
-from api.gateway.stages.receive import check_headers, read_body
+from api.gateway.stages.receive import receive_body
+from api.openai.errors.base import ApiError
 from api.openai.validation.engine_request import EngineRequest
 from api.openai.validation.json_body import parse_body
 from inference_worker.client.interface import Call, EngineClient
@@ -31,22 +32,39 @@ from tenants.selectors import KeyPrincipal
 DEFAULT_CONTEXT_TOKENS = 4096  # for routing only, where neither worker nor registry knows the length
 
 
+class PreparedRequest(Protocol):
+    """A request that its endpoint has validated.
+
+    ``history_bytes``: size of the stored conversation that it continues.
+    """
+
+    @property
+    def engine_request(self) -> EngineRequest:
+        """The request for the engine."""
+        ...
+
+    @property
+    def history_bytes(self) -> int: ...
+
+    def translate_error(self, error: ApiError) -> ApiError:
+        """Return an error about the engine's request in terms of the client's."""
+        ...
+
+
+R = TypeVar("R", bound=PreparedRequest)
+
+
 @dataclass(frozen=True, slots=True)
-class ReceivedRequest:
-    """An authorized request with its parsed body; its exchange holds a request slot and the body's bytes."""
+class AdmittedCall(Generic[R]):
+    """A request that may be dispatched.
+
+    Its exchange holds the request slot and the body's bytes. ``request`` is the endpoint's own view of it,
+    ``entry`` the model that it resolved to, and ``call`` is for the engine.
+    """
 
     exchange: Exchange
     principal: KeyPrincipal
-    body: Any
-    body_bytes: int
-
-
-@dataclass(frozen=True, slots=True)
-class AdmittedCall:
-    """A request that may be dispatched: the model it resolved to, and the call for an engine."""
-
-    exchange: Exchange
-    principal: KeyPrincipal
+    request: R
     entry: CatalogueEntry
     call: Call
 
@@ -62,50 +80,47 @@ class Admission:
     find_principal: FindPrincipal
     read_catalogue: ReadCatalogue
 
-    async def receive(self, exchange: Exchange, receive: Receive) -> ReceivedRequest:
-        """Authorize the request and parse its body. Raises ApiError, Disconnected."""
-        check_headers(exchange, self.limits)
-        # Authenticate before reading, so that unauthenticated clients can't occupy memory.
-        principal = await authorize(exchange, self.find_principal)
-        body = await self._read_body(exchange, receive)
-        # Only now: a body that never arrives occupies no request slot.
-        exchange.resources.enter_context(self.capacity.requests.slot(exchange.tenant_id))
-        return ReceivedRequest(exchange, principal, parse_body(body), len(body))
-
     async def admit(
-        self, received: ReceivedRequest, request: EngineRequest, operation: Operation, history_bytes: int = 0
-    ) -> AdmittedCall:
-        """Admit a validated request. Raises ApiError.
+        self,
+        exchange: Exchange,
+        receive: Receive,
+        operation: Operation,
+        prepare: Callable[[Any], Awaitable[R]],
+    ) -> AdmittedCall[R]:
+        """Admit a request. ``prepare`` validates its parsed body. Raises ApiError, Disconnected."""
+        # Authorize before reading, so that unauthenticated clients can't occupy memory.
+        principal = await authorize(exchange, self.find_principal)
+        with self.capacity.receiving(exchange.tenant_id, exchange.resources) as grow:
+            body = await receive_body(exchange, receive, self.limits, grow)
+        request = await prepare(parse_body(body))
+        try:
+            entry, call = await self._resolve(exchange, request, operation, len(body))
+        except ApiError as error:
+            raise request.translate_error(error) from None
+        return AdmittedCall(exchange, principal, request, entry, call)
 
-        ``history_bytes``: size of the stored conversation that the request continues.
-        """
-        exchange = received.exchange
-        entry = (await self.read_catalogue()).resolve(request.model, exchange.tenant_id)
+    async def _resolve(
+        self, exchange: Exchange, request: PreparedRequest, operation: Operation, body_bytes: int
+    ) -> tuple[CatalogueEntry, Call]:
+        """Return the model and the call for an engine. Raises ApiError."""
+        engine_request, tenant_id = request.engine_request, exchange.tenant_id
+        entry = (await self.read_catalogue()).resolve(engine_request.model, tenant_id)
         exchange.model = entry.name
         workers = await find_workers(self.client, entry, operation)
         context_tokens = context_length(entry, workers)
-        check_context(request, operation, context_tokens)
+        check_context(engine_request, operation, context_tokens)
+        input_bytes = body_bytes + request.history_bytes
         call = Call(
             request_id=exchange.request_id,
             correlation_id=exchange.correlation_id,
             operation=operation,
             model=entry.name,
-            streamed=request.is_streamed,
-            body=request.engine_body(
-                model=entry.name, cache_salt=cache_salt(self.secret, exchange.tenant_id)
-            ),
+            streamed=engine_request.is_streamed,
+            body=engine_request.engine_body(model=entry.name, cache_salt=cache_salt(self.secret, tenant_id)),
             budget_s=self.limits.total_timeout_s,
-            cost_tokens=request.cost_tokens(
-                received.body_bytes + history_bytes, context_tokens or DEFAULT_CONTEXT_TOKENS
-            ),
+            cost_tokens=engine_request.cost_tokens(input_bytes, context_tokens or DEFAULT_CONTEXT_TOKENS),
         )
-        return AdmittedCall(exchange, received.principal, entry, call)
-
-    async def _read_body(self, exchange: Exchange, receive: Receive) -> bytes:
-        tenant_id = exchange.tenant_id
-        with self.capacity.body_reads.slot(tenant_id):
-            grow = exchange.resources.enter_context(self.capacity.bodies.account(tenant_id))
-            return await read_body(receive, self.limits, grow)
+        return entry, call
 
 
 def cache_salt(secret: bytes, tenant_id: str) -> str:

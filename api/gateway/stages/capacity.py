@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 
 from api.gateway.stages.limits import Limits
@@ -164,6 +164,16 @@ class Capacity:
     bodies: BodyBudget
     log_readers: SharedSlots
     tokenizer: TenantSemaphore = field(default_factory=TenantSemaphore)
+
+    @contextmanager
+    def receiving(self, tenant_id: str, resources: ExitStack) -> Iterator[Callable[[int], None]]:
+        """Yield the account of a body while it is received, then occupy a request slot.
+
+        ``resources`` holds both. A body that never arrives occupies no slot. Raises Overloaded.
+        """
+        with self.body_reads.slot(tenant_id):
+            yield resources.enter_context(self.bodies.account(tenant_id))
+        resources.enter_context(self.requests.slot(tenant_id))
 
     @classmethod
     def from_limits(cls, limits: Limits) -> Capacity:

@@ -1,4 +1,4 @@
-"""Dispatch: runs an admitted call to its end, recorded before it starts and bounded in total time."""
+"""Dispatch: runs an admitted call to its end, reserved before it starts and limited in total time."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from api.gateway.http.exchange import Exchange
 from api.gateway.stages.capacity import Capacity
 from api.gateway.stages.limits import Limits
 from api.gateway.stages.relay import AnswerWriter, relay
-from api.gateway.stages.settle import RequestRecorder
+from api.gateway.stages.reserve import Reservations
 from api.openai.errors.service import QueueTimeout, TotalTimeout
 from inference_worker.client.interface import Call, EngineClient
 from inference_worker.protocol.messages import Operation
@@ -28,13 +28,13 @@ class Dispatcher:
     limits: Limits
     client: EngineClient
     capacity: Capacity
-    recorder: RequestRecorder
+    reservations: Reservations
 
     async def run(self, call: Call, writer: AnswerWriter, exchange: Exchange) -> None:
         """Have an engine answer the call. Raises ApiError."""
         limit_s = self.limits.total_timeout_s
         async with self._tokenizer_turn(call, exchange):
-            await self.recorder.record_start(exchange)
+            await self.reservations.reserve(exchange)
             try:
                 # Stages have limits of their own; this one ends writing to a client that doesn't read.
                 async with asyncio.timeout(limit_s + STUCK_CLIENT_GRACE_S):

@@ -1,4 +1,4 @@
-"""Settling: exactly one record per request, whatever ended it, and the gateway's sign of life."""
+"""Settling: exactly one record per request, whatever ended it, and the gateway's presence key."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import hiredis
 
 from api.gateway.http.exchange import Exchange
 from api.gateway.periodic import PeriodicTask
-from api.openai.errors.service import CoordinationUnavailable
 from inference_worker.protocol import names
 from inference_worker.transport.facts import FactWriter
 from inference_worker.transport.redis_connection import RedisUnavailable
@@ -18,7 +17,6 @@ logger = logging.getLogger("cyllm.request")
 
 PRESENCE_INTERVAL_S = 1.0
 COMMAND_TIMEOUT_S = 1.0
-WRITE_TIMEOUT_S = 2.0
 
 
 class RequestRecorder:
@@ -26,43 +24,29 @@ class RequestRecorder:
 
     def __init__(self, redis_url: str, gateway_id: str) -> None:
         self.gateway_id = gateway_id
-        self._facts = FactWriter(redis_url)
+        self.facts = FactWriter(redis_url)
         self._presence = PeriodicTask("gateway-presence", self._refresh_presence, PRESENCE_INTERVAL_S)
 
     @property
     def backlog(self) -> int:
         """The number of facts that Redis has not confirmed yet."""
-        return self._facts.backlog
+        return self.facts.backlog
 
     async def start(self) -> None:
         """Connect in the background and start to refresh the gateway's presence key."""
-        await self._facts.start()
+        await self.facts.start()
         await self._presence.start()
 
     async def stop(self) -> None:
         """Write the backlog, remove the presence key and disconnect."""
         await self._presence.stop()
-        if not self._facts.backlog:
+        if not self.facts.backlog:
             await self._command("DEL", names.gateway_key(self.gateway_id))
-        await self._facts.stop()
-
-    async def record_start(self, exchange: Exchange) -> None:
-        """Record durably, once, that a request is about to be dispatched.
-
-        Raises CoordinationUnavailable; nothing may be dispatched then.
-        """
-        if exchange.is_started:
-            return
-        try:
-            async with asyncio.timeout(WRITE_TIMEOUT_S):
-                await self._facts.put(exchange.started_fact(self.gateway_id))
-        except (RedisUnavailable, TimeoutError, hiredis.ReplyError):
-            raise CoordinationUnavailable() from None
-        exchange.is_started = True
+        await self.facts.stop()
 
     def record_end(self, exchange: Exchange) -> None:
         """Record and log the end of a request. Doesn't block; call it once per request."""
-        self._facts.add(exchange.ended_fact(self.gateway_id))
+        self.facts.add(exchange.ended_fact(self.gateway_id))
         principal = exchange.principal
         logger.info(
             "%s %s status=%d outcome=%s code=%s tenant=%s key=%s model=%s attempt=%d duration_s=%.3f",
@@ -89,7 +73,7 @@ class RequestRecorder:
     async def _command(self, *command: str | int) -> bool:
         try:
             async with asyncio.timeout(COMMAND_TIMEOUT_S):
-                await self._facts.call(*command)
+                await self.facts.call(*command)
         except (RedisUnavailable, TimeoutError, hiredis.ReplyError):
             return False
         return True

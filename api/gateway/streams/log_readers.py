@@ -61,7 +61,7 @@ class LogReaders:
     async def _read_own(self, request: DetachedRequest, answer: Answer) -> None:
         writer = request.writer
         try:
-            await asyncio.shield(writer.started)
+            await asyncio.shield(writer.first_event)
         except ApiError:
             # The client receives the error; no one else knows the id.
             with contextlib.suppress(ApiError):

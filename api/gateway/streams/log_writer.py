@@ -23,7 +23,7 @@ CLOSE_TIMEOUT_S = 7.0  # to store an answer and to write its last events
 
 
 class LogWriter(AnswerWriter):
-    """The only writer of a log. ``started`` resolves with the first event, or fails with an earlier error."""
+    """The only writer of a log. ``first_event`` fails with an error that precedes the first event."""
 
     def __init__(
         self, logs: EventLogs, log_id: str, kind: LogKind, translator: Translator, exchange: Exchange
@@ -32,7 +32,7 @@ class LogWriter(AnswerWriter):
         self.kind = kind
         self.has_data = False
         self.final_state: LogState | None = None
-        self.started: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.first_event: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.exchange = exchange
         self.tenant_id = exchange.tenant_id
         self._logs, self._translator = logs, translator
@@ -68,9 +68,9 @@ class LogWriter(AnswerWriter):
 
     async def fail(self, error: ApiError) -> None:
         """End the log with the error, unless it has ended. Raises CoordinationUnavailable."""
-        if not self.started.done():
-            self.started.set_exception(error)
-            self.started.exception()  # mark as retrieved: the client may have disconnected
+        if not self.first_event.done():
+            self.first_event.set_exception(error)
+            self.first_event.exception()  # mark as retrieved: the client may have disconnected
         state = state_after(error)
         if await self._has_ended():
             return
@@ -108,9 +108,9 @@ class LogWriter(AnswerWriter):
             raise RequestCancelled()
 
     def _mark_started(self) -> None:
-        if not self.started.done():
+        if not self.first_event.done():
             self.exchange.status = 200
-            self.started.set_result(None)
+            self.first_event.set_result(None)
 
     async def _has_ended(self) -> bool:
         """Wait for the write in progress, and return whether it ended the log."""

@@ -82,9 +82,9 @@ class ResponseTranslator(Translator):
         return self._assembly.begin()
 
     def _encode(self, events: Iterable[Mapping[str, Any]]) -> list[bytes]:
-        encoded = [encode_event(event) for event in events]
-        self._event_count += len(encoded)
-        return encoded
+        encoded_events = [encode_event(event) for event in events]
+        self._event_count += len(encoded_events)
+        return encoded_events
 
 
 def _chunk(data: bytes) -> dict[str, Any]:
