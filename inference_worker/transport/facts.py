@@ -54,7 +54,7 @@ class FactWriter:
         while self.backlog and loop.time() < deadline:
             await asyncio.sleep(0.02)
         if self.backlog:
-            logger.error("%d facts lost: Redis did not confirm them before the process stopped", self.backlog)
+            logger.error("%d facts may be lost: Redis has not confirmed them", self.backlog)
         if self._retry_task:
             self._retry_task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
