@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import pytest_asyncio
 
 from inference_worker.runtime.constraints.compile_sandbox import TOO_LONG, UNABLE
 from inference_worker.runtime.constraints.grammar_guard import GrammarGuard
@@ -38,6 +39,14 @@ for line in sys.stdin:
 
 @pytest.fixture
 async def guard(smollm2: Path) -> AsyncIterator[GrammarGuard]:
+    grammar_guard = GrammarGuard(smollm2, VOCABULARY, limit_s=1)
+    yield grammar_guard
+    await grammar_guard.close()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def shared_guard(smollm2: Path) -> AsyncIterator[GrammarGuard]:
+    """One sandbox for many patterns: it takes seconds to start."""
     grammar_guard = GrammarGuard(smollm2, VOCABULARY, limit_s=1)
     yield grammar_guard
     await grammar_guard.close()
@@ -121,6 +130,7 @@ async def test_a_check_survives_its_disconnected_clients_keeps_its_slot_and_serv
     ]
 
 
+@pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.parametrize(
     ("pattern", "reason"),
     [
@@ -132,8 +142,8 @@ async def test_a_check_survives_its_disconnected_clients_keeps_its_slot_and_serv
     ],
 )
 async def test_a_pattern_is_rejected_if_the_engine_would_drop_a_part_of_it(
-    guard: GrammarGuard, pattern: str, reason: str
+    shared_guard: GrammarGuard, pattern: str, reason: str
 ) -> None:
     for kind, text in (("json", _schema(pattern)), ("regex", pattern)):
-        result = await guard.check(kind, text)
+        result = await shared_guard.check(kind, text)
         assert (reason in result) if reason else result == ""
