@@ -25,8 +25,8 @@ from openai.types.chat import completion_create_params as chat_create_params  # 
 from openai.types.responses import response_create_params  # noqa: E402
 from pydantic import BaseModel  # noqa: E402
 
-from api.openai.responses.parameters import UNSUPPORTED_RESPONSES  # noqa: E402
-from api.openai.responses.schema import ResponseRequest  # noqa: E402
+from api.openai.responses.schemas.parameters import UNSUPPORTED_RESPONSES  # noqa: E402
+from api.openai.responses.schemas.request import ResponseRequest  # noqa: E402
 from api.openai.schemas.chat import ChatRequest  # noqa: E402
 from api.openai.schemas.completions import CompletionRequest  # noqa: E402
 from api.openai.schemas.embeddings import EmbeddingRequest  # noqa: E402

@@ -29,10 +29,10 @@ from api.gateway.stages.authorize import INFERENCE, MODELS_READ
 from api.gateway.streams.log_readers import STARTING_AFTER
 from api.openai.errors.parameters import ModelNotFound
 from api.openai.errors.resources import PreviousResponseNotFound, ResponseNotCancellable
-from api.openai.responses.events import ResponseEvent, StreamData
-from api.openai.responses.parameters import UNSUPPORTED_RESPONSES
-from api.openai.responses.response_object import InputItemList, Response, ResponseDeleted
-from api.openai.responses.schema import ResponseRequest
+from api.openai.responses.schemas.events import ResponseEvent, StreamData
+from api.openai.responses.schemas.parameters import UNSUPPORTED_RESPONSES
+from api.openai.responses.schemas.request import ResponseRequest
+from api.openai.responses.schemas.response_object import InputItemList, Response, ResponseDeleted
 from api.openai.schemas.chat import ChatRequest
 from api.openai.schemas.completions import CompletionRequest
 from api.openai.schemas.embeddings import EmbeddingRequest
@@ -224,6 +224,9 @@ def _stored_response_routes() -> Iterator[Route]:
         GENERATE,
         query=(),
     )
+
+
+def _response_part_routes() -> Iterator[Route]:
     yield Route(
         "POST",
         "/v1/responses/{id}/cancel",
@@ -313,6 +316,7 @@ URLS = UrlTable(
         *_model_routes(),
         *_response_routes(),
         *_stored_response_routes(),
+        *_response_part_routes(),
         *_stream_routes(),
         *_public_routes(),
     )

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from api.openai.errors.base import ApiError
 from api.openai.responses.requests import validate_response_body
-from api.openai.responses.schema import ResponseRequest
+from api.openai.responses.schemas.request import ResponseRequest
 from api.openai.schemas.chat import ChatRequest
 from api.openai.schemas.completions import CompletionRequest
 from api.openai.schemas.embeddings import EmbeddingRequest

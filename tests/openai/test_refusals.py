@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from api.openai.errors.base import ApiError
-from api.openai.responses.parameters import UNSUPPORTED_RESPONSES
 from api.openai.responses.requests import validate_response_body
+from api.openai.responses.schemas.parameters import UNSUPPORTED_RESPONSES
 from api.openai.schemas.parameters import UNSUPPORTED_EMBEDDINGS, UNSUPPORTED_TOKENIZE
 from api.openai.validation.requests import validate_embedding_body, validate_tokenize_body
 

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 from api.openai.errors.base import ApiError
 from api.openai.responses.requests import validate_response_body
-from api.openai.responses.schema import ResponseRequest
+from api.openai.responses.schemas.request import ResponseRequest
 from api.openai.schemas.chat import ChatRequest
 from api.openai.validation.json_schemas import request_schemas
 from api.openai.validation.requests import validate_chat_body, validate_completion_body

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from api.openai.responses.items import (
+from api.openai.responses.response_fields import IdPrefix, new_id
+from api.openai.responses.schemas.items import (
     FunctionCallItem,
     FunctionOutputItem,
     InputMessage,
@@ -15,7 +16,6 @@ from api.openai.responses.items import (
     OutputText,
     Reasoning,
 )
-from api.openai.responses.response_fields import IdPrefix, new_id
 from api.openai.schemas.messages import RefusalPart
 
 StoredItem = dict[str, Any]

@@ -9,12 +9,12 @@ from pydantic import BaseModel, ValidationError
 
 from api.openai.errors.parameters import InvalidJson
 from api.openai.responses.input_items import stored_items
-from api.openai.responses.items import VALID_ITEMS, InputText, OutputText
-from api.openai.responses.parameters import UNSUPPORTED_RESPONSES
 from api.openai.responses.response_fields import request_echo
 from api.openai.responses.response_plan import ResponsePlan
 from api.openai.responses.rules import check_response
-from api.openai.responses.schema import (
+from api.openai.responses.schemas.items import VALID_ITEMS, InputText, OutputText
+from api.openai.responses.schemas.parameters import UNSUPPORTED_RESPONSES
+from api.openai.responses.schemas.request import (
     FunctionTool,
     ReasoningOptions,
     ResponseRequest,

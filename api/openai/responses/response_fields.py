@@ -6,7 +6,7 @@ import secrets
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from api.openai.responses.schema import ResponseRequest
+from api.openai.responses.schemas.request import ResponseRequest
 
 IdPrefix = Literal["resp", "msg", "fc", "fco", "rs", "call"]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from api.openai.errors.parameters import InvalidValue, MissingRequiredParameter
-from api.openai.responses.schema import LOGPROBS, AllowedTools, NamedFunction, ResponseRequest
+from api.openai.responses.schemas.request import LOGPROBS, AllowedTools, NamedFunction, ResponseRequest
 from api.openai.validation.rules import check_stream_options
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from api.openai.responses.schema import AllowedTools, NamedFunction, ResponseRequest
+from api.openai.responses.schemas.request import AllowedTools, NamedFunction, ResponseRequest
 from api.openai.schemas.sampling import EngineOptions
 
 _COMMON_PARAMETERS = (

@@ -15,7 +15,7 @@ from api.openai.errors.parameters import ContextLengthExceeded
 from api.openai.errors.service import WorkerLost
 from api.openai.responses.assembly import ResponseAssembly, encode_event
 from api.openai.responses.requests import validate_response_body
-from api.openai.responses.schema import LOGPROBS
+from api.openai.responses.schemas.request import LOGPROBS
 from inference_worker.protocol import sse
 from tests.openai.responses.strict import parse_event, parse_response
 from tests.openai.scripted_service import ScriptedService

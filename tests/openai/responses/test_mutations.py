@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from api.openai.errors.base import ApiError
 from api.openai.responses.assembly import ResponseAssembly
-from api.openai.responses.parameters import BUILT_IN_TOOLS, UNSUPPORTED_ITEMS, UNSUPPORTED_RESPONSES
 from api.openai.responses.requests import validate_response_body
 from api.openai.responses.response_plan import ResponsePlan
-from api.openai.responses.schema import LOGPROBS, ResponseRequest
+from api.openai.responses.schemas.parameters import BUILT_IN_TOOLS, UNSUPPORTED_ITEMS, UNSUPPORTED_RESPONSES
+from api.openai.responses.schemas.request import LOGPROBS, ResponseRequest
 from tests.openai.responses.strict import parse_item, parse_response
 
 TOOL = {"type": "function", "name": "f", "parameters": {"type": "object"}, "strict": True, "description": "d"}

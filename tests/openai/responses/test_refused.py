@@ -15,9 +15,13 @@ from openai.types.responses.service_tier import ServiceTier
 from openai.types.responses.tool_param import ToolParam
 
 from api.openai.errors.base import ApiError
-from api.openai.responses.parameters import UNSUPPORTED_INCLUDE, UNSUPPORTED_ITEMS, UNSUPPORTED_RESPONSES
 from api.openai.responses.requests import validate_response_body
-from api.openai.responses.schema import LOGPROBS, ResponseRequest
+from api.openai.responses.schemas.parameters import (
+    UNSUPPORTED_INCLUDE,
+    UNSUPPORTED_ITEMS,
+    UNSUPPORTED_RESPONSES,
+)
+from api.openai.responses.schemas.request import LOGPROBS, ResponseRequest
 from api.openai.validation.grammars import MAX_SCHEMA_BYTES
 
 USER = {"role": "user", "content": "hi"}

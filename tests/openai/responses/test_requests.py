@@ -9,9 +9,9 @@ import pytest
 
 from api.openai.errors.base import ApiError
 from api.openai.responses.assembly import ResponseAssembly
-from api.openai.responses.parameters import UNSUPPORTED_RESPONSES
 from api.openai.responses.requests import validate_response_body
-from api.openai.responses.schema import LOGPROBS, ResponseRequest
+from api.openai.responses.schemas.parameters import UNSUPPORTED_RESPONSES
+from api.openai.responses.schemas.request import LOGPROBS, ResponseRequest
 from tests.openai.responses.strict import parse_response
 
 BODY: dict[str, Any] = {"model": "m", "input": "hi"}

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import Discriminator, Field, Tag
 
-from api.openai.responses.parameters import UNSUPPORTED_INPUT_PARTS, UNSUPPORTED_ITEMS
+from api.openai.responses.schemas.parameters import UNSUPPORTED_INPUT_PARTS, UNSUPPORTED_ITEMS
 from api.openai.schemas.fields import LIST, TEXT, Json, Wire, text_or_list
 from api.openai.schemas.messages import RefusalPart, part_tag
 from api.openai.schemas.unsupported_values import unsupported_values

@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import Discriminator, Field, Tag
 
-from api.openai.responses.items import Item
-from api.openai.responses.parameters import (
+from api.openai.responses.schemas.items import Item
+from api.openai.responses.schemas.parameters import (
     BUILT_IN_TOOLS,
     UNSUPPORTED_INCLUDE,
     UNSUPPORTED_REASONING_CONTEXTS,

@@ -6,7 +6,7 @@ from typing import Annotated, Literal, TypeAlias
 
 from pydantic import Field, RootModel
 
-from api.openai.responses.response_object import Response, ResponseContentPart, ResponseOutputItem
+from api.openai.responses.schemas.response_object import Response, ResponseContentPart, ResponseOutputItem
 from api.openai.schemas.response_bodies.base import Count, LogProb, ResponseBody
 from api.openai.schemas.response_bodies.chat import ChatCompletionChunk
 from api.openai.schemas.response_bodies.completions import Completion
