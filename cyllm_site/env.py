@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from api.gateway.stages.limits import Limits
+from api.gateway.settings import Limits
 from cyllm_site.database import database_parts
 from inference_worker.runtime.settings import RedisUrl, WorkerSettings, load
 

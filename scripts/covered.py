@@ -17,7 +17,7 @@ FULLY_COVERED = (
     "api/gateway/stages/authorize.py",
     "api/gateway/stages/capacity.py",
     "api/gateway/stages/authenticate.py",
-    "api/gateway/stages/limits.py",
+    "api/gateway/settings.py",
     "api/gateway/stages/receive.py",
     "api/openai/validation/json_body.py",
     "api/openai/errors/base.py",

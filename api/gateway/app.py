@@ -10,8 +10,8 @@ from api.gateway.http.answer import Answer
 from api.gateway.http.disconnect import Disconnected, Receive, Scope, Send
 from api.gateway.http.exchange import Exchange, begin_exchange
 from api.gateway.http.url_table import Resource
+from api.gateway.settings import Limits
 from api.gateway.stages.capacity import Capacity
-from api.gateway.stages.limits import Limits
 from api.gateway.stages.settle import RequestRecorder
 from api.gateway.urls import URLS, Endpoints
 from api.openai.errors.access import ClientDisconnected, MethodNotAllowed, UnknownUrl

@@ -18,10 +18,10 @@ from api.gateway.endpoints.responses import Responses
 from api.gateway.endpoints.stored_responses import StoredResponseEndpoints
 from api.gateway.endpoints.streams import StreamEndpoints
 from api.gateway.periodic import PeriodicTask
+from api.gateway.settings import Limits
 from api.gateway.stages.admission import Admission
 from api.gateway.stages.capacity import Capacity
-from api.gateway.stages.dispatch import Dispatcher
-from api.gateway.stages.limits import Limits
+from api.gateway.stages.relay import Relay
 from api.gateway.stages.reserve import Reservations
 from api.gateway.stages.settle import RequestRecorder
 from api.gateway.state.caches import GatewayCaches
@@ -132,11 +132,11 @@ def _gateway(components: _Components, secret: bytes, limits: Limits) -> Gateway:
     capacity = Capacity.from_limits(limits)
     admission = Admission(limits, secret, client, capacity, find_principal, read_catalogue)
     reservations = Reservations(recorder.facts, components.gateway_id)
-    dispatcher = Dispatcher(limits, client, capacity, reservations)
+    relay = Relay(limits, client, capacity, reservations)
     log_readers = LogReaders(components.logs, limits, capacity)
     endpoints = Endpoints(
-        generation=Generation(admission, dispatcher, components.detached, log_readers),
-        responses=Responses(admission, dispatcher, components.detached, log_readers, components.store),
+        generation=Generation(admission, relay, components.detached, log_readers),
+        responses=Responses(admission, relay, components.detached, log_readers, components.store),
         stored_responses=StoredResponseEndpoints(components.store, log_readers, find_principal),
         streams=StreamEndpoints(log_readers, find_principal),
         models=ModelEndpoints(client, find_principal, read_catalogue),

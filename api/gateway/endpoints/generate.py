@@ -12,7 +12,7 @@ from api.gateway.http.answer import Answer
 from api.gateway.http.disconnect import Receive, cancel_on_disconnect
 from api.gateway.http.exchange import Exchange
 from api.gateway.stages.admission import Admission, AdmittedCall, PreparedRequest
-from api.gateway.stages.dispatch import Dispatcher
+from api.gateway.stages.relay import Relay
 from api.gateway.streams.detached import DetachedRequest, DetachedRequests
 from api.gateway.streams.event_log import LogKind
 from api.gateway.streams.log_readers import LogReaders
@@ -45,7 +45,7 @@ class Generation:
     """Answers requests with one call of an engine."""
 
     admission: Admission
-    dispatcher: Dispatcher
+    relay: Relay
     detached: DetachedRequests
     log_readers: LogReaders
 
@@ -68,7 +68,7 @@ class Generation:
         if admitted.request.engine_request.is_detached:
             await self._serve_detached(admitted, receive, answer)
         else:
-            await cancel_on_disconnect(receive, self.dispatcher.run(admitted.call, answer, exchange))
+            await cancel_on_disconnect(receive, self.relay.run(admitted.call, answer, exchange))
 
     async def _serve_detached(
         self, admitted: AdmittedCall[GenerationRequest], receive: Receive, answer: Answer
@@ -82,7 +82,7 @@ class Generation:
         call, kind = admitted.call, LOG_KINDS[admitted.call.operation]
         log_id = stream_id(kind, call.request_id)
         writer = await self.detached.open_log(log_id, kind, PassThrough(kind), admitted.exchange)
-        return self.detached.run(writer, lambda: self.dispatcher.run(call, writer, writer.exchange))
+        return self.detached.run(writer, lambda: self.relay.run(call, writer, writer.exchange))
 
 
 def stream_id(kind: LogKind, request_id: str) -> str:

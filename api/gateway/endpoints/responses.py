@@ -15,13 +15,13 @@ from api.gateway.http.answer import Answer
 from api.gateway.http.disconnect import Receive, cancel_on_disconnect
 from api.gateway.http.exchange import Exchange
 from api.gateway.stages.admission import Admission, AdmittedCall, PreparedRequest
-from api.gateway.stages.dispatch import Dispatcher
+from api.gateway.stages.relay import Relay
 from api.gateway.state.stored_responses import History, ResponseStore
 from api.gateway.streams.detached import DetachedRequest, DetachedRequests
 from api.gateway.streams.event_log import LogKind
 from api.gateway.streams.log_readers import LogReaders
 from api.gateway.streams.log_writer import LogWriter
-from api.gateway.streams.response_events import (
+from api.gateway.streams.response_writers import (
     ResponseTranslator,
     StoreResponse,
     StreamedResponse,
@@ -29,7 +29,7 @@ from api.gateway.streams.response_events import (
 )
 from api.openai.errors.base import ApiError
 from api.openai.errors.parameters import InvalidRequest
-from api.openai.responses.assembly import ResponseAssembly
+from api.openai.responses.event_assembly import ResponseAssembly
 from api.openai.responses.requests import validate_response_body
 from api.openai.responses.response_fields import new_id
 from api.openai.responses.response_plan import ResponsePlan
@@ -76,7 +76,7 @@ class Responses:
     """Creates responses."""
 
     admission: Admission
-    dispatcher: Dispatcher
+    relay: Relay
     detached: DetachedRequests
     log_readers: LogReaders
     store: ResponseStore
@@ -97,7 +97,7 @@ class Responses:
             response_class = StreamedResponse if plan.is_streamed else WholeResponse
             writer = response_class(pending.translator, answer)
             with _errors_translated(plan):
-                await cancel_on_disconnect(receive, self.dispatcher.run(pending.call, writer, exchange))
+                await cancel_on_disconnect(receive, self.relay.run(pending.call, writer, exchange))
 
     async def _prepare(self, plan: ResponsePlan, exchange: Exchange) -> ResponsePreparation:
         exchange.streamed = plan.is_streamed
@@ -174,12 +174,12 @@ class Responses:
     def _run(self, pending: PendingResponse, writer: LogWriter) -> DetachedRequest:
         async def work() -> None:
             if pending.plan.is_background:
-                await self.dispatcher.reservations.reserve(writer.exchange)
+                await self.relay.reservations.reserve(writer.exchange)
                 await writer.write(pending.translator.begin())
                 # Optional: the end is stored even if this update fails.
                 with contextlib.suppress(ApiError):
                     await self.store.update(pending.translator.snapshot)
             with _errors_translated(pending.plan):
-                await self.dispatcher.run(pending.call, writer, writer.exchange)
+                await self.relay.run(pending.call, writer, writer.exchange)
 
         return self.detached.run(writer, work)

@@ -14,12 +14,12 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from api.gateway.http.disconnect import Receive
 from api.gateway.http.exchange import Exchange
+from api.gateway.settings import Limits
 from api.gateway.stages.authenticate import FindPrincipal
 from api.gateway.stages.authorize import authorize
 from api.gateway.stages.capacity import Capacity
 from api.gateway.stages.catalogue import ReadCatalogue, context_length, find_workers
 from api.gateway.stages.context_length import check_context
-from api.gateway.stages.limits import Limits
 from api.gateway.stages.receive import receive_body
 from api.openai.errors.base import ApiError
 from api.openai.validation.engine_request import EngineRequest

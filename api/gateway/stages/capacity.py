@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 
-from api.gateway.stages.limits import Limits
+from api.gateway.settings import Limits
 from api.openai.errors.service import Overloaded
 
 

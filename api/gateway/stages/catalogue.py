@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from api.gateway.stages.limits import NO_WORKER_RETRY_S
+from api.gateway.settings import NO_WORKER_RETRY_S
 from api.openai.errors.base import printable
 from api.openai.errors.parameters import ModelNotFound, UnsupportedModel
 from api.openai.errors.service import CoordinationUnavailable, NoWorkerAvailable

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import time
 
-from api.gateway.stages.limits import Limits
+from api.gateway.settings import Limits
 from api.openai.errors.service import FirstTokenTimeout, InterTokenTimeout, QueueTimeout, TotalTimeout
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from api.gateway.http.disconnect import Disconnected, Receive
 from api.gateway.http.exchange import Exchange
-from api.gateway.stages.limits import Limits
+from api.gateway.settings import Limits
 from api.openai.errors.access import ClientTimeout, RequestTooLarge, UnsupportedMediaType
 
 _MEDIA_TYPE = re.compile(r'application/json\s*(?:;\s*charset\s*=\s*"?utf-?8"?\s*)?;?\s*', re.IGNORECASE)

@@ -1,21 +1,25 @@
-"""The relay: sends a call to a worker and its events to the client; retries elsewhere while that is safe."""
+"""The relay: sends a call to a worker and its events to the client; retries on others while that is safe."""
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import logging
 import re
 import time
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from api.gateway.http.exchange import Exchange, LastAttempt
+from api.gateway.settings import NO_WORKER_RETRY_S, Limits
+from api.gateway.stages.capacity import Capacity
 from api.gateway.stages.deadlines import Deadlines
 from api.gateway.stages.engine_errors import attempt_error, is_retryable
-from api.gateway.stages.limits import NO_WORKER_RETRY_S, Limits
+from api.gateway.stages.reserve import Reservations
 from api.openai.errors.base import ApiError
-from api.openai.errors.service import CoordinationUnavailable, NoWorkerAvailable
+from api.openai.errors.service import CoordinationUnavailable, NoWorkerAvailable, QueueTimeout, TotalTimeout
 from inference_worker.client.interface import (
     Call,
     EngineClient,
@@ -25,10 +29,13 @@ from inference_worker.client.interface import (
     StreamEvent,
     TransportError,
 )
-from inference_worker.protocol.messages import Accepted, Delta, Failed, Finished
+from inference_worker.protocol.messages import Accepted, Delta, Failed, Finished, Operation
 
 logger = logging.getLogger("cyllm.gateway.relay")
 
+STUCK_CLIENT_GRACE_S = 1.0
+TOKENIZER_OPERATIONS = frozenset({Operation.TOKENIZE, Operation.DETOKENIZE})
+LARGE_TEXT_BYTES = 8192  # costs a tokenizer some milliseconds
 # A quote inside a JSON string is escaped, so generated text can't match.
 _TEXT = re.compile(rb'"(?:content|text|reasoning|reasoning_content|arguments|name)": ?"[^"]')
 
@@ -59,7 +66,42 @@ class AnswerWriter(Protocol):
         ...
 
 
-async def relay(
+@dataclass(frozen=True, slots=True)
+class Relay:
+    """Runs admitted calls: sends them to workers and writes their events to the client or to a log."""
+
+    limits: Limits
+    client: EngineClient
+    capacity: Capacity
+    reservations: Reservations
+
+    async def run(self, call: Call, writer: AnswerWriter, exchange: Exchange) -> None:
+        """Have an engine answer the call. Raises ApiError."""
+        limit_s = self.limits.total_timeout_s
+        async with self._tokenizer_turn(call, exchange):
+            await self.reservations.reserve(exchange)
+            try:
+                # Stages have limits of their own; this one ends writing to a client that doesn't read.
+                async with asyncio.timeout(limit_s + STUCK_CLIENT_GRACE_S):
+                    await _run_attempts(self.client, call, writer, exchange, self.limits)
+            except TimeoutError:
+                raise TotalTimeout(elapsed_s=exchange.elapsed_s(), limit_s=limit_s) from None
+
+    @asynccontextmanager
+    async def _tokenizer_turn(self, call: Call, exchange: Exchange) -> AsyncIterator[None]:
+        """Wait until no other large text of the tenant is at a tokenizer, which serves one text at a time."""
+        async with AsyncExitStack() as turn:
+            if call.operation in TOKENIZER_OPERATIONS and len(call.body) > LARGE_TEXT_BYTES:
+                limit_s = self.limits.queue_timeout_s
+                try:
+                    async with asyncio.timeout(limit_s - exchange.elapsed_s()):
+                        await turn.enter_async_context(self.capacity.tokenizer.acquire(exchange.tenant_id))
+                except TimeoutError:
+                    raise QueueTimeout(elapsed_s=exchange.elapsed_s(), limit_s=limit_s) from None
+            yield
+
+
+async def _run_attempts(
     client: EngineClient, call: Call, writer: AnswerWriter, exchange: Exchange, limits: Limits
 ) -> None:
     """Run the call to its end. Raises ApiError, possibly after a part of the answer has been written."""

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from api.gateway.http.exchange import Exchange
+from api.gateway.settings import Limits
 from api.gateway.stages.capacity import TenantSemaphore
-from api.gateway.stages.limits import Limits
 from api.gateway.state.database import THREADS, Database
 from api.openai.errors.base import ApiError, printable
 from api.openai.errors.parameters import InvalidValue

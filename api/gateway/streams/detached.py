@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from api.gateway.http.exchange import Exchange
 from api.gateway.periodic import PeriodicTask
+from api.gateway.settings import Limits
 from api.gateway.stages.capacity import Slots, TenantSlots
-from api.gateway.stages.limits import Limits
 from api.gateway.stages.settle import RequestRecorder
 from api.gateway.streams.event_log import EventLogs, LogKind, LogState, state_after
 from api.gateway.streams.log_writer import CLOSE_TIMEOUT_S, LogWriter

@@ -12,7 +12,7 @@ from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from api.gateway.stages.limits import Limits
+from api.gateway.settings import Limits
 from api.gateway.streams.event_log_scripts import APPEND, CANCEL, CREATE, DELETE, Script
 from api.gateway.streams.wakeups import Wakeups
 from api.openai.errors.base import ApiError

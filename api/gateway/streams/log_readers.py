@@ -12,8 +12,8 @@ from api.gateway.http.answer import Answer
 from api.gateway.http.disconnect import Receive, cancel_on_disconnect
 from api.gateway.http.exchange import Exchange
 from api.gateway.http.query_parameters import parse_integer
+from api.gateway.settings import Limits
 from api.gateway.stages.capacity import Capacity
-from api.gateway.stages.limits import Limits
 from api.gateway.streams.detached import DetachedRequest
 from api.gateway.streams.event_log import (
     POLL_INTERVAL_S,

@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from api.openai.errors.parameters import InvalidJson
+from api.openai.responses.chat_parameters import chat_fields
 from api.openai.responses.input_items import stored_items
 from api.openai.responses.response_fields import request_echo
 from api.openai.responses.response_plan import ResponsePlan
@@ -22,7 +23,6 @@ from api.openai.responses.schemas.request import (
     TextOptions,
     TextSchemaFormat,
 )
-from api.openai.responses.translation import chat_fields
 from api.openai.validation.sizes import check_sizes
 from api.openai.validation.validation_errors import first_validation_error
 

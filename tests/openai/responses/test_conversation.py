@@ -8,7 +8,7 @@ import pytest
 
 from api.openai.errors.base import ApiError
 from api.openai.errors.parameters import ContextLengthExceeded
-from api.openai.responses.assembly import ResponseAssembly
+from api.openai.responses.event_assembly import ResponseAssembly
 from api.openai.responses.requests import validate_response_body
 from tests.openai.responses.strict import parse_item
 from tests.openai.splits import Call, ChatResponse

@@ -11,7 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from api.openai.errors.base import ApiError
-from api.openai.responses.assembly import ResponseAssembly
+from api.openai.responses.event_assembly import ResponseAssembly
 from api.openai.responses.requests import validate_response_body
 from api.openai.responses.response_plan import ResponsePlan
 from api.openai.responses.schemas.parameters import BUILT_IN_TOOLS, UNSUPPORTED_ITEMS, UNSUPPORTED_RESPONSES

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from api.openai.errors.base import ApiError
-from api.openai.responses.assembly import ResponseAssembly
+from api.openai.responses.event_assembly import ResponseAssembly
 from api.openai.responses.requests import validate_response_body
 from api.openai.responses.schemas.parameters import UNSUPPORTED_RESPONSES
 from api.openai.responses.schemas.request import LOGPROBS, ResponseRequest

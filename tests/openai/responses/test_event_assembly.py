@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from api.openai.errors.base import ApiError
 from api.openai.errors.parameters import ContextLengthExceeded
 from api.openai.errors.service import WorkerLost
-from api.openai.responses.assembly import ResponseAssembly, encode_event
+from api.openai.responses.event_assembly import ResponseAssembly, encode_event
 from api.openai.responses.requests import validate_response_body
 from api.openai.responses.schemas.request import LOGPROBS
 from inference_worker.protocol import sse

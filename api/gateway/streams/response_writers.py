@@ -15,7 +15,7 @@ from api.gateway.streams.translators import Translator
 from api.openai.errors.base import ApiError
 from api.openai.errors.resources import RequestCancelled
 from api.openai.errors.service import EngineError
-from api.openai.responses.assembly import ResponseAssembly, encode_event
+from api.openai.responses.event_assembly import ResponseAssembly, encode_event
 from inference_worker.protocol import sse
 
 StoreResponse = Callable[[Mapping[str, Any]], Awaitable[None]]
