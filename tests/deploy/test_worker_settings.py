@@ -1,4 +1,4 @@
-"""The launcher rejects invalid settings of the worker before it starts anything."""
+"""The launcher rejects invalid settings of the worker old_environment it starts anything."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_valid_settings_pass_and_the_environment_is_unchanged(folder: Path) -> None:
-    before = dict(os.environ)
+    old_environment = dict(os.environ)
     check_worker_settings(ENVIRONMENT | {"CYLLM_WORKER_MODEL_PATH": str(folder)}, bundled_model=False)
     check_worker_settings(
         ENVIRONMENT | {"CYLLM_WORKER_MODEL_PATH": str(folder / "not yet")}, bundled_model=True
     )
     remote = {"CYLLM_WORKER_ENGINE": "remote", "CYLLM_WORKER_ENGINE_URL": "http://engine:8000"}
     check_worker_settings(ENVIRONMENT | remote, bundled_model=False)
-    assert dict(os.environ) == before
+    assert dict(os.environ) == old_environment
 
 
 @pytest.mark.parametrize(
@@ -46,9 +46,9 @@ def test_valid_settings_pass_and_the_environment_is_unchanged(folder: Path) -> N
     ],
 )
 def test_invalid_settings_are_reported_by_name(tmp_path: Path, settings: dict[str, str], fault: str) -> None:
-    before = dict(os.environ)
+    old_environment = dict(os.environ)
     changes = {name: value.format(empty=tmp_path) for name, value in settings.items()}
     with pytest.raises(SettingsError, match=fault) as failure:
         check_worker_settings(ENVIRONMENT | changes, bundled_model=False)
     assert "hunter2" not in str(failure.value)
-    assert dict(os.environ) == before
+    assert dict(os.environ) == old_environment

@@ -46,11 +46,11 @@ def read_response(connection: socket.socket, *, has_body: bool = True) -> RawRes
         assert piece, f"closed after {data!r}"
         data += piece
     head, _, body = data.partition(b"\r\n\r\n")
-    first, *lines = head.decode("latin-1").split("\r\n")
+    status_line, *lines = head.decode("latin-1").split("\r\n")
     headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
     length = int(headers.get("content-length", 0)) if has_body else 0
     while len(body) < length:
         piece = connection.recv(65536)
         assert piece, "closed within the body"
         body += piece
-    return RawResponse(int(first.split()[1]), headers, body[:length], body[length:])
+    return RawResponse(int(status_line.split()[1]), headers, body[:length], body[length:])

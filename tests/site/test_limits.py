@@ -43,8 +43,8 @@ def memory_growth(test_servers: Supervisor, port: int) -> Callable[[], int]:
     pid = test_servers.pid("site-server")
     assert pid is not None
     process = psutil.Process(pid)
-    before = process.memory_info().rss
-    return lambda: int(process.memory_info().rss - before)
+    baseline = process.memory_info().rss
+    return lambda: int(process.memory_info().rss - baseline)
 
 
 @pytest.mark.criterion("6.8")
@@ -69,15 +69,15 @@ def test_chunks_beyond_the_limit_are_rejected_and_use_no_memory(
         with socket.create_connection(("127.0.0.1", port)) as connection:
             connection.settimeout(10)
             connection.sendall(_head(live_key) + b"Transfer-Encoding: chunked\r\n\r\n")
-            sent = 0
+            sent_bytes = 0
             try:
-                while sent < 100 * LIMIT:
+                while sent_bytes < 100 * LIMIT:
                     connection.sendall(chunk)
-                    sent += len(chunk)
+                    sent_bytes += len(chunk)
                     highest = max(highest, memory_growth())
             except (BrokenPipeError, ConnectionResetError):
                 pass
-            assert sent < 20 * LIMIT, "the gateway kept reading"
+            assert sent_bytes < 20 * LIMIT, "the gateway kept reading"
     assert highest < 12 * 2**20
     # A client that stops in time receives the error.
     response = ask(port, _head(live_key) + b"Transfer-Encoding: chunked\r\n\r\n", chunk * 25)

@@ -26,19 +26,19 @@ def _read_all(connection: socket.socket) -> bytes:
 def test_endless_headers_are_rejected_and_use_no_memory(port: int, test_servers: Supervisor) -> None:
     pid = test_servers.pid("site-server")
     assert pid is not None
-    before = psutil.Process(pid).memory_info().rss
+    baseline = psutil.Process(pid).memory_info().rss
     for line in (b"a:b\r\n" * 4000, b"x" * 20000):
         with socket.create_connection(("127.0.0.1", port)) as connection:
             connection.sendall(b"GET /v1/models HTTP/1.1\r\nx-long: 1")
-            sent = 0
+            sent_bytes = 0
             try:
-                while sent < 20_000_000:
+                while sent_bytes < 20_000_000:
                     connection.sendall(line)
-                    sent += len(line)
+                    sent_bytes += len(line)
             except (BrokenPipeError, ConnectionResetError):
                 pass
-            assert sent < 20_000_000
-    assert psutil.Process(pid).memory_info().rss - before < 20 * 2**20
+            assert sent_bytes < 20_000_000
+    assert psutil.Process(pid).memory_info().rss - baseline < 20 * 2**20
     assert is_alive(port)
 
 
