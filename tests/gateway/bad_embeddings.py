@@ -1,8 +1,9 @@
-"""Bad bodies for embeddings, tokenize and detokenize, and what each is answered with."""
+"""Bad bodies for embeddings, tokenize and detokenize, with the error that each gets."""
 
 from __future__ import annotations
 
 from api.openai.schemas.tokenize import MAX_CHARACTERS
+from tests.gateway import calls
 from tests.gateway.bad_requests import TOOL, Bad
 
 USER = {"role": "user", "content": "hi"}
@@ -35,8 +36,8 @@ EMBEDDINGS = [
     Bad({"truncate_prompt_tokens": 5}, "unsupported_parameter", "truncate_prompt_tokens", "never truncated"),
     Bad({"truncate": "END"}, "unsupported_parameter", "truncate", "never truncated"),
     Bad({"padding": "max_length"}, "unsupported_parameter", "padding", "or padded"),
-    Bad({"normalize": False}, "unsupported_parameter", "normalize", "was trained"),
-    Bad({"use_activation": False}, "unsupported_parameter", "use_activation", "was trained"),
+    Bad({"normalize": False}, "unsupported_parameter", "normalize", "the model defines"),
+    Bad({"use_activation": False}, "unsupported_parameter", "use_activation", "the model defines"),
     Bad({"embed_dtype": "float16"}, "unsupported_parameter", "embed_dtype", "float32"),
     Bad({"messages": [USER]}, "unsupported_parameter", "messages", "'input'"),
     Bad({"stream": True}, "unsupported_parameter", "stream", "can't be streamed"),
@@ -93,3 +94,7 @@ DETOKENIZE = [
     Bad({"tokens": [1] * 131_073}, "array_above_max_length", "tokens", "131072"),
     Bad({"skip_special_tokens": True}, "unknown_parameter", "skip_special_tokens", "skip_special_tokens"),
 ]
+
+BAD_REQUESTS = [(calls.EMBEDDINGS, bad) for bad in EMBEDDINGS]
+BAD_REQUESTS += [("/tokenize", bad) for bad in TOKENIZE]
+BAD_REQUESTS += [("/detokenize", bad) for bad in DETOKENIZE]

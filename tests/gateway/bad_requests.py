@@ -1,17 +1,40 @@
-"""Bad bodies for both endpoints, and what each is answered with."""
+"""Bad bodies for chat and completions, with the error that each gets."""
 
 from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from api.gateway.app import Gateway
+from tests.gateway import calls
+
+ERROR_FIELDS = {"message", "type", "param", "code"}
+
 
 class Bad(NamedTuple):
-    """``message``: a part of the error's message, which names the fault."""
+    """Changes that make a valid body bad, and the expected error. ``message`` is a part of its message."""
 
     changes: dict[str, Any]
     code: str
     param: str | None
     message: str
+
+    @property
+    def expected_codes(self) -> tuple[int, str, str, str | None]:
+        """The status of the reply, and the type, code and parameter of its error."""
+        return (400, "invalid_request_error", self.code, self.param)
+
+
+async def mismatches(gateway: Gateway, key: str, requests: list[tuple[str, Bad]]) -> list[tuple[Any, ...]]:
+    """Return the path, changes and error of each bad request that doesn't get the expected error."""
+    results: list[tuple[Any, ...]] = []
+    for path, bad in requests:
+        reply = await calls.post(gateway, key, path, **bad.changes)
+        error = reply.error
+        codes = (reply.status, error["type"], error["code"], error["param"])
+        has_message = bad.message in error["message"]
+        if codes != bad.expected_codes or not has_message or error.keys() != ERROR_FIELDS:
+            results.append((path, str(bad)[:200], codes, error["message"]))
+    return results
 
 
 def _user(content: Any) -> dict[str, Any]:
@@ -244,7 +267,7 @@ CHAT = [
         "300",
     ),
     Bad({"logit_bias": {"007": 1}}, "invalid_value", "logit_bias", "'007'"),
-    Bad({"max_tokens": 2, "min_tokens": 3}, "invalid_value", "min_tokens", "2 tokens at most"),
+    Bad({"max_tokens": 2, "min_tokens": 3}, "invalid_value", "min_tokens", "limit of 2 completion tokens"),
     Bad({**_REGEX, "allowed_token_ids": [5]}, "invalid_value", "allowed_token_ids", "a constraint"),
     Bad({**_REGEX, "bad_words": ["a"]}, "invalid_value", "bad_words", "a constraint"),
     Bad({**_REGEX, "min_tokens": 1}, "invalid_value", "min_tokens", "a constraint"),
@@ -291,3 +314,6 @@ COMPLETIONS = [
     Bad({"messages": []}, "unknown_parameter", "messages", "'messages'"),
     Bad({"truncate_prompt_tokens": 5}, "unsupported_parameter", "truncate_prompt_tokens", "never truncated"),
 ]
+
+BAD_REQUESTS = [(calls.CHAT, bad) for bad in CHAT]
+BAD_REQUESTS += [(calls.COMPLETIONS, bad) for bad in COMPLETIONS]

@@ -1,4 +1,4 @@
-"""Drives an ASGI application as a server would, and sees each message that it sends."""
+"""Drives the gateway as an ASGI server would, and records each message that it sends."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from api.gateway.app import Gateway
 
 @dataclass
 class Reply:
-    """What has been sent so far; ``pieces`` are the body's chunks in order."""
+    """A reply as far as it has been sent; ``chunks`` are the chunks of its body."""
 
     status: int = 0
     headers: dict[str, str] = field(default_factory=dict)
-    pieces: list[bytes] = field(default_factory=list)
-    complete: bool = False
+    chunks: list[bytes] = field(default_factory=list)
+    is_complete: bool = False
 
     @property
     def body(self) -> bytes:
-        return b"".join(self.pieces)
+        return b"".join(self.chunks)
 
     @property
     def document(self) -> Any:
@@ -34,46 +34,58 @@ class Reply:
         return error
 
 
-class Visit:
-    """One request in progress; ``leave`` closes the connection, ``stuck`` is a client that doesn't read."""
+class Connection:
+    """A client's connection with one request. While ``is_reading`` is false, the gateway's sends block."""
 
     def __init__(
-        self, gateway: Gateway, scope: dict[str, Any], pieces: list[bytes], unfinished: bool
+        self, gateway: Gateway, scope: dict[str, Any], chunks: list[bytes], incomplete: bool
     ) -> None:
         self.reply = Reply()
-        self.changed = asyncio.Event()
-        self.stuck = False
+        self.is_reading = True
+        self._progress = asyncio.Event()
         self._incoming: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
-        for position, piece in enumerate(pieces):
-            more = unfinished or position + 1 < len(pieces)
-            self._incoming.put_nowait({"type": "http.request", "body": piece, "more_body": more})
+        for position, chunk in enumerate(chunks, start=1):
+            more = incomplete or position < len(chunks)
+            self._incoming.put_nowait({"type": "http.request", "body": chunk, "more_body": more})
         self.task = asyncio.create_task(gateway(scope, self._incoming.get, self._send))
 
-    def leave(self) -> None:
+    def disconnect(self) -> None:
+        """Close the client's side of the connection."""
         self._incoming.put_nowait({"type": "http.disconnect"})
 
-    async def until(self, text: bytes, timeout_s: float = 5.0) -> None:
-        """Wait until the body holds ``text``."""
-        async with asyncio.timeout(timeout_s):
+    async def finish(self) -> Reply:
+        """Wait for the end of the request and return the reply."""
+        async with asyncio.timeout(20):
+            await self.task
+        return self.reply
+
+    async def close(self) -> Reply:
+        """Disconnect, wait for the end of the request and return the part of the reply that was sent."""
+        self.disconnect()
+        return await self.finish()
+
+    async def wait_for(self, text: bytes) -> None:
+        """Wait until the body contains ``text``. Raises TimeoutError."""
+        async with asyncio.timeout(5):
             while text not in self.reply.body:
-                self.changed.clear()
-                await self.changed.wait()
+                self._progress.clear()
+                await self._progress.wait()
 
     async def _send(self, message: Mapping[str, Any]) -> None:
-        if self.stuck:
+        if not self.is_reading:
             await asyncio.Event().wait()
         if message["type"] == "http.response.start":
             assert self.reply.status == 0, "the response started twice"
             self.reply.status = message["status"]
-            self.reply.headers = {k.decode(): v.decode() for k, v in message["headers"]}
+            self.reply.headers = {name.decode(): value.decode() for name, value in message["headers"]}
         else:
-            assert not self.reply.complete, "something was sent after the end"
-            self.reply.pieces.append(message["body"])
-            self.reply.complete = not message["more_body"]
-        self.changed.set()
+            assert not self.reply.is_complete, "the gateway sent a message after the end of the response"
+            self.reply.chunks.append(message["body"])
+            self.reply.is_complete = not message["more_body"]
+        self._progress.set()
 
 
-def visit(
+def connect(
     gateway: Gateway,
     method: str,
     path: str,
@@ -81,43 +93,32 @@ def visit(
     key: str | None = None,
     body: Any = None,
     raw: bytes | None = None,
-    pieces: list[bytes] | None = None,
+    chunks: list[bytes] | None = None,
     headers: Mapping[str, str] | None = None,
-    unfinished: bool = False,
-) -> Visit:
-    """Begin a request; ``body`` is sent as JSON, ``raw`` and ``pieces`` as they are.
+    incomplete: bool = False,
+) -> Connection:
+    """Start a request; ``body`` is sent as JSON, ``raw`` and ``chunks`` unchanged.
 
-    ``unfinished``: the client promises more of the body and doesn't send it.
+    ``incomplete``: the client announces more of the body and doesn't send it. A header of ``""`` is left out.
     """
-    sent = raw if raw is not None else b"" if body is None else json.dumps(body).encode()
-    named = {"content-type": "application/json", "content-length": str(len(sent))}
-    if pieces:
-        del named["content-length"]
+    content = raw if raw is not None else b"" if body is None else json.dumps(body).encode()
+    fields = {"content-type": "application/json", "content-length": str(len(content))}
+    if chunks:
+        del fields["content-length"]
     if key is not None:
-        named["authorization"] = f"Bearer {key}"
-    named.update(headers or {})
+        fields["authorization"] = f"Bearer {key}"
+    fields.update(headers or {})
     scope = {
         "type": "http",
         "method": method,
         "path": path.partition("?")[0],
         "query_string": path.partition("?")[2].encode(),
-        "headers": [(k.encode(), v.encode("latin-1")) for k, v in named.items() if v],
+        "headers": [(name.encode(), value.encode("latin-1")) for name, value in fields.items() if value],
         "client": ("192.0.2.7", 50000),
     }
-    return Visit(gateway, scope, pieces or [sent], unfinished)
+    return Connection(gateway, scope, chunks or [content], incomplete)
 
 
 async def call(gateway: Gateway, method: str, path: str, **options: Any) -> Reply:
-    """A request from beginning to end."""
-    begun = visit(gateway, method, path, **options)
-    async with asyncio.timeout(20):
-        await begun.task
-    return begun.reply
-
-
-CHAT = {"model": "tiny", "messages": [{"role": "user", "content": "hello"}]}
-
-
-async def chat(gateway: Gateway, key: str, **changes: Any) -> Reply:
-    """A chat request with the changes given."""
-    return await call(gateway, "POST", "/v1/chat/completions", key=key, body={**CHAT, **changes})
+    """Make a request and return its reply. The options are those of ``connect``."""
+    return await connect(gateway, method, path, **options).finish()

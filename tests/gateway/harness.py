@@ -1,24 +1,45 @@
-"""The gateway test harness: waiting for conditions, and gateways with other limits or less capacity."""
+"""The gateway test harness: running gateways, changed limits and capacity, conditions, recorded facts."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import redis
 
-from api.gateway.app import Gateway
+from api.gateway.settings import Limits
+from inference_worker.client.interface import EngineClient
 from inference_worker.protocol import codec, names
-from inference_worker.protocol.messages import Fact, RequestEnded
+from inference_worker.protocol.messages import Fact, RequestEnded, RequestStarted
+
+if TYPE_CHECKING:  # conftest.py is imported before Django is set up
+    from api.gateway.app import Gateway
+
+SECRET = "a secret that is only used by these tests"
 
 
-async def eventually(condition: Callable[[], bool], timeout_s: float = 5.0) -> None:
+@asynccontextmanager
+async def running_gateway(redis_url: str, client: EngineClient, limits: Limits) -> AsyncIterator[Gateway]:
+    """Run a gateway process."""
+    from api.gateway.process import gateway_process
+
+    async with gateway_process(redis_url=redis_url, secret=SECRET, limits=limits, client=client) as gateway:
+        yield gateway
+
+
+async def eventually(condition: Callable[[], bool | Awaitable[bool]], timeout_s: float = 5.0) -> None:
     """Wait until the condition holds. Raises TimeoutError."""
     async with asyncio.timeout(timeout_s):
-        while not condition():
+        while not await _holds(condition):
             await asyncio.sleep(0.005)
+
+
+async def _holds(condition: Callable[[], bool | Awaitable[bool]]) -> bool:
+    result = condition()
+    return result if isinstance(result, bool) else await result
 
 
 def with_capacity(gateway: Gateway, **changes: Any) -> Gateway:
@@ -35,7 +56,7 @@ def _rebuilt(gateway: Gateway, **changes: Any) -> Gateway:
     endpoints = gateway.endpoints
     shared: dict[str, Any] = {
         "admission": replace(endpoints.generation.admission, **changes),
-        "dispatcher": replace(endpoints.generation.dispatcher, **changes),
+        "relay": replace(endpoints.generation.relay, **changes),
         "log_readers": replace(endpoints.generation.log_readers, **changes),
     }
     log_readers = shared["log_readers"]
@@ -65,11 +86,27 @@ def facts_of(redis_client: redis.Redis) -> list[Fact]:
     return [codec.decode_fact(fields[names.FACTS_FIELD]) for _, fields in entries]
 
 
+def starts_of(redis_client: redis.Redis) -> list[RequestStarted]:
+    """Return the facts of admitted requests."""
+    return [fact for fact in facts_of(redis_client) if isinstance(fact, RequestStarted)]
+
+
+def records_of(redis_client: redis.Redis, endpoint: str | None = None) -> list[RequestEnded]:
+    """Return the records of all requests, or of those to one endpoint."""
+    records = [fact for fact in facts_of(redis_client) if isinstance(fact, RequestEnded)]
+    return [record for record in records if endpoint in (None, record.endpoint)]
+
+
 async def settled_records(
     gateway: Gateway, redis_client: redis.Redis, endpoint: str | None = None
 ) -> list[RequestEnded]:
     """Return the records of all requests, or of those to one endpoint, once every request has ended."""
     await until_settled(gateway)
     assert gateway.capacity.requests.in_use == 0, "a request slot was not released"
-    records = [fact for fact in facts_of(redis_client) if isinstance(fact, RequestEnded)]
-    return [record for record in records if endpoint in (None, record.endpoint)]
+    return records_of(redis_client, endpoint)
+
+
+class RecordReader(Protocol):
+    """Reads the record of the only request, or of the only request to one endpoint."""
+
+    async def __call__(self, endpoint: str | None = None) -> RequestEnded: ...

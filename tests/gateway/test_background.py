@@ -12,7 +12,7 @@ import redis
 
 from api.gateway.app import Gateway
 from api.gateway.http.exchange import Exchange
-from api.gateway.stages.limits import Limits
+from api.gateway.settings import Limits
 from api.openai.errors.service import CoordinationUnavailable
 from inference_worker.protocol import names
 from inference_worker.protocol.faults import OtherFault
@@ -196,7 +196,8 @@ async def test_a_background_request_is_recorded_before_the_client_receives_its_i
     assert len(starts_of(redis_client)) == 1
     reply = await connection.finish()
     await final_response(gateway, keys.acme, reply.document["id"])
-    assert [start.endpoint for start in starts_of(redis_client)] == [RESPONSES], "recorded once"
+    (start,) = starts_of(redis_client)
+    assert start.endpoint == RESPONSES
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -213,7 +214,7 @@ async def test_a_background_request_that_cannot_be_recorded_is_rejected_and_not_
     async def fail(exchange: Exchange) -> None:
         raise CoordinationUnavailable()
 
-    monkeypatch.setattr(gateway.endpoints.responses.dispatcher.reservations, "reserve", fail)
+    monkeypatch.setattr(gateway.endpoints.responses.relay.reservations, "reserve", fail)
     reply = await create_response(gateway, keys.acme, background=True, stream=stream)
     assert (reply.status, reply.error["code"]) == (503, "redis_unavailable")
     await until_settled(gateway)
@@ -226,7 +227,8 @@ async def test_a_background_response_that_cannot_be_stored_is_not_generated(
     gateway: Gateway, keys: Keys, client: ScriptedClient, database_outage: DatabaseOutage
 ) -> None:
     client.scripts = [response_script()]
-    assert (await call(gateway, "GET", "/v1/models", key=keys.globex)).status == 200, "caches the key"
+    # The gateway caches the key.
+    assert (await call(gateway, "GET", "/v1/models", key=keys.globex)).status == 200
     connection = start_response(gateway, keys.globex, background=True)
     with database_outage():
         reply = await connection.finish()

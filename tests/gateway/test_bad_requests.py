@@ -1,46 +1,28 @@
-"""A wrong request gets OpenAI's error format, the right status, and a message that names the fault."""
+"""Bad requests get errors in OpenAI's format, with the right status and a message that names the fault."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import pytest
+import redis
 
 from api.gateway.app import Gateway
 from inference_worker.protocol.messages import Outcome
-from tests.gateway import bad_requests
+from tests.gateway.bad_requests import BAD_REQUESTS, mismatches
+from tests.gateway.calls import CHAT, COMPLETIONS, chat
 from tests.gateway.conftest import Keys
-from tests.gateway.driver import call, chat, visit
+from tests.gateway.driver import call, connect
+from tests.gateway.harness import RecordReader, starts_of
 from tests.gateway.scripted import ScriptedClient
-
-ERROR_FIELDS = {"message", "type", "param", "code"}
-BASES: dict[str, dict[str, Any]] = {
-    "/v1/chat/completions": {"model": "tiny", "messages": [{"role": "user", "content": "hello"}]},
-    "/v1/completions": {"model": "tiny", "prompt": "hello"},
-}
-ROWS = [("/v1/chat/completions", bad) for bad in bad_requests.CHAT]
-ROWS += [("/v1/completions", bad) for bad in bad_requests.COMPLETIONS]
 
 
 @pytest.mark.case("serving.30")
 @pytest.mark.criterion("1.7")
-async def test_each_wrong_parameter_is_named_in_the_answer(
+async def test_each_invalid_parameter_is_named_in_the_error(
     gateway: Gateway, keys: Keys, client: ScriptedClient
 ) -> None:
-    wrong = []
-    for path, bad in ROWS:
-        fields = {**BASES[path], **bad.changes}
-        body = {name: value for name, value in fields.items() if value is not ...}
-        reply = await call(gateway, "POST", path, key=keys.acme, body=body)
-        error = reply.error
-        found = (reply.status, error["type"], error["code"], error["param"])
-        expected = (400, "invalid_request_error", bad.code, bad.param)
-        if found != expected or bad.message not in error["message"] or set(error) != ERROR_FIELDS:
-            wrong.append((path, bad, found, error["message"]))
-    assert wrong == []
-    assert len(ROWS) >= 100
-    assert client.calls == [], "a wrong request reached a worker"
+    assert await mismatches(gateway, keys.acme, BAD_REQUESTS) == []
+    assert len(BAD_REQUESTS) >= 100
+    assert client.calls == [], "a bad request reached a worker"
 
 
 @pytest.mark.criterion("1.7")
@@ -63,10 +45,10 @@ async def test_each_wrong_parameter_is_named_in_the_answer(
         (b"[" * 60_000, "json_too_deep", "64"),
     ],
 )
-async def test_a_broken_body_is_refused_before_it_is_built(
+async def test_a_malformed_body_is_rejected_before_it_is_parsed(
     gateway: Gateway, keys: Keys, raw: bytes, code: str, message: str
 ) -> None:
-    reply = await call(gateway, "POST", "/v1/chat/completions", key=keys.acme, raw=raw)
+    reply = await call(gateway, "POST", CHAT, key=keys.acme, raw=raw)
     assert (reply.status, reply.error["code"]) == (413 if code == "request_too_large" else 400, code)
     assert message in reply.error["message"]
 
@@ -80,60 +62,52 @@ async def test_a_broken_body_is_refused_before_it_is_built(
         b'{"model": "tiny", "messages": [], "user": {"a\\ud83d": 1}}',
     ],
 )
-async def test_half_a_surrogate_pair_is_no_text(gateway: Gateway, keys: Keys, raw: bytes) -> None:
-    reply = await call(gateway, "POST", "/v1/chat/completions", key=keys.acme, raw=raw)
+async def test_an_unpaired_surrogate_is_not_valid_json(gateway: Gateway, keys: Keys, raw: bytes) -> None:
+    reply = await call(gateway, "POST", CHAT, key=keys.acme, raw=raw)
     assert (reply.status, reply.error["code"]) == (400, "invalid_json")
 
 
 @pytest.mark.criterion("6.8")
-async def test_a_body_is_too_large_by_its_header_and_by_its_bytes(gateway: Gateway, keys: Keys) -> None:
-    told = await call(
-        gateway,
-        "POST",
-        "/v1/chat/completions",
-        key=keys.acme,
-        raw=b"{}",
-        headers={"content-length": "99999999"},
-    )
-    streamed = await call(gateway, "POST", "/v1/chat/completions", key=keys.acme, pieces=[b"x" * 40_000] * 3)
-    for reply in (told, streamed):
+async def test_a_body_can_be_too_large_by_its_header_or_its_bytes(gateway: Gateway, keys: Keys) -> None:
+    headers = {"content-length": "99999999"}
+    large_by_header = await call(gateway, "POST", CHAT, key=keys.acme, raw=b"{}", headers=headers)
+    large_by_bytes = await call(gateway, "POST", CHAT, key=keys.acme, chunks=[b"x" * 40_000] * 3)
+    for reply in (large_by_header, large_by_bytes):
         assert (reply.status, reply.error["code"]) == (413, "request_too_large")
         assert "65536" in reply.error["message"]
 
 
 @pytest.mark.criterion("6.9")
-async def test_a_body_that_stops_arriving_is_given_up(gateway: Gateway, keys: Keys) -> None:
-    path = "/v1/chat/completions"
-    reply = await call(gateway, "POST", path, key=keys.acme, raw=b'{"model":', unfinished=True)
+async def test_a_body_that_stops_arriving_is_a_client_timeout(gateway: Gateway, keys: Keys) -> None:
+    reply = await call(gateway, "POST", CHAT, key=keys.acme, raw=b'{"model":', incomplete=True)
     assert (reply.status, reply.error["code"]) == (408, "client_timeout")
     assert "0.3 s" in reply.error["message"]
 
 
-async def test_a_client_that_leaves_while_sending_has_a_record(
-    gateway: Gateway, keys: Keys, ended: Callable[[], Any]
+async def test_a_disconnect_while_the_body_is_sent_is_recorded(
+    gateway: Gateway, keys: Keys, settled_record: RecordReader
 ) -> None:
-    begun = visit(gateway, "POST", "/v1/completions", key=keys.acme, raw=b"{", unfinished=True)
-    begun.leave()
-    await begun.task
-    record = await ended()
-    assert (record.status, record.outcome, begun.reply.status) == (499, Outcome.CANCELLED, 0)
+    connection = connect(gateway, "POST", COMPLETIONS, key=keys.acme, raw=b"{", incomplete=True)
+    await connection.close()
+    record = await settled_record()
+    assert (record.status, record.outcome, connection.reply.status) == (499, Outcome.CANCELLED, 0)
 
 
 @pytest.mark.criterion("1.7")
 @pytest.mark.parametrize(
     ("method", "path", "headers", "status", "code"),
     [
-        ("POST", "/v1/chat/completions", {"content-type": "text/plain"}, 415, "unsupported_media_type"),
-        ("POST", "/v1/chat/completions", {"content-type": ""}, 415, "unsupported_media_type"),
+        ("POST", CHAT, {"content-type": "text/plain"}, 415, "unsupported_media_type"),
+        ("POST", CHAT, {"content-type": ""}, 415, "unsupported_media_type"),
         (
             "POST",
-            "/v1/chat/completions",
+            CHAT,
             {"content-type": "application/json; charset=latin-1"},
             415,
             "unsupported_media_type",
         ),
-        ("POST", "/v1/completions", {"content-encoding": "gzip"}, 415, "unsupported_media_type"),
-        ("GET", "/v1/chat/completions", {}, 405, "method_not_allowed"),
+        ("POST", COMPLETIONS, {"content-encoding": "gzip"}, 415, "unsupported_media_type"),
+        ("GET", CHAT, {}, 405, "method_not_allowed"),
         ("DELETE", "/v1/models", {}, 405, "method_not_allowed"),
         ("POST", "/v1/models/tiny", {}, 405, "method_not_allowed"),
         ("POST", "/v1/chat", {}, 404, "unknown_url"),
@@ -142,7 +116,7 @@ async def test_a_client_that_leaves_while_sending_has_a_record(
         ("GET", "/v1/<script>\r\nx: y", {}, 404, "unknown_url"),
     ],
 )
-async def test_wrong_urls_methods_and_media_types_have_their_codes(
+async def test_wrong_urls_methods_and_media_types_have_their_own_codes(
     gateway: Gateway, keys: Keys, method: str, path: str, headers: dict[str, str], status: int, code: str
 ) -> None:
     reply = await call(gateway, method, path, key=keys.acme, body={}, headers=headers)
@@ -152,7 +126,7 @@ async def test_wrong_urls_methods_and_media_types_have_their_codes(
         assert reply.headers["allow"] in reply.error["message"]
 
 
-async def test_unknown_and_invisible_models_are_one_and_the_same_error(gateway: Gateway, keys: Keys) -> None:
+async def test_unknown_and_invisible_models_give_the_same_error(gateway: Gateway, keys: Keys) -> None:
     unknown = await chat(gateway, keys.globex, model="org/nothing")
     invisible = await chat(gateway, keys.globex, model="org/private")
     assert unknown.status == invisible.status == 404
@@ -164,15 +138,15 @@ async def test_unknown_and_invisible_models_are_one_and_the_same_error(gateway: 
 
 
 @pytest.mark.criterion("5.2")
-async def test_a_refused_request_has_one_record_and_was_never_started(
-    gateway: Gateway, keys: Keys, ended: Callable[[], Any], started_facts: Callable[[], list[Any]]
+async def test_a_rejected_request_has_one_record_and_no_start(
+    gateway: Gateway, keys: Keys, settled_record: RecordReader, redis_client: redis.Redis
 ) -> None:
     await chat(gateway, keys.acme, temperature=9)
-    record = await ended()
+    record = await settled_record()
     assert (record.status, record.outcome, record.error_code) == (
         400,
         Outcome.REFUSED,
         "decimal_above_max_value",
     )
-    assert (record.tenant_id, record.attempt, record.endpoint) == (keys.acme_id, 0, "/v1/chat/completions")
-    assert started_facts() == []
+    assert (record.tenant_id, record.attempt, record.endpoint) == (keys.acme_id, 0, CHAT)
+    assert starts_of(redis_client) == []

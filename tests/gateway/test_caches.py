@@ -1,4 +1,4 @@
-"""The cache in front of keys and models never serves what was announced as changed."""
+"""The cache of keys and models, which never serves a value after its change was announced."""
 
 from __future__ import annotations
 
@@ -11,79 +11,80 @@ import pytest
 from api.gateway.periodic import PeriodicTask
 from api.gateway.state.caches import FreshCache
 from api.openai.errors.service import DatabaseUnavailable
+from tests.gateway.harness import eventually
 
 
 class Source:
-    """Counts reads; a read can be held until ``release``."""
+    """Counts loads. If ``release`` is set to an event, loads read the value and then wait for it."""
 
     def __init__(self) -> None:
         self.value = "old"
-        self.reads = 0
-        self.held: asyncio.Event | None = None
+        self.load_count = 0
+        self.release: asyncio.Event | None = None
 
     async def load(self, key: str) -> str:
-        self.reads += 1
-        seen = self.value
-        if self.held is not None:
-            await self.held.wait()
-        return f"{key}:{seen}"
+        self.load_count += 1
+        value = self.value
+        if self.release is not None:
+            await self.release.wait()
+        return f"{key}:{value}"
 
 
-async def test_a_value_is_read_once_until_it_is_too_old() -> None:
+async def test_a_value_is_loaded_once_until_it_is_too_old() -> None:
     source = Source()
     cache = FreshCache(source.load, max_age_s=0.05)
     assert [await cache.get("a"), await cache.get("a")] == ["a:old", "a:old"]
-    assert source.reads == 1
+    assert source.load_count == 1
     source.value = "new"
     await asyncio.sleep(0.06)
     assert await cache.get("a") == "a:new"
 
 
-async def test_a_read_that_a_change_overtook_is_not_kept_nor_used() -> None:
+async def test_a_value_invalidated_while_it_loads_is_neither_cached_nor_returned() -> None:
     source = Source()
     cache = FreshCache(source.load, max_age_s=10)
-    source.held = asyncio.Event()
-    reading = asyncio.create_task(cache.get("a"))
+    source.release = asyncio.Event()
+    load = asyncio.create_task(cache.get("a"))
     await asyncio.sleep(0.01)
     source.value = "new"
     cache.invalidate("a")
-    source.held.set()
-    assert await reading == "a:new"
+    source.release.set()
+    assert await load == "a:new"
     assert await cache.get("a") == "a:new"
 
 
-async def test_concurrent_readers_share_a_read_and_one_leaving_harms_nobody() -> None:
+async def test_concurrent_readers_share_a_load_even_if_one_is_cancelled() -> None:
     source = Source()
-    source.held = asyncio.Event()
+    source.release = asyncio.Event()
     cache = FreshCache(source.load, max_age_s=10)
     readers = [asyncio.create_task(cache.get("a")) for _ in range(5)]
     await asyncio.sleep(0.01)
     readers[0].cancel()
-    source.held.set()
+    source.release.set()
     results = await asyncio.gather(*readers, return_exceptions=True)
     assert isinstance(results[0], asyncio.CancelledError)
     assert results[1:] == ["a:old"] * 4
-    assert source.reads == 1
+    assert source.load_count == 1
 
 
-async def test_the_number_of_entries_is_bounded_and_the_used_ones_stay() -> None:
+async def test_the_least_recently_used_entry_is_evicted() -> None:
     source = Source()
     cache = FreshCache(source.load, max_age_s=10, size=2)
     for key in ("a", "b", "a", "c"):
         await cache.get(key)
-    reads = source.reads
+    load_count = source.load_count
     await cache.get("a")
-    assert source.reads == reads
+    assert source.load_count == load_count
     await cache.get("b")
-    assert source.reads == reads + 1
+    assert source.load_count == load_count + 1
 
 
-async def test_a_fault_is_not_kept() -> None:
-    faults = [RuntimeError("away")]
+async def test_an_exception_is_not_cached() -> None:
+    errors = [RuntimeError("unavailable")]
 
     async def load(key: str) -> str:
-        if faults:
-            raise faults.pop()
+        if errors:
+            raise errors.pop()
         return key
 
     cache = FreshCache(load, max_age_s=10)
@@ -92,12 +93,12 @@ async def test_a_fault_is_not_kept() -> None:
     assert await cache.get("a") == "a"
 
 
-async def test_what_is_in_use_is_read_again_before_it_is_too_old_and_nobody_waits() -> None:
+async def test_warming_reloads_used_entries_before_they_are_too_old() -> None:
     source = Source()
-    many: list[list[str]] = []
+    batches: list[list[str]] = []
 
     async def load_many(keys: Sequence[str]) -> dict[str, str]:
-        many.append(list(keys))
+        batches.append(list(keys))
         return {key: f"{key}:{source.value}" for key in keys}
 
     cache = FreshCache(source.load, max_age_s=0.2)
@@ -108,12 +109,12 @@ async def test_what_is_in_use_is_read_again_before_it_is_too_old_and_nobody_wait
     source.value = "new"
     await asyncio.sleep(0.5)
     assert [await cache.get("a"), await cache.get("b")] == ["a:new", "b:new"]
-    assert source.reads == 2, "the two first reads and no other"
-    assert all(sorted(keys) == ["a", "b"] for keys in many)
+    assert source.load_count == 2, "only the first two loads were not part of a batch"
+    assert all(sorted(keys) == ["a", "b"] for keys in batches)
     await warm.stop()
 
 
-async def test_keeping_warm_never_serves_what_the_source_can_no_longer_tell() -> None:
+async def test_failed_warming_does_not_extend_the_age_of_an_entry() -> None:
     source = Source()
 
     async def load_many(keys: Sequence[str]) -> dict[str, str]:
@@ -130,24 +131,22 @@ async def test_keeping_warm_never_serves_what_the_source_can_no_longer_tell() ->
     await warm.stop()
 
 
-async def test_repeated_work_goes_on_after_a_fault_and_ends_when_told(
+async def test_a_periodic_task_continues_after_an_exception_until_it_is_stopped(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    turns = 0
+    run_count = 0
 
-    async def turn() -> None:
-        nonlocal turns
-        turns += 1
-        if turns == 1:
+    async def run() -> None:
+        nonlocal run_count
+        run_count += 1
+        if run_count == 1:
             raise KeyError("unexpected")
 
-    work = PeriodicTask("the work", turn, 0.001)
-    await work.start()
-    async with asyncio.timeout(5):
-        while turns < 3:
-            await asyncio.sleep(0.001)
-    await work.stop()
-    ended_at = turns
+    task = PeriodicTask("the task", run, 0.001)
+    await task.start()
+    await eventually(lambda: run_count >= 3)
+    await task.stop()
+    final_count = run_count
     await asyncio.sleep(0.01)
-    assert turns == ended_at
-    assert [entry.getMessage() for entry in caplog.records] == ["the work failed; it is tried again"]
+    assert run_count == final_count
+    assert [entry.getMessage() for entry in caplog.records] == ["the task failed; it will be retried"]

@@ -1,240 +1,225 @@
-"""Slots in a gateway process: bounded, given back, and no tenant's alone."""
+"""Capacity of a gateway process: bounded, released, and shared among tenants."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from random import Random
-from typing import Any
 
 import pytest
+import redis
 
 from api.gateway.app import Gateway
+from api.gateway.settings import Limits
 from api.gateway.stages.capacity import BodyBudget, SharedSlots, Slots, TenantSlots
-from api.gateway.stages.limits import Limits
 from api.openai.errors.base import ApiError
 from inference_worker.protocol.messages import Outcome
-from tests.gateway.conftest import QUICK, Keys
-from tests.gateway.driver import CHAT, call, chat, visit
-from tests.gateway.harness import eventually, with_capacity
-from tests.gateway.resumable import begin, script
-from tests.gateway.scripted import Pause, ScriptedClient, accepted, delta, done, finished
-
-PATH = "/v1/chat/completions"
-CONTINUING: dict[str, Any] = {"stream": True, "stream_options": {"on_disconnect": "continue"}}
+from tests.gateway.calls import CHAT, chat, resumable_chat, start_chat, start_resumable_chat
+from tests.gateway.conftest import SHORT_LIMITS, Keys
+from tests.gateway.driver import call, connect
+from tests.gateway.harness import RecordReader, detached_count, eventually, starts_of, with_capacity
+from tests.gateway.scripted import ScriptedClient
+from tests.gateway.scripts import Pause, accepted, body_script, chat_script, delta, done, finished
 
 
 @pytest.fixture
 def limits() -> Limits:
-    """Time for a body that a busy machine does not need."""
-    return QUICK.model_copy(update={"client_body_timeout_s": 2.0})
+    return SHORT_LIMITS.model_copy(update={"client_body_timeout_s": 2.0})
 
 
 @pytest.mark.case("serving.21")
-def test_a_place_is_given_back_however_the_request_ends() -> None:
-    places = Slots(1)
-    with pytest.raises(ZeroDivisionError), places.slot():
+def test_a_slot_is_released_however_the_request_ends() -> None:
+    slots = Slots(1)
+    with pytest.raises(ZeroDivisionError), slots.slot():
         raise ZeroDivisionError
-    with places.slot(), pytest.raises(ApiError) as caught, places.slot():
+    with slots.slot(), pytest.raises(ApiError) as caught, slots.slot():
         pass
     assert caught.value.code == "overloaded"
     assert caught.value.headers["retry-after"]
-    assert places.in_use == 0
+    assert slots.in_use == 0
 
 
-def test_a_tenant_that_reads_too_many_bodies_stops_no_other() -> None:
-    readers = TenantSlots(2)
-    with ExitStack() as held:
-        held.enter_context(readers.slot("acme"))
-        held.enter_context(readers.slot("acme"))
-        with pytest.raises(ApiError), readers.slot("acme"):
+def test_many_bodies_of_one_tenant_block_no_other_tenant() -> None:
+    slots = TenantSlots(2)
+    with slots.slot("acme"), slots.slot("acme"):
+        with pytest.raises(ApiError), slots.slot("acme"):
             pass
-        with readers.slot("globex"):
+        with slots.slot("globex"):
             pass
-    with readers.slot("acme"), readers.slot("acme"):
+    with slots.slot("acme"), slots.slot("acme"):
         pass
 
 
-def _fill(places: SharedSlots, held: ExitStack, tenant: str) -> int:
-    """Take as many places for a tenant as it gets."""
+def _fill(slots: SharedSlots, resources: ExitStack, tenant: str) -> int:
+    """Occupy slots for a tenant until it gets no more, and return their number."""
     count = 0
     while True:
         try:
-            held.enter_context(places.slot(tenant))
+            resources.enter_context(slots.slot(tenant))
         except ApiError:
             return count
         count += 1
 
 
-def test_a_tenant_alone_gets_its_share_and_another_always_gets_in() -> None:
-    places = SharedSlots(512, 0.875)
-    with ExitStack() as held:
-        taken = [_fill(places, held, f"tenant {number}") for number in range(3)]
-        assert taken == [448, 56, 7]
-        assert places.in_use == 511
-        with places.slot("a fourth"):
-            assert places.in_use == 512
-            with pytest.raises(ApiError), places.slot("a fifth"):
+def test_a_tenant_gets_at_most_its_share_and_a_newcomer_always_a_slot() -> None:
+    slots = SharedSlots(512, 0.875)
+    with ExitStack() as resources:
+        counts = [_fill(slots, resources, f"tenant {number}") for number in range(3)]
+        assert counts == [448, 56, 7]
+        assert slots.in_use == 511
+        with slots.slot("a fourth"):
+            assert slots.in_use == 512
+            with pytest.raises(ApiError), slots.slot("a fifth"):
                 pass
-    assert places.in_use == 0
-    assert _fill(places, ExitStack(), "tenant 0") == 448
+    assert slots.in_use == 0
+    assert _fill(slots, ExitStack(), "tenant 0") == 448
 
 
-def test_tenants_that_go_on_asking_come_to_equal_parts() -> None:
-    places = SharedSlots(64, 0.875)
+def test_busy_tenants_converge_to_equal_parts() -> None:
+    slots = SharedSlots(64, 0.875)
     running: dict[str, list[ExitStack]] = {"first": [], "second": [], "third": []}
     random = Random(5)
 
-    def ask(tenant: str) -> None:
+    def try_slot(tenant: str) -> None:
         stack = ExitStack()
         with suppress(ApiError):
-            stack.enter_context(places.slot(tenant))
+            stack.enter_context(slots.slot(tenant))
             running[tenant].append(stack)
 
     for _ in range(64):
-        ask("first")
+        try_slot("first")
     for _ in range(3000):
         for tenant in running:
-            ask(tenant)
-        most = random.choice([held for held in running.values() for _ in held])
-        most.pop().close()
-    counts = [len(held) for held in running.values()]
+            try_slot(tenant)
+        # The end of a random request.
+        random.choice([stacks for stacks in running.values() for _ in stacks]).pop().close()
+    counts = [len(stacks) for stacks in running.values()]
     assert max(counts) - min(counts) <= 4, counts
     assert min(counts) >= 16, counts
 
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 8])
-def test_few_places_are_shared_as_well(limit: int) -> None:
-    places = SharedSlots(limit, 0.875)
-    with ExitStack() as held:
-        first = _fill(places, held, "acme")
-        assert first == max(1, limit - 1)
-        assert _fill(places, held, "globex") == limit - first
+def test_a_few_slots_are_shared(limit: int) -> None:
+    slots = SharedSlots(limit, 0.875)
+    with ExitStack() as resources:
+        count = _fill(slots, resources, "acme")
+        assert count == max(1, limit - 1)
+        assert _fill(slots, resources, "globex") == limit - count
 
 
-async def test_one_tenant_with_all_its_requests_running_stops_no_other(
+async def test_a_tenant_that_uses_its_share_blocks_no_other_tenant(
     gateway: Gateway, keys: Keys, client: ScriptedClient
 ) -> None:
-    client.scripts = [[accepted(), Pause(0.5), finished(b"{}")] for _ in range(QUICK.gateway_max_requests)]
-    running = [
-        visit(gateway, "POST", "/v1/chat/completions", key=keys.acme, body=CHAT)
-        for _ in range(QUICK.gateway_max_requests - 1)
-    ]
-    await eventually(lambda: gateway.capacity.requests.in_use == QUICK.gateway_max_requests - 1)
-    refused = await chat(gateway, keys.acme)
-    assert (refused.status, refused.error["code"]) == (503, "overloaded")
+    slot_count = gateway.limits.gateway_max_requests
+    client.scripts = [body_script(gap_s=0.5) for _ in range(slot_count)]
+    connections = [start_chat(gateway, keys.acme) for _ in range(slot_count - 1)]
+    await eventually(lambda: gateway.capacity.requests.in_use == slot_count - 1)
+    excess = await chat(gateway, keys.acme)
+    assert (excess.status, excess.error["code"]) == (503, "overloaded")
     assert (await chat(gateway, keys.globex)).status == 200
-    for begun in running:
-        await begun.task
-        assert begun.reply.status == 200
+    for connection in connections:
+        assert (await connection.finish()).status == 200
 
 
-async def test_a_request_that_no_worker_serves_has_its_record_and_was_never_started(
+async def test_a_request_without_a_worker_has_a_record_but_no_start(
     gateway: Gateway,
     keys: Keys,
     client: ScriptedClient,
-    ended: Callable[[], Any],
-    started_facts: Callable[[], list[Any]],
+    settled_record: RecordReader,
+    redis_client: redis.Redis,
 ) -> None:
-    client.serves = ("another",)
+    client.models = ("another",)
     reply = await chat(gateway, keys.acme)
     assert (reply.status, reply.error["code"], reply.headers["retry-after"]) == (
         503,
         "no_worker_available",
         "5",
     )
-    record = await ended()
+    record = await settled_record()
     assert (record.error_code, record.outcome, record.attempt) == ("no_worker_available", Outcome.REFUSED, 0)
     assert (record.model, record.tenant_id) == ("tiny", keys.acme_id)
-    assert started_facts() == []
+    assert starts_of(redis_client) == []
     assert client.calls == []
 
 
 def test_bodies_of_one_tenant_leave_room_for_the_largest_of_another() -> None:
     bodies = BodyBudget(100, 0.875, largest_body=20)
-    with ExitStack() as held:
-        mine = [held.enter_context(bodies.account("acme")) for _ in range(10)]
-        for more in mine[:8]:
-            more(10)
+    with ExitStack() as resources:
+        accounts = [resources.enter_context(bodies.account("acme")) for _ in range(9)]
+        for grow in accounts[:8]:
+            grow(10)
         with pytest.raises(ApiError) as caught:
-            mine[8](1)
+            accounts[8](1)
         assert caught.value.code == "overloaded"
-        other = held.enter_context(bodies.account("globex"))
-        other(20)
+        grow = resources.enter_context(bodies.account("globex"))
+        grow(20)
         assert bodies.in_use == 100
     assert bodies.in_use == 0
 
 
-async def test_bodies_that_are_held_are_bounded_and_given_back_however_requests_end(
+async def test_body_bytes_are_bounded_and_released_however_requests_end(
     gateway: Gateway, keys: Keys, client: ScriptedClient
 ) -> None:
-    bodies = BodyBudget(150_000, 0.875, QUICK.max_body_bytes)
-    bounded = with_capacity(gateway, bodies=bodies)
-    slow = visit(bounded, "POST", PATH, key=keys.acme, pieces=[b"x" * 60_000], unfinished=True)
+    bodies = BodyBudget(150_000, 0.875, SHORT_LIMITS.max_body_bytes)
+    gateway = with_capacity(gateway, bodies=bodies)
+    slow = connect(gateway, "POST", CHAT, key=keys.acme, chunks=[b"x" * 60_000], incomplete=True)
     await eventually(lambda: bodies.in_use == 60_000)
-    refused = await call(bounded, "POST", PATH, key=keys.acme, pieces=[b"x" * 60_000])
-    assert (refused.status, refused.error["code"]) == (503, "overloaded")
-    client.scripts = [[accepted(), Pause(0.3), finished(b"{}")]]
-    running = visit(bounded, "POST", PATH, key=keys.globex, body={**CHAT, "user": "u" * 60_000})
+    excess = await call(gateway, "POST", CHAT, key=keys.acme, chunks=[b"x" * 60_000])
+    assert (excess.status, excess.error["code"]) == (503, "overloaded")
+    client.scripts = [body_script(gap_s=0.3)]
+    running = start_chat(gateway, keys.globex, user="u" * 60_000)
     await eventually(lambda: len(client.streams) == 1)
-    assert bodies.in_use > 120_000, "held until its answer is there"
-    await running.task
-    assert running.reply.status == 200
-    leaving = visit(bounded, "POST", PATH, key=keys.globex, pieces=[b"x" * 20_000], unfinished=True)
-    leaving.leave()
-    await leaving.task
-    await slow.task
-    assert slow.reply.status == 408
+    assert bodies.in_use > 120_000, "a body is held until the engine has finished"
+    assert (await running.finish()).status == 200
+    interrupted = connect(gateway, "POST", CHAT, key=keys.globex, chunks=[b"x" * 20_000], incomplete=True)
+    await interrupted.close()
+    assert (await slow.finish()).status == 408
     assert bodies.in_use == 0
 
 
-async def test_the_body_of_a_request_that_outlives_its_client_is_held_to_its_end(
+async def test_a_detached_request_holds_its_body_bytes_until_its_end(
     gateway: Gateway, keys: Keys, client: ScriptedClient
 ) -> None:
-    client.scripts = [script(gap_s=0.2)]
-    begun = begin(gateway, keys.acme, user="u" * 20_000)
-    await begun.until(b"one ")
-    begun.leave()
-    await begun.task
-    assert gateway.endpoints.generation.detached.running_count == 1
+    client.scripts = [chat_script(gap_s=0.2)]
+    connection = start_resumable_chat(gateway, keys.acme, user="u" * 20_000)
+    await connection.wait_for(b"one ")
+    await connection.close()
+    assert detached_count(gateway) == 1
     assert gateway.capacity.bodies.in_use > 20_000
-    await eventually(lambda: gateway.endpoints.generation.detached.running_count == 0)
+    await eventually(lambda: detached_count(gateway) == 0)
     assert (gateway.capacity.bodies.in_use, gateway.capacity.requests.in_use) == (0, 0)
 
 
-async def test_who_made_a_request_that_runs_on_reads_it_in_the_place_of_a_reader(
+async def test_the_client_of_a_detached_request_occupies_a_log_reader_slot(
     gateway: Gateway, keys: Keys, client: ScriptedClient
 ) -> None:
     readers = SharedSlots(2, 0.5)
-    narrow = with_capacity(gateway, log_readers=readers)
+    gateway = with_capacity(gateway, log_readers=readers)
     client.scripts = [[accepted(), delta("a"), Pause(0.2), delta("b"), done(), finished()]]
-    slow = visit(narrow, "POST", PATH, key=keys.acme, body={**CHAT, **CONTINUING})
-    await slow.until(b'"a"')
-    slow.stuck = True
-    await eventually(lambda: gateway.endpoints.generation.detached.running_count == 0)
-    assert (readers.in_use, gateway.capacity.requests.in_use) == (1, 0), "its job is over, the reader is not"
-    refused = await chat(narrow, keys.acme, **CONTINUING)
-    assert (refused.status, refused.error["code"]) == (503, "overloaded")
-    assert len(client.calls) == 1, "what nobody can read is not made"
-    slow.leave()
-    await slow.task
+    slow = start_resumable_chat(gateway, keys.acme)
+    await slow.wait_for(b'"a"')
+    slow.is_reading = False
+    await eventually(lambda: detached_count(gateway) == 0)
+    assert (readers.in_use, gateway.capacity.requests.in_use) == (1, 0), "only the request has ended"
+    excess = await resumable_chat(gateway, keys.acme)
+    assert (excess.status, excess.error["code"]) == (503, "overloaded")
+    assert len(client.calls) == 1, "a stream that can't be read was generated"
+    await slow.close()
     assert readers.in_use == 0
 
 
-async def test_what_slow_readers_of_a_log_have_not_taken_is_held_as_bodies_are(
+async def test_events_that_slow_readers_have_not_received_count_as_body_bytes(
     gateway: Gateway, keys: Keys, client: ScriptedClient
 ) -> None:
     bodies = BodyBudget(50_000, 0.5, largest_body=1_000)
-    narrow = with_capacity(gateway, bodies=bodies)
+    gateway = with_capacity(gateway, bodies=bodies)
     client.scripts = [[accepted(), delta("a" * 30_000), [done(), finished()]]]
-    made = await chat(gateway, keys.acme, **CONTINUING)
-    path = f"/v1/streams/{made.headers['x-stream-id']}"
-    slow = visit(narrow, "GET", path, key=keys.acme)
-    slow.stuck = True
+    reply = await resumable_chat(gateway, keys.acme)
+    path = f"/v1/streams/{reply.headers['x-stream-id']}"
+    slow = connect(gateway, "GET", path, key=keys.acme)
+    slow.is_reading = False
     await eventually(lambda: bodies.in_use > 30_000)
-    refused = await call(narrow, "GET", path, key=keys.acme)
-    assert (refused.status, refused.error["code"]) == (503, "overloaded")
-    slow.leave()
-    await slow.task
+    excess = await call(gateway, "GET", path, key=keys.acme)
+    assert (excess.status, excess.error["code"]) == (503, "overloaded")
+    await slow.close()
     assert bodies.in_use == 0
-    assert (await call(narrow, "GET", path, key=keys.acme)).body == made.body
+    assert (await call(gateway, "GET", path, key=keys.acme)).body == reply.body

@@ -9,7 +9,8 @@ import pytest
 from api.gateway.app import Gateway
 from tests.gateway.conftest import Keys
 from tests.gateway.driver import call
-from tests.gateway.scripted import ScriptedClient, accepted, finished
+from tests.gateway.scripted import ScriptedClient
+from tests.gateway.scripts import accepted, finished
 
 LIMIT = 64
 COMPLETIONS, EMBEDDINGS = "/v1/completions", "/v1/embeddings"

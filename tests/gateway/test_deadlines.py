@@ -1,11 +1,10 @@
-"""Each stage has its own limit, silence is filled with comments, and a place is always given back."""
+"""Timeouts of the stages, comments during silence, disconnects and a stopping server."""
 
 from __future__ import annotations
 
 import asyncio
 import re
 import time
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -13,16 +12,19 @@ import pytest
 from api.gateway.app import Gateway
 from inference_worker.protocol.faults import UpstreamSilence
 from inference_worker.protocol.messages import FailureKind, Outcome
-from tests.gateway.conftest import QUICK, Keys
-from tests.gateway.driver import CHAT, chat, visit
-from tests.gateway.scripted import HANG, Pause, ScriptedClient, accepted, delta, failed, finished
+from tests.gateway.calls import chat, start_chat
+from tests.gateway.conftest import Keys
+from tests.gateway.driver import Connection
+from tests.gateway.harness import RecordReader, eventually
+from tests.gateway.scripted import ScriptedClient
+from tests.gateway.scripts import HANG, Pause, accepted, body_script, delta, failed, finished, lost
 
 UPSTREAM = failed(FailureKind.UPSTREAM, 504, fault=UpstreamSilence(limit_s=0.2))
 
 
 @pytest.mark.criterion("4.6")
 @pytest.mark.parametrize(
-    ("script", "streamed", "stage", "limit"),
+    ("script", "stream", "stage", "limit"),
     [
         ([HANG], True, "queue", "0.4 s"),
         ([HANG], False, "queue", "0.4 s"),
@@ -34,35 +36,35 @@ UPSTREAM = failed(FailureKind.UPSTREAM, 504, fault=UpstreamSilence(limit_s=0.2))
         ([Pause(0.25), UPSTREAM], True, "upstream", "0.2 s"),
     ],
 )
-async def test_a_timeout_names_its_stage_with_elapsed_and_limit(
+async def test_a_timeout_names_its_stage_the_elapsed_time_and_the_limit(
     gateway: Gateway,
     keys: Keys,
     client: ScriptedClient,
-    ended: Callable[[], Any],
+    settled_record: RecordReader,
     script: list[Any],
-    streamed: bool,
+    stream: bool,
     stage: str,
     limit: str,
 ) -> None:
     client.scripts = [script]
-    reply = await chat(gateway, keys.acme, stream=streamed)
-    record = await ended()
+    reply = await chat(gateway, keys.acme, stream=stream)
+    record = await settled_record()
     assert (record.error_code, record.outcome) == (f"{stage}_timeout", Outcome.FAILED)
-    assert client.streams[0].closed == 1
+    assert client.streams[0].close_count == 1
     text = reply.body.decode()
     assert f"stage '{stage}'" in text
     assert f"limit {limit}" in text
-    elapsed_s = float(re.search(r": ([0-9.]+) s elapsed", text)[1])  # type: ignore[index]  # it is always there
+    elapsed_s = float(re.findall(r": ([0-9.]+) s elapsed", text)[0])
     assert float(limit.split()[0]) <= elapsed_s + 0.05 < float(limit.split()[0]) + 1
     assert f'"code": "{stage}_timeout"' in text
-    if not streamed:
+    if not stream:
         assert reply.status == 504
     else:
         assert text.endswith("data: [DONE]\n\n")
 
 
 @pytest.mark.criterion("4.6")
-async def test_a_silent_start_without_comments_keeps_its_status(
+async def test_a_short_wait_for_the_worker_does_not_change_the_status(
     gateway: Gateway, keys: Keys, client: ScriptedClient
 ) -> None:
     client.scripts = [[Pause(0.05), accepted(), finished(b"{}")]]
@@ -70,7 +72,7 @@ async def test_a_silent_start_without_comments_keeps_its_status(
 
 
 @pytest.mark.case("serving.27")
-async def test_comment_lines_keep_a_waiting_stream_open(
+async def test_comments_keep_a_silent_stream_open(
     gateway: Gateway, keys: Keys, client: ScriptedClient
 ) -> None:
     client.scripts = [[Pause(0.15), accepted(), Pause(0.25), delta("a"), Pause(0.15), delta("b"), finished()]]
@@ -82,11 +84,9 @@ async def test_comment_lines_keep_a_waiting_stream_open(
     assert body.endswith("data: [DONE]\n\n")
 
 
-async def test_after_a_comment_another_worker_can_still_take_over(
+async def test_another_worker_can_take_over_after_a_comment(
     gateway: Gateway, keys: Keys, client: ScriptedClient
 ) -> None:
-    from tests.gateway.scripted import lost
-
     client.scripts = [[accepted(), Pause(0.15), lost()], [accepted(), delta("b"), finished()]]
     reply = await chat(gateway, keys.acme, stream=True)
     assert reply.body.startswith(b": waiting\n\n")
@@ -95,61 +95,58 @@ async def test_after_a_comment_another_worker_can_still_take_over(
 
 
 @pytest.mark.case("serving.27")
-async def test_no_comment_is_put_into_a_whole_answer(
+async def test_a_body_that_is_not_streamed_contains_no_comment(
     gateway: Gateway, keys: Keys, client: ScriptedClient
 ) -> None:
-    client.scripts = [[accepted(), Pause(0.3), finished(b"{}")]]
+    client.scripts = [body_script(gap_s=0.3)]
     assert (await chat(gateway, keys.acme)).body == b"{}"
 
 
-@pytest.mark.parametrize("streamed", [True, False])
+@pytest.mark.parametrize("stream", [True, False])
 @pytest.mark.case("serving.19", "serving.20")
-async def test_a_client_that_leaves_stops_the_work_at_once(
-    gateway: Gateway, keys: Keys, client: ScriptedClient, ended: Callable[[], Any], streamed: bool
+async def test_a_disconnect_stops_the_engine_at_once(
+    gateway: Gateway, keys: Keys, client: ScriptedClient, settled_record: RecordReader, stream: bool
 ) -> None:
-    client.scripts = [[accepted(), *([delta("a")] if streamed else []), HANG]]
-    body = {**CHAT, "stream": streamed}
-    begun = visit(gateway, "POST", "/v1/chat/completions", key=keys.acme, body=body)
-    if streamed:
-        await begun.until(b'"a"')
+    client.scripts = [[accepted(), *([delta("a")] if stream else []), HANG]]
+    connection = start_chat(gateway, keys.acme, stream=stream)
+    if stream:
+        await connection.wait_for(b'"a"')
     else:
-        await asyncio.sleep(0.1)
+        await eventually(lambda: client.received_count == 1)
     assert gateway.capacity.requests.in_use == 1
-    left_at = asyncio.get_running_loop().time()
-    begun.leave()
-    await begun.task
-    assert client.streams[0].closed == 1
-    assert client.streams[0].closed_at - left_at < 0.2  # far below every limit
-    record = await ended()
-    expected = (Outcome.CANCELLED, "client_disconnected", 200 if streamed else 499)
-    assert (record.outcome, record.error_code, record.status) == expected
-    assert not begun.reply.complete
+    disconnect_time = asyncio.get_running_loop().time()
+    await connection.close()
+    assert client.streams[0].close_count == 1
+    assert client.streams[0].close_time - disconnect_time < 0.2, "a timeout ended it, not the disconnect"
+    record = await settled_record()
+    assert (record.outcome, record.error_code) == (Outcome.CANCELLED, "client_disconnected")
+    assert record.status == (200 if stream else 499)
+    assert not connection.reply.is_complete
 
 
 @pytest.mark.case("serving.20")
-async def test_a_client_that_leaves_before_a_worker_was_found_has_a_record(
-    gateway: Gateway, keys: Keys, client: ScriptedClient, ended: Callable[[], Any]
+async def test_a_disconnect_before_the_worker_accepts_is_recorded(
+    gateway: Gateway, keys: Keys, client: ScriptedClient, settled_record: RecordReader
 ) -> None:
     client.scripts = [[HANG]]
-    begun = visit(gateway, "POST", "/v1/chat/completions", key=keys.acme, body=CHAT)
-    begun.leave()
-    await begun.task
-    assert (await ended()).outcome == Outcome.CANCELLED
+    connection = start_chat(gateway, keys.acme)
+    await connection.close()
+    assert (await settled_record()).outcome == Outcome.CANCELLED
 
 
-async def test_a_stopping_server_leaves_a_record_as_well(
-    gateway: Gateway, keys: Keys, client: ScriptedClient, ended: Callable[[], Any]
+async def test_a_request_interrupted_by_a_stopping_server_is_recorded(
+    gateway: Gateway, keys: Keys, client: ScriptedClient, settled_record: RecordReader
 ) -> None:
     client.scripts = [[accepted(), HANG]]
-    begun = visit(gateway, "POST", "/v1/chat/completions", key=keys.acme, body=CHAT)
-    await asyncio.sleep(0.1)
-    begun.task.cancel()
+    connection = start_chat(gateway, keys.acme)
+    await eventually(lambda: client.received_count == 1)
+    connection.task.cancel()
     with pytest.raises(asyncio.CancelledError):
-        await begun.task
-    record = await ended()
+        await connection.finish()
+    record = await settled_record()
     assert (record.outcome, record.error_code) == (Outcome.FAILED, "gateway_stopping")
-    assert (begun.reply.status, begun.reply.error["code"]) == (503, "gateway_stopping")
-    assert client.streams[0].closed == 1
+    assert (connection.reply.status, connection.reply.error["code"]) == (503, "gateway_stopping")
+    assert client.streams[0].close_count == 1
 
 
 @pytest.mark.criterion("4.2")
@@ -157,45 +154,43 @@ async def test_a_stopping_server_ends_a_stream_with_an_error_event(
     gateway: Gateway, keys: Keys, client: ScriptedClient
 ) -> None:
     client.scripts = [[accepted(), delta("a"), HANG]]
-    begun = visit(gateway, "POST", "/v1/chat/completions", key=keys.acme, body={**CHAT, "stream": True})
-    await begun.until(b'"a"')
-    begun.task.cancel()
+    connection = start_chat(gateway, keys.acme, stream=True)
+    await connection.wait_for(b'"a"')
+    connection.task.cancel()
     with pytest.raises(asyncio.CancelledError):
-        await begun.task
-    assert begun.reply.body.endswith(b'"code": "gateway_stopping"}}\n\ndata: [DONE]\n\n')
-    assert begun.reply.complete
+        await connection.finish()
+    assert connection.reply.body.endswith(b'"code": "gateway_stopping"}}\n\ndata: [DONE]\n\n')
+    assert connection.reply.is_complete
 
 
-async def test_a_full_process_says_so_and_has_room_again(
+async def test_a_full_process_rejects_requests_until_slots_are_free(
     gateway: Gateway, keys: Keys, client: ScriptedClient
 ) -> None:
-    client.scripts = [[accepted(), Pause(0.5), finished(b"{}")] for _ in range(QUICK.gateway_max_requests)]
-    running = []
-    # The last place is for a tenant that has none.
-    for key in (*[keys.acme] * (QUICK.gateway_max_requests - 1), keys.globex):
-        running.append(visit(gateway, "POST", "/v1/chat/completions", key=key, body=CHAT))
-        async with asyncio.timeout(5):
-            while gateway.capacity.requests.in_use < len(running):
-                await asyncio.sleep(0.005)
+    slot_count = gateway.limits.gateway_max_requests
+    client.scripts = [body_script(gap_s=0.5) for _ in range(slot_count)]
+    connections: list[Connection] = []
+    # The last slot is reserved for a tenant that has none.
+    for key in (*[keys.acme] * (slot_count - 1), keys.globex):
+        connections.append(start_chat(gateway, key))
+        await eventually(lambda: gateway.capacity.requests.in_use >= len(connections))
     for key in (keys.acme, keys.globex):
         reply = await chat(gateway, key)
         assert (reply.status, reply.error["code"], reply.headers["retry-after"]) == (503, "overloaded", "1")
-    for begun in running:
-        await begun.task
-        assert begun.reply.status == 200
+    for connection in connections:
+        assert (await connection.finish()).status == 200
     client.scripts = [[finished(b"{}")]]
     assert (await chat(gateway, keys.acme)).status == 200
 
 
-async def test_a_client_that_stops_reading_is_let_go_at_the_total_limit(
+async def test_a_client_that_stops_reading_is_dropped_at_the_total_timeout(
     gateway: Gateway, keys: Keys, client: ScriptedClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("api.gateway.app.ERROR_WRITE_TIMEOUT_S", 0.1)
     client.scripts = [[accepted(), delta("a"), HANG]]
-    begun = visit(gateway, "POST", "/v1/chat/completions", key=keys.acme, body={**CHAT, "stream": True})
-    begun.stuck = True
-    begun_at = time.monotonic()
-    await begun.task
-    assert 3.0 < time.monotonic() - begun_at < 6.0
+    connection = start_chat(gateway, keys.acme, stream=True)
+    connection.is_reading = False
+    start = time.monotonic()
+    await connection.finish()
+    assert 3.0 < time.monotonic() - start < 6.0
     assert gateway.capacity.requests.in_use == 0
-    assert client.streams[0].closed == 1
+    assert client.streams[0].close_count == 1

@@ -1,57 +1,33 @@
-"""Embeddings and tokenizing at the gateway: wrong requests, models that can't, what the engine is given."""
+"""Embeddings, tokenize and detokenize: bad requests, models without the operation, the engine's calls."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
-from typing import Any
 
 import pytest
 
 from api.gateway.app import Gateway
-from api.gateway.stages.limits import Limits
+from api.gateway.settings import Limits
 from inference_worker.protocol import faults
 from inference_worker.protocol.messages import FailureKind, Operation, Outcome
-from tests.gateway import bad_embeddings
-from tests.gateway.conftest import QUICK, Keys
-from tests.gateway.driver import Reply, call, visit
-from tests.gateway.harness import eventually, with_limits
-from tests.gateway.scripted import Pause, Script, ScriptedClient, accepted, failed, finished
+from tests.gateway.bad_embeddings import BAD_REQUESTS
+from tests.gateway.bad_requests import mismatches
+from tests.gateway.calls import CHAT, COMPLETIONS, EMBEDDINGS, post, start_post
+from tests.gateway.conftest import LONG_LIMITS, Keys
+from tests.gateway.driver import call
+from tests.gateway.harness import RecordReader, eventually, with_limits
+from tests.gateway.scripted import ScriptedClient
+from tests.gateway.scripts import accepted, body_script, failed, finished
 
-BASES: dict[str, dict[str, Any]] = {
-    "/v1/embeddings": {"model": "tiny", "input": "hello"},
-    "/tokenize": {"model": "tiny", "prompt": "hello"},
-    "/v1/tokenize": {"model": "tiny", "prompt": "hello"},
-    "/detokenize": {"model": "tiny", "tokens": [1, 2]},
-    "/v1/detokenize": {"model": "tiny", "tokens": [1, 2]},
-    "/v1/chat/completions": {"model": "tiny", "messages": [{"role": "user", "content": "hello"}]},
-    "/v1/completions": {"model": "tiny", "prompt": "hello"},
-}
-ROWS = [("/v1/embeddings", bad) for bad in bad_embeddings.EMBEDDINGS]
-ROWS += [("/tokenize", bad) for bad in bad_embeddings.TOKENIZE]
-ROWS += [("/detokenize", bad) for bad in bad_embeddings.DETOKENIZE]
+LARGE_TEXT = "x" * 10_000
 POOLING = (Operation.EMBEDDINGS, Operation.TOKENIZE, Operation.DETOKENIZE)
 GENERATING = (Operation.CHAT_COMPLETIONS, Operation.COMPLETIONS, Operation.TOKENIZE, Operation.DETOKENIZE)
 
 
 @pytest.fixture
 def limits() -> Limits:
-    """Room for bodies whose texts are too long."""
-    return QUICK.model_copy(
-        update={
-            "max_body_bytes": 2 * 1024 * 1024,
-            "client_body_timeout_s": 5.0,
-            "queue_timeout_s": 5.0,
-            "first_token_timeout_s": 5.0,
-            "total_timeout_s": 10.0,
-        }
-    )
-
-
-async def ask(gateway: Gateway, keys: Keys, path: str, **changes: Any) -> Reply:
-    body = {name: value for name, value in {**BASES[path], **changes}.items() if value is not ...}
-    return await call(gateway, "POST", path, key=keys.acme, body=body)
+    return LONG_LIMITS
 
 
 @pytest.mark.criterion("1.7")
@@ -65,130 +41,123 @@ async def ask(gateway: Gateway, keys: Keys, path: str, **changes: Any) -> Reply:
     "priority",
 )
 @pytest.mark.refuses("tokenize", "chat_template", "tool_choice")
-async def test_each_wrong_parameter_is_named_in_the_answer(
+async def test_each_invalid_parameter_is_named_in_the_error(
     gateway: Gateway, keys: Keys, client: ScriptedClient
 ) -> None:
-    wrong = []
-    for path, bad in ROWS:
-        reply = await ask(gateway, keys, path, **bad.changes)
-        found = (reply.status, reply.error["type"], reply.error["code"], reply.error["param"])
-        expected = (400, "invalid_request_error", bad.code, bad.param)
-        if found != expected or bad.message not in reply.error["message"]:
-            wrong.append((path, str(bad)[:200], found, reply.error["message"]))
-    assert wrong == []
-    assert len(ROWS) >= 50
-    assert client.calls == [], "a wrong request reached a worker"
+    assert await mismatches(gateway, keys.acme, BAD_REQUESTS) == []
+    assert len(BAD_REQUESTS) >= 50
+    assert client.calls == [], "a bad request reached a worker"
 
 
 @pytest.mark.parametrize(
-    ("path", "operations", "words"),
+    ("path", "operations", "parts"),
     [
-        ("/v1/embeddings", GENERATING, ("not an embedding model", "v1/embeddings", "v1/chat/completions")),
-        ("/v1/chat/completions", POOLING, ("not a chat model", "v1/chat/completions", "v1/embeddings")),
-        ("/v1/completions", POOLING, ("not a completion model", "v1/completions", "tokenize")),
-        ("/v1/embeddings", (), ("not an embedding model", "v1/chat/completions, v1/completions.")),
+        (EMBEDDINGS, GENERATING, ("not an embedding model", "v1/embeddings", "v1/chat/completions")),
+        (CHAT, POOLING, ("not a chat model", "v1/chat/completions", "v1/embeddings")),
+        (COMPLETIONS, POOLING, ("not a completion model", "v1/completions", "tokenize")),
+        (EMBEDDINGS, (), ("not an embedding model", "v1/chat/completions, v1/completions.")),
         ("/tokenize", (), ("tokenize", "v1/chat/completions")),
         ("/v1/detokenize", (), ("detokenize", "v1/completions")),
     ],
 )
-async def test_a_model_that_cannot_do_it_is_refused_before_a_worker_is_asked(
+async def test_a_model_without_the_operation_is_rejected_before_dispatch(
     gateway: Gateway,
     keys: Keys,
     client: ScriptedClient,
-    ended: Callable[[], Any],
+    settled_record: RecordReader,
     path: str,
     operations: tuple[str, ...],
-    words: tuple[str, ...],
+    parts: tuple[str, ...],
 ) -> None:
     client.operations = operations
-    reply = await ask(gateway, keys, path)
+    reply = await post(gateway, keys.acme, path)
     error = reply.error
     assert (reply.status, error["code"], error["param"]) == (400, "unsupported_model", "model")
-    assert all(word in error["message"] for word in words), error["message"]
+    assert all(part in error["message"] for part in parts), error["message"]
     assert client.calls == []
-    assert (await ended()).outcome == Outcome.REFUSED
+    assert (await settled_record()).outcome == Outcome.REFUSED
 
 
-async def test_older_workers_that_name_no_operation_chat_and_complete(
+async def test_older_workers_that_announce_no_operations_chat_and_complete(
     gateway: Gateway, keys: Keys, client: ScriptedClient
 ) -> None:
     client.operations = ()
-    for path in ("/v1/chat/completions", "/v1/completions"):
-        client.scripts = [[accepted(), finished(b"{}")]]
-        assert (await ask(gateway, keys, path)).status == 200
+    for path in (CHAT, COMPLETIONS):
+        client.scripts = [body_script()]
+        assert (await post(gateway, keys.acme, path)).status == 200
 
 
-async def test_without_a_ready_worker_it_is_a_matter_of_waiting(
+async def test_without_a_ready_worker_a_request_can_be_retried(
     gateway: Gateway, keys: Keys, client: ScriptedClient
 ) -> None:
-    client.operations, client.serves = GENERATING, ()
-    reply = await ask(gateway, keys, "/v1/embeddings")
+    client.operations, client.models = GENERATING, ()
+    reply = await post(gateway, keys.acme, EMBEDDINGS)
     assert (reply.status, reply.error["code"]) == (503, "no_worker_available")
 
 
-async def test_a_worker_that_has_just_become_ready_is_found_before_anything_is_refused(
+async def test_a_worker_that_has_just_become_ready_is_used(
     gateway: Gateway, keys: Keys, client: ScriptedClient
 ) -> None:
-    for serves, operations in (((), GENERATING), (("tiny",), GENERATING)):
-        client.serves, client.operations, client.arriving = serves, operations, POOLING
-        client.scripts = [[accepted(), finished(b"{}")]]
-        assert (await ask(gateway, keys, "/v1/embeddings")).status == 200
+    for models in ((), ("tiny",)):
+        client.models, client.operations, client.next_operations = models, GENERATING, POOLING
+        client.scripts = [body_script()]
+        assert (await post(gateway, keys.acme, EMBEDDINGS)).status == 200
 
 
-async def test_when_redis_cannot_tell_of_a_worker_that_is_what_is_said(
+async def test_an_unreachable_redis_is_reported_instead_of_a_missing_worker(
     gateway: Gateway, keys: Keys, client: ScriptedClient
 ) -> None:
-    client.serves, client.unreachable = (), True
-    reply = await ask(gateway, keys, "/v1/embeddings")
+    client.models, client.is_unreachable = (), True
+    reply = await post(gateway, keys.acme, EMBEDDINGS)
     assert (reply.status, reply.error["code"]) == (503, "redis_unavailable")
 
 
 @pytest.mark.parametrize(
     ("path", "operation", "cost_tokens", "salted"),
     [
-        ("/v1/embeddings", Operation.EMBEDDINGS, 8, True),
+        (EMBEDDINGS, Operation.EMBEDDINGS, 8, True),
         ("/tokenize", Operation.TOKENIZE, 8, False),
         ("/v1/tokenize", Operation.TOKENIZE, 8, False),
         ("/detokenize", Operation.DETOKENIZE, 8, False),
         ("/v1/detokenize", Operation.DETOKENIZE, 8, False),
     ],
 )
-async def test_what_the_engine_is_given_and_the_client_gets(
+async def test_the_engine_receives_the_request_and_the_client_its_body(
     gateway: Gateway,
     keys: Keys,
     client: ScriptedClient,
-    ended: Callable[[], Any],
+    settled_record: RecordReader,
     path: str,
     operation: Operation,
     cost_tokens: int,
     salted: bool,
 ) -> None:
     client.scripts = [[accepted(), finished(b'{"object":"list"}')]]
-    reply = await ask(gateway, keys, path, model="default")
+    reply = await post(gateway, keys.acme, path, model="default")
     assert (reply.status, reply.body) == (200, b'{"object":"list"}')
-    (sent,) = client.calls
-    body = json.loads(sent.body)
-    assert (sent.operation, sent.model, sent.streamed) == (operation, "tiny", False)
+    (engine_call,) = client.calls
+    body = json.loads(engine_call.body)
+    assert (engine_call.operation, engine_call.model, engine_call.streamed) == (operation, "tiny", False)
     assert body.pop("model") == "tiny"
     assert ("cache_salt" in body) is salted
-    assert 8 <= sent.cost_tokens <= 2 * cost_tokens
-    record = await ended()
+    assert 8 <= engine_call.cost_tokens <= 2 * cost_tokens
+    record = await settled_record()
     assert (record.endpoint, record.status, record.model) == (path, 200, "tiny")
 
 
-async def test_identifiers_of_users_stay_and_all_that_shapes_vectors_goes_on(
+async def test_the_engine_receives_the_parameters_that_shape_vectors_but_no_user_id(
     gateway: Gateway, keys: Keys, client: ScriptedClient
 ) -> None:
-    client.scripts = [[accepted(), finished(b"{}")]]
-    asked = {
+    client.scripts = [body_script()]
+    parameters = {
         "input": [[1, 2], [3]],
         "encoding_format": "base64",
         "dimensions": 64,
         "add_special_tokens": False,
     }
-    await ask(gateway, keys, "/v1/embeddings", user="person-7", **asked)
+    await post(gateway, keys.acme, EMBEDDINGS, user="person-7", **parameters)
     body = json.loads(client.calls[0].body)
-    assert {name: body[name] for name in asked} == asked
+    assert {name: body[name] for name in parameters} == parameters
     assert "user" not in body
 
 
@@ -225,52 +194,49 @@ async def test_a_fault_of_an_embedding_request_names_its_parameter(
     text: str,
 ) -> None:
     client.scripts = [[failed(FailureKind.REQUEST, 400, fault=fault)]]
-    reply = await ask(gateway, keys, "/v1/embeddings", dimensions=8)
+    reply = await post(gateway, keys.acme, EMBEDDINGS, dimensions=8)
     assert (reply.status, reply.error["code"], reply.error["param"]) == (400, code, param)
     assert text in reply.error["message"]
 
 
-async def test_the_list_of_models_has_both_kinds_in_one_form(
+async def test_generative_and_embedding_models_look_the_same_in_the_model_list(
     gateway: Gateway, keys: Keys, client: ScriptedClient
 ) -> None:
-    lists = []
+    documents = []
     for operations in (GENERATING, POOLING, ()):
         client.operations = operations
-        lists.append(json.loads((await call(gateway, "GET", "/v1/models", key=keys.acme)).body))
-    assert lists[0] == lists[1] == lists[2]
-    assert [model["id"] for model in lists[0]["data"]] == ["tiny"]
+        documents.append((await call(gateway, "GET", "/v1/models", key=keys.acme)).document)
+    assert documents[0] == documents[1] == documents[2]
+    assert [model["id"] for model in documents[0]["data"]] == ["tiny"]
 
 
-async def test_large_texts_of_a_tenant_take_turns_at_the_tokenizer_and_nobody_else_waits(
+async def test_large_texts_of_a_tenant_take_turns_at_the_tokenizer_and_delay_no_other_request(
     gateway: Gateway, keys: Keys, client: ScriptedClient
 ) -> None:
-    quick: Script = [accepted(), finished(b"{}")]
-    client.scripts = [[accepted(), Pause(0.4), finished(b"{}")], quick, quick, quick]
-    large, small = {"model": "tiny", "prompt": "x" * 10_000}, {"model": "tiny", "prompt": "x"}
-    first = visit(gateway, "POST", "/tokenize", key=keys.acme, body=large)
+    client.scripts = [body_script(gap_s=0.4), body_script(), body_script(), body_script()]
+    running = start_post(gateway, keys.acme, "/tokenize", prompt=LARGE_TEXT)
     await eventually(lambda: len(client.calls) == 1)
-    waiting = visit(gateway, "POST", "/tokenize", key=keys.acme, body=large)
-    leaving = visit(gateway, "POST", "/tokenize", key=keys.acme, body=large)
-    assert (await call(gateway, "POST", "/tokenize", key=keys.globex, body=large)).status == 200
-    assert (await call(gateway, "POST", "/tokenize", key=keys.acme, body=small)).status == 200
-    assert not first.task.done()
-    assert len(client.calls) == 3, "the second large one waits"
-    leaving.leave()
-    await asyncio.gather(first.task, waiting.task, leaving.task)
-    assert (first.reply.status, waiting.reply.status) == (200, 200)
-    assert len(client.calls) == 4, "who left in the queue was never asked for"
+    queued = start_post(gateway, keys.acme, "/tokenize", prompt=LARGE_TEXT)
+    interrupted = start_post(gateway, keys.acme, "/tokenize", prompt=LARGE_TEXT)
+    assert (await post(gateway, keys.globex, "/tokenize", prompt=LARGE_TEXT)).status == 200
+    assert (await post(gateway, keys.acme, "/tokenize", prompt="x")).status == 200
+    assert not running.task.done()
+    assert len(client.calls) == 3, "the tenant's second large text has to wait"
+    interrupted.disconnect()
+    await asyncio.gather(running.finish(), queued.finish(), interrupted.finish())
+    assert (running.reply.status, queued.reply.status) == (200, 200)
+    assert len(client.calls) == 4, "a request whose client had disconnected was dispatched"
 
 
-async def test_who_waits_too_long_for_a_turn_at_the_tokenizer_is_told(
+async def test_a_long_wait_for_the_tokenizer_is_a_queue_timeout(
     gateway: Gateway, keys: Keys, client: ScriptedClient
 ) -> None:
-    impatient = with_limits(gateway, queue_timeout_s=0.2)
-    client.scripts = [[accepted(), Pause(0.6), finished(b"{}")], [accepted(), finished(b"{}")]]
-    large = {"model": "tiny", "prompt": "x" * 10_000}
-    first = visit(gateway, "POST", "/tokenize", key=keys.acme, body=large)
+    impatient_gateway = with_limits(gateway, queue_timeout_s=0.2)
+    client.scripts = [body_script(gap_s=0.6), body_script()]
+    running = start_post(gateway, keys.acme, "/tokenize", prompt=LARGE_TEXT)
     await eventually(lambda: len(client.calls) == 1)
-    late = await call(impatient, "POST", "/tokenize", key=keys.acme, body=large)
+    late = await post(impatient_gateway, keys.acme, "/tokenize", prompt=LARGE_TEXT)
     assert (late.status, late.error["code"]) == (504, "queue_timeout")
-    await first.task
-    assert (await call(gateway, "POST", "/tokenize", key=keys.acme, body=large)).status == 200
+    await running.finish()
+    assert (await post(gateway, keys.acme, "/tokenize", prompt=LARGE_TEXT)).status == 200
     assert len(client.calls) == 2

@@ -8,7 +8,7 @@ from api.gateway.stages.engine_errors import attempt_error, is_retryable
 from inference_worker.client.interface import LossCause, Lost
 from inference_worker.protocol import faults
 from inference_worker.protocol.messages import Failed, FailureKind, Operation
-from tests.gateway.scripted import failed
+from tests.gateway.scripts import failed
 
 CHAT = Operation.CHAT_COMPLETIONS
 LIMIT = "This model's maximum context length is 128 tokens. However, "

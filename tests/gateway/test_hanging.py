@@ -10,7 +10,7 @@ import pytest
 import redis
 
 from api.gateway.app import Gateway
-from api.gateway.stages.limits import Limits
+from api.gateway.settings import Limits
 from api.gateway.stages.reserve import WRITE_TIMEOUT_S
 from deploy.local.processes.supervisor import Supervisor
 from inference_worker.protocol.messages import Outcome
@@ -82,7 +82,7 @@ async def test_a_hanging_redis_is_a_503_within_its_timeout_and_nothing_is_dispat
             assert duration_s < WRITE_TIMEOUT_S + 2
         assert (ready.status, ready.document["components"]["redis"]["status"]) == (503, "down")
         await eventually(works, timeout_s=5)
-        # Redis has each record exactly once after it recovers.
+        # Each record reaches Redis exactly once after the recovery.
         await eventually(lambda: gateway.recorder.backlog == 0)
     with redis.Redis.from_url(url) as redis_client:
         records = [record for record in records_of(redis_client) if record.error_code == "redis_unavailable"]

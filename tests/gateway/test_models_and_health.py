@@ -1,4 +1,4 @@
-"""The model list shows what a key may use now; readiness tells which component is missing."""
+"""The model list contains the models that a key can use now; readiness names missing components."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from api.gateway.app import Gateway
+from api.gateway.endpoints.health import CACHE_S
 from inference_worker.protocol.messages import WorkerState
 from tests.gateway.conftest import Keys
 from tests.gateway.driver import call
@@ -14,79 +15,81 @@ from tests.gateway.scripted import ScriptedClient
 
 
 @pytest.mark.criterion("1.10")
-async def test_a_model_is_listed_for_those_who_may_use_it_while_a_worker_serves_it(
+async def test_a_model_is_listed_for_its_tenants_while_a_worker_serves_it(
     gateway: Gateway, keys: Keys, client: ScriptedClient
 ) -> None:
-    client.serves = ("tiny", "org/private", "unregistered")
+    client.models = ("tiny", "org/private", "unregistered")
 
-    async def listed(key: str) -> list[str]:
+    async def model_ids(key: str) -> list[str]:
         reply = await call(gateway, "GET", "/v1/models", key=key)
         assert (reply.status, reply.document["object"]) == (200, "list")
         return [model["id"] for model in reply.document["data"]]
 
-    assert await listed(keys.acme) == ["org/private", "tiny"]
-    assert await listed(keys.globex) == ["tiny"]
-    client.serves = ("tiny",)
-    assert await listed(keys.acme) == ["tiny"]
+    assert await model_ids(keys.acme) == ["org/private", "tiny"]
+    assert await model_ids(keys.globex) == ["tiny"]
+    client.models = ("tiny",)
+    assert await model_ids(keys.acme) == ["tiny"]
     client.state = WorkerState.LOADING
-    assert await listed(keys.acme) == []
+    assert await model_ids(keys.acme) == []
 
 
 @pytest.mark.criterion("1.10")
-async def test_one_model_is_found_by_name_with_slashes_and_by_alias(
+async def test_a_model_is_found_by_a_name_with_slashes_and_by_alias(
     gateway: Gateway, keys: Keys, client: ScriptedClient
 ) -> None:
-    client.serves = ("tiny", "org/private")
-    found = await call(gateway, "GET", "/v1/models/org/private", key=keys.acme)
-    assert (found.status, found.document["id"], found.document["object"]) == (200, "org/private", "model")
-    assert set(found.document) == {"id", "object", "created", "owned_by"}
+    client.models = ("tiny", "org/private")
+    reply = await call(gateway, "GET", "/v1/models/org/private", key=keys.acme)
+    assert (reply.status, reply.document["id"], reply.document["object"]) == (200, "org/private", "model")
+    assert set(reply.document) == {"id", "object", "created", "owned_by"}
     alias = await call(gateway, "GET", "/v1/models/default", key=keys.acme)
     assert alias.document["id"] == "tiny"
-    hidden = await call(gateway, "GET", "/v1/models/org/private", key=keys.globex)
-    assert (hidden.status, hidden.error["code"]) == (404, "model_not_found")
-    client.serves = ("tiny",)
+    forbidden = await call(gateway, "GET", "/v1/models/org/private", key=keys.globex)
+    assert (forbidden.status, forbidden.error["code"]) == (404, "model_not_found")
+    client.models = ("tiny",)
     unserved = await call(gateway, "GET", "/v1/models/org/private", key=keys.acme)
     assert unserved.status == 404
 
 
 @pytest.mark.criterion("1.10")
-async def test_a_model_registered_now_is_known_at_once(gateway: Gateway, keys: Keys) -> None:
+async def test_a_newly_registered_model_is_available_at_once(
+    gateway: Gateway, keys: Keys, client: ScriptedClient
+) -> None:
     from inference_worker.registry.services import model_register
     from tests.gateway.threads import in_thread
 
     assert (await call(gateway, "GET", "/v1/models/late", key=keys.acme)).status == 404
-    gateway.endpoints.models.client.serves = ("tiny", "late")  # type: ignore[attr-defined]  # the scripted one
+    client.models = ("tiny", "late")
     await in_thread(lambda: model_register(name="late", actor="tests"))
     await asyncio.sleep(0.2)
     assert (await call(gateway, "GET", "/v1/models/late", key=keys.acme)).status == 200
 
 
-async def test_ready_needs_every_component_and_names_the_one_that_is_down(
+async def test_readiness_requires_every_component_and_names_those_that_are_down(
     gateway: Gateway, client: ScriptedClient
 ) -> None:
     ready = await call(gateway, "GET", "/health/ready")
     assert (ready.status, ready.document["status"]) == (200, "ready")
     assert ready.document["components"]["workers"]["ready"] == 1
 
-    async def down() -> set[str]:
-        await asyncio.sleep(0.55)
+    async def down_components() -> set[str]:
+        await asyncio.sleep(CACHE_S + 0.05)
         reply = await call(gateway, "GET", "/health/ready")
         assert reply.status == 503
         parts = reply.document["components"].items()
         return {name for name, part in parts if part["status"] == "down"}
 
     client.state = WorkerState.LOADING
-    assert await down() == {"workers"}
+    assert await down_components() == {"workers"}
     client.state = WorkerState.READY
     client.is_healthy = False
-    assert await down() == {"relay", "workers"}
+    assert await down_components() == {"relay", "workers"}
     client.is_healthy = True
-    await asyncio.sleep(0.55)
+    await asyncio.sleep(CACHE_S + 0.05)
     assert (await call(gateway, "GET", "/health/ready")).status == 200
 
 
 @pytest.mark.case("serving.35")
-async def test_probes_are_nobodys_usage_need_no_key_and_ask_no_engine(
+async def test_probes_require_no_key_and_leave_neither_records_nor_engine_calls(
     gateway: Gateway, client: ScriptedClient
 ) -> None:
     assert (await call(gateway, "GET", "/health/live")).document == {"status": "live"}

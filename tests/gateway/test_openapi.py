@@ -1,4 +1,4 @@
-"""The OpenAPI document says what the gateway takes and gives, and the gateway keeps to it."""
+"""The OpenAPI document describes the gateway's requests and replies, and the gateway conforms to it."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from api.gateway.urls import URLS
 from api.openai.errors.catalogue import CATALOGUE
 from api.openai.validation.rules import CONVERSATION_PARAMETERS
 from inference_worker.protocol.faults import InvalidParameter
-from inference_worker.protocol.messages import Delta, FailureKind
+from inference_worker.protocol.messages import FailureKind
 from tests.documented import DOCUMENT, answer_faults, request_is_wrong
+from tests.gateway import bad_embeddings, bad_requests
+from tests.gateway.calls import CHAT, body_for
 from tests.gateway.conftest import Keys
-from tests.gateway.driver import CHAT, Reply, call
-from tests.gateway.scripted import HANG, ScriptedClient, accepted, done, event_of, failed, finished
-from tests.gateway.test_bad_requests import BASES, ROWS
-from tests.gateway.test_embeddings import BASES as EMBEDDING_BASES
-from tests.gateway.test_embeddings import ROWS as EMBEDDING_ROWS
+from tests.gateway.driver import Reply, call
+from tests.gateway.scripted import ScriptedClient
+from tests.gateway.scripts import HANG, accepted, done, failed, finished, json_delta
 
 COMPLETION = {
     "id": "chatcmpl-1",
@@ -38,42 +38,38 @@ CHUNK = {
     "object": "chat.completion.chunk",
     "choices": [{"index": 0, "delta": {"content": "a"}}],
 }
+CHAT_BODY = body_for(CHAT)
 METHODS = {"get", "post", "delete", "put", "patch", "head", "options", "trace"}
-
-
-def _event(chunk: object) -> Delta:
-    return Delta(request_id="", attempt=1, index=0, data=event_of(chunk))
 
 
 def _faults(method: str, endpoint: str, reply: Reply) -> list[str]:
     return answer_faults(method, endpoint, reply.status, reply.headers, reply.body)
 
 
-def test_each_route_is_in_the_document_and_nothing_else() -> None:
-    documented = {
+def test_the_document_has_exactly_the_routes_of_the_url_map() -> None:
+    operations = {
         (method.upper(), path)
-        for path, operations in DOCUMENT["paths"].items()
-        for method in operations
+        for path, path_item in DOCUMENT["paths"].items()
+        for method in path_item
         if method in METHODS
     }
-    table = {(route.method, route.endpoint) for route in URLS.routes}
-    assert documented == table
+    assert operations == {(route.method, route.endpoint) for route in URLS.routes}
 
 
-def test_keys_are_asked_for_where_the_table_asks_for_them() -> None:
+def test_the_document_requires_keys_and_bodies_where_the_routes_do() -> None:
     for route in URLS.routes:
         operation = DOCUMENT["paths"][route.endpoint][route.method.lower()]
         assert operation["security"] == ([{"bearer": []}] if route.scopes else [])
         assert ("requestBody" in operation) == (route.schema is not None)
 
 
-def test_each_error_of_the_catalogue_is_an_answer_of_some_operation() -> None:
+def test_every_error_of_the_catalogue_belongs_to_an_operation() -> None:
     documented = {error for route in URLS.routes for error in errors_of(route)}
     assert documented | UNDOCUMENTED == set(CATALOGUE.values())
     assert not documented & UNDOCUMENTED
 
 
-def test_every_schema_is_one_and_every_reference_leads_somewhere() -> None:
+def test_every_schema_is_valid_and_every_reference_resolves() -> None:
     for name, schema in DOCUMENT["components"]["schemas"].items():
         jsonschema.Draft202012Validator.check_schema(schema)
         assert "title" not in schema
@@ -87,21 +83,21 @@ def test_every_schema_is_one_and_every_reference_leads_somewhere() -> None:
 
 def _references(part: Any) -> list[str]:
     if isinstance(part, list):
-        return [found for inner in part for found in _references(inner)]
+        return [reference for item in part for reference in _references(item)]
     if not isinstance(part, dict):
         return []
     own = [part["$ref"]] if isinstance(part.get("$ref"), str) else []
-    return own + [found for inner in part.values() for found in _references(inner)]
+    return own + [reference for item in part.values() for reference in _references(item)]
 
 
-def test_only_streams_that_end_in_done_are_said_to() -> None:
-    found = {}
+def test_only_streams_that_end_with_done_are_documented_so() -> None:
+    ends_with_done = {}
     for path, operations in DOCUMENT["paths"].items():
         for method, operation in operations.items():
             events = operation["responses"]["200"].get("content", {}).get("text/event-stream")
             if events is not None:
-                found[f"{method} {path}"] = "last is `[DONE]`" in events["schema"]["description"]
-    assert found == {
+                ends_with_done[f"{method} {path}"] = "last is `[DONE]`" in events["schema"]["description"]
+    assert ends_with_done == {
         "post /v1/chat/completions": True,
         "post /v1/completions": True,
         "post /v1/responses": False,
@@ -110,18 +106,19 @@ def test_only_streams_that_end_in_done_are_said_to() -> None:
     }
 
 
-def test_bounds_that_are_held_before_the_schemas_are_in_the_document() -> None:
+def test_the_document_contains_the_bounds_checked_before_the_schemas() -> None:
     chat = DOCUMENT["components"]["schemas"]["ChatRequest"]
     assert chat["additionalProperties"] is False
     assert chat["properties"]["messages"]["maxItems"] == 2048
-    (bias,) = (b for b in chat["properties"]["logit_bias"]["anyOf"] if b.get("type") == "object")
+    (bias,) = (form for form in chat["properties"]["logit_bias"]["anyOf"] if form.get("type") == "object")
     assert (bias["maxProperties"], bias["propertyNames"]["pattern"]) == (300, "^(0|[1-9][0-9]{0,6})$")
-    (ids,) = (b for b in chat["properties"]["allowed_token_ids"]["anyOf"] if b.get("type") == "array")
+    forms = chat["properties"]["allowed_token_ids"]["anyOf"]
+    (ids,) = (form for form in forms if form.get("type") == "array")
     assert ids["maxItems"] == 1024
     assert "`functions`: it is deprecated" in chat["description"]
 
 
-# What no JSON schema says: which parameters go together, and what is inside of patterns and names.
+# Rules that JSON Schema can't express: combinations of parameters, and the content of patterns and names.
 RULES = {
     *("messages[1].content", "max_tokens", "top_logprobs", "stream_options", "tools", "tool_choice"),
     *("tool_choice.function.name", "parallel_tool_calls", "structured_outputs", "structured_outputs.regex"),
@@ -130,43 +127,41 @@ RULES = {
     *("structured_outputs.json_object", "messages[1].tool_calls[0].function.arguments"),
     "messages[0].tool_call_id",
 }
-RULES_OF_ONE = {"/tokenize": {"prompt", "messages", *CONVERSATION_PARAMETERS}}
+ENDPOINT_RULES = {"/tokenize": {"prompt", "messages", *CONVERSATION_PARAMETERS}}
 
 
-def test_a_bad_request_is_bad_by_the_document_too_but_for_rules_between_parameters() -> None:
-    for path, bad in (*ROWS, *EMBEDDING_ROWS):
-        base = {**BASES, **EMBEDDING_BASES}[path]
-        assert not request_is_wrong(path, base)
-        body = {name: value for name, value in {**base, **bad.changes}.items() if value is not ...}
-        assert request_is_wrong(path, body) or bad.param in RULES | RULES_OF_ONE.get(path, set()), bad
+def test_the_document_rejects_every_bad_request_apart_from_rules_between_parameters() -> None:
+    for path, bad in (*bad_requests.BAD_REQUESTS, *bad_embeddings.BAD_REQUESTS):
+        assert not request_is_wrong(path, body_for(path))
+        body = body_for(path, **bad.changes)
+        assert request_is_wrong(path, body) or bad.param in RULES | ENDPOINT_RULES.get(path, set()), bad
 
 
 @pytest.mark.criterion("4.2")
-async def test_each_answer_of_the_gateway_is_as_the_document_says(
+async def test_replies_of_the_gateway_match_the_document(
     gateway: Gateway, keys: Keys, client: ScriptedClient
 ) -> None:
-    chat = "/v1/chat/completions"
     client.scripts = [
         [accepted(), finished(json.dumps(COMPLETION).encode())],
-        [accepted(), _event(CHUNK), done(), finished()],
+        [accepted(), json_delta(CHUNK), done(), finished()],
         [failed(FailureKind.REQUEST, 400, fault=InvalidParameter(param="stop", reason="no"))],
         [failed(FailureKind.ENGINE, 500)],
         [HANG],
         [failed(FailureKind.UPSTREAM, 502)],
     ]
-    asked: list[tuple[str, str, str, str | None, Any, int]] = [
-        ("POST", chat, chat, keys.acme, CHAT, 200),
-        ("POST", chat, chat, keys.acme, {**CHAT, "stream": True}, 200),
-        ("POST", chat, chat, keys.acme, CHAT, 400),
-        ("POST", chat, chat, keys.acme, CHAT, 500),
-        ("POST", chat, chat, keys.acme, CHAT, 504),
-        ("POST", chat, chat, keys.acme, CHAT, 502),
-        ("POST", chat, chat, keys.acme, CHAT, 503),
-        ("POST", chat, chat, None, CHAT, 401),
-        ("POST", chat, chat, keys.inactive, CHAT, 403),
-        ("POST", chat, chat, keys.reader, CHAT, 403),
-        ("POST", chat, chat, keys.acme, {**CHAT, "model": "no"}, 404),
-        ("POST", chat, chat, keys.acme, {**CHAT, "n": 0}, 400),
+    requests: list[tuple[str, str, str, str | None, Any, int]] = [
+        ("POST", CHAT, CHAT, keys.acme, CHAT_BODY, 200),
+        ("POST", CHAT, CHAT, keys.acme, {**CHAT_BODY, "stream": True}, 200),
+        ("POST", CHAT, CHAT, keys.acme, CHAT_BODY, 400),
+        ("POST", CHAT, CHAT, keys.acme, CHAT_BODY, 500),
+        ("POST", CHAT, CHAT, keys.acme, CHAT_BODY, 504),
+        ("POST", CHAT, CHAT, keys.acme, CHAT_BODY, 502),
+        ("POST", CHAT, CHAT, keys.acme, CHAT_BODY, 503),
+        ("POST", CHAT, CHAT, None, CHAT_BODY, 401),
+        ("POST", CHAT, CHAT, keys.inactive, CHAT_BODY, 403),
+        ("POST", CHAT, CHAT, keys.reader, CHAT_BODY, 403),
+        ("POST", CHAT, CHAT, keys.acme, {**CHAT_BODY, "model": "no"}, 404),
+        ("POST", CHAT, CHAT, keys.acme, {**CHAT_BODY, "n": 0}, 400),
         ("GET", "/v1/models", "/v1/models", keys.acme, None, 200),
         ("GET", "/v1/models", "/v1/models", keys.expired, None, 401),
         ("GET", "/v1/models/tiny", "/v1/models/{model}", keys.acme, None, 200),
@@ -175,18 +170,17 @@ async def test_each_answer_of_the_gateway_is_as_the_document_says(
         ("GET", "/health/ready", "/health/ready", None, None, 200),
         ("GET", "/openapi.json", "/openapi.json", None, None, 200),
     ]
-    for method, path, endpoint, key, body, status in asked:
+    for method, path, endpoint, key, body, status in requests:
         reply = await call(gateway, method, path, key=key, body=body)
         assert (reply.status, _faults(method, endpoint, reply)) == (status, []), (path, reply.body)
-    client.serves = ()
+    client.models = ()
     await asyncio.sleep(CACHE_S + 0.1)
     down = await call(gateway, "GET", "/health/ready")
     assert (down.status, _faults("GET", "/health/ready", down)) == (503, [])
 
 
-async def test_the_gateway_gives_the_document_without_a_key(gateway: Gateway) -> None:
-    reply = await call(gateway, "GET", "/openapi.json")
-    assert reply.document == DOCUMENT
+async def test_the_document_requires_no_key(gateway: Gateway) -> None:
+    assert (await call(gateway, "GET", "/openapi.json")).document == DOCUMENT
 
 
 @pytest.mark.parametrize(
@@ -201,9 +195,9 @@ async def test_the_gateway_gives_the_document_without_a_key(gateway: Gateway) ->
         {"usage": {"prompt_tokens": -1, "total_tokens": 1}},
     ],
 )
-def test_a_wrong_answer_would_be_found(change: dict[str, Any]) -> None:
+def test_a_wrong_reply_is_detected(change: dict[str, Any]) -> None:
     reply = Reply(200, {"content-type": "application/json", "x-request-id": "r"})
-    reply.pieces = [json.dumps(COMPLETION).encode()]
-    assert _faults("POST", "/v1/chat/completions", reply) == []
-    reply.pieces = [json.dumps({**COMPLETION, **change}).encode()]
-    assert _faults("POST", "/v1/chat/completions", reply) != []
+    reply.chunks = [json.dumps(COMPLETION).encode()]
+    assert _faults("POST", CHAT, reply) == []
+    reply.chunks = [json.dumps({**COMPLETION, **change}).encode()]
+    assert _faults("POST", CHAT, reply) != []

@@ -1,86 +1,69 @@
-"""Answers, whole and streamed, and what a client sees when a worker fails on the way."""
+"""The relay of bodies and streams, and failures of workers on the way."""
 
 from __future__ import annotations
 
-import asyncio
 import json
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from api.gateway.app import Gateway
-from api.gateway.stages.limits import Limits
+from api.gateway.settings import Limits
 from inference_worker.protocol.faults import ContextOverflow
 from inference_worker.protocol.messages import FailureKind, Meter, Operation, Outcome
 from inference_worker.telemetry.log_formatters import TextFormatter
-from tests.gateway.conftest import QUICK, Keys
-from tests.gateway.driver import CHAT, Reply, call, chat, visit
-from tests.gateway.scripted import (
-    HANG,
-    METER,
-    ScriptedClient,
-    accepted,
-    delta,
-    done,
-    failed,
-    finished,
-    lost,
-)
+from tests.gateway.calls import CHAT, COMPLETIONS, body_for, chat, post, start_chat
+from tests.gateway.conftest import LONG_LIMITS, Keys
+from tests.gateway.driver import Reply, call
+from tests.gateway.events import parse_events
+from tests.gateway.harness import RecordReader, eventually
+from tests.gateway.scripted import ScriptedClient
+from tests.gateway.scripts import HANG, METER, accepted, body_script, delta, done, failed, finished, lost
 
-ANSWER = b'{"id": "chatcmpl-1", "choices": []}'
+BODY = b'{"id": "chatcmpl-1", "choices": []}'
 
 
 @pytest.fixture
 def limits() -> Limits:
-    """Longer ones: a slow machine must not add a comment, or a timeout, to what is looked at here."""
-    return QUICK.model_copy(
-        update={
-            "stream_comment_s": 60.0,
-            "queue_timeout_s": 2.0,
-            "first_token_timeout_s": 2.0,
-            "inter_token_timeout_s": 2.0,
-            "total_timeout_s": 10.0,
-        }
-    )
+    """No comments even on a busy machine, and a short wait for the first token."""
+    return LONG_LIMITS.model_copy(update={"stream_comment_s": 60.0, "first_token_timeout_s": 2.0})
 
 
-def events_of(reply: Reply) -> list[Any]:
-    """The data of all events; the body must consist of whole events."""
-    *events, rest = reply.body.decode().split("\n\n")
-    assert rest == ""
-    texts = [event.removeprefix("data: ") for event in events if not event.startswith(":")]
-    return [text if text == "[DONE]" else json.loads(text) for text in texts]
+def documents_of(reply: Reply) -> list[Any]:
+    """Return the documents of all events."""
+    return [event.document for event in parse_events(reply.body)]
 
 
-async def test_a_whole_answer_is_passed_on_unchanged(
-    gateway: Gateway, keys: Keys, client: ScriptedClient, ended: Callable[[], Any]
+async def test_a_body_is_relayed_unchanged(
+    gateway: Gateway, keys: Keys, client: ScriptedClient, settled_record: RecordReader
 ) -> None:
-    client.scripts = [[accepted(), finished(ANSWER)]]
+    client.scripts = [body_script(BODY)]
     reply = await chat(gateway, keys.acme, model="default", user="somebody")
-    assert (reply.status, reply.body, reply.headers["content-type"]) == (200, ANSWER, "application/json")
-    assert reply.headers["content-length"] == str(len(ANSWER))
+    assert (reply.status, reply.body, reply.headers["content-type"]) == (200, BODY, "application/json")
+    assert reply.headers["content-length"] == str(len(BODY))
     body = json.loads(client.calls[0].body)
     assert (body["model"], client.calls[0].operation) == ("tiny", Operation.CHAT_COMPLETIONS)
     assert "user" not in body
-    record = await ended()
+    record = await settled_record()
     assert (record.outcome, record.status, record.error_code) == (Outcome.COMPLETED, 200, None)
     assert (record.model, record.attempt, record.worker_id) == ("tiny", 1, "worker-1")
     assert (record.relayed, record.tenant_id) == (METER, keys.acme_id)
 
 
-async def test_events_that_arrive_together_are_one_chunk_and_end_with_done(
-    gateway: Gateway, keys: Keys, client: ScriptedClient, ended: Callable[[], Any]
+async def test_events_that_arrive_together_are_one_chunk_and_the_stream_ends_with_done(
+    gateway: Gateway, keys: Keys, client: ScriptedClient, settled_record: RecordReader
 ) -> None:
     client.scripts = [[accepted(), [delta("a"), delta("b"), delta("c")], delta("d"), finished()]]
     reply = await chat(gateway, keys.acme, stream=True)
     assert reply.headers["content-type"] == "text/event-stream; charset=utf-8"
-    texts = [event["choices"][0]["delta"]["content"] for event in events_of(reply)[:-1]]
-    assert (texts, events_of(reply)[-1]) == (["a", "b", "c", "d"], "[DONE]")
-    assert reply.pieces[0].count(b"data:") == 3
-    record = await ended()
+    *chunks, end = documents_of(reply)
+    assert [chunk["choices"][0]["delta"]["content"] for chunk in chunks] == ["a", "b", "c", "d"]
+    assert end == "[DONE]"
+    assert reply.chunks[0].count(b"data:") == 3
+    record = await settled_record()
     assert record.streamed
     assert record.outcome == Outcome.COMPLETED
+    assert record.first_token_s is not None
     assert 0 < record.first_token_s <= record.duration_s
 
 
@@ -89,23 +72,23 @@ async def test_the_engines_own_done_is_not_repeated(
 ) -> None:
     client.scripts = [[accepted(), delta("a"), [done(), finished()]]]
     reply = await chat(gateway, keys.acme, stream=True)
-    assert reply.complete
-    assert events_of(reply).count("[DONE]") == 1
+    assert reply.is_complete
+    assert documents_of(reply).count("[DONE]") == 1
 
 
-async def test_tenants_have_different_cache_salts_and_a_tenant_always_the_same(
+async def test_each_tenant_has_its_own_constant_cache_salt(
     gateway: Gateway, keys: Keys, client: ScriptedClient
 ) -> None:
-    client.scripts = [[finished(ANSWER)] for _ in range(3)]
+    client.scripts = [[finished(BODY)] for _ in range(3)]
     for key in (keys.acme, keys.globex, keys.acme):
         await chat(gateway, key)
-    salts = [json.loads(made.body)["cache_salt"] for made in client.calls]
+    salts = [json.loads(engine_call.body)["cache_salt"] for engine_call in client.calls]
     assert salts[0] == salts[2] != salts[1]
     assert keys.acme_id not in salts[0]
 
 
 async def test_a_worker_that_dies_before_the_first_token_is_replaced(
-    gateway: Gateway, keys: Keys, client: ScriptedClient, ended: Callable[[], Any]
+    gateway: Gateway, keys: Keys, client: ScriptedClient, settled_record: RecordReader
 ) -> None:
     client.scripts = [
         [accepted(), lost()],
@@ -113,10 +96,10 @@ async def test_a_worker_that_dies_before_the_first_token_is_replaced(
         [accepted(), delta("a"), finished()],
     ]
     reply = await chat(gateway, keys.acme, stream=True)
-    assert events_of(reply)[0]["choices"]
+    assert documents_of(reply)[0]["choices"]
     assert client.excluded == [(), ("worker-1",), ("worker-1", "worker-2")]
-    assert [stream.closed for stream in client.streams] == [1, 1, 1]
-    record = await ended()
+    assert [stream.close_count for stream in client.streams] == [1, 1, 1]
+    record = await settled_record()
     assert (record.attempt, record.worker_id, record.outcome) == (3, "worker-3", Outcome.COMPLETED)
 
 
@@ -132,7 +115,7 @@ async def test_a_worker_that_dies_before_the_first_token_is_replaced(
         ([failed(FailureKind.CANCELLED)], 503, "worker_lost"),
     ],
 )
-async def test_without_another_worker_the_first_failure_is_the_answer(
+async def test_without_another_worker_the_first_failure_is_the_error(
     gateway: Gateway, keys: Keys, client: ScriptedClient, script: list[Any], status: int, code: str
 ) -> None:
     client.scripts = [script]
@@ -142,41 +125,43 @@ async def test_without_another_worker_the_first_failure_is_the_answer(
     assert ("retry-after" in reply.headers) == (status == 503)
 
 
-async def test_attempts_are_limited(gateway: Gateway, keys: Keys, client: ScriptedClient) -> None:
+async def test_the_number_of_attempts_is_limited(
+    gateway: Gateway, keys: Keys, client: ScriptedClient
+) -> None:
     client.scripts = [[lost()] for _ in range(9)]
     reply = await chat(gateway, keys.acme)
     assert (reply.status, reply.error["code"], len(client.calls)) == (503, "worker_lost", 3)
 
 
-async def test_a_broken_engine_is_not_tried_on_every_worker(
+async def test_an_engine_error_is_not_retried_on_another_worker(
     gateway: Gateway, keys: Keys, client: ScriptedClient
 ) -> None:
-    client.scripts = [[failed(FailureKind.ENGINE, 500)], [finished(ANSWER)]]
+    client.scripts = [[failed(FailureKind.ENGINE, 500)], [finished(BODY)]]
     assert (await chat(gateway, keys.acme)).status == 500
     assert len(client.calls) == 1
 
 
 @pytest.mark.case("serving.24")
-async def test_after_the_first_token_a_lost_worker_ends_the_stream_with_an_error_event(
-    gateway: Gateway, keys: Keys, client: ScriptedClient, ended: Callable[[], Any]
+async def test_a_worker_lost_after_the_first_token_ends_the_stream_with_an_error_event(
+    gateway: Gateway, keys: Keys, client: ScriptedClient, settled_record: RecordReader
 ) -> None:
     client.scripts = [[accepted(), delta("a"), lost()], [finished()]]
     reply = await chat(gateway, keys.acme, stream=True)
-    first, error, last = events_of(reply)
+    first, error, last = documents_of(reply)
     assert first["choices"][0]["delta"]["content"] == "a"
     assert error["error"]["code"] == "worker_lost"
     assert set(error["error"]) == {"message", "type", "param", "code"}
-    assert (last, reply.status, reply.complete, len(client.calls)) == ("[DONE]", 200, True, 1)
-    record = await ended()
+    assert (last, reply.status, reply.is_complete, len(client.calls)) == ("[DONE]", 200, True, 1)
+    record = await settled_record()
     assert (record.outcome, record.error_code, record.status) == (Outcome.LOST, "worker_lost", 200)
 
 
 @pytest.mark.case("serving.24")
-async def test_what_arrives_with_the_failure_is_still_delivered(
+async def test_text_that_arrives_with_a_failure_is_delivered(
     gateway: Gateway, keys: Keys, client: ScriptedClient
 ) -> None:
     client.scripts = [[[accepted(), delta("a"), failed(FailureKind.ENGINE, 500)]]]
-    first, error, last = events_of(await chat(gateway, keys.acme, stream=True))
+    first, error, last = documents_of(await chat(gateway, keys.acme, stream=True))
     assert (first["choices"][0]["delta"]["content"], error["error"]["code"], last) == (
         "a",
         "engine_error",
@@ -185,8 +170,8 @@ async def test_what_arrives_with_the_failure_is_still_delivered(
 
 
 @pytest.mark.case("serving.25")
-async def test_the_engines_refusal_of_a_stream_keeps_its_status(
-    gateway: Gateway, keys: Keys, client: ScriptedClient, ended: Callable[[], Any]
+async def test_a_stream_that_the_engine_rejects_keeps_its_status(
+    gateway: Gateway, keys: Keys, client: ScriptedClient, settled_record: RecordReader
 ) -> None:
     fault = ContextOverflow(limit_tokens=128, prompt_tokens=129, at_least=True)
     client.scripts = [[failed(FailureKind.REQUEST, 400, fault=fault)]]
@@ -198,145 +183,135 @@ async def test_the_engines_refusal_of_a_stream_keeps_its_status(
     )
     assert "128 tokens" in reply.error["message"]
     assert "129" in reply.error["message"]
-    record = await ended()
+    record = await settled_record()
     assert (record.outcome, record.status, record.attempt) == (Outcome.REFUSED, 400, 1)
 
 
-async def test_no_worker_and_no_redis_are_told_apart(
+async def test_a_missing_worker_and_an_unreachable_redis_have_different_codes(
     gateway: Gateway, keys: Keys, client: ScriptedClient
 ) -> None:
-    none = await chat(gateway, keys.acme)
-    assert (none.status, none.error["code"], none.headers["retry-after"]) == (503, "no_worker_available", "5")
-    client.unreachable = True
-    away = await chat(gateway, keys.acme)
-    assert (away.status, away.error["code"]) == (503, "redis_unavailable")
+    reply = await chat(gateway, keys.acme)
+    assert (reply.status, reply.error["code"]) == (503, "no_worker_available")
+    assert reply.headers["retry-after"] == "5"
+    client.is_unreachable = True
+    reply = await chat(gateway, keys.acme)
+    assert (reply.status, reply.error["code"]) == (503, "redis_unavailable")
 
 
-async def test_completions_take_the_same_way(gateway: Gateway, keys: Keys, client: ScriptedClient) -> None:
-    client.scripts = [[accepted(), finished(ANSWER)]]
-    body = {"model": "tiny", "prompt": [[1, 2], [3]], "max_tokens": None}
-    reply = await call(gateway, "POST", "/v1/completions", key=keys.acme, body=body)
+async def test_completions_are_relayed_like_chats(
+    gateway: Gateway, keys: Keys, client: ScriptedClient
+) -> None:
+    client.scripts = [body_script(BODY)]
+    reply = await post(gateway, keys.acme, COMPLETIONS, prompt=[[1, 2], [3]], max_tokens=None)
     assert (reply.status, client.calls[0].operation) == (200, Operation.COMPLETIONS)
     assert json.loads(client.calls[0].body)["prompt"] == [[1, 2], [3]]
 
 
-async def test_a_request_id_goes_in_and_out_and_a_harmful_one_is_replaced(
-    gateway: Gateway, keys: Keys, client: ScriptedClient, ended: Callable[[], Any]
+async def test_a_request_id_is_passed_through_and_a_harmful_one_replaced(
+    gateway: Gateway, keys: Keys, client: ScriptedClient, settled_record: RecordReader
 ) -> None:
-    client.scripts = [[finished(ANSWER)]]
-    body = {"model": "tiny", "messages": [{"role": "user", "content": "x"}]}
-    reply = await call(
-        gateway,
-        "POST",
-        "/v1/chat/completions",
-        key=keys.acme,
-        body=body,
-        headers={"x-request-id": "trace-1.a_b"},
-    )
+    client.scripts = [[finished(BODY)]]
+    headers = {"x-request-id": "trace-1.a_b"}
+    reply = await call(gateway, "POST", CHAT, key=keys.acme, body=body_for(CHAT), headers=headers)
     assert reply.headers["x-request-id"] == client.calls[0].correlation_id == "trace-1.a_b"
-    assert (await ended()).correlation_id == "trace-1.a_b"
+    assert (await settled_record()).correlation_id == "trace-1.a_b"
     for harmful in ("a b", "x" * 129, 'a"b', "a\r\nset-cookie: x"):
-        other = await call(gateway, "GET", "/v1/models", headers={"x-request-id": harmful})
-        assert other.headers["x-request-id"].startswith("req_")
+        reply = await call(gateway, "GET", "/v1/models", headers={"x-request-id": harmful})
+        assert reply.headers["x-request-id"].startswith("req_")
 
 
-async def test_a_stream_that_only_ends_is_well_formed(
-    gateway: Gateway, keys: Keys, client: ScriptedClient
-) -> None:
+async def test_an_empty_stream_is_well_formed(gateway: Gateway, keys: Keys, client: ScriptedClient) -> None:
     client.scripts = [[accepted(), finished()]]
     reply = await chat(gateway, keys.acme, stream=True)
-    assert (reply.status, reply.body, reply.complete) == (200, b"data: [DONE]\n\n", True)
+    assert (reply.status, reply.body, reply.is_complete) == (200, b"data: [DONE]\n\n", True)
 
 
-async def test_text_that_was_relayed_is_counted_where_no_worker_counts_it(
-    gateway: Gateway, keys: Keys, client: ScriptedClient, ended: Callable[[], Any]
+async def test_the_gateway_counts_relayed_text_of_a_lost_worker(
+    gateway: Gateway, keys: Keys, client: ScriptedClient, settled_record: RecordReader
 ) -> None:
-    role, quoted = delta(""), delta('"content": "x" \\')
-    client.scripts = [[accepted(), role, [delta("a"), quoted], delta("b"), done(), lost()]]
+    empty, quotes = delta(""), delta('"content": "x" \\')
+    client.scripts = [[accepted(), empty, [delta("a"), quotes], delta("b"), done(), lost()]]
     await chat(gateway, keys.acme, stream=True)
-    record = await ended()
+    record = await settled_record()
     assert (record.attempt, record.relayed) == (1, Meter(completion_tokens=3))
 
 
-async def test_the_meter_of_a_failed_attempt_is_not_that_of_the_next(
-    gateway: Gateway, keys: Keys, client: ScriptedClient, ended: Callable[[], Any]
+async def test_the_meter_of_a_failed_attempt_is_not_used_for_the_next(
+    gateway: Gateway, keys: Keys, client: ScriptedClient, settled_record: RecordReader
 ) -> None:
     client.scripts = [[failed(FailureKind.REFUSED)], [accepted(), HANG]]
     reply = await chat(gateway, keys.acme, stream=True)
     assert (reply.status, reply.error["code"]) == (504, "first_token_timeout")
-    record = await ended()
+    record = await settled_record()
     assert (record.attempt, record.worker_id, record.relayed) == (2, "worker-2", None)
 
 
-async def test_an_attempt_is_noted_before_it_is_sent_because_a_worker_may_count_it(
-    gateway: Gateway, keys: Keys, client: ScriptedClient, ended: Callable[[], Any]
+async def test_an_attempt_that_may_have_reached_a_worker_is_recorded(
+    gateway: Gateway, keys: Keys, client: ScriptedClient, settled_record: RecordReader
 ) -> None:
-    client.unreachable = True
+    client.is_unreachable = True
     await chat(gateway, keys.acme)
-    assert (await ended()).attempt == 1
+    assert (await settled_record()).attempt == 1
 
 
-async def test_a_client_that_leaves_during_the_sending_leaves_the_attempt_noted(
-    gateway: Gateway, keys: Keys, client: ScriptedClient, ended: Callable[[], Any]
+async def test_an_attempt_is_recorded_if_the_client_disconnects_while_it_is_sent(
+    gateway: Gateway, keys: Keys, client: ScriptedClient, settled_record: RecordReader
 ) -> None:
     client.submit_s = 10.0
-    begun = visit(gateway, "POST", "/v1/chat/completions", key=keys.acme, body=CHAT)
-    async with asyncio.timeout(5):
-        while not client.calls:
-            await asyncio.sleep(0.01)
-    begun.leave()
-    await begun.task
-    record = await ended()
+    connection = start_chat(gateway, keys.acme)
+    await eventually(lambda: bool(client.calls))
+    await connection.close()
+    record = await settled_record()
     assert (record.outcome, record.attempt, record.worker_id) == (Outcome.CANCELLED, 1, None)
 
 
-async def test_without_a_worker_the_record_keeps_the_attempt_that_was_made(
-    gateway: Gateway, keys: Keys, client: ScriptedClient, ended: Callable[[], Any]
+async def test_the_record_keeps_the_last_attempt_if_no_other_worker_is_left(
+    gateway: Gateway, keys: Keys, client: ScriptedClient, settled_record: RecordReader
 ) -> None:
     client.scripts = [[lost()]]
     await chat(gateway, keys.acme)
-    record = await ended()
+    record = await settled_record()
     assert (record.attempt, record.worker_id, record.outcome) == (1, "worker-1", Outcome.LOST)
 
 
-async def test_a_request_that_no_worker_could_take_was_not_attempted(
-    gateway: Gateway, keys: Keys, client: ScriptedClient, ended: Callable[[], Any]
+async def test_a_request_without_a_worker_has_no_attempt(
+    gateway: Gateway, keys: Keys, client: ScriptedClient, settled_record: RecordReader
 ) -> None:
     await chat(gateway, keys.acme)
-    record = await ended()
+    record = await settled_record()
     assert (record.attempt, record.worker_id, record.outcome) == (0, None, Outcome.REFUSED)
 
 
-async def test_the_length_that_workers_report_bounds_the_cost_where_the_registry_has_none(
+async def test_the_workers_context_length_bounds_the_cost_if_the_registry_has_none(
     gateway: Gateway, keys: Keys, client: ScriptedClient
 ) -> None:
     client.max_model_len = 777
-    client.scripts = [[finished(ANSWER)], [finished(ANSWER)]]
+    client.scripts = [[finished(BODY)], [finished(BODY)]]
     await chat(gateway, keys.acme)
     await chat(gateway, keys.acme, max_tokens=5)
     assert client.calls[0].cost_tokens == 777
     assert 5 < client.calls[1].cost_tokens < 100
 
 
-async def test_a_key_pasted_into_an_address_or_an_id_is_stored_nowhere(
-    gateway: Gateway, keys: Keys, ended: Callable[[], Any], caplog: pytest.LogCaptureFixture
+async def test_a_key_in_a_url_or_request_id_is_neither_recorded_nor_logged(
+    gateway: Gateway, keys: Keys, settled_record: RecordReader, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO", logger="cyllm")
     reply = await call(gateway, "GET", f"/v1/{keys.acme}", headers={"x-request-id": keys.acme})
     assert reply.status == 404
-    record = await ended()
+    record = await settled_record()
     assert (record.endpoint, record.correlation_id) == ("unknown", record.request_id)
     assert keys.acme not in repr(record) + caplog.text + str(reply.headers)
 
 
-async def test_what_an_unexpected_error_says_is_not_logged(
+async def test_the_text_of_an_unexpected_exception_is_not_logged(
     gateway: Gateway, keys: Keys, client: ScriptedClient, caplog: pytest.LogCaptureFixture
 ) -> None:
-    client.broken = ValueError("the prompt was: canary-7")
+    client.submit_error = ValueError("the prompt was: canary-7")
     reply = await chat(gateway, keys.acme)
     assert (reply.status, reply.error["code"]) == (500, "internal_error")
-    (found,) = [entry for entry in caplog.records if entry.getMessage() == "request failed"]
-    line = TextFormatter().format(found)
+    (entry,) = [entry for entry in caplog.records if entry.getMessage() == "request failed"]
+    line = TextFormatter().format(entry)
     assert "builtins.ValueError" in line
     assert "scripted.py" in line
     assert "canary-7" not in line + reply.body.decode()

@@ -1,42 +1,36 @@
-"""Bounds of logs, and what their readers see when a gateway or Redis goes away."""
+"""Limits of event logs, and their readers' view of a dead gateway or Redis."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
 import redis
 
 from api.gateway.app import Gateway
-from api.gateway.stages.limits import Limits
+from api.gateway.settings import Limits
 from api.gateway.streams.event_log import EventLogs, LogKind, LogState
 from api.openai.errors.base import ApiError
 from api.openai.errors.resources import StreamLost
 from api.openai.errors.service import CoordinationUnavailable
 from inference_worker.protocol import names
-from inference_worker.protocol.messages import Outcome, RequestEnded
+from inference_worker.protocol.messages import Outcome
 from inference_worker.transport.subscriber import Subscriber
-from tests.gateway.conftest import SECRET, Keys, facts_of
-from tests.gateway.driver import Visit, call
-from tests.gateway.resumable import begin, numbered, resume, script, text_of, whole
-from tests.gateway.scripted import HANG, Pause, ScriptedClient, accepted, delta, done, finished
-from tests.gateway.test_outages import own_valkey as own_valkey  # a fixture
-from tests.gateway.test_outages import seconds_until
+from tests.gateway.calls import CHAT, resumable_chat, resume, start_resumable_chat
+from tests.gateway.conftest import LONG_LIMITS, Keys
+from tests.gateway.driver import Connection, call
+from tests.gateway.events import chat_text, numbered_events
+from tests.gateway.harness import detached_count, eventually, records_of, running_gateway
+from tests.gateway.scripted import ScriptedClient
+from tests.gateway.scripts import HANG, Pause, accepted, chat_script, delta, done, finished
 from tests.stacks import Service
 
-LIMITS = Limits(
-    gateway_max_requests=8,
-    stream_comment_s=0.2,
-    total_timeout_s=60.0,
-    stream_log_bytes=4096,
-    stream_logs_per_tenant=3,
-    detached_per_tenant=3,
-    detached_grace_s=0.2,
+LIMITS = LONG_LIMITS.model_copy(
+    update={"stream_log_bytes": 4096, "stream_logs_per_tenant": 3, "detached_per_tenant": 3}
 )
-PIECE = "x" * 500
+FILLER = "x" * 500
 
 
 @pytest.fixture
@@ -44,196 +38,184 @@ def limits() -> Limits:
     return LIMITS
 
 
-async def quiet(gateway: Gateway) -> None:
-    """Wait until nothing runs on without its client."""
-    async with asyncio.timeout(5):
-        while gateway.endpoints.generation.detached.running_count:
-            await asyncio.sleep(0.01)
-
-
-async def test_a_log_keeps_no_more_than_its_bytes_and_says_so_to_who_comes_too_late(
+async def test_a_log_has_a_size_limit_and_late_readers_get_an_error(
     gateway: Gateway, keys: Keys, client: ScriptedClient, redis_client: redis.Redis
 ) -> None:
-    pieces = [delta(f"{number:03}{PIECE}") for number in range(50)]
-    client.scripts = [[accepted(), Pause(0.2), *pieces, [done(), finished()]]]
-    reply = await whole(gateway, keys.acme)
+    deltas = [delta(f"{number:03}{FILLER}") for number in range(50)]
+    client.scripts = [[accepted(), Pause(0.2), *deltas, [done(), finished()]]]
+    reply = await resumable_chat(gateway, keys.acme)
     stream_id = reply.headers["x-stream-id"]
-    await quiet(gateway)
-    kept: Any = redis_client.xrange(names.stream_key(stream_id))
-    assert 4 < len(kept) < 10
-    assert sum(len(fields[b"event"]) for _, fields in kept) <= LIMITS.stream_log_bytes
-    first = 51 - len(kept)
+    await eventually(lambda: detached_count(gateway) == 0)
+    entries: Any = redis_client.xrange(names.stream_key(stream_id))
+    assert 4 < len(entries) < 10
+    assert sum(len(fields[b"event"]) for _, fields in entries) <= LIMITS.stream_log_bytes
+    first = 51 - len(entries)
     late = await resume(gateway, keys.acme, stream_id, first - 2)
     assert (late.status, late.error["code"]) == (410, "events_expired")
     assert f"number {first} " in late.error["message"]
-    in_time = numbered((await resume(gateway, keys.acme, stream_id, first - 1)).body)
+    in_time = numbered_events((await resume(gateway, keys.acme, stream_id, first - 1)).body)
     assert [event.number for event in in_time] == list(range(first, 51))
 
 
-async def test_the_logs_of_a_tenant_are_counted_and_old_ones_make_room(
+async def test_new_logs_of_a_tenant_replace_its_oldest(
     gateway: Gateway, keys: Keys, client: ScriptedClient, redis_client: redis.Redis
 ) -> None:
-    client.scripts = [script() for _ in range(6)]
-    made = [(await whole(gateway, keys.acme)).headers["x-stream-id"] for _ in range(5)]
-    theirs = (await whole(gateway, keys.globex)).headers["x-stream-id"]
-    found = [(await resume(gateway, keys.acme, stream_id)).status for stream_id in made]
-    assert found == [404, 404, 200, 200, 200]
-    assert (await resume(gateway, keys.globex, theirs)).status == 200
+    client.scripts = [chat_script() for _ in range(6)]
+    stream_ids = [(await resumable_chat(gateway, keys.acme)).headers["x-stream-id"] for _ in range(5)]
+    globex_id = (await resumable_chat(gateway, keys.globex)).headers["x-stream-id"]
+    statuses = [(await resume(gateway, keys.acme, stream_id)).status for stream_id in stream_ids]
+    assert statuses == [404, 404, 200, 200, 200]
+    assert (await resume(gateway, keys.globex, globex_id)).status == 200
     assert redis_client.zcard(names.stream_index_key(keys.acme_id)) == LIMITS.stream_logs_per_tenant
 
 
-async def test_the_requests_of_a_tenant_that_run_on_are_counted(
+async def test_the_number_of_detached_requests_per_tenant_is_limited(
     gateway: Gateway, keys: Keys, client: ScriptedClient, redis_url: str
 ) -> None:
     client.scripts = [[accepted(), delta("a"), HANG] for _ in range(4)]
-    begun = [begin(gateway, keys.acme) for _ in range(3)]
-    for one in begun:
-        await one.until(b'"a"')
-    refused = await whole(gateway, keys.acme)
-    assert (refused.status, refused.error["code"]) == (429, "too_many_streams")
+    connections = [start_resumable_chat(gateway, keys.acme) for _ in range(3)]
+    for connection in connections:
+        await connection.wait_for(b'"a"')
+    excess = await resumable_chat(gateway, keys.acme)
+    assert (excess.status, excess.error["code"]) == (429, "too_many_streams")
     logs = EventLogs(redis_url, Subscriber(redis_url), "gw-other", LIMITS)
     await logs.start()
     with pytest.raises(ApiError, match="too_many_streams"):
-        async with asyncio.timeout(5):
-            await _created(logs, "chatcmpl-more", keys.acme_id)
+        await _create_log(logs, "chatcmpl-more", keys.acme_id)
     await logs.stop()
-    other = begin(gateway, keys.globex)
-    await other.until(b'"a"')
-    for one in [*begun, other]:
-        key = keys.globex if one is other else keys.acme
-        await call(gateway, "DELETE", f"/v1/streams/{one.reply.headers['x-stream-id']}", key=key)
-        await one.task
+    globex_connection = start_resumable_chat(gateway, keys.globex)
+    await globex_connection.wait_for(b'"a"')
+    for connection in [*connections, globex_connection]:
+        key = keys.globex if connection is globex_connection else keys.acme
+        await call(gateway, "DELETE", f"/v1/streams/{connection.reply.headers['x-stream-id']}", key=key)
+        await connection.finish()
 
 
-async def _created(logs: EventLogs, log_id: str, tenant_id: str) -> None:
-    """Make a log as soon as the connection is there."""
-    while True:
+async def _create_log(logs: EventLogs, log_id: str, tenant_id: str) -> None:
+    """Create a log once the connection to Redis is up."""
+
+    async def is_created() -> bool:
         try:
             await logs.create(log_id, tenant_id, LogKind.CHAT)
-            return
-        except ApiError as error:
-            if not isinstance(error, CoordinationUnavailable):
-                raise
-            await asyncio.sleep(0.01)
+        except CoordinationUnavailable:
+            return False
+        return True
+
+    await eventually(is_created)
 
 
-async def test_readers_of_a_log_whose_gateway_died_get_an_error_event_and_all_the_same(
+async def test_all_readers_of_a_dead_gateways_log_get_the_same_error_event(
     gateway: Gateway, keys: Keys, redis_client: redis.Redis, redis_url: str
 ) -> None:
-    dead = EventLogs(redis_url, Subscriber(redis_url), "gw-dead", LIMITS)
-    await dead.start()
-    await _created(dead, "chatcmpl-dead", keys.acme_id)
-    await dead.append("chatcmpl-dead", keys.acme_id, 0, [delta("a").data.rstrip()])
-    await dead.stop()
+    dead_logs = EventLogs(redis_url, Subscriber(redis_url), "gw-dead", LIMITS)
+    await dead_logs.start()
+    await _create_log(dead_logs, "chatcmpl-dead", keys.acme_id)
+    await dead_logs.append("chatcmpl-dead", keys.acme_id, 0, [delta("a").data.rstrip()])
+    await dead_logs.stop()
     first, second = await asyncio.gather(
         resume(gateway, keys.acme, "chatcmpl-dead"), resume(gateway, keys.acme, "chatcmpl-dead")
     )
-    text, error, end = numbered(first.body)
-    assert (text_of([text]), json.loads(error.data)["error"]["code"]) == ("a", "stream_lost")
+    text, error, end = numbered_events(first.body)
+    assert (chat_text([text]), error.document["error"]["code"]) == ("a", "stream_lost")
     assert [text.number, error.number, end.number, end.data] == [0, 1, 2, "[DONE]"]
-    assert numbered(second.body) == numbered(first.body)
+    assert numbered_events(second.body) == numbered_events(first.body)
     later = await resume(gateway, keys.acme, "chatcmpl-dead", 1)
-    assert numbered(later.body) == [end]
+    assert numbered_events(later.body) == [end]
 
 
-async def test_a_missed_sign_of_life_ends_nothing(
+async def test_a_missing_presence_key_does_not_end_a_running_stream(
     gateway: Gateway, keys: Keys, client: ScriptedClient, redis_client: redis.Redis
 ) -> None:
     client.scripts = [[accepted(), delta("a"), Pause(2.5), delta("b"), done(), finished()]]
-    begun = begin(gateway, keys.acme)
-    await begun.until(b'"a"')
+    connection = start_resumable_chat(gateway, keys.acme)
+    await connection.wait_for(b'"a"')
     for _ in range(10):
         redis_client.delete(names.gateway_key(gateway.recorder.gateway_id))
         await asyncio.sleep(0.1)
-    await begun.task
-    assert text_of(numbered(begun.reply.body)) == "ab"
+    await connection.finish()
+    assert chat_text(numbered_events(connection.reply.body)) == "ab"
 
 
-async def test_a_gateway_that_others_took_for_dead_ends_its_request(
+async def test_a_gateway_stops_a_request_whose_log_another_gateway_has_closed(
     gateway: Gateway, keys: Keys, client: ScriptedClient, redis_client: redis.Redis
 ) -> None:
     client.scripts = [[accepted(), delta("a"), Pause(0.3), delta("b"), HANG]]
-    begun = begin(gateway, keys.acme)
-    await begun.until(b'"a"')
+    connection = start_resumable_chat(gateway, keys.acme)
+    await connection.wait_for(b'"a"')
     logs = gateway.endpoints.generation.log_readers.logs
-    log = await logs.find(begun.reply.headers["x-stream-id"], keys.acme_id)
+    log = await logs.find(connection.reply.headers["x-stream-id"], keys.acme_id)
     assert log is not None
     await logs.close_with(log, StreamLost(), LogState.LOST)
-    await begun.task
-    assert [event.data for event in numbered(begun.reply.body)][-1] == "[DONE]"
-    await quiet(gateway)
-    assert client.streams[0].closed == 1
+    await connection.finish()
+    assert [event.data for event in numbered_events(connection.reply.body)][-1] == "[DONE]"
+    await eventually(lambda: detached_count(gateway) == 0)
+    assert client.streams[0].close_count == 1
     assert '"b"' not in (await resume(gateway, keys.acme, log.log_id)).body.decode()
 
 
-async def test_a_gateway_that_is_stopped_ends_its_streams_with_an_error_event(
-    keys: Keys, client: ScriptedClient, redis_client: redis.Redis, redis_url: str, gateway: Gateway
+async def test_a_stopping_gateway_ends_its_streams_with_an_error_event(
+    gateway: Gateway, keys: Keys, redis_client: redis.Redis, redis_url: str
 ) -> None:
-    from api.gateway.process import gateway_process
-
-    running = ScriptedClient()
-    running.scripts = [
+    client = ScriptedClient()
+    client.scripts = [
         [accepted(), delta("a"), HANG],
         [accepted(), delta("b"), Pause(0.1), done(), finished()],
     ]
-    async with AsyncExitStack() as life:
-        stopped = await life.enter_async_context(
-            gateway_process(redis_url=redis_url, secret=SECRET, limits=LIMITS, client=running)
-        )
-        begun = [begin(stopped, keys.acme)]
-        await begun[0].until(b'"a"')
-        begun.append(begin(stopped, keys.acme))
-        await begun[1].until(b'"b"')
-        ids = [one.reply.headers["x-stream-id"] for one in begun]
-        for one in begun:
-            one.leave()
-            await one.task
-    ended, finished_in_time = [numbered((await resume(gateway, keys.acme, id_)).body) for id_ in ids]
-    assert json.loads(ended[1].data)["error"]["code"] == "gateway_stopping"
-    assert [event.data == "[DONE]" for event in ended] == [False, False, True]
-    assert (text_of(finished_in_time), finished_in_time[-1].data) == ("b", "[DONE]")
-    facts = [fact for fact in facts_of(redis_client) if isinstance(fact, RequestEnded)]
-    outcomes = sorted(fact.outcome for fact in facts if fact.endpoint == "/v1/chat/completions")
+    async with running_gateway(redis_url, client, LIMITS) as stopping_gateway:
+        hanging = start_resumable_chat(stopping_gateway, keys.acme)
+        await hanging.wait_for(b'"a"')
+        running = start_resumable_chat(stopping_gateway, keys.acme)
+        await running.wait_for(b'"b"')
+        replies = [await hanging.close(), await running.close()]
+    streams = [await resume(gateway, keys.acme, reply.headers["x-stream-id"]) for reply in replies]
+    failed_events, completed_events = [numbered_events(stream.body) for stream in streams]
+    assert failed_events[1].document["error"]["code"] == "gateway_stopping"
+    assert [event.data == "[DONE]" for event in failed_events] == [False, False, True]
+    assert (chat_text(completed_events), completed_events[-1].data) == ("b", "[DONE]")
+    outcomes = sorted(record.outcome for record in records_of(redis_client, CHAT))
     assert outcomes == [Outcome.COMPLETED, Outcome.FAILED]
 
 
-async def test_without_redis_a_stream_ends_with_an_error_and_resumes_when_it_is_back(
+async def _first_stream(gateway: Gateway, key: str, client: ScriptedClient) -> Connection:
+    """Start a stream once the gateway's connections to Redis are up."""
+    attempts: list[Connection] = []
+
+    async def succeeds() -> bool:
+        client.scripts = [[accepted(), delta("a"), Pause(0.8), delta("b"), HANG]]
+        attempts.append(start_resumable_chat(gateway, key))
+        await attempts[-1].wait_for(b"}")
+        return attempts[-1].reply.status == 200
+
+    await eventually(succeeds)
+    return attempts[-1]
+
+
+async def test_without_redis_a_stream_ends_with_an_error_and_can_be_resumed_later(
     keys: Keys, client: ScriptedClient, own_valkey: tuple[Service, str]
 ) -> None:
-    from api.gateway.process import gateway_process
-
     service, url = own_valkey
     limits = LIMITS.model_copy(update={"stream_comment_s": 5.0})
-    async with gateway_process(redis_url=url, secret=SECRET, limits=limits, client=client) as gateway:
-
-        async def works() -> bool:
-            client.scripts = [[accepted(), delta("a"), Pause(0.8), delta("b"), HANG]]
-            tries.append(begin(gateway, keys.acme))
-            await tries[-1].until(b"}")
-            return tries[-1].reply.status == 200
-
-        tries: list[Visit] = []
-        await seconds_until(works, 5)
-        begun = tries[-1]
-        await begun.until(b'"a"')
-        stream_id = begun.reply.headers["x-stream-id"]
+    async with running_gateway(url, client, limits) as gateway:
+        connection = await _first_stream(gateway, keys.acme, client)
+        await connection.wait_for(b'"a"')
+        stream_id = connection.reply.headers["x-stream-id"]
         service.stop()
-        await begun.task
-        *_, error, end, rest = begun.reply.body.decode().split("\n\n")
+        reply = await connection.finish()
+        *_, error, end, remainder = reply.body.decode().split("\n\n")
         assert json.loads(error.removeprefix("data: "))["error"]["code"] == "redis_unavailable"
-        assert (end, rest) == ("data: [DONE]", "")
-        await quiet(gateway)
-        assert client.streams[-1].closed == 1, "the engine goes on for nobody"
-        away = await resume(gateway, keys.acme, stream_id)
-        assert (away.status, away.error["code"]) == (503, "redis_unavailable")
+        assert (end, remainder) == ("data: [DONE]", "")
+        await eventually(lambda: detached_count(gateway) == 0)
+        assert client.streams[-1].close_count == 1, "the engine still generates"
+        unavailable = await resume(gateway, keys.acme, stream_id)
+        assert (unavailable.status, unavailable.error["code"]) == (503, "redis_unavailable")
         service.start()
 
-        async def is_back() -> bool:
-            found = await resume(gateway, keys.acme, stream_id)
-            return found.status == 200 and b"[DONE]" in found.body
+        async def has_ended() -> bool:
+            reply = await resume(gateway, keys.acme, stream_id)
+            return reply.status == 200 and b"[DONE]" in reply.body
 
-        await seconds_until(is_back, 15)
-        events = numbered((await resume(gateway, keys.acme, stream_id)).body)
-    assert text_of(events[:1]) == "a"
-    assert json.loads(events[-2].data)["error"]["code"] == "redis_unavailable"
+        await eventually(has_ended, timeout_s=15)
+        events = numbered_events((await resume(gateway, keys.acme, stream_id)).body)
+    assert chat_text(events[:1]) == "a"
+    assert events[-2].document["error"]["code"] == "redis_unavailable"
     assert [event.number for event in events] == list(range(len(events)))

@@ -1,4 +1,4 @@
-"""Streams that outlive their connection: cut, resumed, read by several, cancelled, forgotten."""
+"""Resumable streams: resumed, read by several clients, cancelled, deleted, expired."""
 
 from __future__ import annotations
 
@@ -10,20 +10,35 @@ import redis
 
 from api.gateway.app import Gateway
 from api.gateway.http.answer import COMMENT
-from api.gateway.stages.limits import Limits
+from api.gateway.settings import Limits
 from api.gateway.streams.event_log import MAX_EVENTS_READ, LogEntry, LogKind, LogState
 from inference_worker.protocol import names
 from inference_worker.protocol.faults import InvalidParameter
-from inference_worker.protocol.messages import FailureKind, Meter, Outcome, RequestEnded
-from tests.gateway.conftest import Keys, facts_of
-from tests.gateway.driver import CHAT, call, chat, visit
-from tests.gateway.resumable import CONTINUE, WORDS, begin, numbered, resume, script, text_of, whole
-from tests.gateway.scripted import (
+from inference_worker.protocol.messages import FailureKind, Meter, Outcome
+from tests.gateway.calls import (
+    CHAT,
+    COMPLETIONS,
+    RESUMABLE,
+    chat,
+    post,
+    resumable_chat,
+    resume,
+    start_chat,
+    start_resumable_chat,
+)
+from tests.gateway.conftest import LONG_LIMITS, Keys
+from tests.gateway.driver import call
+from tests.gateway.events import chat_text, numbered_events
+from tests.gateway.harness import RecordReader, eventually, settled_records
+from tests.gateway.scripted import ScriptedClient
+from tests.gateway.scripts import (
     HANG,
     METER,
+    TEXT,
+    WORDS,
     Pause,
-    ScriptedClient,
     accepted,
+    chat_script,
     delta,
     done,
     failed,
@@ -34,214 +49,205 @@ from tests.gateway.scripted import (
 
 @pytest.fixture
 def limits() -> Limits:
-    """Times that a busy machine does not reach."""
-    return Limits(gateway_max_requests=8, stream_comment_s=0.2, total_timeout_s=60.0, detached_grace_s=0.2)
+    return LONG_LIMITS
 
 
-async def records(gateway: Gateway, redis_client: redis.Redis, endpoint: str) -> list[RequestEnded]:
-    """The records of all requests to an endpoint, once no detached one runs any more."""
-    async with asyncio.timeout(5):
-        while gateway.endpoints.generation.detached.running_count or gateway.recorder.backlog:
-            await asyncio.sleep(0.005)
-    ended = [fact for fact in facts_of(redis_client) if isinstance(fact, RequestEnded)]
-    assert gateway.capacity.requests.in_use == 0
-    return [fact for fact in ended if fact.endpoint == endpoint]
-
-
-async def test_a_detached_stream_has_an_id_and_numbers_and_else_the_events_of_a_plain_one(
+async def test_a_resumable_stream_has_an_id_and_the_events_of_a_plain_one_with_numbers(
     gateway: Gateway, keys: Keys, client: ScriptedClient, redis_client: redis.Redis
 ) -> None:
-    client.scripts = [script(), script()]
+    client.scripts = [chat_script(), chat_script()]
     plain = await chat(gateway, keys.acme, stream=True)
-    reply = await whole(gateway, keys.acme)
-    events = numbered(reply.body)
+    reply = await resumable_chat(gateway, keys.acme)
+    events = numbered_events(reply.body)
     assert [event.number for event in events] == list(range(len(WORDS) + 1))
-    assert b"".join(b"data: %s\n\n" % event.data.encode() for event in events) == plain.body.replace(
-        COMMENT, b""
-    )
+    plain_body = b"".join(b"data: %s\n\n" % event.data.encode() for event in events)
+    assert plain_body == plain.body.replace(COMMENT, b"")
     assert (reply.status, reply.headers["content-type"]) == (200, plain.headers["content-type"])
     assert reply.headers["x-stream-id"] == "chatcmpl-" + client.calls[1].request_id.removeprefix("req_")
     assert json.loads(client.calls[1].body)["stream_options"] == {}
-    _, detached = await records(gateway, redis_client, "/v1/chat/completions")
-    assert (detached.outcome, detached.status, detached.relayed) == (Outcome.COMPLETED, 200, METER)
-    assert detached.streamed
-    assert detached.first_token_s is not None
+    _, record = await settled_records(gateway, redis_client, CHAT)
+    assert (record.outcome, record.status, record.relayed) == (Outcome.COMPLETED, 200, METER)
+    assert record.streamed
+    assert record.first_token_s is not None
 
 
 @pytest.mark.honours("chat", "stream_options")
-async def test_a_stream_cut_at_every_event_and_resumed_is_the_uncut_one(
+async def test_a_stream_cut_at_any_event_can_be_resumed_without_loss(
     gateway: Gateway, keys: Keys, client: ScriptedClient, redis_client: redis.Redis
 ) -> None:
     for cut in range(len(WORDS) + 1):
-        client.scripts = [script(gap_s=0.01)]
-        begun = begin(gateway, keys.acme)
-        await begun.until(b"id: %d\n" % cut)
-        begun.leave()
-        await begun.task
-        before = [event for event in numbered(begun.reply.body) if event.number <= cut]
-        stream_id = begun.reply.headers["x-stream-id"]
-        after = await resume(gateway, keys.acme, stream_id, cut)
-        joined = before + numbered(after.body)
-        assert [event.number for event in joined] == list(range(len(WORDS) + 1)), f"cut at {cut}"
-        assert text_of(joined) == "".join(WORDS)
-        assert joined[-1].data == "[DONE]"
-        header = {"last-event-id": str(cut)}
-        again = await call(gateway, "GET", f"/v1/streams/{stream_id}", key=keys.acme, headers=header)
-        assert (again.body, again.status) == (after.body, 200)
-    made = await records(gateway, redis_client, "/v1/chat/completions")
-    assert [(fact.outcome, fact.relayed) for fact in made] == [(Outcome.COMPLETED, METER)] * (len(WORDS) + 1)
+        client.scripts = [chat_script(gap_s=0.01)]
+        connection = start_resumable_chat(gateway, keys.acme)
+        await connection.wait_for(b"id: %d\n" % cut)
+        await connection.close()
+        before = [event for event in numbered_events(connection.reply.body) if event.number <= cut]
+        stream_id = connection.reply.headers["x-stream-id"]
+        remainder = await resume(gateway, keys.acme, stream_id, cut)
+        events = before + numbered_events(remainder.body)
+        assert [event.number for event in events] == list(range(len(WORDS) + 1)), f"cut at {cut}"
+        assert chat_text(events) == TEXT
+        assert events[-1].data == "[DONE]"
+        headers = {"last-event-id": str(cut)}
+        again = await call(gateway, "GET", f"/v1/streams/{stream_id}", key=keys.acme, headers=headers)
+        assert (again.body, again.status) == (remainder.body, 200)
+    records = await settled_records(gateway, redis_client, CHAT)
+    assert len(records) == len(WORDS) + 1
+    assert {(record.outcome, record.relayed) for record in records} == {(Outcome.COMPLETED, METER)}
 
 
-async def test_a_client_that_leaves_before_the_first_event_finds_the_whole_stream_later(
+async def test_a_client_that_disconnects_before_the_first_event_can_read_the_whole_stream_later(
     gateway: Gateway, keys: Keys, client: ScriptedClient
 ) -> None:
-    client.scripts = [[accepted(), Pause(0.1), *script()[1:]]]
-    begun = begin(gateway, keys.acme)
-    while not client.calls:
-        await asyncio.sleep(0.005)
-    begun.leave()
-    await begun.task
-    assert gateway.capacity.requests.in_use == 1, "what runs on keeps its place"
+    client.scripts = [[accepted(), Pause(0.1), *chat_script()[1:]]]
+    connection = start_resumable_chat(gateway, keys.acme)
+    await eventually(lambda: bool(client.calls))
+    await connection.close()
+    assert gateway.capacity.requests.in_use == 1, "a detached request keeps its slot"
     stream_id = "chatcmpl-" + client.calls[0].request_id.removeprefix("req_")
-    assert text_of(numbered((await resume(gateway, keys.acme, stream_id)).body)) == "".join(WORDS)
+    assert chat_text(numbered_events((await resume(gateway, keys.acme, stream_id)).body)) == TEXT
 
 
-async def test_two_readers_on_two_gateways_see_the_same_while_it_is_made(
-    gateway: Gateway, keys: Keys, client: ScriptedClient, second: Gateway
+async def test_two_readers_on_two_gateways_receive_the_same_running_stream(
+    gateway: Gateway, keys: Keys, client: ScriptedClient, second_gateway: Gateway
 ) -> None:
-    client.scripts = [script(gap_s=0.1)]
-    begun = begin(gateway, keys.acme)
-    await begun.until(b"id: 1\n")
-    stream_id = begun.reply.headers["x-stream-id"]
-    here, there = await asyncio.gather(
-        resume(gateway, keys.acme, stream_id), resume(second, keys.acme, stream_id, 0)
+    client.scripts = [chat_script(gap_s=0.1)]
+    connection = start_resumable_chat(gateway, keys.acme)
+    await connection.wait_for(b"id: 1\n")
+    stream_id = connection.reply.headers["x-stream-id"]
+    first_reader, second_reader = await asyncio.gather(
+        resume(gateway, keys.acme, stream_id), resume(second_gateway, keys.acme, stream_id, 0)
     )
-    await begun.task
-    assert numbered(here.body) == numbered(begun.reply.body)
-    assert numbered(there.body) == numbered(begun.reply.body)[1:]
+    await connection.finish()
+    assert numbered_events(first_reader.body) == numbered_events(connection.reply.body)
+    assert numbered_events(second_reader.body) == numbered_events(connection.reply.body)[1:]
 
 
-async def test_a_reader_is_woken_by_new_events_and_need_not_look_for_them(
-    gateway: Gateway, keys: Keys
-) -> None:
+async def test_new_events_wake_a_reader_without_polling(gateway: Gateway, keys: Keys) -> None:
     logs = gateway.endpoints.generation.log_readers.logs
     await logs.create("chatcmpl-woken", keys.acme_id, LogKind.CHAT)
     log = await logs.find("chatcmpl-woken", keys.acme_id)
     assert log is not None
     reader = aiter(logs.follow(log, -1, poll_s=60))
     for number in range(3):
-        coming = asyncio.ensure_future(anext(reader))
+        next_entries = asyncio.ensure_future(anext(reader))
         await asyncio.sleep(0.05)
-        assert not coming.done()
+        assert not next_entries.done()
         await logs.append("chatcmpl-woken", keys.acme_id, number, [b"data: %d" % number])
         async with asyncio.timeout(5):
-            assert await coming == [LogEntry(number, b"data: %d" % number, False)]
+            assert await next_entries == [LogEntry(number, b"data: %d" % number, False)]
     await logs.append("chatcmpl-woken", keys.acme_id, 3, [b"data: [DONE]"], LogState.COMPLETED)
     assert [entry.is_last async for entries in reader for entry in entries] == [True]
 
 
-async def test_a_long_stream_is_read_in_portions_and_whole(
+async def test_a_long_stream_is_read_completely_in_several_portions(
     gateway: Gateway, keys: Keys, client: ScriptedClient
 ) -> None:
     count = 2 * MAX_EVENTS_READ + 7
     client.scripts = [[accepted(), [delta(f"{number} ") for number in range(count)], [done(), finished()]]]
-    reply = await whole(gateway, keys.acme)
-    events = numbered(reply.body)
+    reply = await resumable_chat(gateway, keys.acme)
+    events = numbered_events(reply.body)
     assert [event.number for event in events] == list(range(count + 1))
-    assert text_of(events) == "".join(f"{number} " for number in range(count))
+    assert chat_text(events) == "".join(f"{number} " for number in range(count))
     again = await resume(gateway, keys.acme, reply.headers["x-stream-id"], 3)
-    assert numbered(again.body) == events[4:]
+    assert numbered_events(again.body) == events[4:]
 
 
 @pytest.mark.parametrize("options", [{}, {"stream_options": {"on_disconnect": "cancel"}}])
-async def test_without_the_callers_word_who_leaves_cancels(
+async def test_a_disconnect_cancels_a_stream_by_default(
     gateway: Gateway,
     keys: Keys,
     client: ScriptedClient,
     redis_client: redis.Redis,
+    settled_record: RecordReader,
     options: dict[str, object],
 ) -> None:
     client.scripts = [[accepted(), delta("a"), HANG]]
-    body = {**CHAT, "stream": True, **options}
-    begun = visit(gateway, "POST", "/v1/chat/completions", key=keys.acme, body=body)
-    await begun.until(b'"a"')
-    begun.leave()
-    await begun.task
-    assert client.streams[0].closed == 1
-    assert "x-stream-id" not in begun.reply.headers
-    (record,) = await records(gateway, redis_client, "/v1/chat/completions")
+    connection = start_chat(gateway, keys.acme, stream=True, **options)
+    await connection.wait_for(b'"a"')
+    await connection.close()
+    assert client.streams[0].close_count == 1
+    assert "x-stream-id" not in connection.reply.headers
+    record = await settled_record(CHAT)
     assert (record.outcome, record.relayed) == (Outcome.CANCELLED, Meter(completion_tokens=1))
     assert redis_client.keys("cyllm:stream*") == []
 
 
 @pytest.mark.criterion("5.2")
 @pytest.mark.parametrize("elsewhere", [False, True])
-async def test_a_cancel_stops_the_engine_from_any_gateway_and_is_recorded_as_such(
+async def test_a_stream_can_be_cancelled_from_any_gateway_and_is_recorded_as_cancelled(
     gateway: Gateway,
     keys: Keys,
     client: ScriptedClient,
-    redis_client: redis.Redis,
-    second: Gateway,
+    settled_record: RecordReader,
+    second_gateway: Gateway,
     elsewhere: bool,
 ) -> None:
     client.scripts = [[accepted(), delta("a"), HANG]]
-    begun = begin(gateway, keys.acme)
-    await begun.until(b'"a"')
-    stream_id = begun.reply.headers["x-stream-id"]
-    asked = second if elsewhere else gateway
-    reply = await call(asked, "POST", f"/v1/streams/{stream_id}/cancel", key=keys.acme)
+    connection = start_resumable_chat(gateway, keys.acme)
+    await connection.wait_for(b'"a"')
+    stream_id = connection.reply.headers["x-stream-id"]
+    other = second_gateway if elsewhere else gateway
+    reply = await call(other, "POST", f"/v1/streams/{stream_id}/cancel", key=keys.acme)
     assert reply.document == {"id": stream_id, "object": "stream", "status": "cancelled"}
-    await begun.task
-    again = await call(asked, "POST", f"/v1/streams/{stream_id}/cancel", key=keys.acme)
-    assert again.document == reply.document, "cancelling twice is no error"
-    assert client.streams[0].closed == 1
-    text, error, end = numbered(begun.reply.body)
-    assert (json.loads(error.data)["error"]["code"], end.data) == ("request_cancelled", "[DONE]")
+    await connection.finish()
+    again = await call(other, "POST", f"/v1/streams/{stream_id}/cancel", key=keys.acme)
+    assert again.document == reply.document, "a second cancellation changed the stream"
+    assert client.streams[0].close_count == 1
+    text, error, end = numbered_events(connection.reply.body)
+    assert (error.document["error"]["code"], end.data) == ("request_cancelled", "[DONE]")
     assert [text.number, error.number, end.number] == [0, 1, 2]
-    (record,) = await records(gateway, redis_client, "/v1/chat/completions")
+    record = await settled_record(CHAT)
     assert (record.outcome, record.error_code, record.status) == (Outcome.CANCELLED, "request_cancelled", 200)
     assert record.relayed == Meter(completion_tokens=1)
 
 
-async def test_a_deleted_stream_is_stopped_and_gone(
-    gateway: Gateway, keys: Keys, client: ScriptedClient, redis_client: redis.Redis
+async def test_deleting_a_stream_stops_it_and_removes_it(
+    gateway: Gateway,
+    keys: Keys,
+    client: ScriptedClient,
+    redis_client: redis.Redis,
+    settled_record: RecordReader,
 ) -> None:
     client.scripts = [[accepted(), delta("a"), HANG]]
-    begun = begin(gateway, keys.acme)
-    await begun.until(b'"a"')
-    stream_id = begun.reply.headers["x-stream-id"]
+    connection = start_resumable_chat(gateway, keys.acme)
+    await connection.wait_for(b'"a"')
+    stream_id = connection.reply.headers["x-stream-id"]
     reply = await call(gateway, "DELETE", f"/v1/streams/{stream_id}", key=keys.acme)
     assert reply.document == {"id": stream_id, "object": "stream.deleted", "deleted": True}
-    await begun.task
-    assert begun.reply.complete
+    await connection.finish()
+    assert connection.reply.is_complete
     assert (await resume(gateway, keys.acme, stream_id)).status == 404
-    (record,) = await records(gateway, redis_client, "/v1/chat/completions")
-    assert (record.outcome, client.streams[0].closed) == (Outcome.CANCELLED, 1)
+    record = await settled_record(CHAT)
+    assert (record.outcome, client.streams[0].close_count) == (Outcome.CANCELLED, 1)
     assert redis_client.keys("cyllm:stream:*") == []
 
 
-async def test_an_error_before_the_first_event_has_its_status_and_leaves_no_stream(
-    gateway: Gateway, keys: Keys, client: ScriptedClient, redis_client: redis.Redis
+async def test_an_error_before_the_first_event_keeps_its_status_and_leaves_no_stream(
+    gateway: Gateway,
+    keys: Keys,
+    client: ScriptedClient,
+    redis_client: redis.Redis,
+    settled_record: RecordReader,
 ) -> None:
     fault = InvalidParameter(param="top_k", reason="no")
     client.scripts = [[failed(FailureKind.REQUEST, 400, fault=fault)]]
-    reply = await whole(gateway, keys.acme)
+    reply = await resumable_chat(gateway, keys.acme)
     assert (reply.status, reply.error["code"], reply.error["param"]) == (400, "invalid_value", "top_k")
-    (record,) = await records(gateway, redis_client, "/v1/chat/completions")
+    record = await settled_record(CHAT)
     assert (record.outcome, record.status) == (Outcome.REFUSED, 400)
     assert redis_client.keys("cyllm:stream:*") == []
 
 
-async def test_an_error_after_it_is_the_last_event_for_every_reader(
-    gateway: Gateway, keys: Keys, client: ScriptedClient, redis_client: redis.Redis
+async def test_an_error_after_the_first_event_is_an_event_for_every_reader(
+    gateway: Gateway, keys: Keys, client: ScriptedClient, settled_record: RecordReader
 ) -> None:
     client.scripts = [[accepted(), delta("a"), lost()]]
-    reply = await whole(gateway, keys.acme)
-    _, error, end = numbered(reply.body)
-    assert (json.loads(error.data)["error"]["code"], end.data, end.number) == ("worker_lost", "[DONE]", 2)
+    reply = await resumable_chat(gateway, keys.acme)
+    _, error, end = numbered_events(reply.body)
+    assert (error.document["error"]["code"], end.data, end.number) == ("worker_lost", "[DONE]", 2)
     again = await resume(gateway, keys.acme, reply.headers["x-stream-id"], 0)
-    assert numbered(again.body) == [error, end]
-    (record,) = await records(gateway, redis_client, "/v1/chat/completions")
+    assert numbered_events(again.body) == [error, end]
+    record = await settled_record(CHAT)
     assert (record.outcome, record.error_code) == (Outcome.LOST, "worker_lost")
 
 
@@ -258,7 +264,7 @@ async def test_an_error_after_it_is_the_last_event_for_every_reader(
         ("?after=1", {}, "unknown_parameter", "after"),
     ],
 )
-async def test_a_wrong_starting_point_is_named(
+async def test_an_invalid_starting_point_is_rejected_by_name(
     gateway: Gateway,
     keys: Keys,
     client: ScriptedClient,
@@ -267,59 +273,56 @@ async def test_a_wrong_starting_point_is_named(
     code: str,
     param: str,
 ) -> None:
-    client.scripts = [script()]
-    stream_id = (await whole(gateway, keys.acme)).headers["x-stream-id"]
-    sent = {name: value.encode().decode("latin-1") for name, value in headers.items()}
-    reply = await call(gateway, "GET", f"/v1/streams/{stream_id}{query}", key=keys.acme, headers=sent)
+    client.scripts = [chat_script()]
+    stream_id = (await resumable_chat(gateway, keys.acme)).headers["x-stream-id"]
+    headers = {name: value.encode().decode("latin-1") for name, value in headers.items()}
+    reply = await call(gateway, "GET", f"/v1/streams/{stream_id}{query}", key=keys.acme, headers=headers)
     assert (reply.status, reply.error["code"], reply.error["param"]) == (400, code, param)
 
 
-async def test_on_disconnect_is_only_for_streams_and_has_two_values(
+async def test_on_disconnect_requires_a_stream_and_has_two_values(
     gateway: Gateway, keys: Keys, client: ScriptedClient
 ) -> None:
-    whole_answer = await chat(gateway, keys.acme, stream_options=CONTINUE["stream_options"])
-    assert (whole_answer.status, whole_answer.error["param"]) == (400, "stream_options")
-    odd = await chat(gateway, keys.acme, stream=True, stream_options={"on_disconnect": "stay"})
-    assert (odd.status, odd.error["param"]) == (400, "stream_options.on_disconnect")
+    reply = await chat(gateway, keys.acme, stream_options=RESUMABLE["stream_options"])
+    assert (reply.status, reply.error["param"]) == (400, "stream_options")
+    reply = await chat(gateway, keys.acme, stream=True, stream_options={"on_disconnect": "stay"})
+    assert (reply.status, reply.error["param"]) == (400, "stream_options.on_disconnect")
     assert client.calls == []
 
 
 @pytest.mark.honours("completions", "stream_options")
-async def test_completions_can_be_resumed_as_well(
-    gateway: Gateway, keys: Keys, client: ScriptedClient
-) -> None:
-    client.scripts = [script()]
-    body = {"model": "tiny", "prompt": "x", **CONTINUE}
-    reply = await call(gateway, "POST", "/v1/completions", key=keys.acme, body=body)
+async def test_completions_can_be_resumed(gateway: Gateway, keys: Keys, client: ScriptedClient) -> None:
+    client.scripts = [chat_script()]
+    reply = await post(gateway, keys.acme, COMPLETIONS, **RESUMABLE)
     stream_id = reply.headers["x-stream-id"]
     assert stream_id.startswith("cmpl-")
     assert (await resume(gateway, keys.acme, stream_id)).body == reply.body
 
 
-async def test_head_tells_that_there_is_a_stream_without_reading_it(
+async def test_head_confirms_a_stream_without_reading_it(
     gateway: Gateway, keys: Keys, client: ScriptedClient
 ) -> None:
     client.scripts = [[accepted(), delta("a"), HANG]]
-    begun = begin(gateway, keys.acme)
-    await begun.until(b'"a"')
-    path = f"/v1/streams/{begun.reply.headers['x-stream-id']}"
+    connection = start_resumable_chat(gateway, keys.acme)
+    await connection.wait_for(b'"a"')
+    path = f"/v1/streams/{connection.reply.headers['x-stream-id']}"
     head = await call(gateway, "HEAD", path, key=keys.acme)
-    assert (head.status, head.body, head.complete) == (200, b"", True)
+    assert (head.status, head.body, head.is_complete) == (200, b"", True)
     await call(gateway, "DELETE", path, key=keys.acme)
-    await begun.task
+    await connection.finish()
 
 
-async def test_the_log_lives_on_for_a_while_after_its_end(
+async def test_a_log_stays_readable_for_a_while_after_its_end(
     gateway: Gateway, keys: Keys, client: ScriptedClient, redis_client: redis.Redis
 ) -> None:
     client.scripts = [[accepted(), delta("a"), HANG]]
-    begun = begin(gateway, keys.acme)
-    await begun.until(b'"a"')
-    stream_id = begun.reply.headers["x-stream-id"]
+    connection = start_resumable_chat(gateway, keys.acme)
+    await connection.wait_for(b'"a"')
+    stream_id = connection.reply.headers["x-stream-id"]
     limits = gateway.limits
     for key in (names.stream_key(stream_id), names.stream_meta_key(stream_id)):
-        assert redis_client.ttl(key) > limits.stream_log_keep_s, "it may expire while it is written"
+        assert redis_client.ttl(key) > limits.stream_log_keep_s, "the log may expire before its end"
     await call(gateway, "POST", f"/v1/streams/{stream_id}/cancel", key=keys.acme)
-    await begun.task
+    await connection.finish()
     for key in (names.stream_key(stream_id), names.stream_meta_key(stream_id)):
         assert 0 < redis_client.ttl(key) <= limits.stream_log_keep_s

@@ -1,4 +1,4 @@
-"""Routing: several methods on a path, parameters, HEAD and OPTIONS."""
+"""The URL map: several methods on a path, path parameters, HEAD and OPTIONS."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ TABLE = UrlTable(
         ("/v1/models/a\nb", "/v1/models/{model}", {"model": "a\nb"}),
     ],
 )
-def test_a_path_is_found_with_the_values_in_it(path: str, endpoint: str, values: dict[str, str]) -> None:
+def test_a_path_resolves_to_its_endpoint_and_values(path: str, endpoint: str, values: dict[str, str]) -> None:
     resource = TABLE.resolve(path)
     assert resource is not None
     assert (resource.endpoint, dict(resource.path_values)) == (endpoint, values)
@@ -47,11 +47,11 @@ def test_a_path_is_found_with_the_values_in_it(path: str, endpoint: str, values:
 @pytest.mark.parametrize(
     "path", ["", "/v1/things/", "/v1/things/a/b", "/v1/models/", "/V1/things", "x/v1/things"]
 )
-def test_what_only_resembles_a_path_is_not_found(path: str) -> None:
+def test_a_similar_path_does_not_resolve(path: str) -> None:
     assert TABLE.resolve(path) is None
 
 
-def test_all_methods_of_a_path_are_named() -> None:
+def test_a_resource_lists_all_methods_of_its_path() -> None:
     resource = TABLE.resolve("/v1/things/a")
     assert resource is not None
     assert resource.allowed_methods == "DELETE, GET, HEAD, OPTIONS"
@@ -59,22 +59,22 @@ def test_all_methods_of_a_path_are_named() -> None:
     assert resource.route("HEAD") is resource.route("GET") is not None
 
 
-def test_a_route_that_is_there_twice_is_an_error_of_the_programmer() -> None:
+def test_a_duplicate_route_is_rejected() -> None:
     with pytest.raises(ValueError, match="twice"):
         UrlTable((Route("GET", "/a", _endpoint, DOC), Route("GET", "/a", _endpoint, DOC)))
 
 
-async def test_options_answers_with_the_methods_and_head_as_get(gateway: Gateway, keys: Keys) -> None:
+async def test_options_lists_the_methods_and_head_equals_get(gateway: Gateway, keys: Keys) -> None:
     options = await call(gateway, "OPTIONS", "/v1/models")
     assert (options.status, options.headers["allow"], options.body) == (204, "GET, HEAD, OPTIONS", b"")
-    got, head = [await call(gateway, method, "/v1/models", key=keys.acme) for method in ("GET", "HEAD")]
-    assert (head.status, head.headers["content-length"]) == (200, got.headers["content-length"])
+    get, head = [await call(gateway, method, "/v1/models", key=keys.acme) for method in ("GET", "HEAD")]
+    assert (head.status, head.headers["content-length"]) == (200, get.headers["content-length"])
     assert (await call(gateway, "HEAD", "/v1/models")).status == 401
     assert (await call(gateway, "OPTIONS", "/v1/nothing")).status == 404
 
 
 @pytest.mark.parametrize("route", [route for route in URLS.routes if route.template.startswith("/v1")])
-async def test_every_route_needs_a_key(gateway: Gateway, route: Route) -> None:
+async def test_every_route_requires_a_key(gateway: Gateway, route: Route) -> None:
     assert route.scopes
     reply = await call(gateway, route.method, route.endpoint, body={})
     assert (reply.status, reply.error["code"]) == (401, "missing_api_key")

@@ -1,4 +1,4 @@
-"""Runs ORM code beside the event loop and leaves no connection behind."""
+"""Runs ORM code in a thread beside the event loop."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from django.db import connections
 T = TypeVar("T")
 
 
-async def in_thread(work: Callable[[], T]) -> T:
-    """The result of ``work``, from a thread that closes its connections."""
+async def in_thread(function: Callable[[], T]) -> T:
+    """Return the function's result, from a thread that closes its database connections."""
 
     def run() -> T:
         try:
-            return work()
+            return function()
         finally:
             connections.close_all()
 

@@ -8,7 +8,7 @@ import pytest
 import redis
 
 from inference_worker.protocol.messages import Outcome, RequestEnded
-from tests.gateway.conftest import facts_of
+from tests.gateway.harness import facts_of
 from tests.site.raw import ask, read_response
 from tests.stacks import wait_until
 
