@@ -1,4 +1,4 @@
-"""Prompts of token ids are checked against the context before dispatch; the error names limit and count."""
+"""Prompts of token ids are checked against the context length before dispatch."""
 
 from __future__ import annotations
 
@@ -7,13 +7,12 @@ from typing import Any
 import pytest
 
 from api.gateway.app import Gateway
+from tests.gateway.calls import COMPLETIONS, EMBEDDINGS, post
 from tests.gateway.conftest import Keys
-from tests.gateway.driver import call
 from tests.gateway.scripted import ScriptedClient
-from tests.gateway.scripts import accepted, finished
+from tests.gateway.scripts import body_script
 
 LIMIT = 64
-COMPLETIONS, EMBEDDINGS = "/v1/completions", "/v1/embeddings"
 
 
 def _ids(count: int) -> list[int]:
@@ -63,7 +62,7 @@ async def test_an_overflow_is_rejected_with_both_counts(
     gateway: Gateway, keys: Keys, client: ScriptedClient, path: str, changes: dict[str, Any], explanation: str
 ) -> None:
     client.max_model_len = LIMIT
-    reply = await call(gateway, "POST", path, key=keys.acme, body={"model": "tiny", **changes})
+    reply = await post(gateway, keys.acme, path, **changes)
     error = reply.error
     part = "input" if path == EMBEDDINGS else "prompt"
     assert (reply.status, error["code"], error["param"]) == (400, "context_length_exceeded", part)
@@ -75,7 +74,7 @@ async def test_an_overflow_is_rejected_with_both_counts(
 @pytest.mark.parametrize(
     ("path", "changes"),
     [
-        (COMPLETIONS, {"prompt": _ids(63)}),  # OpenAI's default of 16 makes no request fail
+        (COMPLETIONS, {"prompt": _ids(63)}),  # OpenAI's default of 16 completion tokens is not required
         (COMPLETIONS, {"prompt": _ids(63), "max_tokens": 1}),
         (COMPLETIONS, {"prompt": _ids(1), "max_tokens": 63}),
         (COMPLETIONS, {"prompt": [_ids(60), _ids(60)], "max_tokens": 4, "n": 8}),
@@ -89,8 +88,8 @@ async def test_a_request_that_just_fits_is_dispatched(
     gateway: Gateway, keys: Keys, client: ScriptedClient, path: str, changes: dict[str, Any]
 ) -> None:
     client.max_model_len = LIMIT
-    client.scripts = [[accepted(), finished(b"{}")]]
-    reply = await call(gateway, "POST", path, key=keys.acme, body={"model": "tiny", **changes})
+    client.scripts = [body_script()]
+    reply = await post(gateway, keys.acme, path, **changes)
     assert (reply.status, len(client.calls)) == (200, 1)
 
 
@@ -98,7 +97,6 @@ async def test_the_engine_decides_if_the_limit_is_unknown(
     gateway: Gateway, keys: Keys, client: ScriptedClient
 ) -> None:
     client.max_model_len = 0
-    client.scripts = [[accepted(), finished(b"{}")]]
-    body = {"model": "tiny", "prompt": _ids(10_000)}
-    assert (await call(gateway, "POST", COMPLETIONS, key=keys.acme, body=body)).status == 200
-    assert client.calls[0].cost_tokens > 1000, "routing still needs an estimate"
+    client.scripts = [body_script()]
+    assert (await post(gateway, keys.acme, COMPLETIONS, prompt=_ids(10_000))).status == 200
+    assert client.calls[0].cost_tokens > 1000, "routing needs an estimate"
