@@ -6,6 +6,7 @@ from typing import Any
 
 from api.gateway.app import Gateway
 from tests.gateway.driver import Connection, Reply, call, connect
+from tests.gateway.harness import eventually
 
 CHAT = "/v1/chat/completions"
 COMPLETIONS = "/v1/completions"
@@ -78,3 +79,15 @@ async def create_response(gateway: Gateway, key: str, **changes: Any) -> Reply:
 async def retrieve(gateway: Gateway, key: str, response_id: str, query: str = "") -> Reply:
     """Retrieve a stored response."""
     return await call(gateway, "GET", f"{RESPONSES}/{response_id}{query}", key=key)
+
+
+async def final_response(gateway: Gateway, key: str, response_id: str) -> dict[str, Any]:
+    """Wait until the response is final and return it."""
+    response: dict[str, Any] = {}
+
+    async def is_final() -> bool:
+        response.update((await retrieve(gateway, key, response_id)).document)
+        return response["status"] not in {"queued", "in_progress"}
+
+    await eventually(is_final, timeout_s=10)
+    return response

@@ -34,6 +34,11 @@ def _parse_event(block: str) -> Event:
     return Event(fields["data"], int(fields.get("id", -1)), fields.get("event", ""))
 
 
+def documents_of(body: bytes) -> list[Any]:
+    """Return the documents of all events in a body."""
+    return [event.document for event in parse_events(body)]
+
+
 def numbered_events(body: bytes) -> list[Event]:
     """Return the events of a resumable stream. Each must have an id."""
     events = parse_events(body)

@@ -1,9 +1,8 @@
-"""The relay of bodies and streams, and failures of workers on the way."""
+"""The relay of bodies and streams to the client."""
 
 from __future__ import annotations
 
 import json
-from typing import Any
 
 import pytest
 
@@ -12,13 +11,13 @@ from api.gateway.settings import Limits
 from inference_worker.protocol.faults import ContextOverflow
 from inference_worker.protocol.messages import FailureKind, Meter, Operation, Outcome
 from inference_worker.telemetry.log_formatters import TextFormatter
-from tests.gateway.calls import CHAT, COMPLETIONS, body_for, chat, post, start_chat
+from tests.gateway.calls import CHAT, COMPLETIONS, body_for, chat, post
 from tests.gateway.conftest import LONG_LIMITS, Keys
-from tests.gateway.driver import Reply, call
-from tests.gateway.events import parse_events
-from tests.gateway.harness import RecordReader, eventually
+from tests.gateway.driver import call
+from tests.gateway.events import documents_of
+from tests.gateway.harness import RecordReader
 from tests.gateway.scripted import ScriptedClient
-from tests.gateway.scripts import HANG, METER, accepted, body_script, delta, done, failed, finished, lost
+from tests.gateway.scripts import METER, accepted, body_script, delta, done, failed, finished, lost
 
 BODY = b'{"id": "chatcmpl-1", "choices": []}'
 
@@ -27,11 +26,6 @@ BODY = b'{"id": "chatcmpl-1", "choices": []}'
 def limits() -> Limits:
     """No comments even on a busy machine, and a short wait for the first token."""
     return LONG_LIMITS.model_copy(update={"stream_comment_s": 60.0, "first_token_timeout_s": 2.0})
-
-
-def documents_of(reply: Reply) -> list[Any]:
-    """Return the documents of all events."""
-    return [event.document for event in parse_events(reply.body)]
 
 
 async def test_a_body_is_relayed_unchanged(
@@ -56,7 +50,7 @@ async def test_events_that_arrive_together_are_one_chunk_and_the_stream_ends_wit
     client.scripts = [[accepted(), [delta("a"), delta("b"), delta("c")], delta("d"), finished()]]
     reply = await chat(gateway, keys.acme, stream=True)
     assert reply.headers["content-type"] == "text/event-stream; charset=utf-8"
-    *chunks, end = documents_of(reply)
+    *chunks, end = documents_of(reply.body)
     assert [chunk["choices"][0]["delta"]["content"] for chunk in chunks] == ["a", "b", "c", "d"]
     assert end == "[DONE]"
     assert reply.chunks[0].count(b"data:") == 3
@@ -73,7 +67,7 @@ async def test_the_engines_own_done_is_not_repeated(
     client.scripts = [[accepted(), delta("a"), [done(), finished()]]]
     reply = await chat(gateway, keys.acme, stream=True)
     assert reply.is_complete
-    assert documents_of(reply).count("[DONE]") == 1
+    assert documents_of(reply.body).count("[DONE]") == 1
 
 
 async def test_each_tenant_has_its_own_constant_cache_salt(
@@ -87,67 +81,13 @@ async def test_each_tenant_has_its_own_constant_cache_salt(
     assert keys.acme_id not in salts[0]
 
 
-async def test_a_worker_that_dies_before_the_first_token_is_replaced(
-    gateway: Gateway, keys: Keys, client: ScriptedClient, settled_record: RecordReader
-) -> None:
-    client.scripts = [
-        [accepted(), lost()],
-        [failed(FailureKind.REFUSED)],
-        [accepted(), delta("a"), finished()],
-    ]
-    reply = await chat(gateway, keys.acme, stream=True)
-    assert documents_of(reply)[0]["choices"]
-    assert client.excluded == [(), ("worker-1",), ("worker-1", "worker-2")]
-    assert [stream.close_count for stream in client.streams] == [1, 1, 1]
-    record = await settled_record()
-    assert (record.attempt, record.worker_id, record.outcome) == (3, "worker-3", Outcome.COMPLETED)
-
-
-@pytest.mark.parametrize(
-    ("script", "status", "code"),
-    [
-        ([lost("worker_died")], 503, "worker_lost"),
-        ([lost("events_lost")], 502, "events_lost"),
-        ([lost("transport_lost")], 503, "redis_unavailable"),
-        ([failed(FailureKind.REFUSED)], 503, "no_worker_available"),
-        ([failed(FailureKind.UPSTREAM, 502)], 502, "upstream_error"),
-        ([failed(FailureKind.ENGINE, 500, "CUDA error at 0x7f")], 500, "engine_error"),
-        ([failed(FailureKind.CANCELLED)], 503, "worker_lost"),
-    ],
-)
-async def test_without_another_worker_the_first_failure_is_the_error(
-    gateway: Gateway, keys: Keys, client: ScriptedClient, script: list[Any], status: int, code: str
-) -> None:
-    client.scripts = [script]
-    reply = await chat(gateway, keys.acme, stream=True)
-    assert (reply.status, reply.error["code"], reply.error["type"]) == (status, code, "server_error")
-    assert "CUDA" not in reply.error["message"]
-    assert ("retry-after" in reply.headers) == (status == 503)
-
-
-async def test_the_number_of_attempts_is_limited(
-    gateway: Gateway, keys: Keys, client: ScriptedClient
-) -> None:
-    client.scripts = [[lost()] for _ in range(9)]
-    reply = await chat(gateway, keys.acme)
-    assert (reply.status, reply.error["code"], len(client.calls)) == (503, "worker_lost", 3)
-
-
-async def test_an_engine_error_is_not_retried_on_another_worker(
-    gateway: Gateway, keys: Keys, client: ScriptedClient
-) -> None:
-    client.scripts = [[failed(FailureKind.ENGINE, 500)], [finished(BODY)]]
-    assert (await chat(gateway, keys.acme)).status == 500
-    assert len(client.calls) == 1
-
-
 @pytest.mark.case("serving.24")
 async def test_a_worker_lost_after_the_first_token_ends_the_stream_with_an_error_event(
     gateway: Gateway, keys: Keys, client: ScriptedClient, settled_record: RecordReader
 ) -> None:
     client.scripts = [[accepted(), delta("a"), lost()], [finished()]]
     reply = await chat(gateway, keys.acme, stream=True)
-    first, error, last = documents_of(reply)
+    first, error, last = documents_of(reply.body)
     assert first["choices"][0]["delta"]["content"] == "a"
     assert error["error"]["code"] == "worker_lost"
     assert set(error["error"]) == {"message", "type", "param", "code"}
@@ -161,7 +101,8 @@ async def test_text_that_arrives_with_a_failure_is_delivered(
     gateway: Gateway, keys: Keys, client: ScriptedClient
 ) -> None:
     client.scripts = [[[accepted(), delta("a"), failed(FailureKind.ENGINE, 500)]]]
-    first, error, last = documents_of(await chat(gateway, keys.acme, stream=True))
+    reply = await chat(gateway, keys.acme, stream=True)
+    first, error, last = documents_of(reply.body)
     assert (first["choices"][0]["delta"]["content"], error["error"]["code"], last) == (
         "a",
         "engine_error",
@@ -234,52 +175,6 @@ async def test_the_gateway_counts_relayed_text_of_a_lost_worker(
     await chat(gateway, keys.acme, stream=True)
     record = await settled_record()
     assert (record.attempt, record.relayed) == (1, Meter(completion_tokens=3))
-
-
-async def test_the_meter_of_a_failed_attempt_is_not_used_for_the_next(
-    gateway: Gateway, keys: Keys, client: ScriptedClient, settled_record: RecordReader
-) -> None:
-    client.scripts = [[failed(FailureKind.REFUSED)], [accepted(), HANG]]
-    reply = await chat(gateway, keys.acme, stream=True)
-    assert (reply.status, reply.error["code"]) == (504, "first_token_timeout")
-    record = await settled_record()
-    assert (record.attempt, record.worker_id, record.relayed) == (2, "worker-2", None)
-
-
-async def test_an_attempt_that_may_have_reached_a_worker_is_recorded(
-    gateway: Gateway, keys: Keys, client: ScriptedClient, settled_record: RecordReader
-) -> None:
-    client.is_unreachable = True
-    await chat(gateway, keys.acme)
-    assert (await settled_record()).attempt == 1
-
-
-async def test_an_attempt_is_recorded_if_the_client_disconnects_while_it_is_sent(
-    gateway: Gateway, keys: Keys, client: ScriptedClient, settled_record: RecordReader
-) -> None:
-    client.submit_s = 10.0
-    connection = start_chat(gateway, keys.acme)
-    await eventually(lambda: bool(client.calls))
-    await connection.close()
-    record = await settled_record()
-    assert (record.outcome, record.attempt, record.worker_id) == (Outcome.CANCELLED, 1, None)
-
-
-async def test_the_record_keeps_the_last_attempt_if_no_other_worker_is_left(
-    gateway: Gateway, keys: Keys, client: ScriptedClient, settled_record: RecordReader
-) -> None:
-    client.scripts = [[lost()]]
-    await chat(gateway, keys.acme)
-    record = await settled_record()
-    assert (record.attempt, record.worker_id, record.outcome) == (1, "worker-1", Outcome.LOST)
-
-
-async def test_a_request_without_a_worker_has_no_attempt(
-    gateway: Gateway, keys: Keys, client: ScriptedClient, settled_record: RecordReader
-) -> None:
-    await chat(gateway, keys.acme)
-    record = await settled_record()
-    assert (record.attempt, record.worker_id, record.outcome) == (0, None, Outcome.REFUSED)
 
 
 async def test_the_workers_context_length_bounds_the_cost_if_the_registry_has_none(
