@@ -1,4 +1,4 @@
-"""Server-sent events: one place for their framing, as engines write them and clients read them.
+"""Framing of server-sent events, for the streams of engines and those of clients.
 
 An event is bytes without the blank line that ends it; a stream is any number of whole events.
 """
