@@ -1,7 +1,7 @@
 """Admission: the one pipeline through which every request that costs something reaches an engine.
 
-In order: authorize the key, receive the body, occupy a request slot, let the endpoint validate the body,
-resolve the model, find its workers, check the context. The result is an admitted call, ready for dispatch.
+In order: check the headers, authorize the key, receive the body, occupy a request slot, let the endpoint
+validate the body, resolve the model, find its workers, check the context. The result is an admitted call.
 """
 
 from __future__ import annotations
@@ -12,13 +12,14 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
+from api.gateway.http.body_headers import check_body_headers
 from api.gateway.http.disconnect import Receive
 from api.gateway.http.exchange import Exchange
 from api.gateway.settings import Limits
 from api.gateway.stages.authenticate import FindPrincipal
 from api.gateway.stages.authorize import authorize
 from api.gateway.stages.capacity import Capacity
-from api.gateway.stages.catalogue import ReadCatalogue, context_length, find_workers
+from api.gateway.stages.catalogue import ReadCatalogue, find_workers, model_context_tokens
 from api.gateway.stages.context_length import check_context
 from api.gateway.stages.receive import receive_body
 from api.openai.errors.base import ApiError
@@ -88,10 +89,11 @@ class Admission:
         prepare: Callable[[Any], Awaitable[R]],
     ) -> AdmittedCall[R]:
         """Admit a request. ``prepare`` validates its parsed body. Raises ApiError, Disconnected."""
+        check_body_headers(exchange, self.limits.max_body_bytes)
         # Authorize before reading, so that unauthenticated clients can't occupy memory.
         principal = await authorize(exchange, self.find_principal)
         with self.capacity.receiving(exchange.tenant_id, exchange.resources) as grow:
-            body = await receive_body(exchange, receive, self.limits, grow)
+            body = await receive_body(receive, self.limits, grow)
         request = await prepare(parse_body(body))
         try:
             entry, call = await self._resolve(exchange, request, operation, len(body))
@@ -107,7 +109,7 @@ class Admission:
         entry = (await self.read_catalogue()).resolve(engine_request.model, tenant_id)
         exchange.model = entry.name
         workers = await find_workers(self.client, entry, operation)
-        context_tokens = context_length(entry, workers)
+        context_tokens = model_context_tokens(entry, workers)
         check_context(engine_request, operation, context_tokens)
         input_bytes = body_bytes + request.history_bytes
         call = Call(
