@@ -97,7 +97,9 @@ class RunningStack:
 
     def pid(self, name: str) -> int:
         """Return the process id of ``gateway``, ``worker``, ``celery``, …"""
-        return int(json.loads((self.state_dir / "run" / f"{name}.json").read_text())["pid"])
+        record = self.state_dir / "run" / f"{name}.json"
+        wait_until(lambda: record.read_text().endswith("}"), 5, f"{record} is complete")  # written in place
+        return int(json.loads(record.read_text())["pid"])
 
     def headers(self, key: str | None = None) -> dict[str, str]:
         """Return the headers that a client sends with each request."""

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from tests.stacks import ROOT, RunningStack
@@ -29,3 +31,24 @@ def worker_process(
             stdout=log,
             stderr=log,
         )
+
+
+@dataclass
+class ExtraWorker:
+    """An additional worker."""
+
+    process: subprocess.Popen[bytes]
+    worker_id: str
+
+
+@contextmanager
+def extra_worker(
+    stack: RunningStack, folder: Path, worker_id: str, settings: Mapping[str, str]
+) -> Iterator[ExtraWorker]:
+    """Run an additional worker, without waiting until it is ready; it is killed on exit."""
+    process = worker_process(stack, folder, worker_id, settings)
+    try:
+        yield ExtraWorker(process, worker_id)
+    finally:
+        process.kill()
+        process.wait()

@@ -39,7 +39,7 @@ def test_a_streamed_response_is_the_whole_one_at_temperature_zero(stack: Running
         "model": stack.model,
         "messages": [{"role": "user", "content": prompt}],
         "temperature": 0,
-        "max_tokens": 48,
+        "max_tokens": 32,
     }
     with stack.client() as client:
         plain = client.post("/v1/chat/completions", json=body).json()["choices"][0]

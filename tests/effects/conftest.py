@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from transformers import AutoTokenizer
 
 from deploy.local.settings import ROOT
 from tests.effects.endpoints import Endpoints
@@ -60,6 +59,8 @@ def ask(stack: RunningStack) -> Iterator[Endpoints]:
 @pytest.fixture(scope="package")
 def tokenizer(thinking_model: Path) -> Any:
     """The model's tokenizer, loaded by transformers."""
+    from transformers import AutoTokenizer
+
     return AutoTokenizer.from_pretrained(thinking_model)
 
 

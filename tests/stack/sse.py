@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
+
+from tests.stacks import RunningStack
 
 
 @dataclass
@@ -65,3 +68,27 @@ def receive(client: httpx.Client, body: dict[str, Any], reply: Reply | None = No
                 add_line(reply, line)
     reply.ended_at = time.monotonic()
     return reply
+
+
+class ClientThread(threading.Thread):
+    """A client in a separate thread."""
+
+    def __init__(self, stack: RunningStack, body: dict[str, object]) -> None:
+        super().__init__(daemon=True)
+        self.reply = Reply()
+        self.connection_error: Exception | None = None
+        self._stack, self._body = stack, body
+        self.start()
+
+    def run(self) -> None:
+        try:
+            with self._stack.client() as client:
+                receive(client, self._body, self.reply)
+        except httpx.HTTPError as error:
+            self.connection_error = error
+            self.reply.ended_at = time.monotonic()
+
+    def wait(self, timeout_s: float) -> Reply:
+        self.join(timeout_s)
+        assert not self.is_alive(), f"no end within {timeout_s} s: {self.reply}"
+        return self.reply

@@ -12,9 +12,10 @@ import httpx
 import pytest
 
 from inference_worker.protocol import codec, names
-from tests.stack.conftest import OwnedStack, extra_worker
+from tests.stack.conftest import OwnedStack
 from tests.stack.records import settled_usage
 from tests.stacks import wait_until
+from tests.workers import extra_worker
 
 BASE, ADAPTER, UNSERVED = "tiny-base", "ft:tiny-base:demo:seven:1", "ft:tiny-base:demo:gone:2"
 ALIAS = "support-bot"

@@ -1,62 +1,19 @@
-"""Resumable streams and background responses, on a real engine and after the death of a gateway."""
+"""Resumable streams and stored responses on a real engine."""
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
-import signal
 from collections.abc import Iterator
-from typing import Any
 
-import httpx
 import openai
 import pytest
 
-from tests.stack.conftest import OwnedStack, StartWorker
-from tests.stack.records import audit_row, settled_usage
+from tests.stack.conftest import OwnedStack
+from tests.stack.records import settled_usage
+from tests.stack.resumable import CONTINUE, begin, resume, text_of
 from tests.stack.sse import chat
-from tests.stacks import wait_until
 
 TOKENS = 20
-CONTINUE = {"on_disconnect": "continue", "include_usage": True}
-Event = tuple[int, str]
-
-
-def read(response: httpx.Response, until: int | None = None) -> Iterator[Event]:
-    """Yield number and data of each event of a stream, optionally only up to one of them."""
-    number = -1
-    for line in response.iter_lines():
-        if line.startswith("id: "):
-            number = int(line.removeprefix("id: "))
-        elif line.startswith("data: "):
-            yield number, line.removeprefix("data: ")
-            if number == until:
-                return
-
-
-def begin(
-    client: httpx.Client, body: dict[str, Any], path: str = "/v1/chat/completions", until: int | None = None
-) -> tuple[str, str, list[Event]]:
-    """Read a stream up to an event and disconnect. Returns stream id, request id and events."""
-    with client.stream("POST", path, json=body) as response:
-        assert response.status_code == 200
-        events = list(read(response, until))
-        return response.headers["x-stream-id"], response.headers["x-request-id"], events
-
-
-def resume(client: httpx.Client, path: str) -> list[Event]:
-    """Resume a stream and return the remaining events."""
-    with client.stream("GET", path) as response:
-        assert response.status_code == 200, response.read()
-        return list(read(response))
-
-
-def text_of(events: list[Event]) -> str:
-    """Return the text of a chat stream."""
-    chunks = [json.loads(data) for _, data in events if data != "[DONE]"]
-    choices = [choice for chunk in chunks for choice in chunk.get("choices", ())]
-    return "".join(choice["delta"].get("content") or "" for choice in choices)
 
 
 def test_a_stream_resumed_after_any_event_is_the_uninterrupted_one(ready_stack: OwnedStack) -> None:
@@ -78,61 +35,6 @@ def test_a_stream_resumed_after_any_event_is_the_uninterrupted_one(ready_stack: 
             assert chunk["id"] == stream_id, "the id in the chunks is that of the stream"
     usage = settled_usage(ready_stack, request_id)
     assert (usage["outcome"], usage["completion_tokens"]) == ("completed", TOKENS)
-
-
-def test_a_stream_of_a_killed_gateway_can_be_read_and_ends_with_an_error_event(
-    start_worker: StartWorker, ready_stack: OwnedStack, faulty_model: str
-) -> None:
-    start_worker("detached")
-    body = chat(faulty_model, "pieces=1000 gap=0.03", stream_options=CONTINUE)
-    response_body = {"model": faulty_model, "input": "pieces=1000 gap=0.03", "background": True}
-    with ready_stack.client() as client:
-        stream_id, request_id, before = begin(client, body, until=10)
-        response_id = client.post("/v1/responses", json=response_body).json()["id"]
-        path = f"/v1/responses/{response_id}"
-        wait_until(
-            lambda: client.get(path).json()["status"] == "in_progress", 10, "the response is in progress"
-        )
-    os.kill(ready_stack.pid("gateway"), signal.SIGKILL)
-    with contextlib.suppress(AssertionError):
-        wait_until(lambda: not ready_stack.ready(), 3, "the gateway is down")
-    wait_until(ready_stack.ready, 60, "the gateway is back")
-    with ready_stack.client() as client:
-        after = resume(client, f"/v1/streams/{stream_id}?starting_after={before[-1][0]}")
-        events = before + after
-        assert [number for number, _ in events] == list(range(len(events)))
-        words = "".join(f"w{number} " for number in range(1000))
-        assert words.startswith(text_of(events))
-        assert json.loads(events[-2][1])["error"]["code"] == "stream_lost"
-        assert events[-1][1] == "[DONE]"
-        assert resume(client, f"/v1/streams/{stream_id}?starting_after={len(events) - 3}") == events[-2:]
-        wait_until(lambda: client.get(path).json()["status"] == "failed", 40, "the response has failed")
-        assert client.get(path).json()["error"]["code"] == "server_error"
-    usage = settled_usage(ready_stack, request_id, 45)
-    assert (usage["outcome"], usage["meter_source"]) == ("lost", "worker")
-    assert usage["completion_tokens"] >= 10
-    assert audit_row(ready_stack, request_id)["outcome"] == "lost"
-
-
-def test_a_stopping_gateway_ends_detached_streams_with_an_error_event(
-    start_worker: StartWorker, ready_stack: OwnedStack, faulty_model: str
-) -> None:
-    start_worker("detached")
-    with ready_stack.client() as client:
-        body = chat(faulty_model, "pieces=1000 gap=0.03", stream_options=CONTINUE)
-        stream_id, request_id, before = begin(client, body, until=5)
-    old = ready_stack.pid("gateway")
-    os.kill(old, signal.SIGTERM)
-    wait_until(lambda: ready_stack.pid("gateway") != old, 30, "the gateway is restarted")
-    wait_until(ready_stack.ready, 60, "the gateway is back")
-    with ready_stack.client() as client:
-        after = resume(client, f"/v1/streams/{stream_id}?starting_after={before[-1][0]}")
-    assert [number for number, _ in before + after] == list(range(len(before) + len(after)))
-    assert json.loads(after[-2][1])["error"]["code"] == "gateway_stopping"
-    assert after[-1][1] == "[DONE]"
-    usage = settled_usage(ready_stack, request_id)
-    assert (usage["outcome"], usage["error_code"]) == ("failed", "gateway_stopping")
-    assert usage["completion_tokens"] >= len(before) + len(after) - 4
 
 
 @pytest.fixture

@@ -18,3 +18,4 @@ def test_a_killed_worker_leaves_no_engine_process_and_is_restarted(
     _, alive = psutil.wait_procs(children, timeout=3)
     assert [child.name() for child in alive if child.status() != psutil.STATUS_ZOMBIE] == []
     wait_until(lambda: ready_stack.pid("worker") != worker.pid, 20, "the worker is restarted")
+    wait_until(lambda: not ready_stack.ready(), 15, "the stack is no longer ready, which the next test sees")
