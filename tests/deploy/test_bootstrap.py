@@ -155,27 +155,52 @@ def test_a_pinned_package_is_really_installed(project: Path, environment: Path) 
     assert process.stdout.strip() == "41"
 
 
-def _wheel(folder: Path) -> Path:
+def _wheel(folder: Path, name: str = "tiny_wheel") -> Path:
     """A minimal wheel, which needs no build step."""
-    path = folder / "tiny_wheel-1-py3-none-any.whl"
+    path = folder / f"{name}-1-py3-none-any.whl"
     with zipfile.ZipFile(path, "w") as wheel:
-        wheel.writestr("tiny_wheel.py", "VALUE = 41\n")
-        info = "tiny_wheel-1.dist-info"
-        wheel.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\nName: tiny-wheel\nVersion: 1\n")
+        wheel.writestr(f"{name}.py", "VALUE = 41\n")
+        info = f"{name}-1.dist-info"
+        wheel.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: 1\n")
         wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
         wheel.writestr(f"{info}/RECORD", "")
     return path
 
 
-def test_a_missing_torch_build_is_reported_with_the_remedy(project: Path, environment: Path) -> None:
+def test_without_a_cpu_build_of_torch_the_ordinary_one_is_installed_and_kept(
+    project: Path, environment: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (environment / bootstrap.STAMP).unlink(missing_ok=True)
+    wheels = project / "wheels"
+    wheels.mkdir()
+    _wheel(wheels, "torch")
+    requirements = project / "requirements/cpu.txt"
+    requirements.write_text("--no-index\n--find-links wheels\ntorch==1+cpu\n")
+    bootstrap.install(environment, "cpu", dev=False)
+    output = capsys.readouterr().out
+    assert "2.7 GB" in output
+    assert "PIP_EXTRA_INDEX_URL" in output
+    probe = "from importlib.metadata import version; print(version('torch'))"
+    process = subprocess.run(
+        [environment / "bin" / "python", "-c", probe], capture_output=True, text=True, check=True
+    )
+    assert process.stdout.strip() == "1"
+    # The environment is complete, and a change of the requirements doesn't try the other build again.
+    assert bootstrap.install(environment, "cpu", dev=False) is False
+    requirements.write_text(requirements.read_text() + "# changed\n")
+    assert bootstrap.install(environment, "cpu", dev=False) is True
+    assert "2.7 GB" not in capsys.readouterr().out
+    (environment / bootstrap.ORDINARY_TORCH).unlink()
+
+
+def test_without_any_build_of_torch_the_failure_is_pips_own(project: Path, environment: Path) -> None:
     (environment / bootstrap.STAMP).unlink(missing_ok=True)
     (project / "requirements/cpu.txt").write_text("--no-index\n--find-links empty\ntorch==0.0.1+cpu\n")
     (project / "empty").mkdir()
-    with pytest.raises(bootstrap.BootstrapError) as failure:
+    with pytest.raises(bootstrap.BootstrapError, match=r"No matching distribution found for torch==0\.0\.1"):
         bootstrap.install(environment, "cpu", dev=False)
-    assert "PIP_EXTRA_INDEX_URL" in str(failure.value)
-    assert "torch==0.0.1+cpu" in str(failure.value)
     assert bootstrap.read_stamp(environment) == {}
+    assert not (environment / bootstrap.ORDINARY_TORCH).exists()
 
 
 def test_the_wrong_python_finds_the_right_one_or_names_the_remedy(
