@@ -51,7 +51,7 @@ async def gateway_process(
     """
     async with AsyncExitStack() as stack:
         components = await _start_components(stack, redis_url, limits, client)
-        # Long-lived objects are exempt from garbage collection, which would scan them again and again.
+        # Exempt long-lived objects from garbage collection, which would scan them again and again.
         gc.collect()
         gc.freeze()
         logger.info("gateway %s started", components.gateway_id)
@@ -88,7 +88,7 @@ async def _start_components(
     """Start all components; each is stopped before those that were started earlier."""
     gateway_id = f"gw-{uuid.uuid4().hex[:16]}"
     database = Database(limits.database_timeout_s)
-    # Keys and models must not wait for the contents of responses, so these have connections of their own.
+    # Contents of responses have connections of their own, so that keys and models need not wait for them.
     response_database = Database(limits.database_timeout_s)
     stack.push_async_callback(database.close)
     stack.push_async_callback(response_database.close)
@@ -128,17 +128,20 @@ def _change_listener(
 
 def _gateway(components: _Components, secret: bytes, limits: Limits) -> Gateway:
     client, recorder = components.client, components.recorder
+    logs, store = components.logs, components.store
     find_principal, read_catalogue = components.caches.principals.get, components.caches.read_catalogue
     capacity = Capacity.from_limits(limits)
     admission = Admission(limits, secret, client, capacity, find_principal, read_catalogue)
     reservations = Reservations(recorder.facts, components.gateway_id)
     relay = Relay(limits, client, capacity, reservations)
-    log_readers = LogReaders(components.logs, limits, capacity)
+    log_readers = LogReaders(logs, limits, capacity)
     endpoints = Endpoints(
         generation=Generation(admission, relay, components.detached, log_readers),
-        responses=Responses(admission, relay, components.detached, log_readers, components.store),
-        stored_responses=StoredResponseEndpoints(components.store, log_readers, find_principal),
-        streams=StreamEndpoints(log_readers, find_principal),
+        responses=Responses(
+            limits, admission, reservations, relay, components.detached, logs, log_readers, store
+        ),
+        stored_responses=StoredResponseEndpoints(store, logs, log_readers, capacity, find_principal),
+        streams=StreamEndpoints(logs, log_readers, find_principal),
         models=ModelEndpoints(client, find_principal, read_catalogue),
         health=HealthEndpoints(components.database, recorder, client),
     )

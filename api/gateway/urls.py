@@ -16,8 +16,8 @@ from api.gateway.endpoints.health import HealthEndpoints
 from api.gateway.endpoints.models import ModelEndpoints
 from api.gateway.endpoints.responses import Responses
 from api.gateway.endpoints.stored_responses import (
-    PAGE_PARAMETERS,
-    RETRIEVE_PARAMETERS,
+    PAGE_QUERY,
+    RETRIEVE_QUERY,
     StoredResponseEndpoints,
 )
 from api.gateway.endpoints.streams import StreamEndpoints
@@ -26,7 +26,7 @@ from api.gateway.http.disconnect import Receive
 from api.gateway.http.exchange import Exchange
 from api.gateway.http.url_table import Route, RouteDoc, UrlTable
 from api.gateway.stages.authorize import INFERENCE, MODELS_READ
-from api.gateway.streams.log_readers import STARTING_AFTER
+from api.gateway.streams.log_readers import STARTING_AFTER_QUERY
 from api.openai.errors.parameters import ModelNotFound
 from api.openai.errors.resources import PreviousResponseNotFound, ResponseNotCancellable
 from api.openai.responses.schemas.events import ResponseEvent, StreamData
@@ -106,7 +106,7 @@ def _generation_routes() -> Iterator[Route]:
         validate_chat_body,
         ChatRequest,
         RouteDoc(
-            "Answer a conversation.",
+            "Create a chat completion.",
             ChatCompletion,
             ChatCompletionChunk,
             errors=error_groups.ENGINE | error_groups.DETACHED,
@@ -119,7 +119,7 @@ def _generation_routes() -> Iterator[Route]:
         validate_completion_body,
         CompletionRequest,
         RouteDoc(
-            "Continue a text.",
+            "Create a completion of a text.",
             Completion,
             Completion,
             errors=error_groups.ENGINE | error_groups.DETACHED,
@@ -132,7 +132,7 @@ def _generation_routes() -> Iterator[Route]:
         validate_embedding_body,
         EmbeddingRequest,
         RouteDoc(
-            "Create embedding vectors of texts.",
+            "Create embeddings.",
             EmbeddingList,
             errors=error_groups.ENGINE,
             refused_parameters=UNSUPPORTED_EMBEDDINGS,
@@ -169,14 +169,14 @@ def _model_routes() -> Iterator[Route]:
         "GET",
         "/v1/models",
         lambda endpoints: endpoints.models.list,
-        RouteDoc("List the models that this key may use now.", ModelList),
+        RouteDoc("List the models that are available to this key.", ModelList),
         READ_MODELS,
     )
     yield Route(
         "GET",
         "/v1/models/{model:path}",
         lambda endpoints: endpoints.models.retrieve,
-        RouteDoc("Retrieve one model, by its name or an alias.", Model, errors=frozenset({ModelNotFound})),
+        RouteDoc("Retrieve a model by its name or an alias.", Model, errors=frozenset({ModelNotFound})),
         READ_MODELS,
     )
 
@@ -187,7 +187,7 @@ def _response_routes() -> Iterator[Route]:
         "/v1/responses",
         lambda endpoints: endpoints.responses.create,
         RouteDoc(
-            "Create a response to input items; continue a conversation; run in the background.",
+            "Create a response; it may continue a conversation or run in the background.",
             Response,
             ResponseEvent,
             errors=error_groups.ENGINE | error_groups.DETACHED | {PreviousResponseNotFound},
@@ -204,25 +204,25 @@ def _stored_response_routes() -> Iterator[Route]:
         "/v1/responses/{id}",
         lambda endpoints: endpoints.stored_responses.retrieve,
         RouteDoc(
-            "Retrieve a stored response, or its events from any of them on.",
+            "Retrieve a stored response, or replay its events.",
             Response,
             ResponseEvent,
             errors=error_groups.STORED_RESPONSE | error_groups.LOG_READING,
         ),
         GENERATE,
-        query=RETRIEVE_PARAMETERS,
+        query=RETRIEVE_QUERY,
     )
     yield Route(
         "DELETE",
         "/v1/responses/{id}",
         lambda endpoints: endpoints.stored_responses.delete,
         RouteDoc(
-            "Delete a stored response; one in progress is cancelled.",
+            "Delete a stored response, and cancel it if it is in progress.",
             ResponseDeleted,
             errors=error_groups.STORED_RESPONSE,
         ),
         GENERATE,
-        query=(),
+        query={},
     )
 
 
@@ -237,7 +237,7 @@ def _response_part_routes() -> Iterator[Route]:
             errors=error_groups.STORED_RESPONSE | {ResponseNotCancellable},
         ),
         GENERATE,
-        query=(),
+        query={},
     )
     yield Route(
         "GET",
@@ -247,7 +247,7 @@ def _response_part_routes() -> Iterator[Route]:
             "List the input items of a stored response.", InputItemList, errors=error_groups.STORED_RESPONSE
         ),
         GENERATE,
-        query=PAGE_PARAMETERS,
+        query=PAGE_QUERY,
     )
 
 
@@ -257,12 +257,12 @@ def _stream_routes() -> Iterator[Route]:
         "/v1/streams/{id}",
         lambda endpoints: endpoints.streams.resume,
         RouteDoc(
-            "Read a resumable stream from any of its events on.",
+            "Resume a stream from any of its events.",
             event=StreamData,
             errors=error_groups.STREAM | error_groups.LOG_READING,
         ),
         GENERATE,
-        query=(STARTING_AFTER,),
+        query=STARTING_AFTER_QUERY,
     )
     yield Route(
         "DELETE",
@@ -270,7 +270,7 @@ def _stream_routes() -> Iterator[Route]:
         lambda endpoints: endpoints.streams.delete,
         RouteDoc("Cancel and delete a resumable stream.", StreamDeleted, errors=error_groups.STREAM),
         GENERATE,
-        query=(),
+        query={},
     )
     yield Route(
         "POST",
@@ -280,7 +280,7 @@ def _stream_routes() -> Iterator[Route]:
             "Cancel a resumable stream, whichever gateway runs it.", StreamState, errors=error_groups.STREAM
         ),
         GENERATE,
-        query=(),
+        query={},
     )
 
 

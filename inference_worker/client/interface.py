@@ -102,6 +102,6 @@ class EngineClient(Protocol):
         """Read the live workers from Redis: one may have become ready since. Raises TransportError."""
         ...
 
-    def healthy(self) -> bool:
+    def is_healthy(self) -> bool:
         """Return whether the relay's connections to Redis are up."""
         ...

@@ -85,7 +85,7 @@ class RelayClient(EngineClient):
         return self._directory.workers()
 
     @override
-    def healthy(self) -> bool:
+    def is_healthy(self) -> bool:
         return self._layer.is_up
 
     @override

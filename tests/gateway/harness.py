@@ -59,15 +59,18 @@ def _rebuilt(gateway: Gateway, **changes: Any) -> Gateway:
         "relay": replace(endpoints.generation.relay, **changes),
         "log_readers": replace(endpoints.generation.log_readers, **changes),
     }
+    gateway = replace(gateway, **changes)
     log_readers = shared["log_readers"]
     rebuilt = replace(
         endpoints,
         generation=replace(endpoints.generation, **shared),
-        responses=replace(endpoints.responses, **shared),
-        stored_responses=replace(endpoints.stored_responses, log_readers=log_readers),
+        responses=replace(endpoints.responses, **shared, limits=gateway.limits),
+        stored_responses=replace(
+            endpoints.stored_responses, log_readers=log_readers, capacity=gateway.capacity
+        ),
         streams=replace(endpoints.streams, log_readers=log_readers),
     )
-    return replace(gateway, endpoints=rebuilt, **changes)
+    return replace(gateway, endpoints=rebuilt)
 
 
 def detached_count(gateway: Gateway) -> int:

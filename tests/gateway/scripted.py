@@ -85,7 +85,7 @@ class ScriptedClient(EngineClient):
         self.calls: list[Call] = []
         self.excluded: list[tuple[str, ...]] = []
         self.streams: list[ScriptedStream] = []
-        self.is_healthy = True
+        self.redis_is_up = True
         self.is_unreachable = False
         self.models: tuple[str, ...] = ("tiny",)
         self.state = WorkerState.READY
@@ -148,5 +148,5 @@ class ScriptedClient(EngineClient):
         return self.workers()
 
     @override
-    def healthy(self) -> bool:
-        return self.is_healthy
+    def is_healthy(self) -> bool:
+        return self.redis_is_up

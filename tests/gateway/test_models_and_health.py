@@ -81,9 +81,9 @@ async def test_readiness_requires_every_component_and_names_those_that_are_down(
     client.state = WorkerState.LOADING
     assert await down_components() == {"workers"}
     client.state = WorkerState.READY
-    client.is_healthy = False
+    client.redis_is_up = False
     assert await down_components() == {"relay", "workers"}
-    client.is_healthy = True
+    client.redis_is_up = True
     await asyncio.sleep(CACHE_S + 0.05)
     assert (await call(gateway, "GET", "/health/ready")).status == 200
 

@@ -53,7 +53,7 @@ async def test_a_background_request_that_cannot_be_recorded_is_rejected_and_not_
     async def fail(exchange: Exchange) -> None:
         raise CoordinationUnavailable()
 
-    monkeypatch.setattr(gateway.endpoints.responses.relay.reservations, "reserve", fail)
+    monkeypatch.setattr(gateway.endpoints.responses.reservations, "reserve", fail)
     reply = await create_response(gateway, keys.acme, background=True, stream=stream)
     assert (reply.status, reply.error["code"]) == (503, "redis_unavailable")
     await until_settled(gateway)

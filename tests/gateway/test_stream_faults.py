@@ -142,7 +142,7 @@ async def test_a_gateway_stops_a_request_whose_log_another_gateway_has_closed(
     client.scripts = [[accepted(), delta("a"), Pause(0.3), delta("b"), HANG]]
     connection = start_resumable_chat(gateway, keys.acme)
     await connection.wait_for(b'"a"')
-    logs = gateway.endpoints.generation.log_readers.logs
+    logs = gateway.endpoints.streams.logs
     log = await logs.find(connection.reply.headers["x-stream-id"], keys.acme_id)
     assert log is not None
     await logs.close_with(log, StreamLost(), LogState.LOST)

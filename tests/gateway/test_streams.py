@@ -118,7 +118,7 @@ async def test_two_readers_on_two_gateways_receive_the_same_running_stream(
 
 
 async def test_new_events_wake_a_reader_without_polling(gateway: Gateway, keys: Keys) -> None:
-    logs = gateway.endpoints.generation.log_readers.logs
+    logs = gateway.endpoints.streams.logs
     await logs.create("chatcmpl-woken", keys.acme_id, LogKind.CHAT)
     log = await logs.find("chatcmpl-woken", keys.acme_id)
     assert log is not None

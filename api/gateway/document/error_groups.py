@@ -1,4 +1,4 @@
-"""Groups of errors that routes have in common, for the OpenAPI document."""
+"""Groups of errors that several routes share, for the OpenAPI document."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ KEY: ErrorClasses = frozenset(
         service.DatabaseUnavailable,
     }
 )
-# Of a request body, or of query parameters.
+# Errors of request bodies and query parameters.
 BODY: ErrorClasses = frozenset(
     {
         access.UnsupportedMediaType,
@@ -77,24 +77,24 @@ ENGINE: ErrorClasses = frozenset(
         service.UpstreamTimeout,
     }
 )
-# Of a detached request; a status only before its first event.
+# Errors of detached requests. They set the status only before the first event.
 DETACHED: ErrorClasses = frozenset(
     {resources.TooManyStreams, resources.RequestCancelled, resources.StreamLost}
 )
 STREAM: ErrorClasses = frozenset({resources.StreamNotFound, service.CoordinationUnavailable})
 STORED_RESPONSE: ErrorClasses = frozenset({resources.ResponseNotFound, service.CoordinationUnavailable})
 LOG_READING: ErrorClasses = frozenset({resources.EventsExpired, service.TotalTimeout})
-# No route ends in these: the client is gone, or the error belongs to Django's pages.
+# Errors that no route sends: the client has disconnected, or the error belongs to Django's pages.
 UNDOCUMENTED: ErrorClasses = frozenset({access.ClientDisconnected, access.Forbidden})
 
 
 def errors_of(route: Route) -> ErrorClasses:
-    """Return all errors in which a route can end."""
+    """Return all errors that a route can send."""
     errors = HTTP | route.doc.errors
     if route.scopes:
         errors |= KEY
     if "{" in route.endpoint:
-        errors |= {access.UnknownUrl}  # for an empty value, or one that contains a slash
+        errors |= {access.UnknownUrl}  # for a path value that is empty or contains a slash
     if route.schema is not None or route.query is not None:
         errors |= BODY
     return errors

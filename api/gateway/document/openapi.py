@@ -16,27 +16,21 @@ from api.openai.validation.json_body import MAX_CONTAINERS, MAX_DEPTH
 from api.openai.validation.json_schemas import TEMPLATE, request_schemas, response_schemas
 
 Json = dict[str, Any]
-ABOUT = f"""OpenAI's API as this platform serves it.
+ABOUT = f"""The OpenAI API as implemented by this platform.
 
-Bodies are one JSON object in UTF-8, nested {MAX_DEPTH} levels at most, with at most {MAX_CONTAINERS:,}
-objects and arrays, every key once; integers have no decimal point. A null stands for the default of a
-parameter that exists. What the schemas can't say, such as which parameters exclude each other, is refused
-with status 400 and a message that says it.
+A request body is one JSON object in UTF-8 with unique keys, at most {MAX_DEPTH} levels of nesting and at
+most {MAX_CONTAINERS:,} objects and arrays. Integers have no decimal point, and null stands for a parameter's
+default. Rules that the schemas can't express, such as mutually exclusive parameters, are reported with status
+400 and a message.
 
-Every answer that is no success is an entry of the error catalogue, docs/errors.md. Schemas of answers are
-open: remote engines may add fields."""
+The error catalogue, docs/errors.md, lists every error response. Response schemas are open, because remote
+engines may add fields."""
 
 
-# Path and query parameters. A name that contains slashes is written as it is.
-PARAMETERS: Mapping[str, Mapping[str, Any]] = {
+# Slashes in a model's name are not escaped.
+PATH_PARAMETERS: Mapping[str, Mapping[str, Any]] = {
     "model": {"type": "string", "minLength": 1},
     "id": {"type": "string", "minLength": 1, "pattern": "^[^/]+$"},
-    "starting_after": {"type": "integer", "minimum": 0},
-    "stream": {"type": "boolean"},
-    "include_obfuscation": {"const": False},
-    "limit": {"type": "integer", "minimum": 1, "maximum": 100, "default": 20},
-    "order": {"enum": ["asc", "desc"], "default": "desc"},
-    "after": {"type": "string"},
 }
 
 
@@ -70,7 +64,7 @@ def _operation(route: Route) -> Json:
     }
     if route.scopes:
         operation["description"] = (
-            "Scope of the key: " + " or ".join(f"`{scope}`" for scope in route.scopes) + "."
+            "Required scope: " + " or ".join(f"`{scope}`" for scope in route.scopes) + "."
         )
     if route.schema is not None:
         content = {"application/json": {"schema": _reference(route.schema)}}
@@ -83,15 +77,15 @@ def _reference(model: type[BaseModel]) -> Json:
 
 
 def _operation_id(route: Route) -> str:
-    words = route.endpoint.replace("{", "").replace("}", "").replace(".", "/").split("/")
-    return "_".join([route.method.lower(), *(word for word in words if word)])
+    parts = route.endpoint.replace("{", "").replace("}", "").replace(".", "/").split("/")
+    return "_".join([route.method.lower(), *(part for part in parts if part)])
 
 
 def _parameters(route: Route) -> Iterable[Json]:
     for name in _path_parameters(route):
-        yield {"name": name, "in": "path", "required": True, "schema": dict(PARAMETERS[name])}
-    for name in route.query or ():
-        yield {"name": name, "in": "query", "required": False, "schema": dict(PARAMETERS[name])}
+        yield {"name": name, "in": "path", "required": True, "schema": dict(PATH_PARAMETERS[name])}
+    for name, schema in (route.query or {}).items():
+        yield {"name": name, "in": "query", "required": False, "schema": dict(schema)}
 
 
 def _path_parameters(route: Route) -> list[str]:
@@ -120,7 +114,7 @@ def _success(doc: RouteDoc) -> Json:
         content["application/json"] = {"schema": {"type": "object"}}
     if doc.event is not None:
         name = doc.event.__name__
-        description = f"Server-sent events with the data of one {name} each. " + _ENDINGS.get(name, _DONE)
+        description = f"Server-sent events; the data of each is one {name}. " + _ENDINGS.get(name, _DONE)
         content["text/event-stream"] = {
             "schema": {"type": "string", "description": description},
             "x-event-data": _reference(doc.event),
@@ -128,15 +122,12 @@ def _success(doc: RouteDoc) -> Json:
     return {"description": "Success.", "headers": {"X-Request-ID": _REQUEST_ID}, "content": content}
 
 
-# The end of a stream by the schema of its events; chunks end with [DONE].
-_DONE = (
-    "The last is `[DONE]`. A stream that breaks off has an ErrorAnswer as the data of the last event "
-    "before that."
-)
+# The end of a stream, by the schema of its events.
+_DONE = "The last event is `[DONE]`. If the response fails, the event before it is an ErrorAnswer."
 _ENDINGS: Mapping[str, str] = {
-    "ResponseEvent": "The last is `response.completed`, `response.incomplete` or `response.failed`, or an "
-    "`error` where the response itself can't be told; there is no `[DONE]`.",
-    "StreamData": "They end as those of the request that made the stream do, and have numbers as their `id`.",
+    "ResponseEvent": "The last event is `response.completed`, `response.incomplete` or `response.failed`, or "
+    "`error` if the response object is not available; there is no `[DONE]`.",
+    "StreamData": "The `id` of an event is its number. The stream ends like that of the original request.",
 }
 
 
@@ -156,14 +147,14 @@ def _share_responses(paths: Json) -> Json:
 
 
 _REQUEST_ID: Mapping[str, Any] = {
-    "description": "The id of this request in logs and records, or the one that the client sent.",
+    "description": "The client's id of the request if it sent a valid one, otherwise the gateway's.",
     "schema": {"type": "string"},
 }
 _PHRASES = {499: "Client Closed Request"}
-_RETRY = ("Retry-After", "Seconds after which to try again.")
+_RETRY = ("Retry-After", "Seconds to wait before the next attempt.")
 _HEADERS: Mapping[int, tuple[str, str]] = {
-    401: ("WWW-Authenticate", "The scheme of keys."),
-    405: ("Allow", "The methods that there are."),
+    401: ("WWW-Authenticate", "The authentication scheme."),
+    405: ("Allow", "The allowed methods."),
     429: _RETRY,
     503: _RETRY,
 }
@@ -202,11 +193,12 @@ def _schemas(routes: Sequence[Route]) -> Json:
     }
     responses = response_schemas({*bodies, ErrorAnswer})
     if ambiguous := requests.keys() & responses.keys():
-        raise ValueError(f"requests and responses have schemas of the same name: {sorted(ambiguous)}")
+        raise ValueError(f"request and response schemas share names: {sorted(ambiguous)}")
     return dict(sorted({**requests, **responses}.items()))
 
 
 def _refusals(parameters: Mapping[str, str]) -> str:
     if not parameters:
         return ""
-    return "\n\nKnown, and refused:\n\n" + "\n".join(f"* `{name}`: {why}" for name, why in parameters.items())
+    lines = "\n".join(f"* `{name}`: {reason}" for name, reason in parameters.items())
+    return f"\n\nUnsupported parameters:\n\n{lines}"

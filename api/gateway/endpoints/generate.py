@@ -73,7 +73,7 @@ class Generation:
     async def _serve_detached(
         self, admitted: AdmittedCall[GenerationRequest], receive: Receive, answer: Answer
     ) -> None:
-        with self.log_readers.capacity.log_readers.slot(admitted.exchange.tenant_id):
+        with self.log_readers.slot(admitted.exchange.tenant_id):
             request = await self._detach(admitted)
             await self.log_readers.read_own(request, receive, answer)
 

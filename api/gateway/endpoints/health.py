@@ -62,7 +62,7 @@ class HealthEndpoints:
         database, redis = await asyncio.gather(
             _within_limit(self._ping_database), _within_limit(self._recorder.is_healthy)
         )
-        relay = self._client.healthy()
+        relay = self._client.is_healthy()
         workers = self._client.workers()
         states = [worker.state for worker in workers]
         serves = relay and any(map(is_usable, workers))
@@ -81,7 +81,7 @@ class HealthEndpoints:
 
     async def _ping_database(self) -> bool:
         try:
-            await self._database.read(ping, timeout_s=CHECK_TIMEOUT_S)
+            await self._database.call(ping, timeout_s=CHECK_TIMEOUT_S)
         except ApiError:
             return False
         return True

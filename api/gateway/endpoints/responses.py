@@ -1,4 +1,4 @@
-"""``POST /v1/responses``: a chat with an engine, presented as a response; may outlive its client."""
+"""``POST /v1/responses``: creates responses from chat calls, with the client or in the background."""
 
 from __future__ import annotations
 
@@ -14,11 +14,13 @@ from typing_extensions import override
 from api.gateway.http.answer import Answer
 from api.gateway.http.disconnect import Receive, cancel_on_disconnect
 from api.gateway.http.exchange import Exchange
+from api.gateway.settings import Limits
 from api.gateway.stages.admission import Admission, AdmittedCall, PreparedRequest
 from api.gateway.stages.relay import Relay
+from api.gateway.stages.reserve import Reservations
 from api.gateway.state.stored_responses import History, ResponseStore
 from api.gateway.streams.detached import DetachedRequest, DetachedRequests
-from api.gateway.streams.event_log import LogKind
+from api.gateway.streams.event_log import EventLogs, LogKind
 from api.gateway.streams.log_readers import LogReaders
 from api.gateway.streams.log_writer import LogWriter
 from api.gateway.streams.response_writers import (
@@ -75,9 +77,12 @@ def _errors_translated(plan: ResponsePlan) -> Iterator[None]:
 class Responses:
     """Creates responses."""
 
+    limits: Limits
     admission: Admission
+    reservations: Reservations
     relay: Relay
     detached: DetachedRequests
+    logs: EventLogs
     log_readers: LogReaders
     store: ResponseStore
 
@@ -119,7 +124,7 @@ class Responses:
         return PendingResponse(plan, exchange, admitted.call, response_id, translator)
 
     def _final_store(self, plan: ResponsePlan, exchange: Exchange) -> StoreResponse | None:
-        """Return the function that stores the response at its end; a background response exists already."""
+        """Return the function that stores the finished response; a background response is stored already."""
         if plan.is_background:
             return self.store.update
         if plan.is_stored:
@@ -128,8 +133,7 @@ class Responses:
 
     async def _serve_detached(self, pending: PendingResponse, receive: Receive, answer: Answer) -> None:
         plan, exchange = pending.plan, pending.exchange
-        slots = self.log_readers.capacity.log_readers
-        with slots.slot(exchange.tenant_id) if plan.is_streamed else contextlib.nullcontext():
+        with self.log_readers.slot(exchange.tenant_id) if plan.is_streamed else contextlib.nullcontext():
             if plan.is_background:
                 await self._serve_background(pending, receive, answer)
             else:
@@ -138,11 +142,12 @@ class Responses:
 
     async def _serve_background(self, pending: PendingResponse, receive: Receive, answer: Answer) -> None:
         queued = pending.translator.snapshot
-        # Store before dispatching: a response that could not be found again must not be generated.
+        # Store before dispatching, so that no response is generated that its client can't retrieve.
         await self.store.create(pending.plan, pending.exchange, queued)
         try:
             request = self._run(pending, await self._open_log(pending))
-            # A client that receives the id has a request that is recorded, whatever happens to this process.
+            # The first event follows the reservation: if this process dies after its client has the id, the
+            # sweep settles the request.
             await asyncio.shield(request.writer.first_event)
         except ApiError:
             await self._discard(pending)
@@ -153,8 +158,8 @@ class Responses:
             await answer.json(json.dumps(queued).encode())
 
     async def _discard(self, pending: PendingResponse) -> None:
-        """Delete a response that could not be started. No one knows its id, and the sweep finds leftovers."""
-        for delete in (self.store.delete, self.log_readers.logs.delete):
+        """Delete a response that could not be started: its client has no id. The sweep ends leftovers."""
+        for delete in (self.store.delete, self.logs.delete):
             with contextlib.suppress(ApiError):
                 await delete(pending.response_id, pending.exchange.tenant_id)
 
@@ -164,19 +169,19 @@ class Responses:
         )
 
     def _check_size(self, pending: PendingResponse) -> None:
-        # A log keeps its last event whatever its size, and that event repeats the request's parameters.
-        limit = self.admission.limits.stream_log_bytes
+        # The last event repeats the request's parameters, and the log stores it whatever its size.
+        limit = self.limits.stream_log_bytes
         snapshot = json.dumps(pending.translator.snapshot, ensure_ascii=False)
         if len(snapshot.encode(errors="replace")) > limit:
-            reason = f"the parameters that a response's events repeat are larger than {limit} bytes"
+            reason = f"the parameters that the response repeats exceed {limit} bytes"
             raise InvalidRequest(reason=reason)
 
     def _run(self, pending: PendingResponse, writer: LogWriter) -> DetachedRequest:
         async def work() -> None:
             if pending.plan.is_background:
-                await self.relay.reservations.reserve(writer.exchange)
+                await self.reservations.reserve(writer.exchange)
                 await writer.write(pending.translator.begin())
-                # Optional: the end is stored even if this update fails.
+                # Not essential: the response is stored again at its end.
                 with contextlib.suppress(ApiError):
                     await self.store.update(pending.translator.snapshot)
             with _errors_translated(pending.plan):

@@ -1,4 +1,4 @@
-"""``/v1/responses/{id}``: retrieve a stored response, its events or its input; cancel it, delete it."""
+"""``/v1/responses/{id}``: retrieve a stored response, its events or its input; cancel or delete it."""
 
 from __future__ import annotations
 
@@ -10,19 +10,30 @@ from api.gateway.http.answer import Answer
 from api.gateway.http.disconnect import Receive
 from api.gateway.http.exchange import Exchange
 from api.gateway.http.query_parameters import parse_flag, parse_integer, parse_query
+from api.gateway.http.url_table import QueryParameters
 from api.gateway.stages.authenticate import FindPrincipal
 from api.gateway.stages.authorize import authorize
+from api.gateway.stages.capacity import Capacity
 from api.gateway.state.stored_responses import ResponseStore, response_not_found
-from api.gateway.streams.log_readers import STARTING_AFTER, LogReaders, starting_point
+from api.gateway.streams.event_log import EventLogs
+from api.gateway.streams.log_readers import STARTING_AFTER, STARTING_AFTER_QUERY, LogReaders, starting_point
 from api.openai.errors.base import printable
 from api.openai.errors.parameters import InvalidValue, UnsupportedValue
 from api.openai.errors.resources import ResponseNotCancellable
+from api.openai.validation.rules import NO_OBFUSCATION
 
 DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE = 20, 100
 OBFUSCATION = "include_obfuscation"
-RETRIEVE_PARAMETERS = ("stream", STARTING_AFTER, OBFUSCATION)
-PAGE_PARAMETERS = ("limit", "order", "after")
-NO_PADDING = "events are not padded, send false"
+RETRIEVE_QUERY: QueryParameters = {
+    "stream": {"type": "boolean"},
+    **STARTING_AFTER_QUERY,
+    OBFUSCATION: {"const": False},
+}
+PAGE_QUERY: QueryParameters = {
+    "limit": {"type": "integer", "minimum": 1, "maximum": MAX_PAGE_SIZE, "default": DEFAULT_PAGE_SIZE},
+    "order": {"enum": ["asc", "desc"], "default": "desc"},
+    "after": {"type": "string"},
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,14 +41,16 @@ class StoredResponseEndpoints:
     """Endpoints of stored responses; each tenant finds only its own."""
 
     store: ResponseStore
+    logs: EventLogs
     log_readers: LogReaders
+    capacity: Capacity
     find_principal: FindPrincipal
 
     async def retrieve(self, exchange: Exchange, receive: Receive, answer: Answer) -> None:
-        """``GET``: the current response, or with ``stream=true`` its events from any number on."""
+        """``GET``: the current response or, with ``stream=true``, its events from any number on."""
         query = await self._authorize(exchange)
         if parse_flag(query, OBFUSCATION):
-            raise UnsupportedValue(param=OBFUSCATION, value="true", reason=NO_PADDING)
+            raise UnsupportedValue(param=OBFUSCATION, value="true", reason=NO_OBFUSCATION)
         if parse_flag(query, "stream"):
             await self._send_events(exchange, query, receive, answer)
             return
@@ -47,27 +60,26 @@ class StoredResponseEndpoints:
         await self._send_json(response.body, exchange, answer)
 
     async def delete(self, exchange: Exchange, _: Receive, answer: Answer) -> None:
-        """``DELETE``: delete the response; one in progress is cancelled."""
+        """``DELETE``: delete the response, and cancel it if it is in progress."""
         await self._authorize(exchange)
         response_id, tenant_id = exchange.path_values["id"], exchange.tenant_id
         if not await self.store.delete(response_id, tenant_id):
             raise response_not_found(response_id)
-        logs = self.log_readers.logs
-        if log := await logs.find(response_id, tenant_id):
-            await logs.delete(log.log_id, tenant_id)
+        if log := await self.logs.find(response_id, tenant_id):
+            await self.logs.delete(log.log_id, tenant_id)
         body = {"id": response_id, "object": "response", "deleted": True}
         await answer.json(json.dumps(body).encode())
 
     async def cancel(self, exchange: Exchange, _: Receive, answer: Answer) -> None:
         """``POST …/cancel``: cancel a background response, whichever gateway runs it."""
         await self._authorize(exchange)
-        tenant_id, logs = exchange.tenant_id, self.log_readers.logs
+        tenant_id = exchange.tenant_id
         response = await self.store.find(exchange.path_values["id"], tenant_id)
         if not response.background:
             raise ResponseNotCancellable()
-        log = await logs.find(response.id, tenant_id) if response.is_open else None
+        log = await self.logs.find(response.id, tenant_id) if response.is_open else None
         if log is not None:
-            await logs.cancel(log)
+            await self.logs.cancel(log)
             response = await self.store.find(response.id, tenant_id)
         await self._send_json(response.body, exchange, answer)
 
@@ -79,7 +91,7 @@ class StoredResponseEndpoints:
 
     async def _send_json(self, body: str, exchange: Exchange, answer: Answer) -> None:
         """Send a body, accounted for until the client has received it. Raises Overloaded."""
-        with self.log_readers.capacity.bodies.account(exchange.tenant_id) as grow:
+        with self.capacity.bodies.account(exchange.tenant_id) as grow:
             grow(len(body))
             await answer.json(body.encode())
 
@@ -87,7 +99,7 @@ class StoredResponseEndpoints:
         self, exchange: Exchange, query: dict[str, str], receive: Receive, answer: Answer
     ) -> None:
         response_id, tenant_id = exchange.path_values["id"], exchange.tenant_id
-        log = await self.log_readers.logs.find(response_id, tenant_id)
+        log = await self.logs.find(response_id, tenant_id)
         if log is None:
             await self.store.find(response_id, tenant_id)
             raise InvalidValue(param="stream", reason="the events of this response are no longer stored")

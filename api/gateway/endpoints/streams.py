@@ -12,7 +12,7 @@ from api.gateway.http.exchange import Exchange
 from api.gateway.http.query_parameters import parse_query
 from api.gateway.stages.authenticate import FindPrincipal
 from api.gateway.stages.authorize import authorize
-from api.gateway.streams.event_log import Log, LogState
+from api.gateway.streams.event_log import EventLogs, Log, LogState
 from api.gateway.streams.log_readers import LogReaders, starting_point
 from api.openai.errors.base import printable
 from api.openai.errors.resources import StreamNotFound
@@ -30,6 +30,7 @@ PUBLIC_STATUS: Mapping[LogState, str] = {
 class StreamEndpoints:
     """Endpoints of resumable streams, whichever gateway process runs them."""
 
+    logs: EventLogs
     log_readers: LogReaders
     find_principal: FindPrincipal
 
@@ -41,16 +42,16 @@ class StreamEndpoints:
         await self.log_readers.read(log, exchange, after, receive, answer)
 
     async def cancel(self, exchange: Exchange, _: Receive, answer: Answer) -> None:
-        """``POST …/cancel``: cancel the stream. One that has ended is unchanged."""
+        """``POST …/cancel``: cancel the stream, unless it has ended."""
         log, _query = await self._find_log(exchange)
-        current = await self.log_readers.logs.cancel(log) or log
+        current = await self.logs.cancel(log) or log
         body = {"id": log.log_id, "object": "stream", "status": PUBLIC_STATUS[current.state]}
         await answer.json(json.dumps(body).encode())
 
     async def delete(self, exchange: Exchange, _: Receive, answer: Answer) -> None:
         """``DELETE``: cancel the stream and delete its log."""
         log, _query = await self._find_log(exchange)
-        await self.log_readers.logs.delete(log.log_id, log.tenant_id)
+        await self.logs.delete(log.log_id, log.tenant_id)
         body = {"id": log.log_id, "object": "stream.deleted", "deleted": True}
         await answer.json(json.dumps(body).encode())
 
@@ -58,7 +59,7 @@ class StreamEndpoints:
         await authorize(exchange, self.find_principal)
         query = parse_query(exchange)
         stream_id = exchange.path_values["id"]
-        log = await self.log_readers.logs.find(stream_id, exchange.tenant_id)
+        log = await self.logs.find(stream_id, exchange.tenant_id)
         if log is None:
             raise StreamNotFound(id=printable(stream_id))
         return log, query

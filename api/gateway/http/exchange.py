@@ -14,7 +14,7 @@ from api.gateway.http.request_ids import accepted_id, new_request_id
 from api.gateway.http.url_table import Route
 from api.openai.errors.base import ApiError
 from api.openai.errors.service import EventsLost, InternalError, WorkerLost
-from inference_worker.protocol.messages import Meter, Outcome, RequestEnded, RequestStarted
+from inference_worker.protocol.messages import Meter, Outcome
 
 if TYPE_CHECKING:  # uvicorn imports the HTTP guard, and with it this module, before Django is set up
     from tenants.selectors import KeyPrincipal
@@ -120,45 +120,6 @@ class Exchange:
             self.outcome = Outcome.REFUSED
         if not self.status:
             self.status = error.status
-
-    def started_fact(self, gateway_id: str) -> RequestStarted:
-        """Return the fact to record before the request is dispatched."""
-        return RequestStarted(
-            request_id=self.request_id,
-            correlation_id=self.correlation_id,
-            gateway_id=gateway_id,
-            tenant_id=self.tenant_id,
-            key_id=str(self.principal.key_id) if self.principal else "",
-            model=self.model or "",
-            endpoint=self.endpoint,
-            streamed=self.streamed,
-            started_at=self.started_at,
-        )
-
-    def ended_fact(self, gateway_id: str) -> RequestEnded:
-        """Return the fact to record at the end of the request."""
-        return RequestEnded(
-            request_id=self.request_id,
-            correlation_id=self.correlation_id,
-            gateway_id=gateway_id,
-            tenant_id=str(self.principal.tenant_id) if self.principal else None,
-            key_id=str(self.principal.key_id) if self.principal else None,
-            key_prefix=self.key_prefix,
-            client_ip=self.client_ip,
-            method=self.method,
-            endpoint=self.endpoint,
-            model=self.model,
-            streamed=self.streamed,
-            status=self.status,
-            outcome=self.outcome,
-            error_code=self.error_code,
-            attempt=self.last_attempt.number,
-            worker_id=self.last_attempt.worker_id,
-            relayed=self.last_attempt.meter(),
-            started_at=self.started_at,
-            duration_s=self.elapsed_s(),
-            first_token_s=self.first_token_s,
-        )
 
 
 def begin_exchange(scope: Scope, trusted_proxies: int) -> Exchange:

@@ -11,8 +11,9 @@ from pydantic import BaseModel
 
 from api.openai.errors.base import ApiError
 
-Endpoint = Callable[..., Awaitable[None]]  # of an exchange, its receive and its answer
+Endpoint = Callable[..., Awaitable[None]]  # called with exchange, receive and answer
 ErrorClasses = frozenset[type[ApiError]]
+QueryParameters = Mapping[str, Mapping[str, Any]]  # JSON schemas by name
 _PARAMETER = re.compile(r"\{(\w+)(:path)?\}")
 
 
@@ -20,9 +21,9 @@ _PARAMETER = re.compile(r"\{(\w+)(:path)?\}")
 class RouteDoc:
     """The documentation of a route in the OpenAPI document.
 
-    ``answer``: the body of a success; ``event``: the data of each event of a streamed one. ``errors``: those
-    beyond the ones that every route, key and body can cause. ``refused_parameters``: known parameters that
-    are refused, each with the reason. ``not_ready``: a body of status 503 that is not an error.
+    ``answer``: the body of a success; ``event``: the data of each event of a stream. ``errors``: errors of
+    this route, besides those that any route, key or body can cause. ``refused_parameters``: reasons by
+    parameter. ``not_ready``: a body of status 503 that is not an error.
     """
 
     summary: str
@@ -35,11 +36,11 @@ class RouteDoc:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One method on one path. ``{name}`` in ``template`` matches one segment, ``{name:path}`` the whole rest.
+    """One method on one path. In ``template``, ``{name}`` matches one segment, ``{name:path}`` the rest.
 
-    ``endpoint_of`` returns the endpoint from the process's endpoints. ``scopes``: one of them is required,
-    and the first is named in the refusal; without any, no key is required. ``query``: the allowed query
-    parameters; None leaves the query string unchecked.
+    ``endpoint_of`` selects the endpoint from those of the process. ``scopes``: the key needs one of them, and
+    the error names the first; a route without scopes is public. ``query``: the allowed query parameters with
+    their JSON schemas; None leaves the query string unchecked.
     """
 
     method: str
@@ -48,11 +49,11 @@ class Route:
     doc: RouteDoc
     scopes: tuple[str, ...] = ()
     schema: type[BaseModel] | None = None
-    query: tuple[str, ...] | None = None
+    query: QueryParameters | None = None
 
     @property
     def endpoint(self) -> str:
-        """The template as records and documents name it."""
+        """The template as it appears in records and documents."""
         return _PARAMETER.sub(r"{\1}", self.template)
 
 

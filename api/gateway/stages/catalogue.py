@@ -90,7 +90,7 @@ def _endpoint(operation: Operation) -> str:
     return OPERATION_SPECS[operation].path.removeprefix("/")
 
 
-def context_length(entry: CatalogueEntry, workers: Iterable[Heartbeat]) -> int:
+def model_context_tokens(entry: CatalogueEntry, workers: Iterable[Heartbeat]) -> int:
     """Return the longest context of a model in tokens, 0 if unknown.
 
     The workers' figure, to which their engines hold texts as well, precedes the registry's.

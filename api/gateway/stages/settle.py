@@ -1,4 +1,4 @@
-"""Settling: exactly one record per request, whatever ended it, and the gateway's presence key."""
+"""Settlement: exactly one record per request, however it ends; and the gateway's presence key."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import hiredis
 from api.gateway.http.exchange import Exchange
 from api.gateway.periodic import PeriodicTask
 from inference_worker.protocol import names
+from inference_worker.protocol.messages import RequestEnded
 from inference_worker.transport.facts import FactWriter
 from inference_worker.transport.redis_connection import RedisUnavailable
 
@@ -46,7 +47,7 @@ class RequestRecorder:
 
     def record_end(self, exchange: Exchange) -> None:
         """Record and log the end of a request. Doesn't block; call it once per request."""
-        self.facts.add(exchange.ended_fact(self.gateway_id))
+        self.facts.add(ended_fact(exchange, self.gateway_id))
         principal = exchange.principal
         logger.info(
             "%s %s status=%d outcome=%s code=%s tenant=%s key=%s model=%s attempt=%d duration_s=%.3f",
@@ -77,3 +78,30 @@ class RequestRecorder:
         except (RedisUnavailable, TimeoutError, hiredis.ReplyError):
             return False
         return True
+
+
+def ended_fact(exchange: Exchange, gateway_id: str) -> RequestEnded:
+    """Return the fact to record at the end of the request."""
+    principal = exchange.principal
+    return RequestEnded(
+        request_id=exchange.request_id,
+        correlation_id=exchange.correlation_id,
+        gateway_id=gateway_id,
+        tenant_id=str(principal.tenant_id) if principal else None,
+        key_id=str(principal.key_id) if principal else None,
+        key_prefix=exchange.key_prefix,
+        client_ip=exchange.client_ip,
+        method=exchange.method,
+        endpoint=exchange.endpoint,
+        model=exchange.model,
+        streamed=exchange.streamed,
+        status=exchange.status,
+        outcome=exchange.outcome,
+        error_code=exchange.error_code,
+        attempt=exchange.last_attempt.number,
+        worker_id=exchange.last_attempt.worker_id,
+        relayed=exchange.last_attempt.meter(),
+        started_at=exchange.started_at,
+        duration_s=exchange.elapsed_s(),
+        first_token_s=exchange.first_token_s,
+    )

@@ -53,14 +53,14 @@ class GatewayCaches:
         self.catalogue.clear()
 
     async def _read_principal(self, prefix: str) -> KeyPrincipal | None:
-        return await self._database.read(key_principal, prefix)
+        return await self._database.call(key_principal, prefix)
 
     async def _read_principals(self, prefixes: Sequence[str]) -> Mapping[str, KeyPrincipal | None]:
-        principals = await self._database.read(key_principals, prefixes)
+        principals = await self._database.call(key_principals, prefixes)
         return {prefix: principals.get(prefix) for prefix in prefixes}
 
     async def _read_catalogue(self, _: None) -> Catalogue:
-        return Catalogue.from_entries(await self._database.read(registry.catalogue))
+        return Catalogue.from_entries(await self._database.call(registry.catalogue))
 
     async def _read_catalogues(self, _: Sequence[None]) -> Mapping[None, Catalogue]:
         return {None: await self._read_catalogue(None)}

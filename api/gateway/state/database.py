@@ -28,21 +28,20 @@ class Database:
         self._timeout_s = timeout_s
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="database")
 
-    async def read(self, function: Callable[..., T], *args: object, timeout_s: float | None = None) -> T:
-        """Return ``function(*args)``, called in a thread. Raises DatabaseUnavailable."""
-        call = DatabaseSyncToAsync(function, thread_sensitive=False, executor=self._threads)
+    async def call(self, function: Callable[..., T], *args: object, timeout_s: float | None = None) -> T:
+        """Return ``function(*args)``, called in a thread. Raises DatabaseUnavailable.
+
+        After an error, a write may have committed nonetheless.
+        """
+        threaded = DatabaseSyncToAsync(function, thread_sensitive=False, executor=self._threads)
         try:
             async with asyncio.timeout(timeout_s or self._timeout_s):
-                result: T = await call(*args)
+                result: T = await threaded(*args)
                 return result
         except (OperationalError, InterfaceError, TimeoutError) as error:
             # The driver's text can contain host and user names.
             logger.warning("database call failed: %s", type(error).__name__)
             raise DatabaseUnavailable() from None
-
-    async def write(self, function: Callable[..., T], *args: object) -> T:
-        """Like ``read``. After an error the write may have committed all the same."""
-        return await self.read(function, *args)
 
     async def close(self) -> None:
         """Close the connections and end the threads; wait at most a second for a call that hangs."""

@@ -71,7 +71,7 @@ class ResponseStore:
     async def update(self, body: Mapping[str, Any]) -> None:
         """Store the current state, unless the response was deleted. A failed final update is retried."""
         try:
-            await self.database.write(services.response_update, body["id"], body)
+            await self.database.call(services.response_update, body["id"], body)
         except ApiError:
             # A completed one is not retried: this error turns it into a failed one.
             if body["status"] in (ResponseStatus.FAILED, ResponseStatus.CANCELLED):
@@ -124,7 +124,7 @@ class ResponseStore:
 
     async def _call(self, tenant_id: str, function: Callable[..., T], *args: object) -> T:
         async with self.semaphore.acquire(tenant_id):
-            return await self.database.read(function, *args)
+            return await self.database.call(function, *args)
 
     def _check(self, turns: Sequence[Turn]) -> None:
         missing_id = turns[0].previous_response_id

@@ -1,4 +1,4 @@
-"""Log readers: send an event log to a client, past events and future ones, from any event on."""
+"""Log readers: send the past and future events of a log to a client, from any event on."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from api.gateway.http.answer import Answer
 from api.gateway.http.disconnect import Receive, cancel_on_disconnect
 from api.gateway.http.exchange import Exchange
 from api.gateway.http.query_parameters import parse_integer
+from api.gateway.http.url_table import QueryParameters
 from api.gateway.settings import Limits
 from api.gateway.stages.capacity import Capacity
 from api.gateway.streams.detached import DetachedRequest
@@ -30,6 +32,7 @@ from api.openai.errors.service import TotalTimeout
 from inference_worker.protocol import sse
 
 STARTING_AFTER = "starting_after"
+STARTING_AFTER_QUERY: QueryParameters = {STARTING_AFTER: {"type": "integer", "minimum": 0}}
 LAST_EVENT_ID = "Last-Event-ID"
 BEFORE_FIRST = -1
 SLOW_READER_S = 60.0
@@ -37,14 +40,18 @@ SLOW_READER_S = 60.0
 
 @dataclass(frozen=True, slots=True)
 class LogReaders:
-    """The readers of event logs in this process."""
+    """Sends event logs to the clients of this process."""
 
     logs: EventLogs
     limits: Limits
     capacity: Capacity
 
+    def slot(self, tenant_id: str) -> AbstractContextManager[None]:
+        """Occupy a reader slot. Raises Overloaded if none is available to the tenant."""
+        return self.capacity.log_readers.slot(tenant_id)
+
     async def read_own(self, request: DetachedRequest, receive: Receive, answer: Answer) -> None:
-        """Send a detached request's log to the client that made it.
+        """Send a detached request's log to the client that made it, which occupies a slot already.
 
         An error before the first event still determines the status.
         """
@@ -52,7 +59,7 @@ class LogReaders:
 
     async def read(self, log: Log, exchange: Exchange, after: int, receive: Receive, answer: Answer) -> None:
         """Send a log to a client, starting with the event that follows number ``after``."""
-        with self.capacity.log_readers.slot(exchange.tenant_id):
+        with self.slot(exchange.tenant_id):
             if exchange.method == "HEAD":
                 await answer.end()
             else:
@@ -132,5 +139,5 @@ def starting_point(exchange: Exchange, query: Mapping[str, str], log: Log) -> in
 
 
 def _response_error(error: ApiError) -> bytes:
-    # Not an entry of the log, so without an id; the client may resume after the last event that has one.
+    # Not part of the log, so it has no id; the client may resume after the last event with an id.
     return sse.join_events(closing_events(LogKind.RESPONSE, error, 0))

@@ -30,7 +30,8 @@ from api.openai.validation.grammars import check_choices, check_pattern, check_s
 
 # Parameters of /tokenize that require messages.
 CONVERSATION_PARAMETERS = ("add_generation_prompt", "continue_final_message", "chat_template_kwargs", "tools")
-# Parameters that exclude tokens; no token that a constraint allows may be left.
+NO_OBFUSCATION = "events are not padded; send false"
+# Parameters that exclude tokens, possibly all that a constraint allows.
 _EXCLUDE_TOKENS = ("allowed_token_ids", "bad_words", "min_tokens")
 
 
@@ -81,8 +82,7 @@ def check_stream_options(is_streamed: bool, options: AnyStreamOptions | None) ->
         raise InvalidValue(param="stream_options", reason="it requires 'stream' to be true")
     if options.include_obfuscation:
         param = "stream_options.include_obfuscation"
-        reason = "events are not padded; send false"
-        raise UnsupportedValue(param=param, value="true", reason=reason)
+        raise UnsupportedValue(param=param, value="true", reason=NO_OBFUSCATION)
 
 
 def _unsupported(param: str, value: Any) -> ApiError:
