@@ -1,4 +1,4 @@
-"""The gateway as an ASGI application: finds the endpoint, turns exceptions into errors, records the end."""
+"""The gateway as an ASGI application: calls endpoints, sends errors for exceptions, records every end."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Gateway:
                 self.recorder.record_end(exchange)
 
     async def _serve(self, exchange: Exchange, receive: Receive, answer: Answer) -> None:
-        """Call the endpoint. However it ends, the exchange has an outcome and the client an answer."""
+        """Call the endpoint. However it ends, set the outcome and complete the response."""
         try:
             await self._call_endpoint(exchange, receive, answer)
             exchange.complete()
@@ -63,7 +63,7 @@ class Gateway:
             await self._send_error(exchange, answer, GatewayStopping())
             raise
         except Exception as error:
-            # Its text can quote the request.
+            # The exception's text can quote the request.
             logger.error("request failed", extra={"trace": trace_without_messages(error)})
             await self._send_error(exchange, answer, InternalError())
 

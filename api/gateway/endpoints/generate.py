@@ -1,4 +1,4 @@
-"""``POST`` endpoints that an engine answers: chat, completions, embeddings, tokenize and detokenize."""
+"""Endpoints that make a single engine call: chat, completions, embeddings, tokenize and detokenize."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ LOG_KINDS: Mapping[Operation, LogKind] = {
 
 @dataclass(frozen=True, slots=True)
 class GenerationRequest(PreparedRequest):
-    """A request that is the engine's own."""
+    """A request in the engine's own format, so its errors need no translation."""
 
     engine_request: EngineRequest
     history_bytes: int = 0
@@ -42,7 +42,7 @@ class GenerationRequest(PreparedRequest):
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """Answers requests with one call of an engine."""
+    """Serves requests with one engine call each."""
 
     admission: Admission
     relay: Relay
@@ -78,7 +78,7 @@ class Generation:
             await self.log_readers.read_own(request, receive, answer)
 
     async def _detach(self, admitted: AdmittedCall[GenerationRequest]) -> DetachedRequest:
-        """Run the call as a task that continues without its client, and owns the exchange's resources."""
+        """Run the call as a task that outlives its client and owns the exchange's resources."""
         call, kind = admitted.call, LOG_KINDS[admitted.call.operation]
         log_id = stream_id(kind, call.request_id)
         writer = await self.detached.open_log(log_id, kind, PassThrough(kind), admitted.exchange)
@@ -86,5 +86,5 @@ class Generation:
 
 
 def stream_id(kind: LogKind, request_id: str) -> str:
-    """Return the id of a stream, which is the id that the engine writes into its chunks."""
+    """Return the id of a stream: the id that the engine gives its chunks."""
     return f"{kind.id_prefix}-{request_id.removeprefix('req_')}"

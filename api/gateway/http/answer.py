@@ -1,4 +1,4 @@
-"""The HTTP response: a JSON document, or server-sent events whose head waits for the first event."""
+"""The HTTP response: a JSON document, or server-sent events whose head is sent with the first event."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ def _error_events(error: ApiError) -> bytes:
 
 
 class Answer:
-    """The response to one request. ``has_data``: a part of the model's answer has been sent.
+    """Sends the response to one request. ``has_data``: part of the engine's output has been sent.
 
-    ``headers`` are sent with the head; ``error_events`` returns the last events of a stream that breaks off.
+    ``headers`` are sent with the head. ``error_events`` returns the last events of a stream that fails.
     """
 
     def __init__(self, send: Send, exchange: Exchange) -> None:
@@ -41,7 +41,7 @@ class Answer:
         self._has_head = False
 
     async def json(self, body: bytes, status: int = 200, headers: Mapping[str, str] | None = None) -> None:
-        """Send the whole answer as one document."""
+        """Send the whole response as one document."""
         length = (b"content-length", str(len(body)).encode())
         await self._send_head(status, [JSON, length, *_encoded(headers or {})])
         await self._send_body(body, is_last=True)
@@ -52,14 +52,14 @@ class Answer:
         await self._send_body(b"", is_last=True)
 
     async def error(self, error: ApiError) -> None:
-        """Send the error with its status while that is still possible, otherwise as the last event."""
+        """Send the error with its status if the head has not been sent, otherwise as the last event."""
         if not self._has_head:
             await self.json(error.body(), error.status, error.headers)
         elif not self.is_complete:
             await self._send_body(self.error_events(error), is_last=True)
 
     async def data(self, events: bytes) -> None:
-        """Send whole events of the model's answer, in one piece."""
+        """Send whole events of the engine's output, in one piece."""
         self.has_data = True
         self._ends_with_done = events.endswith(DONE)
         if not self._has_head:
@@ -77,10 +77,10 @@ class Answer:
         await self._send_body(b"" if self._ends_with_done else DONE, is_last=True)
 
     def restart(self) -> None:
-        """Nothing has been sent: another worker may start over."""
+        """Do nothing: no data has been sent."""
 
     async def end(self) -> None:
-        """End the stream as it is."""
+        """End the stream without another event."""
         await self._open_stream()
         await self._send_body(b"", is_last=True)
 

@@ -1,4 +1,4 @@
-"""Admission: the one pipeline through which every request that costs something reaches an engine.
+"""Admission: the single pipeline for all requests that use an engine.
 
 In order: check the headers, authorize the key, receive the body, occupy a request slot, let the endpoint
 validate the body, resolve the model, find its workers, check the context. The result is an admitted call.
@@ -30,7 +30,7 @@ from inference_worker.protocol.messages import Operation
 from inference_worker.registry.selectors import CatalogueEntry
 from tenants.selectors import KeyPrincipal
 
-DEFAULT_CONTEXT_TOKENS = 4096  # for routing only, where neither worker nor registry knows the length
+DEFAULT_CONTEXT_TOKENS = 4096  # for routing only, if neither worker nor registry reports the length
 
 
 class PreparedRequest(Protocol):
@@ -48,7 +48,7 @@ class PreparedRequest(Protocol):
     def history_bytes(self) -> int: ...
 
     def translate_error(self, error: ApiError) -> ApiError:
-        """Return an error about the engine's request in terms of the client's."""
+        """Return an error about the engine's request as one about the client's request."""
         ...
 
 
@@ -59,8 +59,8 @@ R = TypeVar("R", bound=PreparedRequest)
 class AdmittedCall(Generic[R]):
     """A request that may be dispatched.
 
-    Its exchange holds the request slot and the body's bytes. ``request`` is the endpoint's own view of it,
-    ``entry`` the model that it resolved to, and ``call`` is for the engine.
+    Its exchange holds the request slot and the body's bytes. ``request`` is the endpoint's validated form,
+    ``entry`` the resolved model, and ``call`` the engine's form.
     """
 
     exchange: Exchange

@@ -115,7 +115,7 @@ class BodyBudget:
 
     @contextmanager
     def account(self, tenant_id: str) -> Iterator[Callable[[int], None]]:
-        """Yield a function that adds bytes to one body's account. It raises Overloaded if none are left."""
+        """Yield a function that adds bytes to one body's account. It raises Overloaded if too few are left."""
         size = 0
 
         def grow(amount: int) -> None:
@@ -155,8 +155,8 @@ class Capacity:
     """All bounded resources of a gateway process.
 
     ``requests``: requests being served. ``body_reads``: bodies being received. ``bodies``: bytes of bodies,
-    and of logs that slow readers have not received yet. ``log_readers``: readers of event logs.
-    ``tokenizer``: large texts, of which each tenant may have one at a tokenizer.
+    and of events that slow readers have not received yet. ``log_readers``: readers of event logs.
+    ``tokenizer``: at most one large text of each tenant at a tokenizer.
     """
 
     requests: SharedSlots

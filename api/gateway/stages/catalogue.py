@@ -20,7 +20,7 @@ ReadCatalogue = Callable[[], Awaitable["Catalogue"]]
 
 @dataclass(frozen=True, slots=True)
 class Catalogue:
-    """All enabled models, and the same by every name and alias."""
+    """All enabled models, and an index of their names and aliases."""
 
     entries: Sequence[CatalogueEntry]
     by_name: Mapping[str, CatalogueEntry]
@@ -71,7 +71,7 @@ def _ready_workers(entry: CatalogueEntry, workers: Iterable[Heartbeat]) -> list[
 
 
 def _require_operation(entry: CatalogueEntry, operation: Operation, workers: Iterable[Heartbeat]) -> None:
-    """Raise ApiError if no worker of the model is ready, or none that is has the operation."""
+    """Raise ApiError unless a ready worker of the model has the operation."""
     ready = _ready_workers(entry, workers)
     if not ready:
         raise NoWorkerAvailable(headers={"retry-after": str(NO_WORKER_RETRY_S)})
@@ -93,7 +93,7 @@ def _endpoint(operation: Operation) -> str:
 def model_context_tokens(entry: CatalogueEntry, workers: Iterable[Heartbeat]) -> int:
     """Return the longest context of a model in tokens, 0 if unknown.
 
-    The workers' figure, to which their engines hold texts as well, precedes the registry's.
+    The workers' figure, which their engines enforce, takes precedence over the registry's.
     """
     reported = (worker.max_model_len for worker in workers if entry.name in worker.models)
     return max(reported, default=0) or entry.max_model_len or 0

@@ -1,4 +1,4 @@
-"""Deadlines: a time limit for each stage of a request, and the error for the one that passes."""
+"""Deadlines: a time limit for each stage of a request, and the error when it passes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from api.openai.errors.service import FirstTokenTimeout, InterTokenTimeout, Queu
 
 
 class Stage(enum.Enum):
-    """The event an attempt waits for; each value is the error raised when its limit passes."""
+    """The stages of an attempt. Each value is the error raised when the stage's limit passes."""
 
     QUEUE = QueueTimeout
     FIRST_TOKEN = FirstTokenTimeout
@@ -40,11 +40,11 @@ class Deadlines:
         return max(min(self._stage_at, self._total_at, self.comment_at) - now, 0.0)
 
     def restart(self) -> None:
-        """Wait in the queue of another worker."""
+        """Restart the stages for another attempt."""
         self._enter(Stage.QUEUE, self._limits.queue_timeout_s)
 
     def accept(self) -> None:
-        """The engine has accepted the request. Whole answers show no token before their end."""
+        """End the queue stage. A response that is not streamed has no first token, only the total limit."""
         if self._stage is not Stage.QUEUE:
             return
         if self._streamed:
@@ -53,14 +53,14 @@ class Deadlines:
             self._enter(Stage.TOTAL, float("inf"))
 
     def record_token(self, now: float) -> None:
-        """Tokens were sent to the client."""
+        """Restart the inter-token stage: tokens were sent to the client."""
         self._stage = Stage.INTER_TOKEN
         self._stage_started_at = now
         self._stage_at = now + self._limits.inter_token_timeout_s
         self.comment_at = now + self._limits.stream_comment_s
 
     def record_comment(self, now: float) -> None:
-        """A comment was sent to the client."""
+        """Schedule the next comment: one was sent to the client."""
         self.comment_at = self._next_comment(now)
 
     def check(self, now: float) -> None:

@@ -1,4 +1,4 @@
-"""API errors for failed attempts. Only a fault of the request itself is explained to the client."""
+"""API errors for failed attempts. Only faults of the request itself are explained to the client."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ NO_REASON = "the engine rejected it"
 
 
 def is_retryable(event: Failed | Lost) -> bool:
-    """Return whether another worker may serve the request, if the client has none of the response yet."""
+    """Return whether another worker may serve the request, provided that the client has received nothing."""
     return isinstance(event, Lost) or event.kind in RETRYABLE_KINDS
 
 

@@ -1,4 +1,4 @@
-"""The relay: sends a call to a worker and its events to the client; retries on others while that is safe."""
+"""The relay: sends a call to a worker and its events to the client; retries on other workers if that is safe."""
 
 from __future__ import annotations
 
@@ -35,13 +35,16 @@ logger = logging.getLogger("cyllm.gateway.relay")
 
 STUCK_CLIENT_GRACE_S = 1.0
 TOKENIZER_OPERATIONS = frozenset({Operation.TOKENIZE, Operation.DETOKENIZE})
-LARGE_TEXT_BYTES = 8192  # costs a tokenizer some milliseconds
+LARGE_TEXT_BYTES = 8192  # takes a tokenizer several milliseconds
 # A quote inside a JSON string is escaped, so generated text can't match.
 _TEXT = re.compile(rb'"(?:content|text|reasoning|reasoning_content|arguments|name)": ?"[^"]')
 
 
 class AnswerWriter(Protocol):
-    """The destination of an answer: the client, or an event log. ``has_data``: a part of it was written."""
+    """The destination of an engine's answer: the client, or an event log.
+
+    ``has_data``: part of the answer has been written.
+    """
 
     has_data: bool
 
@@ -50,7 +53,7 @@ class AnswerWriter(Protocol):
         ...
 
     async def comment(self) -> None:
-        """Show that the answer is still being generated."""
+        """Write a keep-alive: the answer is still being generated."""
         ...
 
     async def finish(self) -> None:
@@ -76,12 +79,12 @@ class Relay:
     reservations: Reservations
 
     async def run(self, call: Call, writer: AnswerWriter, exchange: Exchange) -> None:
-        """Have an engine answer the call. Raises ApiError."""
+        """Run the call on a worker and write its events. Raises ApiError."""
         limit_s = self.limits.total_timeout_s
         async with self._tokenizer_turn(call, exchange):
             await self.reservations.reserve(exchange)
             try:
-                # Stages have limits of their own; this one ends writing to a client that doesn't read.
+                # Stages have their own limits; this one also ends a write to a client that doesn't read.
                 async with asyncio.timeout(limit_s + STUCK_CLIENT_GRACE_S):
                     await _run_attempts(self.client, call, writer, exchange, self.limits)
             except TimeoutError:
@@ -89,7 +92,7 @@ class Relay:
 
     @asynccontextmanager
     async def _tokenizer_turn(self, call: Call, exchange: Exchange) -> AsyncIterator[None]:
-        """Wait until no other large text of the tenant is at a tokenizer, which serves one text at a time."""
+        """Wait until no other large text of the tenant is at a tokenizer, which processes one at a time."""
         async with AsyncExitStack() as turn:
             if call.operation in TOKENIZER_OPERATIONS and len(call.body) > LARGE_TEXT_BYTES:
                 limit_s = self.limits.queue_timeout_s
@@ -104,7 +107,7 @@ class Relay:
 async def _run_attempts(
     client: EngineClient, call: Call, writer: AnswerWriter, exchange: Exchange, limits: Limits
 ) -> None:
-    """Run the call to its end. Raises ApiError, possibly after a part of the answer has been written."""
+    """Run the call to its end. Raises ApiError, possibly after part of the answer has been written."""
     deadlines = Deadlines(limits, exchange.arrived_at, streamed=call.streamed)
     excluded_workers: list[str] = []
     failure: ApiError | None = None
@@ -136,7 +139,7 @@ async def _submit(
     excluded_workers: Sequence[str],
     failure: ApiError | None,
 ) -> Stream:
-    """Submit an attempt. Raises ApiError; with no worker left, the error of the previous attempt."""
+    """Submit an attempt. Raises ApiError: if no worker is left, the error of the previous attempt."""
     timed_call = replace(call, budget_s=deadlines.remaining_s())
     # Set first: a worker may receive and meter the attempt although the connection breaks at this moment.
     previous_attempt, exchange.last_attempt = exchange.last_attempt, LastAttempt(attempt)

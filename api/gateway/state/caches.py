@@ -79,7 +79,7 @@ class FreshCache(Generic[K, V]):
         self._used_at: dict[K, float] = {}
 
     async def get(self, key: K) -> V:
-        """Return the value, at most ``max_age_s`` old. Raises what ``load`` raises; errors are not cached."""
+        """Return the value, at most ``max_age_s`` old. Errors of ``load`` propagate and are not cached."""
         entry, now = self._entries.get(key), time.monotonic()
         if entry is not None and entry[1] > now:
             self._entries.move_to_end(key)
@@ -90,7 +90,7 @@ class FreshCache(Generic[K, V]):
         if read is None:
             read = self._reads[key] = asyncio.create_task(self._read(key))
             read.add_done_callback(lambda task: self._end_read(key, task))
-        # A reader that disconnects must not cancel the read for the others.
+        # Shielded: a client that disconnects must not cancel the read for the others.
         return await asyncio.shield(read)
 
     def invalidate(self, key: K) -> None:
@@ -111,7 +111,7 @@ class FreshCache(Generic[K, V]):
     async def warm(self, load_many: Callable[[Sequence[K]], Awaitable[Mapping[K, V]]]) -> None:
         """Refresh the recently used entries in one read, before they are too old.
 
-        A client in steady use never waits for a read then. After an error entries age as usual.
+        Keys in steady use then never wait for a read. After an error, entries age as usual.
         """
         keys = self._recently_used_keys()
         if not keys:
@@ -133,7 +133,7 @@ class FreshCache(Generic[K, V]):
         return list(self._used_at)
 
     async def _read(self, key: K) -> V:
-        """Read a value. One that was invalidated during the read is read again, and never stored."""
+        """Read a value; read again if it is invalidated meanwhile, and never cache an invalidated value."""
         for _ in range(MAX_READS):
             generation, started_at = self._generation, time.monotonic()
             value = await self._load(key)

@@ -1,4 +1,4 @@
-"""The gateway's reaction to changes of keys, tenants, models and streams: it drops affected cache entries."""
+"""Notifications of changed keys, tenants, models and streams, passed on to the caches of this process."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ logger = logging.getLogger("cyllm.gateway.changes")
 
 
 class ChangeListener:
-    """Calls ``on_key(prefix)``, ``on_tenant()``, ``on_models()``, and ``on_stream(id)`` for a cancelled one.
+    """Calls ``on_key(prefix)``, ``on_tenant()``, ``on_models()``, or ``on_stream(id)`` after a cancellation.
 
     Calls ``on_gap()`` when changes may have been missed. While Redis is unavailable, only the age limit of
     the caches protects against stale entries.
@@ -59,5 +59,5 @@ class ChangeListener:
         elif kind == "stream":
             self._on_stream(name)
         else:
-            logger.warning("change of an unknown kind: all caches are cleared")
+            logger.warning("change of an unknown kind: clearing all caches")
             self._on_gap()

@@ -1,4 +1,4 @@
-"""Access of a gateway process to stored responses, outside the event loop."""
+"""Asynchronous access to stored responses, with a retry of final states that could not be stored."""
 
 from __future__ import annotations
 
@@ -69,11 +69,11 @@ class ResponseStore:
         await self._call(exchange.tenant_id, services.response_create, response)
 
     async def update(self, body: Mapping[str, Any]) -> None:
-        """Store the current state, unless the response was deleted. A failed final update is retried."""
+        """Store the current state, unless the response was deleted. A failed or cancelled state is retried."""
         try:
             await self.database.call(services.response_update, body["id"], body)
         except ApiError:
-            # A completed one is not retried: this error turns it into a failed one.
+            # A completed state is not retried: this error fails the response.
             if body["status"] in (ResponseStatus.FAILED, ResponseStatus.CANCELLED):
                 self.pending_updates[body["id"]] = body
             raise
@@ -116,7 +116,7 @@ class ResponseStore:
         turns = await self._call(tenant_id, selectors.response_chain, response_id, tenant_id, MAX_TURNS)
         if not turns:
             raise _previous_not_found(response_id)
-        self._check(turns)
+        self._check_turns(turns)
         items: list[Mapping[str, Any]] = []
         for turn in turns:
             items += [*json.loads(turn.input_items), *json.loads(turn.body)["output"]]
@@ -126,7 +126,7 @@ class ResponseStore:
         async with self.semaphore.acquire(tenant_id):
             return await self.database.call(function, *args)
 
-    def _check(self, turns: Sequence[Turn]) -> None:
+    def _check_turns(self, turns: Sequence[Turn]) -> None:
         missing_id = turns[0].previous_response_id
         if missing_id and len(turns) < MAX_TURNS:
             raise _previous_not_found(missing_id)

@@ -1,4 +1,4 @@
-"""Detached requests: they outlive their connection as tasks of this process, each settled exactly once."""
+"""Detached requests: tasks of this process that outlive their client, each settled exactly once."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from inference_worker.telemetry.log_formatters import trace_without_messages
 logger = logging.getLogger("cyllm.gateway.detached")
 
 CHECK_INTERVAL_S = 1.0
-END_TIMEOUT_S = CLOSE_TIMEOUT_S + 1.0  # a last write in progress comes before the error event
+END_TIMEOUT_S = CLOSE_TIMEOUT_S + 1.0  # a write in progress completes before the error event
 Work = Callable[[], Awaitable[None]]
 
 
@@ -38,10 +38,10 @@ class DetachedRequest:
     stop_reason: ApiError | None = None
 
     def stop(self, reason: ApiError) -> None:
-        """End the request early. The first reason counts; a second doesn't disturb the ending."""
+        """End the request early. Only the first call has an effect."""
         if self.stop_reason is None and self.task is not None:
             self.stop_reason = reason
-            # A task that is cancelled before its first step would settle nothing.
+            # A task that is cancelled before its first step would never settle the request.
             if self.is_running:
                 self.task.cancel()
 
@@ -68,7 +68,7 @@ class DetachedRequests:
         await self._checks.start()
 
     async def stop(self) -> None:
-        """Give requests the grace time to end, then end the others with an error event each."""
+        """Wait for requests to end, at most the grace time, then end the others with an error event each."""
         tasks = {request.task for request in self._requests.values() if request.task is not None}
         if tasks:
             logger.info("%d detached requests have %g s to end", len(tasks), self._limits.detached_grace_s)
@@ -84,7 +84,7 @@ class DetachedRequests:
     ) -> LogWriter:
         """Occupy the slots of a detached request, create its log and return the writer.
 
-        The writer's exchange replaces the given one and owns its resources. Raises ApiError.
+        The writer's exchange replaces ``exchange`` and owns its resources. Raises ApiError.
         """
         tenant_id = exchange.tenant_id
         try:
@@ -96,7 +96,7 @@ class DetachedRequests:
         return LogWriter(self._logs, log_id, kind, translator, exchange.hand_over())
 
     def run(self, writer: LogWriter, work: Work) -> DetachedRequest:
-        """Start a request. At its end, whatever the cause, it releases its resources and is recorded."""
+        """Start a request. However it ends, it releases its resources and is recorded."""
         request = DetachedRequest(writer)
         self._requests[writer.log_id] = request
         request.task = asyncio.create_task(self._run(request, work), name=f"detached {writer.log_id}")
@@ -111,7 +111,7 @@ class DetachedRequests:
         try:
             await self._logs.create(log_id, tenant_id, kind)
         except CoordinationUnavailable as error:
-            # Redis may have created it all the same; without an end it would count as running.
+            # Redis may have created the log nonetheless; without an end it would count as running.
             if len(self._unended_logs) < self._limits.detached_max:
                 self._unended_logs[log_id] = (tenant_id, error)
             raise
@@ -150,7 +150,7 @@ class DetachedRequests:
 
     async def _check(self) -> None:
         """Repair the effects of lost messages: missed cancellations, and logs without an end."""
-        # While Redis is unavailable the next check has to do.
+        # If Redis is unavailable, the next check retries.
         with contextlib.suppress(ApiError):
             await self._find_cancelled()
             await self._end_logs()

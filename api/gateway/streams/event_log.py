@@ -1,4 +1,4 @@
-"""Event logs in Redis: resumable answers, from which the first client reads like every later one."""
+"""Event logs in Redis: resumable streams, which the first client reads like every later one."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ logger = logging.getLogger("cyllm.gateway.streams")
 COMMAND_TIMEOUT_S = 3.0
 CANCEL_WAIT_S = 3.0
 POLL_INTERVAL_S = 1.0
-# A Redis that has just restarted holds no gateway's presence key, so one look doesn't decide.
+# A restarted Redis has no presence keys at first, so a single check proves nothing.
 GATEWAY_MISSING_S = 4.0
 ENTRY_BYTES = 64
 MAX_EVENTS_READ = 512
@@ -42,7 +42,7 @@ _ID = re.compile(r"[A-Za-z0-9_-]{1,128}", re.ASCII)
 
 
 class LogKind(enum.StrEnum):
-    """The API whose events a log contains, which determines the form of an error event."""
+    """The API whose events a log contains. It determines the format of error events."""
 
     CHAT = "chat"
     COMPLETION = "completion"
@@ -50,7 +50,7 @@ class LogKind(enum.StrEnum):
 
     @property
     def id_prefix(self) -> str:
-        """The prefix of the ids that the events carry."""
+        """The prefix of the ids in the events."""
         return {"chat": "chatcmpl", "completion": "cmpl", "response": "resp"}[self.value]
 
 
@@ -106,7 +106,7 @@ def closing_events(kind: LogKind, error: ApiError, number: int) -> list[bytes]:
 
 
 class EventLogs:
-    """All event logs, as one process writes and reads them. Methods raise CoordinationUnavailable."""
+    """Reads and writes event logs. All methods raise CoordinationUnavailable."""
 
     def __init__(self, redis_url: str, subscriber: Subscriber, gateway_id: str, limits: Limits) -> None:
         self.gateway_id = gateway_id
@@ -211,7 +211,7 @@ class EventLogs:
                     log = await self._refresh(log, presence)
 
     async def close_with(self, log: Log, error: ApiError, state: LogState) -> None:
-        """End a log with an error event, whichever process writes it. One that has ended is unchanged."""
+        """End a log with an error event, whichever process writes it. A log that has ended stays unchanged."""
         events = closing_events(log.kind, error, log.next_number)
         try:
             await self.append(log.log_id, log.tenant_id, log.next_number, events, state)
@@ -232,7 +232,7 @@ class EventLogs:
                 await _wait(growth, min(remaining_s, POLL_INTERVAL_S))
 
     async def _refresh(self, log: Log, presence: _Presence) -> Log:
-        """Return the current log. One whose gateway died is ended, so that every reader sees the same."""
+        """Return the current log. If its gateway died, end the log, so that all readers see the same end."""
         current = await self.find(log.log_id, log.tenant_id)
         if current is None:
             raise StreamNotFound(id=log.log_id)
@@ -261,8 +261,8 @@ class EventLogs:
     async def _run(self, script: Script, keys: Sequence[str], *arguments: str | bytes | int) -> Any:
         try:
             return await self._execute("EVALSHA", script.sha, len(keys), *keys, *arguments)
-        except CommandRejected as refused:
-            if not str(refused).startswith("NOSCRIPT"):
+        except CommandRejected as rejection:
+            if not str(rejection).startswith("NOSCRIPT"):
                 raise CoordinationUnavailable() from None
         return await self._call("EVAL", script.text, len(keys), *keys, *arguments)
 
@@ -283,13 +283,13 @@ class EventLogs:
 
 
 class _Presence:
-    """Distinguishes a gateway that died from one whose presence key was missed once."""
+    """Distinguishes a dead gateway from a presence key that is missing for a moment."""
 
     def __init__(self) -> None:
         self._missing_since: float | None = None
 
     def is_lost(self, is_present: bool) -> bool:
-        """Record a look, and return whether the key has been missing for several seconds."""
+        """Record a check, and return whether the key has been missing for several seconds."""
         now = time.monotonic()
         if is_present:
             self._missing_since = None

@@ -92,10 +92,10 @@ return state
 
 # KEYS: log, meta, index. ARGV: id, channel, channel of changes, message. Returns whether the log existed.
 DELETE = Script("""
-local gone = redis.call('DEL', KEYS[2])
+local existed = redis.call('DEL', KEYS[2])
 redis.call('DEL', KEYS[1])
 redis.call('ZREM', KEYS[3], ARGV[1])
 redis.call('PUBLISH', ARGV[2], '')
 redis.call('PUBLISH', ARGV[3], ARGV[4])
-return gone
+return existed
 """)

@@ -19,11 +19,11 @@ from inference_worker.telemetry.log_formatters import trace_without_messages
 
 logger = logging.getLogger("cyllm.gateway.detached")
 
-CLOSE_TIMEOUT_S = 7.0  # to store an answer and to write its last events
+CLOSE_TIMEOUT_S = 7.0  # to store a response and write its last events
 
 
 class LogWriter(AnswerWriter):
-    """The only writer of a log. ``first_event`` fails with an error that precedes the first event."""
+    """The only writer of a log. ``first_event`` fails if an error precedes the first event."""
 
     def __init__(
         self, logs: EventLogs, log_id: str, kind: LogKind, translator: Translator, exchange: Exchange
@@ -41,7 +41,7 @@ class LogWriter(AnswerWriter):
 
     @override
     async def comment(self) -> None:
-        # The client may have its head now; readers of the log add comments themselves.
+        # The client may receive its head now; log readers send comments themselves.
         self._mark_started()
 
     @override
@@ -54,17 +54,17 @@ class LogWriter(AnswerWriter):
     async def finish(self) -> None:
         """Complete the log. Raises ApiError.
 
-        Not interrupted by cancellation: an answer that may already be stored can't be cancelled any more.
+        Not interrupted by cancellation: a response that may already be stored can't be cancelled any more.
         """
         await self._uninterrupted(self._finish())
 
     @override
     def restart(self) -> None:
-        """Nothing has been written yet."""
+        """Do nothing: no data has been written."""
 
     @override
     async def json(self, body: bytes) -> None:
-        raise TypeError(f"a log holds a stream, not a document ({len(body)} bytes)")
+        raise TypeError(f"expected a stream for the log, got a document of {len(body)} bytes")
 
     async def fail(self, error: ApiError) -> None:
         """End the log with the error, unless it has ended. Raises CoordinationUnavailable."""
@@ -78,10 +78,10 @@ class LogWriter(AnswerWriter):
             await self.write(await self._translator.fail(error), state)
             return
         except ApiError:
-            logger.warning("the end of %s could not be written as intended", self.log_id)
+            logger.warning("can't write the last events of %s, writing an error event instead", self.log_id)
         except Exception as failure:
             logger.error("ending a request failed", extra={"trace": trace_without_messages(failure)})
-        # A write that failed may have reached Redis all the same, so ask for the current state.
+        # The failed write may have reached Redis nonetheless, so read the current state.
         if log := await self._logs.find(self.log_id, self.tenant_id):
             await self._logs.close_with(log, error, state)
 

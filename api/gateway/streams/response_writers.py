@@ -1,4 +1,4 @@
-"""Responses from an engine's chat chunks: events for a client or a log, or the object at the end."""
+"""Responses assembled from an engine's chat chunks: events for a client or a log, or the whole object."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class ResponseTranslator(Translator):
     def failure_events(self, error: ApiError) -> list[bytes]:
         """Return the last events of an incomplete response without storing it."""
         if self._assembly.is_ended:
-            # Complete, but it could not be stored. The client has not received the end, so it gets an error.
+            # Complete but not stored. The client has not received the last event, so it receives an error.
             return closing_events(LogKind.RESPONSE, error, self._event_count)
         opening = self._opening_events()
         is_cancelled = isinstance(error, RequestCancelled)
@@ -122,12 +122,12 @@ class StreamedResponse(AnswerWriter):
 
     @override
     def restart(self) -> None:
-        """Nothing has been sent yet."""
+        """Do nothing: no data has been sent."""
 
     @override
     async def json(self, body: bytes) -> None:
-        # Engines are always asked for a stream.
-        raise TypeError(f"an engine answered with a document ({len(body)} bytes)")
+        # The chat request is always streamed.
+        raise TypeError(f"expected a stream from the engine, got a document of {len(body)} bytes")
 
 
 class WholeResponse(StreamedResponse):
@@ -148,7 +148,7 @@ class WholeResponse(StreamedResponse):
 
     @override
     async def comment(self) -> None:
-        """A JSON document has no room for comments."""
+        """Do nothing: a JSON document can't contain comments."""
 
     @override
     async def finish(self) -> None:

@@ -23,7 +23,7 @@ class Wakeups:
         subscription = self._subscriber.subscribe(
             names.stream_channel(log_id),
             lambda _: growth.set(),
-            # Growth before the confirmation causes no notification.
+            # Events appended before the confirmation cause no notification.
             on_subscribed=growth.set,
         )
         try:
