@@ -33,8 +33,8 @@ class TransportError(ClientError):
 class Call:
     """One request for an engine.
 
-    ``budget_s`` is the remainder of its total timeout. ``cost_tokens`` is an upper bound of the tokens it can
-    use, which is the prompt estimate plus the completion limit, for routing.
+    ``budget_s`` is the remainder of its total timeout. ``cost_tokens`` is a rough upper bound of the tokens
+    it can use, for routing.
     """
 
     request_id: str
@@ -48,7 +48,7 @@ class Call:
 
 
 class LossCause(enum.StrEnum):
-    """The reason that an attempt was lost. A Cancel for the attempt carries it to the worker."""
+    """The reason why an attempt was lost; also the reason in the attempt's Cancel."""
 
     WORKER_DIED = "worker_died"
     EVENTS_LOST = "events_lost"
@@ -99,7 +99,7 @@ class EngineClient(Protocol):
         ...
 
     async def workers_now(self) -> Sequence[Heartbeat]:
-        """Read the live workers from Redis: one may have become ready since. Raises TransportError."""
+        """Return the live workers after a new refresh. Raises TransportError."""
         ...
 
     def is_healthy(self) -> bool:

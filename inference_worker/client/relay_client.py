@@ -1,4 +1,4 @@
-"""The client that reaches workers over the Channels layer."""
+"""The engine client that reaches workers over the channel layer."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ MAX_ORPHANS = 10_000
 
 
 class RelayClient(EngineClient):
-    """One per gateway process. The owner of ``subscriber`` starts and stops it."""
+    """Sends calls to workers and dispatches their frames. The owner of ``subscriber`` starts and stops it."""
 
     def __init__(self, redis_url: str, subscriber: Subscriber, gateway_id: str) -> None:
         self._channel = names.gateway_channel(gateway_id)
@@ -100,7 +100,7 @@ class RelayClient(EngineClient):
                 stream.is_over = True
                 stream.close()
             except RedisUnavailable as error:
-                # The call may have arrived nonetheless; _cancel_orphan then stops it.
+                # The call may have arrived nonetheless; _cancel_orphan stops it then.
                 stream.close()
                 raise TransportError(str(error)) from error
             except BaseException:
@@ -201,7 +201,7 @@ class RelayClient(EngineClient):
                 self._cancel_orphan(event.request_id, frame.worker_id)
 
     def _cancel_orphan(self, request_id: str, worker_id: str) -> None:
-        """Stop an attempt without a stream here: its Cancel, or the confirmation of its Submit, was lost."""
+        """Stop an attempt that has no stream: its Cancel, or the confirmation of its Submit, was lost."""
         worker = self._directory.find(worker_id)
         if worker is None or request_id in self._cancelled_orphans:
             return
@@ -216,7 +216,7 @@ class RelayClient(EngineClient):
                 stream.lose(cause)
 
     async def _watch_workers(self) -> None:
-        """End the streams of dead workers, and of connected workers that have become unresponsive."""
+        """End the streams of dead workers, and of workers that are connected but unresponsive."""
         while True:
             await asyncio.sleep(REFRESH_INTERVAL_S)
             channels = sorted({s.worker_channel for s in self._streams.values() if not s.is_over})

@@ -1,4 +1,4 @@
-"""The events of one attempt, as they arrive from a worker through the relay."""
+"""The stream of one attempt: the events that its worker sends through the relay."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class RelayStream(Stream):
         self._add(event)
 
     def lose(self, cause: LossCause) -> None:
-        """End the stream with a Lost event, and cancel the attempt in case the worker is alive."""
+        """End the stream with a Lost event, and cancel the attempt in case its worker is alive."""
         if not self.is_over:
             self.cancel(cause)
             self.is_over = True

@@ -27,7 +27,7 @@ class ProtocolError(ValueError):
 
 
 class _TolerantFailed(Failed, frozen=True, kw_only=True, tag="failed"):
-    """A failure with a fault of any kind, known here or not."""
+    """A failure with a fault of any kind, including unknown kinds."""
 
     fault: Any = None
 
@@ -64,8 +64,7 @@ def decode_command(data: bytes) -> Command:
 def decode_frame(data: bytes) -> Frame:
     """Decode a worker's frame to a gateway. Raises ProtocolError.
 
-    A newer worker may send faults of kinds unknown here. They become None, so the frame's other streams
-    are not affected.
+    Unknown kinds of faults, from a newer worker, become None, so the frame's other streams are not affected.
     """
     try:
         return _decode(_frame_decoder, data)

@@ -1,7 +1,7 @@
-"""Faults: the typed reasons for which a request fails at an engine. The gateway maps them to API errors.
+"""Faults: the typed reasons why an engine failed a request. The gateway maps them to API errors.
 
-Encoded as messages are (``messages``). Another kind of fault needs no new protocol version: a gateway that
-does not know it treats the failure as one without a fault (``codec.decode_frame``).
+They are encoded like messages. A new kind of fault needs no new protocol version: a gateway that does not
+know it treats the failure as one without a fault (``codec.decode_frame``).
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class DimensionsUnsupported(_Fault, frozen=True, kw_only=True, tag="dimensions_u
 
 
 class InvalidDimensions(_Fault, frozen=True, kw_only=True, tag="invalid_dimensions"):
-    """The model's embeddings cannot have this length. ``supported``: the engine's text for those it has."""
+    """The model's embeddings cannot have this length. ``supported``: the engine's list of valid lengths."""
 
     dimensions: int
     supported: str

@@ -27,12 +27,12 @@ class Operation(enum.StrEnum):
     DETOKENIZE = "detokenize"
 
 
-# Operations of a worker whose heartbeat lists none: workers from before ``Heartbeat.operations``.
+# Operations of a worker whose heartbeat lists none, because it predates ``Heartbeat.operations``.
 DEFAULT_OPERATIONS = (Operation.CHAT_COMPLETIONS, Operation.COMPLETIONS)
 
 
 class FailureKind(enum.StrEnum):
-    """The cause of a failed attempt, as far as the worker can tell."""
+    """The cause of a failed attempt, as reported by the worker."""
 
     REFUSED = "refused"  # not started (draining, loading, model not served): safe to send elsewhere
     REQUEST = "request"  # the engine rejected the request; ``fault`` is the reason
@@ -132,7 +132,7 @@ class Failed(_Message, frozen=True, kw_only=True, tag="failed"):
     """The attempt ended without a complete response.
 
     ``status``: HTTP status from the engine, or 0. ``detail`` is for logs only. ``fault`` is set for the kinds
-    ``REQUEST`` and ``UPSTREAM`` if the worker knows it; workers from before this field never set it.
+    ``REQUEST`` and ``UPSTREAM`` if the worker knows it; older workers never set it.
     """
 
     request_id: str

@@ -20,7 +20,7 @@ GATEWAY_EXPIRY_S = 5.0
 
 
 def worker_channel(worker_id: str, boot: str) -> str:
-    """Return the channel of a worker. A new ``boot`` has a new channel, so it gets no old messages."""
+    """Return the channel of a worker. Each ``boot`` has a channel of its own, so it gets no old messages."""
     return f"cyllm.v{PROTOCOL_VERSION}.worker.{worker_id}.{boot}"
 
 
@@ -40,7 +40,7 @@ def gateway_key(gateway_id: str) -> str:
 
 
 def stream_key(log_id: str) -> str:
-    """Return the key of a response's event log: event n is entry n + 1."""
+    """Return the key of an event log: event n is entry n + 1."""
     return f"cyllm:stream:{log_id}"
 
 

@@ -1,6 +1,6 @@
-"""Framing of server-sent events, for the streams of engines and those of clients.
+"""Framing of server-sent events, from engines and to clients.
 
-An event is bytes without the blank line that ends it; a stream is any number of whole events.
+An event is bytes without the blank line at its end; a stream is any number of whole events.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ def data_event(data: bytes) -> bytes:
 
 
 def named_event(name: str, data: bytes) -> bytes:
-    """Return an event of a type, as the Responses API has them."""
+    """Return an event with a type, as in the Responses API."""
     return b"event: %s\ndata: %s" % (name.encode(), data)
 
 
 def numbered_event(number: int, event: bytes) -> bytes:
-    """Return the event with an id, from which a client may resume."""
+    """Return the event with an id, after which a client may resume."""
     return b"id: %d\n%s" % (number, event)
 
 

@@ -4,5 +4,5 @@ from __future__ import annotations
 
 from contextvars import ContextVar
 
-# The code that starts handling a request sets it; tasks inherit it from the task that created them.
+# Set when the handling of a request starts. Tasks inherit it from the task that created them.
 correlation_id: ContextVar[str] = ContextVar("correlation_id", default="-")

@@ -1,4 +1,4 @@
-"""Notifications to every gateway that data it may have cached has changed."""
+"""Notifications to all gateways of changes to data that they cache."""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ class _OpenChannel:
 class PubSubChannelLayer:
     """One per process and event loop. Delivery is at most once; ``layer.gap`` announces losses.
 
-    Every open channel receives a gap when the connection is lost. One channel receives a gap when it holds
+    Every open channel receives a gap when the connection is lost. A channel also receives one when it holds
     ``capacity`` unread messages, which are then dropped. The owner of ``subscriber`` starts and stops it.
     """
 

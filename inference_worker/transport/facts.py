@@ -1,4 +1,4 @@
-"""The writer of the durable facts stream, with a backlog for the time that Redis is unavailable."""
+"""The writer of the durable facts stream, with a backlog while Redis is unavailable."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ RETRY_INTERVAL_S = 0.2
 class FactWriter:
     """Appends facts in the background.
 
-    While the process lives and the backlog has room, every fact is written at least once: a broken
+    Every fact is written at least once, provided that the process lives and the backlog has room. A broken
     connection can cause duplicates, which the ledger ignores.
     """
 
@@ -48,7 +48,7 @@ class FactWriter:
         self._retry_task = asyncio.create_task(self._retry_backlog(), name="facts-retry")
 
     async def stop(self, timeout_s: float = 5.0) -> None:
-        """Write the backlog within ``timeout_s`` and close. Facts that remain are lost and logged as such."""
+        """Write the backlog within ``timeout_s`` and close. Logs an error if facts remain."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout_s
         while self.backlog and loop.time() < deadline:

@@ -20,7 +20,7 @@ def _ignore() -> None:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Subscription:
-    """One handler of one channel; the handle by which ``unsubscribe`` knows it."""
+    """One handler of one channel, and the handle for ``unsubscribe``."""
 
     channel: bytes
     on_message: Callable[[bytes], None]
@@ -127,7 +127,7 @@ class Subscriber:
     def _confirm(self, channel: bytes) -> None:
         self._unconfirmed[channel] -= 1
         if self._unconfirmed[channel] > 0:
-            return  # the reply to a SUBSCRIBE that an UNSUBSCRIBE has followed since
+            return  # the reply to a SUBSCRIBE that a later UNSUBSCRIBE has cancelled
         del self._unconfirmed[channel]
         for subscription in self._subscriptions.get(channel, ()):
             subscription.on_subscribed()

@@ -115,7 +115,7 @@ class BodyBudget:
 
     @contextmanager
     def account(self, tenant_id: str) -> Iterator[Callable[[int], None]]:
-        """Yield a function that adds bytes to one body's account. It raises Overloaded if too few are left."""
+        """Yield a function that adds bytes to one body's account. It raises Overloaded if none are left."""
         size = 0
 
         def grow(amount: int) -> None:

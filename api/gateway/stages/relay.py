@@ -1,4 +1,4 @@
-"""The relay: sends a call to a worker and its events to the client; retries on other workers if that is safe."""
+"""The relay: sends a call to a worker and its events to the client; retries on other workers if possible."""
 
 from __future__ import annotations
 

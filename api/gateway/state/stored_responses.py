@@ -69,7 +69,7 @@ class ResponseStore:
         await self._call(exchange.tenant_id, services.response_create, response)
 
     async def update(self, body: Mapping[str, Any]) -> None:
-        """Store the current state, unless the response was deleted. A failed or cancelled state is retried."""
+        """Store the current state, unless the response was deleted. A failed or cancelled one is retried."""
         try:
             await self.database.call(services.response_update, body["id"], body)
         except ApiError:

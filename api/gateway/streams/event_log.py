@@ -211,7 +211,7 @@ class EventLogs:
                     log = await self._refresh(log, presence)
 
     async def close_with(self, log: Log, error: ApiError, state: LogState) -> None:
-        """End a log with an error event, whichever process writes it. A log that has ended stays unchanged."""
+        """End a log with an error event, whichever process writes it. An ended log stays unchanged."""
         events = closing_events(log.kind, error, log.next_number)
         try:
             await self.append(log.log_id, log.tenant_id, log.next_number, events, state)

@@ -31,7 +31,7 @@ class _ErrorDeclaration:
 
 
 class ApiError(_ErrorDeclaration, Exception):
-    """An error of the catalogue. The fields of a subclass are the details in its message.
+    """Base of the errors in the catalogue. The fields of a subclass are the details in its message.
 
     ``param`` is the path of the parameter at fault. ``headers`` are sent with the response; a retryable
     status always has ``retry-after``.
@@ -69,12 +69,12 @@ class ApiError(_ErrorDeclaration, Exception):
             "param": self.param,
             "code": self.code,
         }
-        # Even a client that renders this as HTML finds no tag from the request.
+        # Text from the request must not become a tag if a client renders this as HTML.
         text = json.dumps({"error": error})
         return text.replace("<", "\\u003c").replace(">", "\\u003e").encode()
 
 
 def printable(text: str) -> str:
-    """Return client text that is safe to echo: one line of at most 200 characters, none of them control."""
+    """Return text that is safe to echo: at most 200 characters, without line breaks or control characters."""
     clipped = text if len(text) <= MAX_PRINTABLE_LENGTH else text[:MAX_PRINTABLE_LENGTH] + "…"
     return "".join(char if char.isprintable() else "�" for char in clipped)

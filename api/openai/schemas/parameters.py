@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-# OpenAI defines these as having no influence on the response. They stay in the gateway: some identify
-# a person, and no engine uses them.
+# By OpenAI's definition, these have no influence on the response. The gateway keeps them from engines, as
+# some identify a person.
 WITHOUT_EFFECT: Mapping[str, str] = {
     "user": "an identifier for abuse detection",
     "safety_identifier": "an identifier for abuse detection",

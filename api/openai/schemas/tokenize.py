@@ -1,4 +1,4 @@
-"""The schemas of ``POST /tokenize`` and ``POST /detokenize``, which are extensions of vLLM."""
+"""The schemas of ``POST /tokenize`` and ``POST /detokenize``, which are vLLM's extensions."""
 
 from __future__ import annotations
 

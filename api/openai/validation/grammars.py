@@ -1,6 +1,6 @@
 """Bounds on the constraints that a request may ask an engine to compile.
 
-Engines compile constraints in few threads and can't interrupt a compilation. Workers that run their own
+Engines compile constraints in a few threads and can't interrupt a compilation. Workers that run their own
 engine try each constraint first (inference_worker/runtime/constraints/grammar_guard.py). These bounds reject
 obvious cases without a trial, and are the only protection of remote engines.
 """
@@ -37,7 +37,7 @@ MAX_COUNT = 1000
 MAX_COUNTS = 20_000  # sum over a schema
 MAX_NUMBER = 2**63 - 1
 
-# Matches escapes as units, so that an escaped brace is no quantifier. A brace in a class counts as one.
+# Matches escapes as units, so that an escaped brace is not a quantifier. A brace in a class counts as one.
 _REPEAT = re.compile(r"\\(?P<escape>.)|\{\s*(?P<min>\d*)\s*(?:,\s*(?P<max>\d*)\s*)?\}", re.DOTALL)
 _COMPLETE_ESCAPES = re.compile(r"(?:[^\\]++|\\.)*+", re.DOTALL)
 _REPEATED_GROUP = re.compile(r"\)\s*\{")

@@ -13,8 +13,8 @@ from api.openai.errors.parameters import DuplicateKey, InvalidJson, JsonTooCompl
 MAX_DEPTH = 64
 MAX_CONTAINERS = 100_000
 
-# Everything up to the next bracket outside of strings. Possessive quantifiers, and strings that may end
-# with the text, make it linear for any input, including invalid JSON.
+# Everything up to the next bracket outside of strings. Possessive quantifiers, and an end of text that may
+# close a string, make it linear for any input, including invalid JSON.
 _NEXT_BRACKET = re.compile(
     rb'(?:[^"\[\]{}]++|"[^"\\]*+(?:\\(?:.|\Z)[^"\\]*+)*+(?:"|\Z))*+([\[\]{}])', re.DOTALL
 )
@@ -23,7 +23,7 @@ _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
 def parse_body(data: bytes) -> Any:
-    """Return the value of a JSON text. Raises ApiError, before it builds anything deep or large."""
+    """Return the value of a JSON text. Raises ApiError; depth and size are checked before parsing."""
     if data.count(b"[") + data.count(b"{") > MAX_DEPTH:
         check_shape(data)
     try:

@@ -1,4 +1,4 @@
-"""References in a JSON schema: each must lead to a node of the schema that describes something."""
+"""References in a JSON schema: each must resolve to a node of the schema, and not only to itself."""
 
 from __future__ import annotations
 

@@ -88,7 +88,7 @@ def _remove_error_branches(schema: Json) -> None:
 
 
 def _remove_shared_types(schemas: Json) -> None:
-    """Remove from each branch the types that another branch handles: it lists them for its errors only."""
+    """Remove from each branch the types that another branch handles; it lists them only for its errors."""
     for schema in schemas.values():
         for union in _unions(schema):
             branches = [schemas[branch["$ref"].removeprefix(_PREFIX)] for branch in union if "$ref" in branch]

@@ -1,7 +1,7 @@
 """Bounds on the arrays and objects of a body, checked before pydantic visits their elements.
 
-Pydantic visits every element and reports every fault. With millions of elements both take seconds, during
-which the process serves nobody else.
+Pydantic visits every element and reports every fault. With millions of elements, both take seconds, during
+which the process can't serve other requests.
 """
 
 from __future__ import annotations
