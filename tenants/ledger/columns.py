@@ -63,7 +63,7 @@ def _outcome_columns(state: RequestState) -> dict[str, object]:
 def _started_at(state: RequestState) -> dt.datetime:
     if state.started_at is not None:
         return state.started_at
-    # Only workers have reported so far: the earliest arrival at a worker stands in.
+    # Only workers have reported so far, so use the earliest arrival at a worker.
     return utc_time(min(meter.at - meter.total_s for meter in state.meters.values()))
 
 

@@ -34,7 +34,7 @@ class AttemptMeter(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, slots=True)
 class RequestState:
-    """Everything that the facts so far say about one request.
+    """One request, as described by all facts about it so far.
 
     ``is_admitted``: the request gets a usage record. ``outcome`` and ``status`` are None until it ends.
     ``settled_at`` never changes once set, even if the ledger gave up waiting and more facts arrive.

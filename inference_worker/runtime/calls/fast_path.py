@@ -1,8 +1,8 @@
 """The fast path for plain text streams: from vLLM's output processor straight to server-sent events.
 
-vLLM's application makes the first and the last chunks of every stream. The chunks between differ from the
-first only in their text, so they are made from its bytes and equal vLLM's own. This costs less than half of
-the CPU time per token (docs/decisions/0003-fast-path.md).
+vLLM's application produces the first and last chunks of every stream. The chunks between them differ from the
+first only in their text, so they are built from its bytes and equal vLLM's own. This takes less than half the
+CPU time per token (docs/decisions/0003-fast-path.md).
 """
 
 from __future__ import annotations
@@ -60,14 +60,14 @@ PLAIN_FIELDS = frozenset(
 
 
 class EmptyChunks(Enum):
-    """Treatment of an output without text, such as an incomplete character, by the engine's application."""
+    """The engine's treatment of outputs without text, such as those with an incomplete character."""
 
     SENT = "sent"
     OMITTED = "omitted"  # by vLLM's parsers
 
 
 def is_plain(submit: Submit) -> bool:
-    """Return whether the response is a stream of one choice with nothing but text."""
+    """Return whether the response is a stream of one choice that contains only text."""
     if not submit.streamed:
         return False
     try:
@@ -84,14 +84,14 @@ def is_plain(submit: Submit) -> bool:
 
 
 def _not_attached(_: Any) -> None:
-    raise RuntimeError("the fast path takes outputs only after attach")
+    raise RuntimeError("the fast path is not attached to a collector")
 
 
 class TextFastPath:
     """Replaces ``RequestOutputCollector.put`` for one request.
 
-    An output goes to vLLM's application while the form of a chunk is unknown, while the application still
-    has an earlier output, and if it is the last one. ``chunks``: the number made here.
+    vLLM's application receives the outputs until the form of a chunk is known, while it still has an earlier
+    output, and the last output. ``chunks``: the number of chunks built here.
     """
 
     def __init__(

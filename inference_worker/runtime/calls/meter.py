@@ -32,7 +32,7 @@ class CallMeter:
             self._on_accepted()
 
     def observe_output(self, output: Any) -> None:
-        """Count a vLLM RequestOutput. A stream yields deltas, a plain call one output at its end."""
+        """Count a vLLM RequestOutput. A stream yields deltas, any other call one output at its end."""
         part = output.request_id
         new = sum(len(choice.token_ids) for choice in output.outputs)
         if part not in self._prompt:
@@ -49,7 +49,7 @@ class CallMeter:
         self._cached[output.request_id] = output.num_cached_tokens or 0
 
     def _observe_times(self, times: Any) -> None:
-        """Take vLLM's own times, as a plain call yields its only output at the end."""
+        """Take vLLM's own times, because calls that are not streamed yield a single output at the end."""
         if times is None or not times.scheduled_ts:
             return
         self._queue_s = max(self._queue_s or 0.0, times.scheduled_ts - times.queued_ts)
@@ -73,7 +73,7 @@ class CallMeter:
         self._completion["remote"] = self._completion.get("remote", 0) + 1
 
     def observe_generated(self, part: str, tokens: int, prompt_tokens: int) -> None:
-        """Take the engine's count for a part without output so far, such as an unfinished plain call."""
+        """Take the engine's count for a part without output so far, as in a call that is not streamed."""
         self._completion[part] = max(self._completion.get(part, 0), tokens)
         self._prompt.setdefault(part, prompt_tokens)
 

@@ -20,7 +20,7 @@ from typing import Any
 from inference_worker.runtime.parent_death import bind_to_parent
 
 MEMORY_BYTES = 3 * 2**30  # on top of the process's own
-NICENESS = 5  # generation goes first
+NICENESS = 5  # lower than generation
 MAX_WARNING_BYTES = 65_536
 MAX_REASON_LENGTH = 300  # so a response fits into one atomic write to a pipe
 TOO_LONG = "it takes too long to compile"

@@ -127,7 +127,7 @@ def _weights_mib(model_path: Path) -> int:
 
 
 def prepare_environment(settings: WorkerSettings, hardware: Hardware) -> None:
-    """Set vLLM's environment variables, which have no arguments. The operator's own values stay."""
+    """Set the environment variables for vLLM options without an argument, unless the operator has set them."""
     variables = {
         "VLLM_NO_USAGE_STATS": "1",
         "HF_HUB_OFFLINE": "1",
@@ -151,7 +151,7 @@ def engine_arguments(settings: WorkerSettings, hardware: Hardware, choice: Engin
         *("--dtype", choice.dtype, "--max-num-seqs", str(settings.max_num_seqs)),
         *("--scheduling-policy", "priority"),
         "--enable-prompt-tokens-details",
-        # By default the first constraint decides, for all after it.
+        # By default, vLLM keeps the backend that it chose for the first constraint.
         *("--structured-outputs-config.backend", BACKEND),
         "--disable-fastapi-docs",
     ]

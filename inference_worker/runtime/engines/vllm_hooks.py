@@ -42,7 +42,7 @@ def _observe_outputs(
                     observe(meter, output)
                 yield output
 
-    # ``start`` runs now, not with the first output: its errors can still be answered with a status.
+    # ``start`` runs now rather than with the first output, so its errors can still set the status.
     return lambda *args, **kwargs: observed_outputs(start(*args, **kwargs))
 
 

@@ -25,7 +25,7 @@ from inference_worker.transport.facts import FactWriter
 
 logger = logging.getLogger("cyllm.worker.calls")
 
-OVERTIME_S = 5.0  # after its budget the gateway sends a Cancel; this covers one that got lost
+OVERTIME_S = 5.0  # beyond its budget, in case the gateway's Cancel was lost
 FLUSH_TIMEOUT_S = 2.0
 
 
@@ -52,7 +52,7 @@ class CallTable:
         return len(self._calls)
 
     def handle(self, command: Command) -> None:
-        """Execute a gateway's command. Never raises: a call that can't start is answered with Failed."""
+        """Execute a gateway's command. Never raises: a call that can't start ends with Failed."""
         if isinstance(command, Cancel):
             if call := self._calls.get(command.request_id):
                 call.cancel(command.reason)
