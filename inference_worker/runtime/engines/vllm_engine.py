@@ -127,7 +127,7 @@ def _weights_mib(model_path: Path) -> int:
 
 
 def prepare_environment(settings: WorkerSettings, hardware: Hardware) -> None:
-    """Set the environment variables for vLLM options without an argument, unless the operator has set them."""
+    """Set environment variables for vLLM options without an argument, unless the operator has set them."""
     variables = {
         "VLLM_NO_USAGE_STATS": "1",
         "HF_HUB_OFFLINE": "1",
