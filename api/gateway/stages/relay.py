@@ -40,32 +40,32 @@ LARGE_TEXT_BYTES = 8192  # takes a tokenizer several milliseconds
 _TEXT = re.compile(rb'"(?:content|text|reasoning|reasoning_content|arguments|name)": ?"[^"]')
 
 
-class AnswerWriter(Protocol):
-    """The destination of an engine's answer: the client, or an event log.
+class OutputWriter(Protocol):
+    """The destination of an engine's output: the client, or an event log.
 
-    ``has_data``: part of the answer has been written.
+    ``has_data``: part of the output has been written.
     """
 
     has_data: bool
 
     async def data(self, events: bytes) -> None:
-        """Write whole events of a streamed answer, in one piece."""
+        """Write whole events of a stream, in one piece."""
         ...
 
     async def comment(self) -> None:
-        """Write a keep-alive: the answer is still being generated."""
+        """Write a keep-alive: the engine is still generating."""
         ...
 
     async def finish(self) -> None:
-        """Complete the streamed answer."""
+        """Complete the stream."""
         ...
 
     async def json(self, body: bytes) -> None:
-        """Write the whole answer as one document."""
+        """Write the whole output as one document."""
         ...
 
     def restart(self) -> None:
-        """Prepare for an answer from another worker; called only before there is data."""
+        """Prepare for the output of another worker; called only before there is data."""
         ...
 
 
@@ -78,7 +78,7 @@ class Relay:
     capacity: Capacity
     reservations: Reservations
 
-    async def run(self, call: Call, writer: AnswerWriter, exchange: Exchange) -> None:
+    async def run(self, call: Call, writer: OutputWriter, exchange: Exchange) -> None:
         """Run the call on a worker and write its events. Raises ApiError."""
         limit_s = self.limits.total_timeout_s
         async with self._tokenizer_turn(call, exchange):
@@ -105,9 +105,9 @@ class Relay:
 
 
 async def _run_attempts(
-    client: EngineClient, call: Call, writer: AnswerWriter, exchange: Exchange, limits: Limits
+    client: EngineClient, call: Call, writer: OutputWriter, exchange: Exchange, limits: Limits
 ) -> None:
-    """Run the call to its end. Raises ApiError, possibly after part of the answer has been written."""
+    """Run the call to its end. Raises ApiError, possibly after part of the output has been written."""
     deadlines = Deadlines(limits, exchange.arrived_at, streamed=call.streamed)
     excluded_workers: list[str] = []
     failure: ApiError | None = None
@@ -157,7 +157,7 @@ async def _submit(
 
 
 async def _follow(
-    stream: Stream, writer: AnswerWriter, exchange: Exchange, deadlines: Deadlines
+    stream: Stream, writer: OutputWriter, exchange: Exchange, deadlines: Deadlines
 ) -> Finished | Failed | Lost:
     """Write events as they arrive, and return the attempt's last event. Raises ApiError on timeouts.
 
@@ -205,7 +205,7 @@ def _has_text(piece: bytes) -> bool:
     return _TEXT.search(piece) is not None
 
 
-async def _finish(last_event: Finished, writer: AnswerWriter, *, streamed: bool) -> None:
+async def _finish(last_event: Finished, writer: OutputWriter, *, streamed: bool) -> None:
     if streamed:
         await writer.finish()
     else:

@@ -64,7 +64,7 @@ class RequestRecorder:
         )
 
     async def is_healthy(self) -> bool:
-        """Return whether Redis answers, for health checks."""
+        """Return whether Redis responds, for health checks."""
         return await self._command("PING")
 
     async def _refresh_presence(self) -> None:

@@ -1,4 +1,4 @@
-"""The log writer: appends an answer from the relay to an event log, and tracks what has been written."""
+"""The log writer: appends output from the relay to an event log, and tracks what has been written."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from typing_extensions import override
 
 from api.gateway.http.exchange import Exchange
-from api.gateway.stages.relay import AnswerWriter
+from api.gateway.stages.relay import OutputWriter
 from api.gateway.streams.event_log import EventLogs, LogKind, LogState, state_after
 from api.gateway.streams.translators import Translator
 from api.openai.errors.base import ApiError
@@ -22,7 +22,7 @@ logger = logging.getLogger("cyllm.gateway.detached")
 CLOSE_TIMEOUT_S = 7.0  # to store a response and write its last events
 
 
-class LogWriter(AnswerWriter):
+class LogWriter(OutputWriter):
     """The only writer of a log. ``first_event`` fails if an error precedes the first event."""
 
     def __init__(

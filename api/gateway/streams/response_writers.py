@@ -9,7 +9,7 @@ from typing import Any
 from typing_extensions import override
 
 from api.gateway.http.answer import Answer
-from api.gateway.stages.relay import AnswerWriter
+from api.gateway.stages.relay import OutputWriter
 from api.gateway.streams.event_log import LogKind, closing_events
 from api.gateway.streams.translators import Translator
 from api.openai.errors.base import ApiError
@@ -97,7 +97,7 @@ def _chunk(data: bytes) -> dict[str, Any]:
     return chunk
 
 
-class StreamedResponse(AnswerWriter):
+class StreamedResponse(OutputWriter):
     """Sends a client the events of a response while they are generated."""
 
     def __init__(self, translator: ResponseTranslator, answer: Answer) -> None:

@@ -12,18 +12,18 @@ from inference_worker.protocol import sse
 
 
 class Translator(Protocol):
-    """Translates one answer. Events are bytes without the blank line at their end."""
+    """Translates one engine's output. Events are bytes without the blank line at their end."""
 
     def translate(self, data: bytes) -> list[bytes]:
         """Return the events for whole server-sent events of the engine."""
         ...
 
     async def finish(self) -> list[bytes]:
-        """Return the last events of a complete answer. Raises ApiError."""
+        """Return the last events of a complete response. Raises ApiError."""
         ...
 
     async def fail(self, error: ApiError) -> list[bytes]:
-        """Return the last events of an incomplete answer. Raises ApiError."""
+        """Return the last events of an incomplete response. Raises ApiError."""
         ...
 
 
