@@ -12,7 +12,7 @@ from inference_worker.protocol import sse
 
 
 class Translator(Protocol):
-    """Translates one engine's output. Events are bytes without the blank line at their end."""
+    """Translates the output of one call. Events are bytes without the blank line at their end."""
 
     def translate(self, data: bytes) -> list[bytes]:
         """Return the events for whole server-sent events of the engine."""

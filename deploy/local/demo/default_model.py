@@ -16,7 +16,6 @@ from pathlib import Path
 from deploy.local.processes.supervisor import bind_to_parent
 
 NAME = "smollm2-135m-instruct"
-CONTEXT_TOKENS = 8192
 MARKER = "cyllm-complete.json"  # written last: a folder without it is incomplete
 FORMAT = 1
 
