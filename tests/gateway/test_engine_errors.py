@@ -27,7 +27,7 @@ LIMIT = "This model's maximum context length is 128 tokens. However, "
         ),
         (
             faults.ContextOverflow(limit_tokens=128, prompt_characters=9000),
-            "you sent 9000 characters in the messages, which are more tokens than that. "
+            "you sent 9000 characters in the messages, which result in more tokens. "
             "Please reduce the length of the messages.",
         ),
         (
@@ -44,7 +44,7 @@ LIMIT = "This model's maximum context length is 128 tokens. However, "
         ),
         (
             faults.ContextOverflow(limit_tokens=128),
-            "your messages resulted in more. Please reduce the length of the messages.",
+            "your messages resulted in more tokens. Please reduce the length of the messages.",
         ),
     ],
 )

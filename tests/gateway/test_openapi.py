@@ -96,7 +96,9 @@ def test_only_streams_that_end_with_done_are_documented_so() -> None:
         for method, operation in operations.items():
             events = operation["responses"]["200"].get("content", {}).get("text/event-stream")
             if events is not None:
-                ends_with_done[f"{method} {path}"] = "last event is `[DONE]`" in events["schema"]["description"]
+                ends_with_done[f"{method} {path}"] = (
+                    "last event is `[DONE]`" in events["schema"]["description"]
+                )
     assert ends_with_done == {
         "post /v1/chat/completions": True,
         "post /v1/completions": True,

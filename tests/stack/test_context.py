@@ -114,7 +114,7 @@ def test_a_text_too_long_to_be_counted_is_rejected_for_its_length(
     reply = _ask(client, COMPLETIONS, prompt="word " * 8_000)
     assert _refusal(reply, "prompt") == "your prompt resulted in at least 1025 tokens"
     longer = _ask(client, COMPLETIONS, prompt="word " * 80_000)
-    text = "you sent 400000 characters in the prompt, which are more tokens than that"
+    text = "you sent 400000 characters in the prompt, which result in more tokens"
     assert _refusal(longer, "prompt") == text
     audit = audit_row(ready_stack, reply.headers["x-request-id"])
     assert (audit["outcome"], audit["error_code"]) == ("refused", "context_length_exceeded")

@@ -48,6 +48,6 @@ def _explanation(overflow: ContextOverflow, prompt: str) -> tuple[str, str]:
             count = f"at least {prompt_tokens}" if at_least else f"{prompt_tokens}"
             return f"your {prompt} resulted in {count} tokens", prompt
         case ContextOverflow(prompt_characters=int(characters)):
-            size = f"{characters} characters in the {prompt}, which are more tokens than that"
+            size = f"{characters} characters in the {prompt}, which result in more tokens"
             return f"you sent {size}", prompt
-    return f"your {prompt} resulted in more", prompt
+    return f"your {prompt} resulted in more tokens", prompt
