@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 # These imports need the path above.
-from api.gateway.stages.limits import Limits  # noqa: E402
+from api.gateway.settings import Limits  # noqa: E402
 from cyllm_site.env import PREFIX, Settings  # noqa: E402
 from deploy.local.settings import LocalSettings  # noqa: E402
 from inference_worker.runtime.settings import PREFIX as WORKER_PREFIX  # noqa: E402

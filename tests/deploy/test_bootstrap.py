@@ -197,7 +197,7 @@ def test_without_any_build_of_torch_the_failure_is_pips_own(project: Path, envir
     (environment / bootstrap.STAMP).unlink(missing_ok=True)
     (project / "requirements/cpu.txt").write_text("--no-index\n--find-links empty\ntorch==0.0.1+cpu\n")
     (project / "empty").mkdir()
-    with pytest.raises(bootstrap.BootstrapError, match=r"No matching distribution found for torch==0\.0\.1"):
+    with pytest.raises(bootstrap.BootstrapError, match=r"torch==0\.0\.1"):
         bootstrap.install(environment, "cpu", dev=False)
     assert bootstrap.read_stamp(environment) == {}
     assert not (environment / bootstrap.ORDINARY_TORCH).exists()

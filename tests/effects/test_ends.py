@@ -68,7 +68,7 @@ def _stop_across_tokens(tokenizer: Any, choice: dict[str, Any]) -> tuple[str, st
 @pytest.mark.criterion("1.6")
 @pytest.mark.honours("completions", "stop", "include_stop_str_in_output")
 @pytest.mark.parametrize("streamed", [False, True])
-def test_a_stop_string_stop_across_tokens_of_tokens_is_never_in_the_text(
+def test_a_stop_string_across_tokens_is_never_in_the_text(
     ask: Endpoints, tokenizer: Any, streamed: bool
 ) -> None:
     whole = ask.complete(return_token_ids=True, **LONG)["choices"][0]

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from api.gateway.stages.limits import Limits
+from api.gateway.settings import Limits
 from cyllm_site.env import PREFIX, Settings
 
 REQUIRED = {
