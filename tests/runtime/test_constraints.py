@@ -28,11 +28,11 @@ def log(line):
 def respond(response, line):
     log(line)
     print(json.dumps(response), flush=True)
-respond({{"id": 0, "why": ""}}, "ready")
+respond({{"id": 0, "reason": ""}}, "ready")
 for line in sys.stdin:
     request = json.loads(line)
     log("request " + request["text"])
-    response = {{"id": request["id"], "why": "no"}}
+    response = {{"id": request["id"], "reason": "no"}}
     threading.Timer(0.5, respond, (response, "response " + request["text"])).start()
 """
 

@@ -41,7 +41,7 @@ from inference_worker.protocol.messages import Operation
 
 
 @dataclass(frozen=True, slots=True)
-class ResponsePreparation(PreparedRequest):
+class PreparedResponse(PreparedRequest):
     """A validated request for a response, with the chat request that produces it."""
 
     plan: ResponsePlan
@@ -55,13 +55,26 @@ class ResponsePreparation(PreparedRequest):
 
 @dataclass(frozen=True, slots=True)
 class PendingResponse:
-    """An admitted response: its plan, the call for the engine, and the translator of its answer."""
+    """An admitted request for a response, and the translator of the engine's output."""
 
-    plan: ResponsePlan
-    exchange: Exchange
-    call: Call
+    admitted: AdmittedCall[PreparedResponse]
     response_id: str
     translator: ResponseTranslator
+
+    @property
+    def plan(self) -> ResponsePlan:
+        """The validated request."""
+        return self.admitted.request.plan
+
+    @property
+    def exchange(self) -> Exchange:
+        """The request's exchange, until a log writer takes it over."""
+        return self.admitted.exchange
+
+    @property
+    def call(self) -> Call:
+        """The call for an engine."""
+        return self.admitted.call
 
 
 @contextlib.contextmanager
@@ -89,7 +102,7 @@ class Responses:
     async def create(self, exchange: Exchange, receive: Receive, answer: Answer) -> None:
         """Serve one request. Raises ApiError, Disconnected."""
 
-        async def prepare(body: Any) -> ResponsePreparation:
+        async def prepare(body: Any) -> PreparedResponse:
             return await self._prepare(validate_response_body(body), exchange)
 
         admitted = await self.admission.admit(exchange, receive, Operation.CHAT_COMPLETIONS, prepare)
@@ -104,14 +117,14 @@ class Responses:
             with _errors_translated(plan):
                 await cancel_on_disconnect(receive, self.relay.run(pending.call, writer, exchange))
 
-    async def _prepare(self, plan: ResponsePlan, exchange: Exchange) -> ResponsePreparation:
+    async def _prepare(self, plan: ResponsePlan, exchange: Exchange) -> PreparedResponse:
         exchange.streamed = plan.is_streamed
         history = History()
         if plan.previous_response_id is not None:
             history = await self.store.history(plan.previous_response_id, exchange.tenant_id)
-        return ResponsePreparation(plan, plan.chat(history.items), history.size_bytes)
+        return PreparedResponse(plan, plan.chat(history.items), history.size_bytes)
 
-    def _pending_response(self, admitted: AdmittedCall[ResponsePreparation]) -> PendingResponse:
+    def _pending_response(self, admitted: AdmittedCall[PreparedResponse]) -> PendingResponse:
         plan, exchange = admitted.request.plan, admitted.exchange
         response_id = new_id("resp")
         assembly = ResponseAssembly(
@@ -121,7 +134,7 @@ class Responses:
             model=admitted.entry.name,
         )
         translator = ResponseTranslator(assembly, self._final_store(plan, exchange))
-        return PendingResponse(plan, exchange, admitted.call, response_id, translator)
+        return PendingResponse(admitted, response_id, translator)
 
     def _final_store(self, plan: ResponsePlan, exchange: Exchange) -> StoreResponse | None:
         """Return the function that stores the finished response; a background response is stored already."""

@@ -32,7 +32,7 @@ def parse_query(exchange: Exchange) -> dict[str, str]:
         if name not in allowed_names:
             raise UnknownParameter(param=name)
         if name in parameters:
-            raise InvalidValue(param=name, reason="it is given twice")
+            raise InvalidValue(param=name, reason="it occurs more than once")
         parameters[name] = value
     return parameters
 

@@ -1,8 +1,8 @@
 """A process that compiles constraints before the engine does, each in a child process with limits.
 
 ``python -m inference_worker.runtime.constraints.compile_sandbox FOLDER VOCABULARY_SIZE LIMIT_S`` reads one
-JSON object per line, ``{"id", "kind", "text"}``, and answers each with ``{"id", "why"}``; an empty ``why``
-means that the constraint compiles. The tokenizer is loaded once and inherited by the forked children.
+JSON object per line, ``{"id", "kind", "text"}``, and answers each with ``{"id", "reason"}``. An empty
+``reason`` means that the constraint compiles. The tokenizer is loaded once and inherited by the forked children.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ TOO_LONG = "it takes too long to compile"
 TOO_LARGE = "it takes too much memory to compile"
 UNABLE = "the engine can't compile it"
 LOG_PREFIX = re.compile(r"^\[[\d:]+\] \S+:\d+: ")  # time and source line of xgrammar
-READY = {"id": 0, "why": ""}
+READY = {"id": 0, "reason": ""}
 # xgrammar drops these parts of a pattern, or takes them literally, with only a warning, and the rest would
 # accept other texts. It also ignores anchors, but those are redundant: patterns match whole texts.
 DROPPED_PART = re.compile(
@@ -93,7 +93,7 @@ def reap(children: dict[int, int]) -> None:
         request_id = children.pop(child)
         if os.WIFSIGNALED(status):
             timed_out = os.WTERMSIG(status) in (signal.SIGXCPU, signal.SIGKILL)
-            respond({"id": request_id, "why": TOO_LONG if timed_out else TOO_LARGE})
+            respond({"id": request_id, "reason": TOO_LONG if timed_out else TOO_LARGE})
 
 
 def _check_and_exit(compile_constraint: Compile, request: dict[str, Any], limit_s: int) -> None:
@@ -106,7 +106,7 @@ def _check_and_exit(compile_constraint: Compile, request: dict[str, Any], limit_
         warnings = os.memfd_create("warnings")
         os.dup2(warnings, 2)
         reason = compile_error(compile_constraint, request["kind"], request["text"])
-        respond({"id": request["id"], "why": reason or _dropped_part(warnings)})
+        respond({"id": request["id"], "reason": reason or _dropped_part(warnings)})
     finally:
         os._exit(0)
 

@@ -156,7 +156,7 @@ class GrammarGuard:
             message = json.loads(line)
             response = self._responses.get(message["id"])
             if response is not None and not response.done():
-                response.set_result(message["why"])
+                response.set_result(message["reason"])
         for response in self._responses.values():
             if not response.done():
                 response.set_exception(SandboxUnavailableError("the compile sandbox has ended"))
