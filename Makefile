@@ -8,6 +8,9 @@ MODEL    ?=
 # One process for the tests with an engine, one for all others. A selection of tests starts sooner without them.
 PROCESSES ?= $(if $(filter tests/% -k% -m% -n% -x --lf,$(ARGS)),0,2)
 
+# Some container images set it. Without bytecode, each start of an engine compiles vLLM's modules again.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help run test check bench install install-dev stop clean
 
