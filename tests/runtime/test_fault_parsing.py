@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 
 import msgspec
 import pytest
@@ -123,6 +124,41 @@ def test_an_error_message_is_parsed_into_a_fault(
 @pytest.mark.parametrize("text", ["", "not json", "[]", "5", '{"error": 5}', body(5), body(None)])
 def test_a_body_without_a_message_is_a_fault_without_a_reason(text: str) -> None:
     assert parse_fault(text) == faults.OtherFault(reason="")
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"error": ' * 100_000])
+def test_a_body_that_is_nested_too_deeply_is_a_fault_without_a_reason(text: str) -> None:
+    assert (parse_fault(text), error_status(text)) == (faults.OtherFault(reason=""), 0)
+
+
+@pytest.mark.parametrize(
+    ("message", "param"),
+    [("\ud800 is bad", None), ("bad", "\udfff"), ("it only supports dimensions \ud800, got 5", None)],
+)
+def test_an_unpaired_surrogate_is_replaced_because_no_message_can_carry_it(
+    message: str, param: str | None
+) -> None:
+    fault = parse_fault(body(message, param))
+    assert "\N{REPLACEMENT CHARACTER}" in str(fault)
+    assert msgspec.msgpack.decode(msgspec.msgpack.encode(fault), type=faults.RequestFault) == fault
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        " " * 1_000_000 + "x",
+        "max_" * 250_000,
+        "only supports dimensions " * 40_000,
+        "(parameter=" * 100_000,
+        "1 in the " * 100_000 + "maximum context length is 5",
+    ],
+    ids=lambda message: message[:10],
+)
+def test_no_message_occupies_the_worker_for_long(message: str) -> None:
+    text = body(message)
+    start = time.process_time()
+    parse_fault(text)
+    assert time.process_time() - start < 2
 
 
 @given(st.integers(0, 10**40), st.integers(0, 10**40))

@@ -19,21 +19,25 @@ from inference_worker.protocol.faults import (
 )
 
 MAX_REASON_LENGTH = 400
+PARAMETER_SUFFIX = "(parameter="
 
 # OpenAI's wordings, then those of vLLM 0.32 (renderers/params.py, entrypoints/serve/utils/api_utils.py,
-# pooling_params.py). Integers are bounded by what the encoding of a fault can hold.
+# pooling_params.py). Integers are bounded by what the encoding of a fault can hold, and gaps so that a
+# search takes linear time: the worker parses these bodies in its event loop.
 _INT = r"(?<!\d)(\d{1,18})(?!\d)"
 _PROMPT_AND_COMPLETION = re.compile(rf"{_INT} in (?:the|your) \w+[,;] {_INT} (?:in|for) the completion")
 _PROMPT_ALONE = re.compile(rf"resulted in {_INT} tokens")
 _CONTEXT_LIMIT = re.compile(rf"maximum context length (?:is |\(){_INT}")
 _PROMPT_TOKENS = re.compile(rf"(?:contains (at least )?|Input length \(){_INT}(?: input tokens|\))")
 _PROMPT_CHARACTERS = re.compile(rf"contains {_INT} characters")
-_LIMIT_ABOVE_CONTEXT = re.compile(rf"(max_\w*tokens)={_INT} cannot be greater than max_model_len={_INT}")
+_LIMIT_ABOVE_CONTEXT = re.compile(
+    rf"(max_\w{{0,64}}tokens)={_INT} cannot be greater than max_model_len={_INT}"
+)
 _NO_TOOLS = re.compile(r"tool choice requires|tool-call-parser|enable-auto-tool-choice")
 _NO_DIMENSIONS = re.compile(r"does not support Matryoshka")
-_DIMENSIONS = re.compile(rf"only supports (?:Matryoshka )?dimensions (.+), got {_INT}")
+_DIMENSIONS = re.compile(rf"only supports (?:Matryoshka )?dimensions (.{{1,1000}}), got {_INT}")
 _OUT_OF_VOCABULARY = re.compile(rf"Token id {_INT} is out of vocabulary")
-_PARAMETER_SUFFIX = re.compile(r"\s*\(parameter=.*\)$", re.DOTALL)
+_SURROGATES = re.compile("[\ud800-\udfff]")
 
 # All wordings of vLLM 0.32 for a context overflow (the above, sampling_params.py and
 # v1/engine/input_processor.py). With a full context, vLLM sets max_tokens to 0.
@@ -58,13 +62,13 @@ def parse_fault(body: str) -> RequestFault:
     """Return the fault that the body of an engine's error response reports."""
     error = _error_object(body)
     message, param = error.get("message"), error.get("param")
-    text = message if isinstance(message, str) else ""
+    text = _encodable(message) if isinstance(message, str) else ""
     for parse in _PARSERS:
         if (fault := parse(text)) is not None:
             return fault
     reason = _first_line(text)
     if isinstance(param, str) and param:
-        return InvalidParameter(param=param, reason=reason)
+        return InvalidParameter(param=_encodable(param)[:MAX_REASON_LENGTH], reason=reason)
     return OtherFault(reason=reason)
 
 
@@ -72,14 +76,21 @@ def _error_object(body: str) -> dict[str, Any]:
     """Return the error in OpenAI's format, with or without the envelope; empty for any other body."""
     try:
         document: Any = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     error = document.get("error", document) if isinstance(document, dict) else {}
     return error if isinstance(error, dict) else {}
 
 
+def _encodable(text: str) -> str:
+    """Return text without unpaired surrogates, which JSON can contain but a message can't."""
+    return _SURROGATES.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
 def _first_line(message: str) -> str:
-    line = next(iter(_PARAMETER_SUFFIX.sub("", message).strip().splitlines()), "")
+    if message.endswith((")", ")\n")):
+        message = message.partition(PARAMETER_SUFFIX)[0]
+    line = next(iter(message.strip().splitlines()), "")
     return line.rstrip(".")[:MAX_REASON_LENGTH]
 
 
