@@ -6,9 +6,11 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+import psutil
 
 from tests.stacks import ROOT, RunningStack
 
@@ -45,10 +47,15 @@ class ExtraWorker:
 def extra_worker(
     stack: RunningStack, folder: Path, worker_id: str, settings: Mapping[str, str]
 ) -> Iterator[ExtraWorker]:
-    """Run an additional worker, without waiting until it is ready; it is killed on exit."""
+    """Run an additional worker, without waiting until it is ready; it is killed on exit, with its engine."""
     process = worker_process(stack, folder, worker_id, settings)
     try:
         yield ExtraWorker(process, worker_id)
     finally:
+        is_alive = process.poll() is None
+        children = psutil.Process(process.pid).children(recursive=True) if is_alive else []
         process.kill()
         process.wait()
+        for child in children:
+            with suppress(psutil.NoSuchProcess):
+                child.kill()

@@ -174,13 +174,13 @@ class RelayClient(EngineClient):
                 message = await self._layer.receive(self._channel)
             except RedisUnavailable:
                 continue
-            if message["type"] == "layer.gap":
+            if message.get("type") == "layer.gap":
                 self._next_sequences.clear()
                 self._lose_all(LossCause.TRANSPORT_LOST)
                 continue
             try:
                 self._accept(codec.decode_frame(message["data"]))
-            except (codec.ProtocolError, KeyError) as error:
+            except (codec.ProtocolError, KeyError, TypeError) as error:
                 # The sequence number of the next frame shows that the streams of this worker lost events.
                 logger.error("frame ignored: %s", error)
 

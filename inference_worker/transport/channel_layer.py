@@ -7,6 +7,7 @@ receivers learn of lost messages (docs/decisions/0002-pubsub-channel-layer.md).
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
 from typing import Any
 
@@ -16,8 +17,11 @@ from inference_worker.transport.address import Address
 from inference_worker.transport.redis_connection import RedisConnection, RedisUnavailable
 from inference_worker.transport.subscriber import Subscriber, Subscription
 
+logger = logging.getLogger("cyllm.transport")
+
 GAP: dict[str, Any] = {"type": "layer.gap"}
 DEFAULT_CAPACITY = 20_000
+_decoder = msgspec.msgpack.Decoder(dict[str, Any])
 
 
 class NoReceiver(Exception):
@@ -38,7 +42,10 @@ class _OpenChannel:
     def _deliver(self, data: bytes) -> None:
         messages = self.messages
         if messages.qsize() < self._capacity:
-            messages.put_nowait(msgspec.msgpack.decode(data))
+            try:
+                messages.put_nowait(_decoder.decode(data))
+            except msgspec.DecodeError as error:
+                logger.error("message ignored: %s", error)
             return
         while not messages.empty():
             messages.get_nowait()

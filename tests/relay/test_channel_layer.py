@@ -73,6 +73,17 @@ async def test_a_closed_channel_has_no_receiver(layers: Layers) -> None:
         await sender.send("channel", {"type": "t"})
 
 
+async def test_a_message_that_is_not_a_map_is_ignored(layers: Layers, redis_url: str) -> None:
+    sender, receiver = layers
+    await _wait_until_up(sender)
+    await receiver.open("channel")
+    with redis.Redis.from_url(redis_url) as other:
+        for data in (b"\xc1", b"\x93\x01\x02\x03", b"", b"\xa5hello"):
+            assert other.publish("channel", data) == 1
+    await sender.send("channel", {"type": "t", "n": 1})
+    assert await asyncio.wait_for(receiver.receive("channel"), 3) == {"type": "t", "n": 1}
+
+
 async def test_a_full_channel_drops_its_messages_and_announces_a_gap(layers: Layers) -> None:
     sender, receiver = layers
     channel = await receiver.new_channel()

@@ -92,3 +92,11 @@ def test_an_error_event_is_recognized_wherever_its_error_key_is(end: str) -> Non
 def test_a_stream_without_done_ends_with_an_error() -> None:
     stream, _ = _relay([_events("\n", done=False)])
     assert b'data: {"error"' in stream
+
+
+@pytest.mark.parametrize("count", [10**30, -1, "7", 1.5, None, [3]])
+def test_an_impossible_usage_of_a_remote_engine_counts_as_nothing(count: object) -> None:
+    meter = CallMeter(lambda: None)
+    meter.observe_usage({"prompt_tokens": 4, "completion_tokens": count, "prompt_tokens_details": count})
+    reading = meter.reading()
+    assert (reading.prompt_tokens, reading.completion_tokens, reading.cached_tokens) == (4, 0, 0)

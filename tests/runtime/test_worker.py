@@ -6,10 +6,12 @@ import asyncio
 import json
 import time
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from inference_worker.client.interface import Lost, NoWorkerError, StreamEvent
+from inference_worker.protocol import codec
 from inference_worker.protocol.faults import ContextOverflow, RequestFault, ResponseTooLarge, UnknownTokenId
 from inference_worker.protocol.messages import (
     Accepted,
@@ -17,6 +19,7 @@ from inference_worker.protocol.messages import (
     Failed,
     FailureKind,
     Finished,
+    Frame,
     Outcome,
 )
 from inference_worker.runtime.calls.engine_call import MAX_RESPONSE_BYTES
@@ -195,6 +198,28 @@ async def test_the_gateway_cancels_an_attempt_that_it_does_not_know(bench: Bench
     while (await bench.engine_state())["open"]:
         assert time.monotonic() - start < 2
         await asyncio.sleep(0.02)
+
+
+async def test_an_event_that_cannot_be_encoded_ends_its_lane_and_the_next_call_has_a_new_one(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encode = codec.encode
+    failures = [1]
+
+    def encode_after_one_failure(message: Any) -> bytes:
+        if isinstance(message, Frame) and message.events and failures:
+            failures.pop()
+            raise OverflowError("integer out of range")
+        return encode(message)
+
+    monkeypatch.setattr(codec, "encode", encode_after_one_failure)
+    stream = await bench.client.submit(bench.call("req_lane", "pieces=1000 gap=0.02"), attempt=1)
+    start = time.monotonic()
+    while failures or (await bench.engine_state())["open"]:
+        assert time.monotonic() - start < 3, "the call of the broken lane goes on"
+        await asyncio.sleep(0.02)
+    stream.close()
+    assert isinstance((await bench.run(bench.call("req_next", "pieces=2")))[-1], Finished)
 
 
 async def test_a_lane_closes_when_its_gateway_has_no_calls_and_reopens(

@@ -94,9 +94,14 @@ class FrameSender:
     async def _run(self, reply_to: str, lane: _Lane) -> None:
         """Send frames until the gateway has no open calls or no longer listens."""
         is_connected = True
-        while is_connected and await self._wait_for_work(reply_to, lane):
-            is_connected = await self._send_next(reply_to, lane)
-        del self._lanes[reply_to]
+        try:
+            while is_connected and await self._wait_for_work(reply_to, lane):
+                is_connected = await self._send_next(reply_to, lane)
+        except Exception:
+            # The gateway fails the streams of this lane when it misses their frames.
+            logger.exception("the lane to %s failed: cancelling its calls", reply_to)
+            is_connected = False
+        self._lanes.pop(reply_to, None)
         if not is_connected:
             self._on_disconnect(reply_to)
 

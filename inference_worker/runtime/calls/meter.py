@@ -11,6 +11,8 @@ from inference_worker.protocol.messages import Meter
 
 current_meter: ContextVar[CallMeter | None] = ContextVar("current_meter", default=None)
 
+MAX_TOKEN_COUNT = 2**31 - 1
+
 
 class CallMeter:
     """The meter of one attempt, which adds up its prompts and choices."""
@@ -58,10 +60,12 @@ class CallMeter:
 
     def observe_usage(self, usage: dict[str, Any]) -> None:
         """Take the ``usage`` object of a remote engine, which counts the whole call so far."""
-        self._prompt["remote"] = int(usage.get("prompt_tokens") or 0)
-        self._completion["remote"] = int(usage.get("completion_tokens") or 0)
-        details = usage.get("prompt_tokens_details") or {}
-        self._cached["remote"] = int(details.get("cached_tokens") or 0)
+        self._prompt["remote"] = _token_count(usage.get("prompt_tokens"))
+        self._completion["remote"] = _token_count(usage.get("completion_tokens"))
+        details = usage.get("prompt_tokens_details")
+        self._cached["remote"] = (
+            _token_count(details.get("cached_tokens")) if isinstance(details, dict) else 0
+        )
 
     def observe_first_token(self) -> None:
         """Note the first content of a remote engine."""
@@ -87,3 +91,8 @@ class CallMeter:
             first_token_s=self._first_token_s,
             total_s=time.monotonic() - self._start,
         )
+
+
+def _token_count(value: object) -> int:
+    """Return a count that a remote engine reports, 0 if it can't be one."""
+    return value if isinstance(value, int) and 0 <= value <= MAX_TOKEN_COUNT else 0

@@ -1,8 +1,8 @@
 """A process that compiles constraints before the engine does, each in a child process with limits.
 
 ``python -m inference_worker.runtime.constraints.compile_sandbox FOLDER VOCABULARY_SIZE LIMIT_S`` reads one
-JSON object per line, ``{"id", "kind", "text"}``, and answers each with ``{"id", "reason"}``. An empty
-``reason`` means that the constraint compiles. The tokenizer is loaded once and inherited by the forked children.
+JSON object per line, ``{"id", "kind", "text"}``, and answers each with ``{"id", "reason"}``. An empty reason
+means that the constraint compiles. The tokenizer is loaded once and inherited by the forked children.
 """
 
 from __future__ import annotations

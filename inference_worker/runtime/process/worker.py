@@ -126,12 +126,12 @@ class Worker:
         self.serving.set()
         while True:
             message = await self._layer.receive(self._status.channel)
-            if message["type"] == "layer.gap":
+            if message.get("type") == "layer.gap":
                 await self._reopen_channel(calls)
                 continue
             try:
                 calls.handle(codec.decode_command(message["data"]))
-            except (codec.ProtocolError, KeyError) as error:
+            except (codec.ProtocolError, KeyError, TypeError) as error:
                 logger.error("ignored a command: %s", error)
 
     async def _reopen_channel(self, calls: CallTable) -> None:
