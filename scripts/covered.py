@@ -16,6 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 FULLY_COVERED = (
     "api/gateway/stages/authorize.py",
     "api/gateway/stages/capacity.py",
+    "api/gateway/stages/fair_share.py",
     "api/gateway/stages/authenticate.py",
     "api/gateway/settings.py",
     "api/gateway/stages/receive.py",

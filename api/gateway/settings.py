@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
 
-NO_WORKER_RETRY_S = 5
-
 
 class Limits(BaseModel):
     """Gateway limits, inherited by the settings. Times in seconds, sizes in bytes."""

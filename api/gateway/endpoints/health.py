@@ -14,6 +14,7 @@ from api.gateway.http.exchange import Exchange
 from api.gateway.stages.settle import RequestRecorder
 from api.gateway.state.database import Database, ping
 from api.openai.errors.base import ApiError
+from api.openai.errors.retry_after import DEFAULT_RETRY_S, retry_after
 from inference_worker.client.interface import EngineClient
 from inference_worker.client.routing import is_usable
 from inference_worker.protocol.messages import WorkerState
@@ -47,7 +48,7 @@ class HealthEndpoints:
     async def ready(self, _: Exchange, __: Receive, answer: Answer) -> None:
         """``GET /health/ready``: 200 if requests can be served, otherwise 503."""
         report = await self.report()
-        headers = {} if report.is_ready else {"retry-after": "1"}
+        headers = {} if report.is_ready else retry_after(DEFAULT_RETRY_S)
         await answer.json(report.body, 200 if report.is_ready else 503, headers)
 
     async def report(self) -> HealthReport:

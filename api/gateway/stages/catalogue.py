@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from api.gateway.settings import NO_WORKER_RETRY_S
 from api.openai.errors.base import printable
 from api.openai.errors.parameters import ModelNotFound, UnsupportedModel
+from api.openai.errors.retry_after import NO_WORKER_RETRY_S, retry_after
 from api.openai.errors.service import CoordinationUnavailable, NoWorkerAvailable
 from inference_worker.client.interface import EngineClient, TransportError
 from inference_worker.client.routing import is_usable, offers
@@ -74,7 +74,7 @@ def _require_operation(entry: CatalogueEntry, operation: Operation, workers: Ite
     """Raise ApiError unless a ready worker of the model has the operation."""
     ready = _ready_workers(entry, workers)
     if not ready:
-        raise NoWorkerAvailable(headers={"retry-after": str(NO_WORKER_RETRY_S)})
+        raise NoWorkerAvailable(headers=retry_after(NO_WORKER_RETRY_S))
     if any(offers(worker, operation) for worker in ready):
         return
     alternatives = [_endpoint(other) for other in Operation if any(offers(worker, other) for worker in ready)]

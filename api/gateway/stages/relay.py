@@ -13,12 +13,13 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from api.gateway.http.exchange import Exchange, LastAttempt
-from api.gateway.settings import NO_WORKER_RETRY_S, Limits
+from api.gateway.settings import Limits
 from api.gateway.stages.capacity import Capacity
 from api.gateway.stages.deadlines import Deadlines
 from api.gateway.stages.engine_errors import attempt_error, is_retryable
 from api.gateway.stages.reserve import Reservations
 from api.openai.errors.base import ApiError
+from api.openai.errors.retry_after import NO_WORKER_RETRY_S, retry_after
 from api.openai.errors.service import CoordinationUnavailable, NoWorkerAvailable, QueueTimeout, TotalTimeout
 from inference_worker.client.interface import (
     Call,
@@ -149,7 +150,7 @@ async def _submit(
         exchange.last_attempt = previous_attempt
         if failure is not None:
             raise failure from None
-        raise NoWorkerAvailable(headers={"retry-after": str(NO_WORKER_RETRY_S)}) from None
+        raise NoWorkerAvailable(headers=retry_after(NO_WORKER_RETRY_S)) from None
     except TransportError:
         raise CoordinationUnavailable() from None
     exchange.last_attempt.worker_id = stream.worker_id

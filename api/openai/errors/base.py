@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, Literal, Self, dataclass_transform
 
+from api.openai.errors.retry_after import with_retry_after
+
 MAX_PRINTABLE_LENGTH = 200
-RETRYABLE_STATUSES = frozenset({429, 503})
 
 ErrorType = Literal["invalid_request_error", "requests", "server_error"]
 
@@ -43,8 +44,7 @@ class ApiError(_ErrorDeclaration, Exception):
     def __post_init__(self) -> None:
         if self.param is not None:
             self.param = printable(self.param)
-        if self.status in RETRYABLE_STATUSES:
-            self.headers = {"retry-after": "1", **self.headers}
+        self.headers = with_retry_after(self.status, self.headers)
         self.message = self.message_format.format_map(vars(self))
 
     def __str__(self) -> str:
