@@ -23,12 +23,8 @@ from api.gateway.streams.detached import DetachedRequest, DetachedRequests
 from api.gateway.streams.event_log import EventLogs, LogKind
 from api.gateway.streams.log_readers import LogReaders
 from api.gateway.streams.log_writer import LogWriter
-from api.gateway.streams.response_writers import (
-    ResponseTranslator,
-    StoreResponse,
-    StreamedResponse,
-    WholeResponse,
-)
+from api.gateway.streams.response_writers import StreamedResponse, WholeResponse
+from api.gateway.streams.translators import ResponseTranslator, StoreResponse
 from api.openai.errors.base import ApiError
 from api.openai.errors.parameters import InvalidRequest
 from api.openai.responses.event_assembly import ResponseAssembly
