@@ -42,7 +42,7 @@ NEXT_STEPS = """Everything is running. Press Ctrl-C to stop. In another terminal
 
   {python} -c 'import openai; print(openai.OpenAI().models.list().data)'
 {adapters}
-  {python} manage.py keys list     # or: manage.py help
+  {python} manage.py keys list     # --help: options
   {base_url}/admin/                # the login is in {demo}
 
 Logs: {logs}/
@@ -111,7 +111,7 @@ def _load_settings() -> LocalSettings:
 
 def _already_running(local: LocalSettings, error: AlreadyRunningError) -> str:
     return (
-        f"CY-LLM already runs in this folder (process {error.pid or 'unknown'}). Its addresses are in "
+        f"CY-LLM is already running in this folder (process {error.pid or 'unknown'}). Its addresses are in "
         f"{local.state_dir / environment.DEMO_FILE}. Press Ctrl-C in its terminal, or run: make stop"
     )
 

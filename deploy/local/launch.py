@@ -140,7 +140,7 @@ class Stack:
 
     def _start_worker(self, _: Stage) -> str:
         self.supervisor.start(programs.worker_program(self.local, self.platform))
-        return "started, loads in the background"
+        return "started, will load in the background"
 
     def _migrate(self, _: Stage) -> str:
         (self.local.state_dir / "static").mkdir(parents=True, exist_ok=True)

@@ -52,7 +52,7 @@ class Terminal:
         try:
             yield stage
         except BaseException:
-            self.say(f"{head} … not finished after {stage.elapsed_s:.1f} s")
+            self.say(f"{head} … failed after {stage.elapsed_s:.1f} s")
             raise
         self.say(f"{head} … {stage.result} in {stage.elapsed_s:.1f} s")
 

@@ -30,8 +30,12 @@ def stop_stack(lock: Path, *, timeout_s: float = TIMEOUT_S) -> bool:
 def main() -> int:
     """Run the command; the exit status is 0 once nothing is running."""
     root = Path(__file__).resolve().parents[2]
-    if stop_stack(Path(os.environ.get("CYLLM_STATE_DIR") or root / ".cyllm") / "lock"):
+    lock = Path(os.environ.get("CYLLM_STATE_DIR") or root / ".cyllm") / "lock"
+    if lock_holder(lock) is None:
         print("no stack is running in this folder")
+        return 0
+    if stop_stack(lock):
+        print("stopped")
         return 0
     print(f"the stack is still running after {TIMEOUT_S:.0f} s", file=sys.stderr)
     return 1

@@ -214,7 +214,7 @@ def test_a_second_start_in_the_same_folder_is_rejected(
         check=False,
     )
     assert second.returncode == 1
-    assert f"already runs in this folder (process {launcher.process.pid})" in second.stderr
+    assert f"is already running in this folder (process {launcher.process.pid})" in second.stderr
     assert launcher.ask() == "w0 w1 w2 "
     launcher.stop()
 

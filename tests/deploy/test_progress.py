@@ -53,4 +53,4 @@ def test_a_failing_stage_is_reported() -> None:
     out = io.StringIO()
     with pytest.raises(OSError, match="broken"), Terminal(1, out).stage("model"):
         raise OSError("broken")
-    assert "[ 1/1] model … not finished after" in out.getvalue()
+    assert "[ 1/1] model … failed after" in out.getvalue()

@@ -62,7 +62,7 @@ def provision_demo(
     if demo.environment() != file_values:
         write_env(path, demo.environment())
     if is_new_key and is_new_password:
-        say(f"created, API key and admin login are in {path.name}")
+        say(f"created, with API key and admin login in {path.parent.name}/{path.name}")
     elif is_new_key or is_new_password:
         secret = "API key" if is_new_key else "admin password"
         say(f"new {secret} in {path.name}, because the previous one was missing or invalid")

@@ -50,7 +50,7 @@ class Command(SubcommandsCommand):
         listing.add_argument("--tenant", metavar="SLUG", help="only this tenant's keys")
         self._create_arguments(add("create", self._create, "create a key and print its secret once"))
         revoke = add("revoke", self._revoke, "revoke a key immediately")
-        revoke.add_argument("prefix", help="the part after sk-cy-")
+        revoke.add_argument("prefix", help="the key's PREFIX in `keys list`, or the whole key")
         self._rotate_arguments(
             add("rotate", self._rotate, "create a successor; the old key stays valid for a grace period")
         )
@@ -69,7 +69,7 @@ class Command(SubcommandsCommand):
         )
 
     def _rotate_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("prefix", help="the part after sk-cy-")
+        parser.add_argument("prefix", help="the key's PREFIX in `keys list`, or the whole key")
         parser.add_argument(
             "--grace-s",
             type=float,
