@@ -1,5 +1,9 @@
 """Fixtures and hooks for all tests, from the modules named here."""
 
+from __future__ import annotations
+
+import signal
+
 pytest_plugins = [
     "pytester",
     "tests.embedded",
@@ -12,3 +16,9 @@ pytest_plugins = [
     "tests.fuzzing.options",
     "tests.contract.client_environments",
 ]
+
+
+def pytest_configure() -> None:
+    """Let child processes react to SIGINT; those of a run in the background would ignore it."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
