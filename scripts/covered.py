@@ -14,12 +14,15 @@ from coverage.exceptions import CoverageException
 
 ROOT = Path(__file__).resolve().parents[1]
 FULLY_COVERED = (
+    "api/gateway/http/body_headers.py",
+    "api/gateway/stages/admission.py",
     "api/gateway/stages/authorize.py",
     "api/gateway/stages/capacity.py",
     "api/gateway/stages/fair_share.py",
     "api/gateway/stages/authenticate.py",
     "api/gateway/settings.py",
     "api/gateway/stages/receive.py",
+    "api/gateway/stages/reserve.py",
     "api/openai/validation/json_body.py",
     "api/openai/errors/base.py",
     "api/openai/schemas/messages.py",
@@ -32,7 +35,7 @@ FULLY_COVERED = (
     "inference_worker/registry/selectors.py",
     "inference_worker/registry/services.py",
     "tenants/keys.py",
-    "tenants/ledger/request_state.py",
+    "tenants/ledger/columns.py",
     "tenants/ledger/store.py",
     "tenants/ledger/sweep.py",
     "tenants/models.py",
