@@ -218,6 +218,11 @@ async def test_an_event_that_cannot_be_encoded_ends_its_lane_and_the_next_call_h
     while failures or (await bench.engine_state())["open"]:
         assert time.monotonic() - start < 3, "the call of the broken lane goes on"
         await asyncio.sleep(0.02)
+    events: list[StreamEvent] = []
+    async with asyncio.timeout(5):
+        while not events or not isinstance(events[-1], Lost | Failed | Finished):
+            events += await stream.next_events(1)
+    assert isinstance(events[-1], Lost), "the client must notice the missing events"
     stream.close()
     assert isinstance((await bench.run(bench.call("req_next", "pieces=2")))[-1], Finished)
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from inference_worker.protocol import codec
 from inference_worker.protocol.messages import Delta, Event, Finished, Frame
+from inference_worker.telemetry.log_formatters import trace_without_messages
 from inference_worker.transport.channel_layer import NoReceiver, PubSubChannelLayer
 from inference_worker.transport.redis_connection import RedisUnavailable
 
@@ -97,9 +98,10 @@ class FrameSender:
         try:
             while is_connected and await self._wait_for_work(reply_to, lane):
                 is_connected = await self._send_next(reply_to, lane)
-        except Exception:
-            # The gateway fails the streams of this lane when it misses their frames.
-            logger.exception("the lane to %s failed: cancelling its calls", reply_to)
+        except Exception as error:
+            # The cancelled calls end over a new lane, where the gateway finds that events are missing.
+            trace = trace_without_messages(error)
+            logger.error("the lane to %s failed: cancelling its calls", reply_to, extra={"trace": trace})
             is_connected = False
         self._lanes.pop(reply_to, None)
         if not is_connected:
