@@ -12,7 +12,7 @@ PROCESSES ?= $(if $(filter tests/% -k% -m% -n% -x --lf,$(ARGS)),0,2)
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench install install-dev stop clean
+.PHONY: help run test check bench bench-training install install-dev stop clean
 
 help:  ## show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -31,6 +31,9 @@ check: install-dev  ## check format, lint, types, imports, migrations and genera
 
 bench: install-dev  ## compare the relay with vLLM's own server; MODEL=folder, by default a tiny model
 	@model='$(MODEL)'; exec $(VENV)/bin/python -m benchmarks.relay $(ARGS) "$${model:-$$($(VENV)/bin/python -m tests.models)}"
+
+bench-training: install-dev  ## compare the trainer with TRL's; MODEL=folder, by default SmolLM2
+	@exec $(VENV)/bin/python -m benchmarks.training $(ARGS) $(MODEL)
 
 install:
 	@$(PYTHON) scripts/bootstrap.py --hardware $(HARDWARE)

@@ -10,29 +10,23 @@ from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth.models import AnonymousUser, User
 from django.core.exceptions import ValidationError
+from django.db import transaction
 from django.db.models import Model
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 from typing_extensions import override
 from unfold.decorators import action, display
 
+from backoffice.tenant_access import TenantAccess
+
 # Only django-stubs' versions of these classes are generic.
 if TYPE_CHECKING:
-    from django.contrib.admin import ModelAdmin
     from django.forms import ModelForm
     from django_stubs_ext import StrOrPromise
 
-    PageAdmin = ModelAdmin
     PageForm = ModelForm
 else:
     from django.forms import ModelForm
-    from unfold.admin import ModelAdmin
-
-    class PageAdmin(ModelAdmin):
-        """Unfold's admin page of a model."""
-
-        def __class_getitem__(cls, model: object) -> type:
-            return cls
 
     class PageForm(ModelForm):
         """A model form."""
@@ -52,6 +46,12 @@ def page_action(path: str, description: StrOrPromise, icon: str) -> Callable[[F]
     return cast("Callable[[F], F]", decorator)
 
 
+def view_action(path: str, description: StrOrPromise, icon: str) -> Callable[[F], F]:
+    """Add a button to a list or an object's page, linked to ``path`` below it, for all who may view it."""
+    decorator = action(description=description, url_path=path, permissions=["view"], icon=icon)
+    return cast("Callable[[F], F]", decorator)
+
+
 def label_column(
     description: StrOrPromise, colours: Mapping[str, str], ordering: str | None = None
 ) -> Callable[[C], C]:
@@ -65,7 +65,7 @@ def actor_of(user: User | AnonymousUser) -> str:
     return f"user:{user.get_username()}"
 
 
-class AuditedAdmin(PageAdmin[M]):
+class AuditedAdmin(TenantAccess[M]):
     """Admin pages whose history is the administrative audit trail.
 
     ``audit_kind`` prefixes the audited actions: ``key`` for ``key.revoke``. This package may not import
@@ -99,6 +99,25 @@ class ServiceAdmin(AuditedAdmin[M]):
         except ValidationError as error:
             return self.error_response(request, error)
 
+    @override
+    def delete_view(
+        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
+    ) -> Any:
+        """Confirm or delete. A validation error from a service rolls back its transaction."""
+        try:
+            return super().delete_view(request, object_id, extra_context)
+        except ValidationError as error:
+            return self.error_response(request, error)
+
+    @override
+    def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> Any:
+        """Show the list or run an action on it, all or nothing."""
+        try:
+            with transaction.atomic():
+                return super().changelist_view(request, extra_context)
+        except ValidationError as error:
+            return self.error_response(request, error)
+
     def error_response(self, request: HttpRequest, error: ValidationError) -> HttpResponse:
         """Redirect to the form and show the validation errors there."""
         for message in error.messages:
@@ -110,7 +129,7 @@ class ServiceAdmin(AuditedAdmin[M]):
         return False
 
 
-class ReadOnlyAdmin(PageAdmin[M]):
+class ReadOnlyAdmin(TenantAccess[M]):
     """Admin pages of records that can be viewed but not changed."""
 
     def changeform_view(

@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging.config
 import os
 from typing import Any
+from urllib.parse import urlsplit
 
+import celery.apps.worker
 from celery import Celery
 from celery.signals import setup_logging
 
@@ -13,9 +15,19 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "cyllm_site.settings.base")
 
 from django.conf import settings
 
+from cyllm_site.steady_schedule import SteadySchedule
+
+logger = logging.getLogger("celery.signals")
+
+
+def _tick(task: str, *, every_s: float, expires_s: float) -> dict[str, Any]:
+    """Return a periodic task. A tick that waited for ``expires_s`` is dropped, as later ones do its work."""
+    return {"task": task, "schedule": SteadySchedule(every_s), "options": {"expires": expires_s}}
+
+
 app = Celery("cyllm")
 app.conf.update(
-    broker_url=settings.CYLLM.redis_url,
+    broker_url=settings.CYLLM.broker_url or settings.CYLLM.redis_url,
     # No results are read, and a lost tick is followed by the next one.
     task_ignore_result=True,
     task_acks_late=False,
@@ -25,23 +37,38 @@ app.conf.update(
     broker_connection_retry=True,
     broker_connection_retry_on_startup=True,
     broker_connection_max_retries=None,
-    broker_transport_options={"socket_keepalive": True, "health_check_interval": 10},
+    broker_transport_options=(
+        {"confirm_publish": True}
+        if urlsplit(settings.CYLLM.broker_url).scheme in {"amqp", "amqps"}
+        else {
+            "socket_keepalive": True,
+            "health_check_interval": 10,
+            # One list per priority, read from the most urgent one.
+            "priority_steps": list(range(10)),
+            "queue_order_strategy": "priority",
+        }
+    ),
+    task_queue_max_priority=9,  # RabbitMQ's x-max-priority; Redis has priority_steps
     timezone="UTC",
     beat_schedule={
-        # A tick that waited longer than its interval is redundant, so it expires.
-        "drain": {"task": "tenants.tasks.ledger_drain_task", "schedule": 1.0, "options": {"expires": 5}},
-        "sweep": {"task": "tenants.tasks.ledger_sweep_task", "schedule": 5.0, "options": {"expires": 10}},
-        "sweep-responses": {
-            "task": "api.stored_responses.tasks.responses_sweep_task",
-            "schedule": 5.0,
-            "options": {"expires": 10},
-        },
-        "purge-responses": {
-            "task": "api.stored_responses.tasks.responses_purge_task",
-            "schedule": 3600.0,
-            "options": {"expires": 1800},
-        },
-        "purge": {"task": "tenants.tasks.audit_purge_task", "schedule": 3600.0, "options": {"expires": 1800}},
+        "drain": _tick("tenants.tasks.ledger_drain_task", every_s=1, expires_s=5),
+        "sweep": _tick("tenants.tasks.ledger_sweep_task", every_s=5, expires_s=10),
+        "sweep-quotas": _tick("tenants.tasks.quota_sweep_task", every_s=2, expires_s=5),
+        "verify-quotas": _tick("tenants.tasks.quota_verify_task", every_s=30, expires_s=30),
+        "sweep-responses": _tick("api.stored_responses.tasks.responses_sweep_task", every_s=5, expires_s=10),
+        "sweep-streams": _tick("cyllm_site.tasks.lost_logs_task", every_s=2, expires_s=5),
+        "purge-responses": _tick(
+            "api.stored_responses.tasks.responses_purge_task", every_s=3600, expires_s=1800
+        ),
+        "sweep-jobs": _tick("training.tasks.jobs_sweep_task", every_s=5, expires_s=10),
+        "remove-job-folders": _tick("training.tasks.job_folders_ring_task", every_s=3600, expires_s=1800),
+        "purge-job-events": _tick("training.tasks.job_events_purge_task", every_s=3600, expires_s=1800),
+        "sweep-artifacts": _tick("training.tasks.artifacts_sweep_task", every_s=3600, expires_s=1800),
+        "sweep-files": _tick("tenants.files.tasks.files_sweep_task", every_s=60, expires_s=30),
+        "seal": _tick("tenants.tasks.audit_seal_task", every_s=30, expires_s=30),
+        # It waits for purges, which may take hours.
+        "check-audit": _tick("tenants.tasks.audit_check_task", every_s=86400, expires_s=43200),
+        "purge": _tick("tenants.tasks.audit_purge_task", every_s=3600, expires_s=1800),
     },
     beat_max_loop_interval=1,
 )
@@ -51,3 +78,9 @@ app.autodiscover_tasks()
 @setup_logging.connect
 def _configure_logging(**_: Any) -> None:
     logging.config.dictConfig(settings.LOGGING)
+    # Celery's signal handlers write to the output themselves and would block on a full pipe.
+    celery.apps.worker.safe_say = _log_signal  # type: ignore[attr-defined]  # missing in the stubs
+
+
+def _log_signal(message: str, _file: object = None) -> None:
+    logger.info("%s", message)

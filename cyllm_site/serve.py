@@ -6,7 +6,9 @@ import argparse
 
 import uvicorn
 
-from cyllm_site.http_guard import GuardedProtocol
+from cyllm_site.http_guard.protocol import GuardedProtocol
+
+MAX_SOCKET_MESSAGE_BYTES = 4096  # clients of the console's sockets send nothing
 
 
 def main() -> None:
@@ -30,7 +32,8 @@ def main() -> None:
         timeout_keep_alive=75,
         loop="uvloop",
         http=GuardedProtocol,
-        ws="none",
+        ws="websockets-sansio",
+        ws_max_size=MAX_SOCKET_MESSAGE_BYTES,
         lifespan="on",
         access_log=False,
         server_header=False,

@@ -43,7 +43,7 @@ class BootstrapError(Exception):
 
 
 class CpuTorchMissingError(BootstrapError):
-    """No package index that pip uses has the CPU build of torch."""
+    """Raised if no package index that pip uses has the CPU build of torch."""
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -20,23 +20,19 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 # These imports need the path above.
-from openai.types import completion_create_params, embedding_create_params  # noqa: E402
+from openai.types import completion_create_params, embedding_create_params, file_create_params  # noqa: E402
 from openai.types.chat import completion_create_params as chat_create_params  # noqa: E402
+from openai.types.fine_tuning import job_create_params  # noqa: E402
 from openai.types.responses import response_create_params  # noqa: E402
 from pydantic import BaseModel  # noqa: E402
 
-from api.openai.responses.schemas.parameters import UNSUPPORTED_RESPONSES  # noqa: E402
 from api.openai.responses.schemas.request import ResponseRequest  # noqa: E402
 from api.openai.schemas.chat import ChatRequest  # noqa: E402
 from api.openai.schemas.completions import CompletionRequest  # noqa: E402
 from api.openai.schemas.embeddings import EmbeddingRequest  # noqa: E402
-from api.openai.schemas.parameters import (  # noqa: E402
-    UNSUPPORTED_CHAT,
-    UNSUPPORTED_COMPLETIONS,
-    UNSUPPORTED_EMBEDDINGS,
-    UNSUPPORTED_TOKENIZE,
-    WITHOUT_EFFECT,
-)
+from api.openai.schemas.files import FileRequest  # noqa: E402
+from api.openai.schemas.fine_tuning import FineTuningRequest  # noqa: E402
+from api.openai.schemas.policies import Fixed, Hint, Label, Refused, declarations  # noqa: E402
 from api.openai.schemas.tokenize import DetokenizeRequest, TokenizeRequest  # noqa: E402
 from scripts.generated import write_or_check  # noqa: E402
 
@@ -46,45 +42,54 @@ PAGE = ROOT / "docs" / "compatibility.md"
 HEAD = """# Compatibility
 
 Every parameter of every endpoint, whether it is honoured or refused, and the tests for it.
-`scripts/docs_compatibility.py` generates the tables from the schemas, the official SDK's parameters and the
-marks of the tests. `null` always means the default; a parameter that is not in the table is refused as
-`unknown_parameter`.
+`scripts/docs_compatibility.py` generates the tables from the policies that the schemas declare
+(`api/openai/schemas/policies.py`), the official SDK's parameters and the marks of the tests. `null` always
+means the default; a parameter that is not in the table is refused as `unknown_parameter`. A hint that has no
+effect on a request is named in the header `x-cyllm-no-effect` of its answer.
+
+Messages and input items are history: unknown keys below `messages[]` and `input[]` are dropped.
 """
 COLUMNS = "| parameter | in OpenAI's API | CY-LLM | tests |\n|---|---|---|---|\n"
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Parameters of one endpoint: accepted, refused, without effect, and those of OpenAI's SDK."""
+    """An endpoint with its schema and the parameters of OpenAI's SDK."""
 
     name: str
     path: str
     schema: type[BaseModel]
-    unsupported: Mapping[str, str]
-    without_effect: Mapping[str, str]
-    specified: frozenset[str]
+    openai_names: frozenset[str]
 
-    def parameters(self) -> list[str]:
-        """Return OpenAI's parameters first, then additional ones, then refused ones."""
-        names = set(self.names())
-        others = set(self.unsupported) - self.specified - names
-        return [*sorted(self.specified), *sorted(names - self.specified), *sorted(others)]
+    def verdicts(self) -> dict[str, str]:
+        """Return the verdict of each parameter: OpenAI's first, then additional ones, then refused ones."""
+        by_name = {declaration.name: declaration.policy for declaration in declarations(self.schema)}
+        names = sorted(by_name, key=lambda name: self._rank(name, by_name[name]))
+        return {name: _verdict(by_name[name]) for name in names}
 
-    def names(self) -> Iterator[str]:
-        """Yield the schema's parameters as a request spells them."""
-        for name, field in self.schema.model_fields.items():
-            yield field.alias or name
-
-    def verdict(self, parameter: str) -> str:
-        """Return whether a parameter is honoured. Raises KeyError for an unknown one."""
-        if parameter in self.names():
-            reason = self.without_effect.get(parameter)
-            return f"accepted, no effect: {reason}" if reason else "honoured"
-        return f"refused: {self.unsupported[parameter]}"
+    def _rank(self, name: str, policy: object) -> tuple[int, str]:
+        return (0 if name in self.openai_names else 2 if isinstance(policy, Refused) else 1, name)
 
 
-def _effectless(*names: str) -> Mapping[str, str]:
-    return {name: WITHOUT_EFFECT[name] for name in names}
+def _verdict(policy: object) -> str:
+    match policy:
+        case Refused(reason):
+            return f"refused: {reason}"
+        case Hint(reason) | Fixed(reason):
+            return f"accepted, no effect: {reason}"
+        case Label(reason):
+            return f"accepted, a label: {reason}"
+    return "honoured"
+
+
+def _sdk_names(parameters: type) -> frozenset[str]:
+    """Return the names in the SDK's type; ``stream`` is in types of its own."""
+    is_streamable = parameters not in (
+        embedding_create_params.EmbeddingCreateParams,
+        file_create_params.FileCreateParams,
+        job_create_params.JobCreateParams,
+    )
+    return frozenset({*parameters.__annotations__, *(("stream",) if is_streamable else ())})
 
 
 ENDPOINTS = (
@@ -92,36 +97,35 @@ ENDPOINTS = (
         "chat",
         "POST /v1/chat/completions",
         ChatRequest,
-        UNSUPPORTED_CHAT,
-        WITHOUT_EFFECT,
-        frozenset(chat_create_params.CompletionCreateParamsBase.__annotations__) | {"stream"},
+        _sdk_names(chat_create_params.CompletionCreateParamsBase),
     ),
     Endpoint(
         "completions",
         "POST /v1/completions",
         CompletionRequest,
-        UNSUPPORTED_COMPLETIONS,
-        WITHOUT_EFFECT,
-        frozenset(completion_create_params.CompletionCreateParamsBase.__annotations__) | {"stream"},
+        _sdk_names(completion_create_params.CompletionCreateParamsBase),
     ),
     Endpoint(
         "responses",
         "POST /v1/responses",
         ResponseRequest,
-        UNSUPPORTED_RESPONSES,
-        _effectless("user", "safety_identifier", "prompt_cache_key"),
-        frozenset(response_create_params.ResponseCreateParamsBase.__annotations__) | {"stream"},
+        _sdk_names(response_create_params.ResponseCreateParamsBase),
     ),
     Endpoint(
         "embeddings",
         "POST /v1/embeddings",
         EmbeddingRequest,
-        UNSUPPORTED_EMBEDDINGS,
-        _effectless("user"),
-        frozenset(embedding_create_params.EmbeddingCreateParams.__annotations__),
+        _sdk_names(embedding_create_params.EmbeddingCreateParams),
     ),
-    Endpoint("tokenize", "POST /tokenize", TokenizeRequest, UNSUPPORTED_TOKENIZE, {}, frozenset()),
-    Endpoint("detokenize", "POST /detokenize", DetokenizeRequest, {}, {}, frozenset()),
+    Endpoint("files", "POST /v1/files", FileRequest, _sdk_names(file_create_params.FileCreateParams)),
+    Endpoint(
+        "fine_tuning",
+        "POST /v1/fine_tuning/jobs",
+        FineTuningRequest,
+        _sdk_names(job_create_params.JobCreateParams),
+    ),
+    Endpoint("tokenize", "POST /tokenize", TokenizeRequest, frozenset()),
+    Endpoint("detokenize", "POST /detokenize", DetokenizeRequest, frozenset()),
 )
 
 
@@ -129,8 +133,8 @@ def collect_tests() -> Tests:
     """Return the tests by mark, endpoint and parameter. Raises RuntimeError if pytest fails."""
     tests: dict[tuple[str, str, str], list[str]] = defaultdict(list)
     with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "shown.json"
-        options = ("--collect-only", "-qq", "-p", "no:cacheprovider", f"--shown-parameters={file}")
+        file = Path(folder) / "parameter_tests.json"
+        options = ("--collect-only", "-qq", "-p", "no:cacheprovider", f"--parameter-tests={file}")
         process = subprocess.run(
             [sys.executable, "-m", "pytest", *options], cwd=ROOT, capture_output=True, text=True, check=False
         )
@@ -141,43 +145,42 @@ def collect_tests() -> Tests:
     return tests
 
 
-def page(tests: Tests, faults: list[str]) -> str:
-    """Return the text of the page; add problems in the tables to ``faults``."""
-    faults += _unknown_marks(tests)
-    return HEAD + "".join(_section(endpoint, tests, faults) for endpoint in ENDPOINTS)
+def page(tests: Tests) -> tuple[str, list[str]]:
+    """Return the text of the page, and the problems in its tables."""
+    faults = list(_unknown_marks(tests))
+    text = HEAD + "".join(_section(endpoint, tests, faults) for endpoint in ENDPOINTS)
+    return text, faults
 
 
 def _unknown_marks(tests: Tests) -> Iterable[str]:
-    parameters = {endpoint.name: set(endpoint.parameters()) for endpoint in ENDPOINTS}
+    parameters = {endpoint.name: endpoint.verdicts().keys() for endpoint in ENDPOINTS}
     for (_, endpoint, parameter), names in tests.items():
         if parameter not in parameters.get(endpoint, ()):
             yield f"{names[0]} is marked with '{parameter}', which is not a parameter of {endpoint}"
 
 
 def _section(endpoint: Endpoint, tests: Tests, faults: list[str]) -> str:
-    rows = [_row(endpoint, parameter, tests, faults) for parameter in endpoint.parameters()]
+    verdicts = endpoint.verdicts()
+    for name in sorted(endpoint.openai_names - verdicts.keys()):
+        faults.append(f"{endpoint.name}: '{name}' of OpenAI's API is not declared")
+    rows = [_row(endpoint, parameter, verdict, tests, faults) for parameter, verdict in verdicts.items()]
     return f"\n## {endpoint.path}\n\n{COLUMNS}{''.join(rows)}"
 
 
-def _row(endpoint: Endpoint, parameter: str, tests: Tests, faults: list[str]) -> str:
-    try:
-        verdict = endpoint.verdict(parameter)
-    except KeyError:
-        faults.append(f"{endpoint.name}: '{parameter}' of OpenAI's API is neither accepted nor refused")
-        return ""
+def _row(endpoint: Endpoint, parameter: str, verdict: str, tests: Tests, faults: list[str]) -> str:
     mark = "refuses" if verdict.startswith("refused") else "honours"
     names = tests.get((mark, endpoint.name, parameter), [])
     if not names:
         faults.append(f"{endpoint.name}: no test {mark} '{parameter}'")
     tests_cell = "<br>".join(f"`{name.removeprefix('tests/')}`" for name in names[:3])
-    cells = (f"`{parameter}`", "yes" if parameter in endpoint.specified else "", verdict, tests_cell)
+    cells = (f"`{parameter}`", "yes" if parameter in endpoint.openai_names else "", verdict, tests_cell)
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |\n"
 
 
 def main(arguments: list[str]) -> int:
     """Write or check the page; the exit status is 1 if it is out of date or has problems."""
-    faults: list[str] = []
-    status = write_or_check(PAGE, page(collect_tests(), faults), arguments)
+    text, faults = page(collect_tests())
+    status = write_or_check(PAGE, text, arguments)
     for fault in faults:
         print(fault, file=sys.stderr)
     return 1 if faults else status

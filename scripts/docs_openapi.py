@@ -2,30 +2,23 @@
 
 from __future__ import annotations
 
-import json
-import os
 import sys
 from pathlib import Path
 
-import django
-
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
-from scripts.generated import write_or_check  # noqa: E402 - needs the path above
+from scripts.generated import write_or_check_document  # noqa: E402 - needs the path above
 
-os.environ.setdefault("DJANGO_SETTINGS_MODULE", "cyllm_site.settings.check")
-
-PAGE = ROOT / "docs" / "openapi.json"
+FILE = ROOT / "docs" / "openapi.json"
 
 
-def page() -> str:
-    """Return the text of the document."""
-    django.setup()
+def document() -> object:
+    """Return the document."""
     from api.gateway.document.openapi import openapi_document
-    from api.gateway.urls import URLS
+    from api.gateway.urls.table import URLS
 
-    return json.dumps(openapi_document(URLS.routes), indent=1, ensure_ascii=False) + "\n"
+    return openapi_document(URLS.routes)
 
 
 if __name__ == "__main__":
-    sys.exit(write_or_check(PAGE, page(), sys.argv[1:]))
+    sys.exit(write_or_check_document(FILE, document, sys.argv[1:]))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le, Lt, MaxLen, MinLen
+from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
@@ -16,7 +17,7 @@ sys.path.insert(0, str(ROOT))
 
 # These imports need the path above.
 from api.gateway.settings import Limits  # noqa: E402
-from cyllm_site.env import PREFIX, Settings  # noqa: E402
+from cyllm_site.settings.env import PREFIX, Settings  # noqa: E402
 from deploy.local.settings import LocalSettings  # noqa: E402
 from inference_worker.runtime.settings import PREFIX as WORKER_PREFIX  # noqa: E402
 from inference_worker.runtime.settings import WorkerSettings  # noqa: E402
@@ -31,21 +32,30 @@ closest known name. The platform checks all names that start with `CYLLM_`, a wo
 `CYLLM_WORKER_`. Times are in seconds and sizes in bytes unless the name has another unit.
 """
 Fields: TypeAlias = Mapping[str, FieldInfo]
-SECTIONS: tuple[tuple[str, str, str, Fields], ...] = (
+SECTIONS: tuple[tuple[str, str, str, type[BaseModel]], ...] = (
     (
         "The platform",
         "Gateway, Celery and commands.",
         PREFIX,
-        {name: field for name, field in Settings.model_fields.items() if name not in Limits.model_fields},
+        Settings,
     ),
-    ("Limits of the gateway", "Capacity, timeouts and retention.", PREFIX, Limits.model_fields),
+    ("Limits of the gateway", "Capacity, timeouts and retention.", PREFIX, Limits),
     (
         "Inference workers",
         "Workers have no access to the database and read no other settings.",
         WORKER_PREFIX,
-        WorkerSettings.model_fields,
+        WorkerSettings,
     ),
 )
+
+
+def _in_order(model: type[BaseModel]) -> Fields:
+    """Return the required fields, then the others of the class itself, then those that it inherits."""
+    own = model.__annotations__
+    names = sorted(
+        model.model_fields, key=lambda name: (not model.model_fields[name].is_required(), name not in own)
+    )
+    return {name: model.model_fields[name] for name in names}
 
 
 def _default(value: object) -> str:
@@ -55,6 +65,10 @@ def _default(value: object) -> str:
         value = value.relative_to(ROOT)
     if isinstance(value, tuple):
         value = ",".join(map(str, value))
+    if isinstance(value, Mapping):
+        value = ",".join(name if item is None else f"{name}={item}" for name, item in value.items())
+    if isinstance(value, SecretStr):
+        value = value.get_secret_value()
     return "" if value in (None, "") else f"`{value}`"
 
 
@@ -65,14 +79,14 @@ def _bounds(field: FieldInfo) -> Iterator[str]:
                 yield f"≥ {least}"
             case Gt(gt=least):
                 yield f"> {least}"
-            case Le(le=most):
-                yield f"≤ {most}"
-            case Lt(lt=most):
-                yield f"< {most}"
+            case Le(le=limit):
+                yield f"≤ {limit}"
+            case Lt(lt=limit):
+                yield f"< {limit}"
             case MinLen(min_length=least):
                 yield f"{least} characters or more"
-            case MaxLen(max_length=most):
-                yield f"{most} characters at most"
+            case MaxLen(max_length=limit):
+                yield f"{limit} characters at most"
 
 
 def _accepted(field: FieldInfo) -> str:
@@ -99,11 +113,14 @@ def _table(prefix: str, fields: Fields) -> list[str]:
 def page() -> str:
     """Return the text of the page."""
     lines = [HEAD]
-    for title, text, prefix, fields in SECTIONS:
+    for title, text, prefix, model in SECTIONS:
+        fields = _in_order(model)
+        if model is Settings:
+            fields = {name: field for name, field in fields.items() if name not in Limits.model_fields}
         lines += [f"## {title}", "", text, "", *_table(prefix, fields), ""]
-    port = LocalSettings.model_fields["port"]
-    lines += ["## The local launcher", "", "Only `make run` reads this setting:", ""]
-    lines += [*HEADER, _row("CYLLM_PORT", port), ""]
+    launcher = {name: LocalSettings.model_fields[name] for name in ("port", "log_max_bytes", "log_keep")}
+    lines += ["## The local launcher", "", "Only `make run` reads these settings:", ""]
+    lines += [*_table(PREFIX, launcher), ""]
     return "\n".join(lines)
 
 

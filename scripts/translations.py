@@ -1,8 +1,10 @@
-"""Update or check the Simplified Chinese catalogue of the pages, without GNU gettext.
+"""Update or check the catalogues of the pages, without GNU gettext.
 
-Usage: scripts/translations.py            add new texts, remove unused ones and compile the catalogue
+Usage: scripts/translations.py            add new texts, remove unused ones and compile the catalogues
        scripts/translations.py --check    report missing, unused, inconsistent or uncompiled translations
-Texts come from this project's packages, and from Unfold unless Django's own catalogue translates them.
+The Simplified Chinese catalogue has the texts of this project's packages, those of Unfold unless Django's own
+catalogue translates them, and those of Django that this project words differently. The English catalogue has
+only texts of Django and Unfold that this project words differently.
 """
 
 from __future__ import annotations
@@ -22,7 +24,23 @@ from django.utils.translation.template import templatize
 
 ROOT = Path(__file__).resolve().parents[1]
 LOCALE = "zh_Hans"
-PO = ROOT / "cyllm_site" / "locale" / LOCALE / "LC_MESSAGES" / "django.po"
+LOCALES = ROOT / "cyllm_site" / "locale"
+PO = LOCALES / LOCALE / "LC_MESSAGES" / "django.po"
+ENGLISH_PO = LOCALES / "en" / "LC_MESSAGES" / "django.po"
+# Texts of Django whose translations have other words than this project's; its catalogues replace them.
+REWORDED = (
+    *("Log in", "Log in again", "Log out", "Logged out", "last login", "This account is inactive."),
+    *("Filters", " By %(filter_title)s ", "Clear all filters", "Start typing to filter…"),
+    *("Add", "Add %s", "Add another %(model)s", "Save and add another", "Change %s", "Select %s to change"),
+    *("Select %s to view", "Delete selected %(model)s", "Action:", "No action selected."),
+    *("Run the selected action", "Recent actions", "Select all %(total_count)s %(module_name)s"),
+    "0 of %(cnt)s selected",
+    "Thanks for spending some quality time with the web site today.",
+    "Designates whether the user can log into this admin site.",
+    "Designates whether this user should be treated as active. Unselect this instead of deleting accounts.",
+    "You are authenticated as %(username)s, but are not authorized to access this page. Would you like to "
+    "login to a different account?",
+)
 PACKAGES = ("cyllm_site", "api", "training", "tenants", "inference_worker", "backoffice", "templates")
 # Parts of Unfold that no page of this project uses.
 UNUSED_FOLDERS = (
@@ -48,11 +66,11 @@ def package_folder(name: str) -> Path:
     return Path(spec.origin).parent
 
 
-def sources(folder: Path, excluded: tuple[str, ...] = ()) -> Iterator[Path]:
+def sources(folder: Path, excluded_prefixes: tuple[str, ...] = ()) -> Iterator[Path]:
     """Yield the Python files and templates below the folder, sorted."""
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
-        if path.suffix in (".py", ".html") and not name.startswith(excluded):
+        if path.suffix in (".py", ".html") and not name.startswith(excluded_prefixes):
             yield path
 
 
@@ -66,12 +84,12 @@ def texts(path: Path) -> Iterator[tuple[str | tuple[str, ...], str | None]]:
         yield text, context
 
 
-def catalogue(path: Path) -> Catalog:
+def catalogue(path: Path, locale: str = LOCALE) -> Catalog:
     """Read a catalogue; an empty one if the file does not exist."""
     if not path.is_file():
         return empty_catalogue()
     with path.open("rb") as file:
-        return read_po(file, locale=LOCALE)
+        return read_po(file, locale=locale)
 
 
 def empty_catalogue() -> Catalog:
@@ -114,6 +132,9 @@ def page_texts() -> Catalog:
             for message, context in texts(path):
                 template.add(message, locations=[(path.relative_to(ROOT).as_posix(), 0)], context=context)
     unfold, translated_by_django = package_folder("unfold"), django_texts()
+    for message in REWORDED:
+        if message in translated_by_django:
+            template.add(message, locations=[("django", 0)])
     for path in sources(unfold, UNUSED_FOLDERS):
         for message, context in texts(path):
             if (message if isinstance(message, str) else message[0]) not in translated_by_django:
@@ -124,16 +145,16 @@ def page_texts() -> Catalog:
 
 def problems(template: Catalog, current: Catalog) -> list[str]:
     """Return the missing, unused and inconsistent translations of the catalogue."""
-    required = {(text(message), message.context) for message in template if message.id}
+    template_keys = {(text(message), message.context) for message in template if message.id}
     translations = {(text(message), message.context): message for message in current if message.id}
-    untranslated = [
+    missing_keys = [
         key
-        for key in sorted(required, key=str)
+        for key in sorted(template_keys, key=str)
         if key not in translations or not is_translated(translations[key])
     ]
     return [
-        *(f"no translation: {key[0]!r}" for key in untranslated),
-        *(f"unused translation: {key[0]!r}" for key in translations if key not in required),
+        *(f"no translation: {key[0]!r}" for key in missing_keys),
+        *(f"unused translation: {key[0]!r}" for key in translations if key not in template_keys),
         *(f"{text(message)!r}: {error}" for message, errors in current.check() for error in errors),
     ]
 
@@ -152,19 +173,39 @@ def po_bytes(current: Catalog) -> bytes:
     return file.getvalue()
 
 
+def reworded_texts(template: Catalog, current: Catalog) -> Catalog:
+    """Return the texts of a template that the English catalogue words differently."""
+    result = Catalog()
+    for message in template:
+        if message.id and message.id in current:
+            result.add(message.id)
+    return result
+
+
+def update(po: Path, template: Catalog, current: Catalog, locale: str) -> Catalog:
+    """Add the template's texts to a catalogue, remove others, and write it with its compiled form."""
+    template.creation_date = current.creation_date
+    current.update(template, no_fuzzy_matching=True)
+    po.parent.mkdir(parents=True, exist_ok=True)
+    po.write_bytes(po_bytes(current))
+    current = catalogue(po, locale)
+    po.with_suffix(".mo").write_bytes(mo_bytes(current))
+    return current
+
+
 def main(arguments: list[str]) -> int:
-    """Return 0 if the catalogue is complete and compiled."""
-    template, current, mo = page_texts(), catalogue(PO), PO.with_suffix(".mo")
-    if "--check" not in arguments:
-        template.creation_date = current.creation_date
-        current.update(template, no_fuzzy_matching=True)
-        PO.parent.mkdir(parents=True, exist_ok=True)
-        PO.write_bytes(po_bytes(current))
-        current = catalogue(PO)
-        mo.write_bytes(mo_bytes(current))
-    errors = problems(template, current)
-    if not mo.is_file() or mo.read_bytes() != mo_bytes(current):
-        errors.append(f"{mo.relative_to(ROOT)} is out of date: run scripts/translations.py")
+    """Return 0 if the catalogues are complete and compiled."""
+    errors: list[str] = []
+    template = page_texts()
+    for po, locale in ((PO, LOCALE), (ENGLISH_PO, "en")):
+        current = catalogue(po, locale)
+        texts = template if locale == LOCALE else reworded_texts(template, current)
+        if "--check" not in arguments:
+            current = update(po, texts, current, locale)
+        errors += problems(texts, current)
+        mo = po.with_suffix(".mo")
+        if not mo.is_file() or mo.read_bytes() != mo_bytes(current):
+            errors.append(f"{mo.relative_to(ROOT)} is out of date: run scripts/translations.py")
     for error in errors:
         print(error, file=sys.stderr)
     return 1 if errors else 0

@@ -1,4 +1,4 @@
-"""Models of tenants, members and API keys, and of the usage, audit and administrative records."""
+"""Models of tenants, members, service accounts and API keys. Those of records are in record_models."""
 
 from __future__ import annotations
 
@@ -12,18 +12,21 @@ from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from tenants.choices import MeterSource, RecordOutcome, RecordState, Role, Scope
+from backoffice.tenant_rows import TenantRows
+from tenants.choices import KeyPurpose, Role, Scope, Tier
+from tenants.choices import choices_constraint as choices_constraint
+from tenants.limits.columns import LimitColumns
+from tenants.record_models import AdminAudit as AdminAudit
+from tenants.record_models import AuditRecord as AuditRecord
+from tenants.record_models import RequestRecord as RequestRecord
+from tenants.record_models import SpendReservation as SpendReservation
+from tenants.record_models import UsageRecord as UsageRecord
 
 SLUG_PATTERN = r"\A[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\Z"
 PREFIX_PATTERN = r"\A[0-9A-Za-z]{12}\Z"
 
 
-def choices_constraint(field: str, choices: type[models.TextChoices], name: str) -> models.CheckConstraint:
-    """Return the database constraint that ``field`` holds one of ``choices``."""
-    return models.CheckConstraint(condition=Q(**{f"{field}__in": choices.values}), name=name)
-
-
-class Tenant(models.Model):
+class Tenant(LimitColumns):
     """An organisation or team that owns keys, usage and data."""
 
     id = models.UUIDField(_("id"), primary_key=True, default=uuid.uuid4, editable=False)
@@ -42,6 +45,25 @@ class Tenant(models.Model):
     active = models.BooleanField(
         _("active"), default=True, help_text=_("The API rejects the keys of an inactive tenant.")
     )
+    tier = models.CharField(
+        _("tier"),
+        max_length=16,
+        choices=Tier.choices,
+        default=Tier.STANDARD,
+        help_text=_("The highest priority that its requests may have at a busy engine."),
+    )
+    stored_bytes = models.PositiveBigIntegerField(
+        _("stored bytes"),
+        null=True,
+        blank=True,
+        help_text=_("Size of all uploaded files together. If empty, the platform's setting."),
+    )
+    audit_keep_days = models.PositiveIntegerField(
+        _("days to keep audit records"),
+        null=True,
+        blank=True,
+        help_text=_("If empty, the platform's setting."),
+    )
     created_at = models.DateTimeField(_("created"), default=timezone.now, editable=False)
 
     class Meta:
@@ -50,6 +72,7 @@ class Tenant(models.Model):
         ordering = ["slug"]
         constraints = [
             models.CheckConstraint(condition=Q(slug__regex=SLUG_PATTERN), name="tenant_slug_form"),
+            choices_constraint("tier", Tier, "tenant_tier_known"),
         ]
 
     def __str__(self) -> str:
@@ -72,6 +95,8 @@ class Membership(models.Model):
     role = models.CharField(_("role"), max_length=16, choices=Role.choices, default=Role.MEMBER)
     created_at = models.DateTimeField(_("created"), default=timezone.now, editable=False)
 
+    objects = TenantRows.as_manager()
+
     class Meta:
         verbose_name = _("membership")
         verbose_name_plural = _("memberships")
@@ -85,8 +110,41 @@ class Membership(models.Model):
         return f"{self.user} @ {self.tenant}: {self.role}"
 
 
-class ApiKey(models.Model):
-    """An API key, stored as its public prefix and the hash of its secret."""
+class ServiceAccount(models.Model):
+    """A program of a tenant with keys of its own, which stay valid when members leave."""
+
+    id = models.UUIDField(_("id"), primary_key=True, default=uuid.uuid4, editable=False)
+    tenant = models.ForeignKey(
+        Tenant,
+        verbose_name=_("tenant"),
+        db_index=False,
+        on_delete=models.PROTECT,
+        related_name="service_accounts",
+    )
+    name = models.CharField(
+        _("name"), max_length=100, help_text=_("The program, such as nightly-reports. Unique in its tenant.")
+    )
+    created_at = models.DateTimeField(_("created"), default=timezone.now, editable=False)
+
+    objects = TenantRows.as_manager()
+
+    class Meta:
+        verbose_name = _("service account")
+        verbose_name_plural = _("service accounts")
+        ordering = ["tenant", "name"]
+        constraints = [
+            models.UniqueConstraint(fields=["tenant", "name"], name="service_account_name_once"),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class ApiKey(LimitColumns):
+    """An API key, stored as its public prefix and the hash of its secret.
+
+    It belongs to ``user``, to ``service_account``, or without either to the tenant as a whole.
+    """
 
     id = models.UUIDField(_("id"), primary_key=True, default=uuid.uuid4, editable=False)
     tenant = models.ForeignKey(
@@ -97,6 +155,30 @@ class ApiKey(models.Model):
     secret_hash = models.CharField(_("hash of the secret"), max_length=64, editable=False)
     scopes = ArrayField(
         models.CharField(max_length=32, choices=Scope.choices), verbose_name=_("scopes"), default=list
+    )
+    allowed_networks = ArrayField(
+        models.CharField(max_length=43),
+        verbose_name=_("allowed networks"),
+        default=list,
+        blank=True,
+        help_text=_("Such as 192.0.2.0/24 or 2001:db8::/32. If empty, every address."),
+    )
+    user = models.ForeignKey(
+        User,
+        verbose_name=_("person"),
+        null=True,
+        blank=True,
+        on_delete=models.PROTECT,
+        related_name="keys",
+        help_text=_("The member to whom the key belongs. It is revoked when the member leaves."),
+    )
+    service_account = models.ForeignKey(
+        ServiceAccount,
+        verbose_name=_("service account"),
+        null=True,
+        blank=True,
+        on_delete=models.PROTECT,
+        related_name="keys",
     )
     created_by = models.ForeignKey(
         User,
@@ -117,12 +199,22 @@ class ApiKey(models.Model):
         on_delete=models.PROTECT,
         related_name="replaced_by",
     )
+    purpose = models.CharField(
+        _("purpose"),
+        max_length=16,
+        choices=KeyPurpose.choices,
+        default=KeyPurpose.PROGRAMS,
+        editable=False,
+    )
     created_at = models.DateTimeField(_("created"), default=timezone.now, editable=False)
     expires_at = models.DateTimeField(
         _("valid until"), null=True, blank=True, help_text=_("In UTC. A key without a date never expires.")
     )
     revoked_at = models.DateTimeField(_("revoked"), null=True, blank=True, editable=False)
     last_used_at = models.DateTimeField(_("last used"), null=True, blank=True, editable=False)
+    last_refused_at = models.DateTimeField(_("last refused"), null=True, blank=True, editable=False)
+
+    objects = TenantRows.as_manager()
 
     class Meta:
         verbose_name = _("API key")
@@ -132,150 +224,16 @@ class ApiKey(models.Model):
         constraints = [
             models.CheckConstraint(condition=Q(prefix__regex=PREFIX_PATTERN), name="key_prefix_form"),
             models.CheckConstraint(condition=Q(scopes__contained_by=Scope.values), name="key_scopes_known"),
+            models.CheckConstraint(
+                condition=Q(user=None) | Q(service_account=None), name="key_of_one_person_or_account"
+            ),
+            choices_constraint("purpose", KeyPurpose, "key_purpose_known"),
+            models.UniqueConstraint(
+                fields=["tenant", "created_by"],
+                condition=Q(purpose=KeyPurpose.PLAYGROUND.value, revoked_at=None),
+                name="key_playground_once",
+            ),
         ]
 
     def __str__(self) -> str:
         return f"{self.name} (sk-cy-{self.prefix}-…)"
-
-
-class RequestRecord(models.Model):
-    """Columns shared by the usage and the audit record of one API request."""
-
-    request_id = models.CharField(_("request id"), max_length=64, unique=True)
-    correlation_id = models.CharField(_("correlation id"), max_length=200)
-    # No foreign-key constraints: records outlive tenants and keys, and one wrong id must not fail a batch.
-    tenant = models.ForeignKey(
-        Tenant,
-        verbose_name=_("tenant"),
-        null=True,
-        db_index=False,
-        db_constraint=False,
-        on_delete=models.DO_NOTHING,
-        related_name="+",
-    )
-    key = models.ForeignKey(
-        ApiKey,
-        verbose_name=_("API key"),
-        null=True,
-        db_index=False,
-        db_constraint=False,
-        on_delete=models.DO_NOTHING,
-        related_name="+",
-    )
-    endpoint = models.CharField(_("endpoint"), max_length=200)
-    model = models.CharField(_("model"), max_length=200)
-    outcome = models.CharField(_("outcome"), max_length=16, choices=RecordOutcome.choices)
-    error_code = models.CharField(_("error code"), max_length=100)
-
-    class Meta:
-        abstract = True
-
-    def __str__(self) -> str:
-        return self.request_id
-
-
-class UsageRecord(RequestRecord):
-    """Tokens and timings of one admitted request; only the ledger writes it.
-
-    Tokens are counts, times seconds. ``first_token_s`` and ``total_s`` are measured at the gateway;
-    ``queue_s`` and ``engine_*`` come from the worker. ``attempts`` maps the number of every attempt to its
-    worker's meter, and the other columns repeat the meter of ``metered_attempt``.
-    """
-
-    gateway_id = models.CharField(_("gateway"), max_length=128)
-    worker_id = models.CharField(_("worker"), max_length=128)
-    streamed = models.BooleanField(_("streamed"), default=False)
-    state = models.CharField(_("state"), max_length=16, choices=RecordState.choices)
-    status = models.PositiveSmallIntegerField(_("HTTP status"), null=True)
-    attempt = models.PositiveSmallIntegerField(_("last attempt"), null=True)
-    metered_attempt = models.PositiveSmallIntegerField(_("metered attempt"), null=True)
-    meter_source = models.CharField(_("counted by"), max_length=16, choices=MeterSource.choices)
-    prompt_tokens = models.PositiveIntegerField(_("prompt tokens"), default=0)
-    completion_tokens = models.PositiveIntegerField(_("completion tokens"), default=0)
-    cached_tokens = models.PositiveIntegerField(_("cached tokens"), default=0)
-    queue_s = models.FloatField(_("queue (s)"), null=True)
-    first_token_s = models.FloatField(_("first token (s)"), null=True)
-    engine_first_token_s = models.FloatField(_("first token at the engine (s)"), null=True)
-    engine_total_s = models.FloatField(_("total at the engine (s)"), null=True)
-    total_s = models.FloatField(_("total (s)"), null=True)
-    attempts = models.JSONField(_("attempts"), default=dict)
-    started_at = models.DateTimeField(_("started"))
-    ended_at = models.DateTimeField(_("ended"), null=True)
-    settled_at = models.DateTimeField(_("settled"), null=True)
-    updated_at = models.DateTimeField(_("last update"))
-
-    class Meta:
-        verbose_name = _("usage record")
-        verbose_name_plural = _("usage records")
-        ordering = ["-started_at"]
-        indexes = [
-            models.Index(fields=["tenant", "-started_at"], name="usage_tenant_time"),
-            models.Index(fields=["key", "-started_at"], name="usage_key_time"),
-            models.Index(fields=["-started_at"], name="usage_time"),
-            models.Index(fields=["updated_at"], name="usage_open", condition=Q(state=RecordState.OPEN.value)),
-        ]
-        constraints = [
-            choices_constraint("state", RecordState, "usage_state_known"),
-            choices_constraint("outcome", RecordOutcome, "usage_outcome_known"),
-            choices_constraint("meter_source", MeterSource, "usage_meter_source_known"),
-            models.CheckConstraint(
-                condition=Q(state=RecordState.OPEN.value, settled_at=None)
-                | Q(state=RecordState.SETTLED.value, settled_at__isnull=False),
-                name="usage_settled_has_time",
-            ),
-        ]
-
-    @property
-    def tokens_per_s(self) -> float | None:
-        """Tokens per second at the engine after the first token; None if unknown."""
-        if self.engine_total_s is None or self.engine_first_token_s is None or self.completion_tokens < 2:
-            return None
-        elapsed_s = self.engine_total_s - self.engine_first_token_s
-        return (self.completion_tokens - 1) / elapsed_s if elapsed_s > 0 else None
-
-
-class AuditRecord(RequestRecord):
-    """One API request, refused requests included; never its content and never a secret."""
-
-    key_prefix = models.CharField(_("key prefix"), max_length=12)
-    client_ip = models.GenericIPAddressField(_("client address"), null=True)
-    method = models.CharField(_("method"), max_length=16)
-    status = models.PositiveSmallIntegerField(_("HTTP status"))
-    duration_s = models.FloatField(_("duration (s)"))
-    at = models.DateTimeField(_("time"))
-
-    class Meta:
-        verbose_name = _("audit record")
-        verbose_name_plural = _("audit records")
-        ordering = ["-at"]
-        indexes = [
-            models.Index(fields=["tenant", "-at"], name="audit_tenant_time"),
-            models.Index(fields=["at"], name="audit_time"),
-            models.Index(fields=["correlation_id"], name="audit_correlation"),
-        ]
-        constraints = [choices_constraint("outcome", RecordOutcome, "audit_outcome_known")]
-
-
-class AdminAudit(models.Model):
-    """An administrative change: actor, action and differences. A database trigger keeps it append-only."""
-
-    at = models.DateTimeField(_("time"), default=timezone.now, editable=False)
-    actor = models.CharField(_("actor"), max_length=200)
-    action = models.CharField(_("action"), max_length=64)
-    object_id = models.CharField(_("object id"), max_length=64)
-    object_name = models.CharField(_("object"), max_length=250)
-    tenant_id = models.UUIDField(_("tenant id"), null=True)
-    before = models.JSONField(_("before"), null=True)
-    after = models.JSONField(_("after"), null=True)
-
-    class Meta:
-        verbose_name = _("administrative change")
-        verbose_name_plural = _("administrative changes")
-        ordering = ["-id"]
-        indexes = [
-            models.Index(fields=["tenant_id", "-at"], name="admin_audit_tenant_time"),
-            models.Index(fields=["object_id", "-at"], name="admin_audit_object_time"),
-        ]
-
-    def __str__(self) -> str:
-        return f"{self.action} {self.object_name}"

@@ -14,20 +14,29 @@ from typing import TypeAlias
 import pytest
 
 MARKS = ("honours", "refuses")
-ENDPOINTS = ("chat", "completions", "embeddings", "responses", "tokenize", "detokenize")
+ENDPOINTS = (
+    "chat",
+    "completions",
+    "embeddings",
+    "responses",
+    "tokenize",
+    "detokenize",
+    "files",
+    "fine_tuning",
+)
 
 Claim: TypeAlias = tuple[str, str, str]  # a mark, an endpoint, a parameter
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the option."""
-    parser.addoption("--shown-parameters", metavar="FILE", help="write the tests of each parameter to FILE")
+    parser.addoption("--parameter-tests", metavar="FILE", help="write the tests of each parameter to FILE")
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Check the marks. With the option, write them too, one entry for all parameter sets of a test."""
     entries = {(*claim, item.nodeid.partition("[")[0]) for item in session.items for claim in _claims(item)}
-    if file := session.config.getoption("shown_parameters"):
+    if file := session.config.getoption("parameter_tests"):
         Path(file).write_text(json.dumps(sorted(entries)))
 
 

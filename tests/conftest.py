@@ -7,13 +7,18 @@ import signal
 pytest_plugins = [
     "pytester",
     "tests.embedded",
+    "tests.flush",
     "tests.models",
     "tests.criteria",
     "tests.compatibility",
     "tests.people",
+    "tests.browser",
     "tests.scheduling",
     "tests.durations",
+    "tests.garbage",
+    "tests.measured",
     "tests.fuzzing.options",
+    "tests.validated_traffic",
     "tests.contract.client_environments",
 ]
 

@@ -18,11 +18,8 @@ CRITERIA = tuple(
     for requirement in range(1, REQUIREMENTS + 1)
     for number in range(1, PER_REQUIREMENT + 1)
 )
-SERVING_CASES, TRAINING_CASES = 38, 29
-CASES = (
-    *(f"serving.{number}" for number in range(1, SERVING_CASES + 1)),
-    *(f"training.{number}" for number in range(1, TRAINING_CASES + 1)),
-)
+CASES_BY_FILE = {"serving": 38, "training": 29, "clients": 29, "robustness": 18, "admin": 24}
+CASES = tuple(f"{file}.{number}" for file, count in CASES_BY_FILE.items() for number in range(1, count + 1))
 NOT_SHOWN = "no test"
 
 

@@ -1,10 +1,14 @@
-"""Seconds by folder, printed at the end of a run: set-up, call and tear-down of all its tests."""
+"""Seconds by folder, printed at the end of a run: set-up, call and tear-down of all its tests.
+
+Below them, how much of the processors nobody used: if it is much, another process would shorten the run.
+"""
 
 from __future__ import annotations
 
 import time
 from collections import defaultdict
 
+import psutil
 import pytest
 
 
@@ -18,7 +22,7 @@ class FolderTimes:
     """Sums the durations of all test phases by folder, over all processes of a run."""
 
     def __init__(self) -> None:
-        self._start = time.monotonic()
+        self._start, self._idle_s = time.monotonic(), idle_s()
         self._seconds: dict[str, float] = defaultdict(float)
         self._tests: dict[str, int] = defaultdict(int)
 
@@ -40,4 +44,11 @@ class FolderTimes:
             terminalreporter.write_line(f"{seconds:>7.1f} | {self._tests[folder]:>5} | {folder}")
         total = sum(self._seconds.values())
         terminalreporter.write_line(f"{total:>7.1f} | {sum(self._tests.values()):>5} | all")
-        terminalreporter.write_line(f"{(time.monotonic() - self._start) / 60:.1f} minutes in all")
+        seconds = time.monotonic() - self._start
+        idle = (idle_s() - self._idle_s) / (seconds * (psutil.cpu_count() or 1))
+        terminalreporter.write_line(f"{seconds / 60:.1f} minutes in all, processors idle for {idle:.0%}")
+
+
+def idle_s() -> float:
+    """Return the seconds that the machine's processors have been idle, summed over all of them."""
+    return float(psutil.cpu_times().idle)

@@ -19,14 +19,16 @@ import redis
 from deploy.local.processes.supervisor import Supervisor
 from deploy.local.servers.postgres import EmbeddedPostgres
 from deploy.local.servers.valkey import EmbeddedValkey
+from inference_worker.transport.incarnation import INCARNATION_KEY
 from tests.ports import reserved_port
+from tests.prepared_database import NO_SYNC, copy_database, database_password
 
 ROOT = Path(tempfile.mkdtemp(prefix="cyllm-tests-"))
 POSTGRES = EmbeddedPostgres(
     data_dir=ROOT / "postgres",
     port=reserved_port(),
-    password=secrets.token_urlsafe(16),
-    options={"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"},
+    password=database_password(),
+    options=NO_SYNC,
 )
 VALKEY = EmbeddedValkey(
     data_dir=ROOT / "valkey", port=reserved_port(), password=secrets.token_urlsafe(16), fsync="no"
@@ -56,6 +58,11 @@ def pytest_configure() -> None:
     django.setup()
 
 
+def pytest_unconfigure() -> None:
+    """Remove the servers' data, and what this process has made without starting them."""
+    shutil.rmtree(ROOT, ignore_errors=True)
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_setupnodes() -> None:
     """Remove the settings module from the environment of xdist's processes.
@@ -67,21 +74,19 @@ def pytest_xdist_setupnodes() -> None:
 
 @pytest.fixture(scope="session")
 def test_servers() -> Iterator[Supervisor]:
-    """The supervisor of the test servers, which stops them and removes their data after the run."""
+    """The supervisor of the test servers, which stops them after the run."""
     supervisor = Supervisor(run_dir=ROOT / "run", log_dir=ROOT / "logs", say=print)
     yield supervisor
     for name in reversed(supervisor.names):
         supervisor.stop(name)
-    shutil.rmtree(ROOT, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")
 def postgres_url(test_servers: Supervisor) -> str:
-    """A running Postgres with a fresh database."""
-    POSTGRES.initialise()
+    """A running Postgres with a database of the complete schema, which no test fills."""
+    copy_database(POSTGRES.data_dir)
     test_servers.start(POSTGRES.program())
     test_servers.wait_until("postgres", POSTGRES.is_ready, timeout_s=60)
-    POSTGRES.ensure_database()
     return POSTGRES.url
 
 
@@ -97,10 +102,23 @@ def redis_url(test_servers: Supervisor) -> str:
 def redis_client(redis_url: str) -> Iterator[redis.Redis]:
     """A client of Valkey, emptied first."""
     with redis.Redis.from_url(redis_url, socket_timeout=30) as client:
-        client.flushall()
+        _empty(client)
         yield client
+
+
+def _empty(client: redis.Redis) -> None:
+    """Delete all data, but not their incarnation: servers of earlier tests repeat facts if it changes."""
+    incarnation = client.get(INCARNATION_KEY)
+    with client.pipeline() as transaction:
+        transaction.flushall()
+        if isinstance(incarnation, bytes):
+            transaction.set(INCARNATION_KEY, incarnation)
+        transaction.execute()
 
 
 @pytest.fixture(scope="session")
 def django_db_modify_db_settings(postgres_url: str) -> None:
-    """Start the server before pytest-django creates its database."""
+    """Start the server before pytest-django creates its database, which is a copy of the prepared one."""
+    from django.db import connection
+
+    connection.settings_dict["TEST"]["TEMPLATE"] = POSTGRES.database

@@ -66,7 +66,13 @@ def _completion(body: dict[str, Any], script: Script) -> dict[str, Any]:
 
 
 def _event(body: dict[str, Any], **fields: Any) -> str:
-    chunk = {"id": "upstream-id", "object": "chat.completion.chunk", "model": body["model"], **fields}
+    created_at, model = int(time.time()), body["model"]
+    chunk = {
+        "id": "upstream-id",
+        "object": "chat.completion.chunk",
+        "created": created_at,
+        "model": model,
+    } | fields
     return f"data: {json.dumps(chunk)}\n\n"
 
 

@@ -5,26 +5,17 @@
 
 from __future__ import annotations
 
-import fcntl
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from deploy.local.demo.default_model import is_model_complete, prepare_model, publish_folder
+from deploy.local.demo.default_model import complete_folder, is_model_complete, prepare_model
+from tests.locks import locked
 
 CACHE = Path(__file__).resolve().parents[1] / ".cyllm" / "test-models"
+LOCK = CACHE / "lock"
 SEED = 0
-
-
-@contextmanager
-def _lock() -> Iterator[None]:
-    CACHE.mkdir(parents=True, exist_ok=True)
-    with (CACHE / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # against other test processes of this checkout
-        yield
 
 
 @pytest.fixture(scope="session")
@@ -47,7 +38,7 @@ def thinking_model() -> Path:
 
 def smollm2_folder() -> Path:
     """Return the folder of ``smollm2``, created if it is missing."""
-    with _lock():
+    with locked(LOCK):
         prepare_model(CACHE / "smollm2")
     return CACHE / "smollm2"
 
@@ -66,7 +57,7 @@ def _tiny_folder(name: str, tokens: list[str]) -> Path:
     folder = CACHE / name
     if not is_model_complete(folder):
         source = smollm2_folder()
-        with _lock():
+        with locked(LOCK):
             if not is_model_complete(folder):
                 _create_tiny(source, folder, tokens)
     return folder
@@ -100,7 +91,7 @@ def _create_tiny(smollm2: Path, folder: Path, tokens: list[str]) -> None:
     torch.manual_seed(SEED)
     LlamaForCausalLM(config).save_pretrained(partial)
     tokenizer.save_pretrained(partial)
-    publish_folder(partial, folder)
+    complete_folder(partial, folder)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.snapshots import from_snapshot
+
 if TYPE_CHECKING:  # pytest imports this before Django is set up
     from django.contrib.auth.models import User
 
@@ -31,9 +33,18 @@ class Cast:
 @pytest.fixture
 def cast(db: None) -> Cast:
     """The cast, created by the services."""
+    from django.db import connection
+
+    # Servers outlive tests, cache by ids and record late, so committed rows get new ids in each test.
+    return from_snapshot(_create_cast) if connection.in_atomic_block else _create_cast()
+
+
+def _create_cast() -> Cast:
     from django.contrib.auth.models import User
 
-    from tenants.services import key_create, membership_set, tenant_create
+    from tenants.keys.services import key_create
+    from tenants.members.services import membership_set
+    from tenants.services import tenant_create
 
     acme = tenant_create(slug="acme", name="Acme", actor="tests")
     globex = tenant_create(slug="globex", name="Globex", actor="tests")

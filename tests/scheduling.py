@@ -16,9 +16,11 @@ from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 ENGINE_TESTS = ("tests/effects/", "tests/stack/", "tests/contract/")
 
 
-# Processes share the cores, so the time of one example says nothing.
-hypothesis.settings.register_profile("no-deadline", deadline=None)
-hypothesis.settings.load_profile("no-deadline")
+# Processes share the cores, so the time of one example says nothing. Each run tries the same examples, so
+# that only a change makes it fail; --hypothesis-profile=random searches for new ones.
+hypothesis.settings.register_profile("random", deadline=None)
+hypothesis.settings.register_profile("repeatable", deadline=None, derandomize=True)
+hypothesis.settings.load_profile("repeatable")
 
 
 def _rank(node_id: str) -> int:

@@ -23,7 +23,10 @@ from deploy.local.files import read_env
 from deploy.local.processes.supervisor import Program
 from deploy.local.servers.postgres import EmbeddedPostgres
 from deploy.local.servers.valkey import EmbeddedValkey
+from tests.commands import CommandServer
 from tests.ports import reserved_port
+from tests.prepared_database import copy_database, database_password, prepare_state
+from tests.validated_traffic import RECORDER
 
 ROOT = Path(__file__).resolve().parents[1]
 START_TIMEOUT_S = 240.0
@@ -85,6 +88,7 @@ class RunningStack:
     key: str
     launcher: subprocess.Popen[bytes]
     environment: dict[str, str] = field(repr=False)
+    commands: CommandServer = field(repr=False)
 
     @property
     def output(self) -> str:
@@ -98,7 +102,6 @@ class RunningStack:
     def pid(self, name: str) -> int:
         """Return the process id of ``gateway``, ``worker``, ``celery``, …"""
         record = self.state_dir / "run" / f"{name}.json"
-        wait_until(lambda: record.read_text().endswith("}"), 5, f"{record} is complete")  # written in place
         return int(json.loads(record.read_text())["pid"])
 
     def headers(self, key: str | None = None) -> dict[str, str]:
@@ -128,16 +131,7 @@ class RunningStack:
 
     def manage(self, *arguments: str) -> str:
         """Run a ``manage.py`` command and return its output."""
-        process = subprocess.run(
-            [sys.executable, "manage.py", *arguments],
-            cwd=ROOT,
-            env={**os.environ, **self.environment, "DJANGO_SETTINGS_MODULE": "cyllm_site.settings.base"},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert process.returncode == 0, process.stderr
-        return process.stdout
+        return self.commands.run(*arguments)
 
 
 @contextmanager
@@ -158,13 +152,16 @@ def running_stack(
 ) -> Iterator[RunningStack]:
     """Run ``python -m deploy.local`` with these settings: ready on entry, ended by SIGTERM on exit.
 
+    Its embedded database has no tenant yet, but needs no migration.
     ``while_starting`` is called again and again until the stack is ready.
     """
     port = reserved_port()
     state_dir.mkdir(parents=True, exist_ok=True)
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("CYLLM_")}
-    inherited.pop("DJANGO_SETTINGS_MODULE", None)
-    environment = {**inherited, "CYLLM_STATE_DIR": str(state_dir), "CYLLM_PORT": str(port), **settings}
+    if "CYLLM_DATABASE_URL" not in settings:
+        prepare_state(state_dir)
+    own_variables = {name: value for name, value in os.environ.items() if not name.startswith("CYLLM_")}
+    own_variables.pop("DJANGO_SETTINGS_MODULE", None)
+    environment = {**own_variables, "CYLLM_STATE_DIR": str(state_dir), "CYLLM_PORT": str(port), **settings}
     with (state_dir / "launcher.log").open("wb") as log:
         launcher = subprocess.Popen(
             [sys.executable, "-m", "deploy.local"],
@@ -174,17 +171,20 @@ def running_stack(
             stdout=log,
             stderr=subprocess.STDOUT,
         )
-    stack = RunningStack(state_dir, f"http://127.0.0.1:{port}", "", "", launcher, {})
+    stack = RunningStack(state_dir, f"http://127.0.0.1:{port}", "", "", launcher, {}, CommandServer({}))
+    RECORDER.watch(stack.base_url)
     try:
         condition = f"the stack starts; {state_dir}/launcher.log"
         wait_until(lambda: _is_up(stack, while_starting), START_TIMEOUT_S, condition)
         demo = read_env(state_dir / "demo.env")
         stack.key = demo["OPENAI_API_KEY"]
         stack.environment = read_env(state_dir / "stack.env")
+        stack.commands = CommandServer(stack.environment)
         with stack.client() as client:
             stack.model = client.get("/v1/models").json()["data"][0]["id"]
         yield stack
     finally:
+        stack.commands.close()
         launcher.send_signal(signal.SIGTERM)
         try:
             launcher.wait(STOP_TIMEOUT_S)
@@ -204,19 +204,18 @@ def _is_up(stack: RunningStack, while_starting: Callable[[RunningStack], None] |
 def own_services(folder: Path) -> Iterator[tuple[Service, Service, dict[str, str]]]:
     """Run Postgres and Valkey outside the stack; yields them and the settings with their addresses."""
     postgres = EmbeddedPostgres(
-        data_dir=folder / "postgres", port=reserved_port(), password=secrets.token_urlsafe(16)
+        data_dir=folder / "postgres", port=reserved_port(), password=database_password()
     )
     valkey = EmbeddedValkey(
         data_dir=folder / "valkey", port=reserved_port(), password=secrets.token_urlsafe(16), fsync="always"
     )
-    postgres.initialise()
+    copy_database(postgres.data_dir)
     services = (
         Service(postgres.program(), postgres.is_ready, folder / "postgres.log"),
         Service(valkey.program(), valkey.is_ready, folder / "valkey.log"),
     )
     for service in services:
         service.start()
-    postgres.ensure_database()
     try:
         yield (*services, {"CYLLM_DATABASE_URL": postgres.url, "CYLLM_REDIS_URL": valkey.url})
     finally:

@@ -6,11 +6,9 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-
-import psutil
 
 from tests.stacks import ROOT, RunningStack
 
@@ -47,15 +45,10 @@ class ExtraWorker:
 def extra_worker(
     stack: RunningStack, folder: Path, worker_id: str, settings: Mapping[str, str]
 ) -> Iterator[ExtraWorker]:
-    """Run an additional worker, without waiting until it is ready; it is killed on exit, with its engine."""
+    """Run an additional worker, without waiting until it is ready; it is killed on exit."""
     process = worker_process(stack, folder, worker_id, settings)
     try:
         yield ExtraWorker(process, worker_id)
     finally:
-        is_alive = process.poll() is None
-        children = psutil.Process(process.pid).children(recursive=True) if is_alive else []
-        process.kill()
+        process.kill()  # the engine ends with its worker
         process.wait()
-        for child in children:
-            with suppress(psutil.NoSuchProcess):
-                child.kill()

@@ -1,44 +1,44 @@
-"""One gateway process: its components are created, started and stopped together."""
+"""One gateway process: starts its components, and wires the endpoints to them."""
 
 from __future__ import annotations
 
 import gc
 import logging
-import uuid
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
-from typing import Protocol
+
+from django.conf import settings
 
 from api.gateway.app import Gateway
-from api.gateway.endpoints.generate import Generation
+from api.gateway.capacity.process_capacity import Capacity
+from api.gateway.components import Components, start, start_components
+from api.gateway.endpoints.artifacts import ArtifactEndpoint
+from api.gateway.endpoints.compaction import CompactionEndpoint
+from api.gateway.endpoints.document import DocumentEndpoint
+from api.gateway.endpoints.files import FileEndpoints
+from api.gateway.endpoints.fine_tuning import FineTuningEndpoints
+from api.gateway.endpoints.generate import EngineEndpoints
 from api.gateway.endpoints.health import HealthEndpoints
+from api.gateway.endpoints.input_tokens import InputTokenEndpoint
 from api.gateway.endpoints.models import ModelEndpoints
-from api.gateway.endpoints.responses import Responses
+from api.gateway.endpoints.responses import ResponseEndpoints
 from api.gateway.endpoints.stored_responses import StoredResponseEndpoints
 from api.gateway.endpoints.streams import StreamEndpoints
 from api.gateway.periodic import PeriodicTask
 from api.gateway.settings import Limits
-from api.gateway.stages.admission import Admission
-from api.gateway.stages.capacity import Capacity
-from api.gateway.stages.relay import Relay
-from api.gateway.stages.reserve import Reservations
-from api.gateway.stages.settle import RequestRecorder
-from api.gateway.state.caches import GatewayCaches
-from api.gateway.state.change_listener import ChangeListener
-from api.gateway.state.database import Database
-from api.gateway.state.stored_responses import ResponseStore
-from api.gateway.streams.detached import DetachedRequests
-from api.gateway.streams.event_log import EventLogs
-from api.gateway.streams.log_readers import LogReaders
-from api.gateway.urls import Endpoints
+from api.gateway.stages.admission.pipeline import Admission
+from api.gateway.stages.quota.reserve import Quota
+from api.gateway.stages.recording.record_start import StartRecorder
+from api.gateway.stages.relay.relay import Relay
+from api.gateway.state.heap_trimming import CHECK_INTERVAL_S, HeapTrimmer
+from api.gateway.streams.event_logs.log_readers import LogReaders
+from api.gateway.streams.job_events.job_readers import JobEventReaders
+from api.gateway.urls.endpoints import Endpoints
+from api.gateway.urls.table import URLS
 from inference_worker.client.interface import EngineClient
-from inference_worker.client.relay_client import RelayClient
-from inference_worker.transport.subscriber import Subscriber
+from inference_worker.registry.adapter_urls import AdapterUrls
 
 logger = logging.getLogger("cyllm.gateway")
-
-UPDATE_RETRY_INTERVAL_S = 1.0
 
 
 @asynccontextmanager
@@ -50,99 +50,48 @@ async def gateway_process(
     ``client`` replaces the relay in tests that need faults.
     """
     async with AsyncExitStack() as stack:
-        components = await _start_components(stack, redis_url, limits, client)
+        components = await start_components(stack, redis_url, limits, client)
         # Exempt long-lived objects from garbage collection, which would scan them again and again.
         gc.collect()
         gc.freeze()
         logger.info("gateway %s started", components.gateway_id)
-        yield _gateway(components, secret.encode(), limits)
+        gateway = _gateway(components, secret.encode(), limits)
+        trimmer = HeapTrimmer(gateway.capacity.bodies)
+        await start(stack, PeriodicTask("heap-trimming", trimmer.check, CHECK_INTERVAL_S))
+        yield gateway
         logger.info("gateway %s stops", components.gateway_id)
 
 
-@dataclass(frozen=True, slots=True)
-class _Components:
-    gateway_id: str
-    database: Database
-    store: ResponseStore
-    recorder: RequestRecorder
-    caches: GatewayCaches
-    client: EngineClient
-    logs: EventLogs
-    detached: DetachedRequests
-
-
-class _Startable(Protocol):
-    async def start(self) -> None: ...
-    async def stop(self) -> None: ...
-
-
-async def _start(stack: AsyncExitStack, component: _Startable) -> None:
-    """Start a component. One that fails to start is stopped as well."""
-    stack.push_async_callback(component.stop)
-    await component.start()
-
-
-async def _start_components(
-    stack: AsyncExitStack, redis_url: str, limits: Limits, client: EngineClient | None
-) -> _Components:
-    """Start all components; each is stopped before those that were started earlier."""
-    gateway_id = f"gw-{uuid.uuid4().hex[:16]}"
-    database = Database(limits.database_timeout_s)
-    # Contents of responses have connections of their own, so that keys and models need not wait for them.
-    response_database = Database(limits.database_timeout_s)
-    stack.push_async_callback(database.close)
-    stack.push_async_callback(response_database.close)
-    store = ResponseStore(response_database, gateway_id, limits)
-    await _start(stack, PeriodicTask("response-updates", store.retry_updates, UPDATE_RETRY_INTERVAL_S))
-    subscriber = Subscriber(redis_url)
-    await _start(stack, subscriber)
-    recorder = RequestRecorder(redis_url, gateway_id)
-    await _start(stack, recorder)
-    caches = GatewayCaches(database, limits.key_cache_s)
-    logs = EventLogs(redis_url, subscriber, gateway_id, limits)
-    detached = DetachedRequests(logs, recorder, limits)
-    await _start(stack, _change_listener(subscriber, caches, detached))
-    if client is None:
-        relay_client = client = RelayClient(redis_url, subscriber, gateway_id)
-        await _start(stack, relay_client)
-    await _start(stack, logs)
-    # Stopped before everything that its requests need.
-    await _start(stack, detached)
-    for warmer in caches.warmers:
-        await _start(stack, warmer)
-    return _Components(gateway_id, database, store, recorder, caches, client, logs, detached)
-
-
-def _change_listener(
-    subscriber: Subscriber, caches: GatewayCaches, detached: DetachedRequests
-) -> ChangeListener:
-    return ChangeListener(
-        subscriber,
-        on_key=caches.principals.invalidate,
-        on_tenant=caches.clear,
-        on_models=caches.catalogue.clear,
-        on_stream=detached.cancel,
-        on_gap=caches.clear,
-    )
-
-
-def _gateway(components: _Components, secret: bytes, limits: Limits) -> Gateway:
-    client, recorder = components.client, components.recorder
-    logs, store = components.logs, components.store
-    find_principal, read_catalogue = components.caches.principals.get, components.caches.read_catalogue
+def _gateway(components: Components, secret: bytes, limits: Limits) -> Gateway:
+    storage, coordination = components.storage, components.coordination
+    client, logs, detached_requests = components.client, components.logs, components.detached_requests
+    recorder, find_principal = coordination.recorder, components.caches.principals.get
+    read_catalogue = components.caches.read_catalogue
     capacity = Capacity.from_limits(limits)
-    admission = Admission(limits, secret, client, capacity, find_principal, read_catalogue)
-    reservations = Reservations(recorder.facts, components.gateway_id)
-    relay = Relay(limits, client, capacity, reservations)
-    log_readers = LogReaders(logs, limits, capacity)
+    old_secrets = tuple(key.encode() for key in settings.SECRET_KEY_FALLBACKS)
+    adapter_urls = AdapterUrls(limits.internal_url, secret, old_secrets)
+    quota = Quota(coordination.counters, limits)
+    admission = Admission(limits, secret, client, capacity, read_catalogue, adapter_urls, quota)
+    start_recorder = StartRecorder(recorder.facts, components.gateway_id)
+    relay = Relay(limits, client, capacity, start_recorder)
+    log_readers = LogReaders(logs, limits, capacity, start_recorder)
+    job_readers = JobEventReaders(components.job_feeds, limits, capacity, start_recorder, find_principal)
     endpoints = Endpoints(
-        generation=Generation(admission, relay, components.detached, log_readers),
-        responses=Responses(
-            limits, admission, reservations, relay, components.detached, logs, log_readers, store
+        engine=EngineEndpoints(admission, relay, detached_requests, log_readers),
+        responses=ResponseEndpoints(
+            limits, admission, start_recorder, relay, detached_requests, logs, log_readers, storage.responses
         ),
-        stored_responses=StoredResponseEndpoints(store, logs, log_readers, capacity, find_principal),
-        streams=StreamEndpoints(logs, log_readers, find_principal),
-        models=ModelEndpoints(client, find_principal, read_catalogue),
-        health=HealthEndpoints(components.database, recorder, client),
+        input_tokens=InputTokenEndpoint(admission, relay, storage.responses),
+        compaction=CompactionEndpoint(admission, relay, storage.responses),
+        stored_responses=StoredResponseEndpoints(storage.responses, logs, log_readers, capacity),
+        streams=StreamEndpoints(logs, log_readers),
+        models=ModelEndpoints(client, read_catalogue, storage.objects),
+        artifacts=ArtifactEndpoint(limits, adapter_urls, storage.objects),
+        files=FileEndpoints(limits, capacity, storage.files, storage.uploads, quota),
+        fine_tuning=FineTuningEndpoints(
+            storage.jobs, job_readers, client, read_catalogue, limits, capacity, quota
+        ),
+        health=HealthEndpoints(storage.database, coordination.presence, client),
+        document=DocumentEndpoint(URLS.routes),
     )
-    return Gateway(endpoints, limits, capacity, recorder)
+    return Gateway(endpoints, limits, capacity, recorder, find_principal)

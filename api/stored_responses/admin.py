@@ -10,10 +10,10 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 from typing_extensions import override
-from unfold.contrib.filters.admin import AutocompleteSelectFilter
 
 from api.stored_responses.models import ResponseStatus, StoredResponse
 from backoffice.admin_base import ReadOnlyAdmin, label_column
+from backoffice.list_filters import RelatedRowFilter
 
 if TYPE_CHECKING:
     from django_stubs_ext import StrOrPromise
@@ -32,8 +32,9 @@ COLOURS: dict[str, str] = {
 class StoredResponseAdmin(ReadOnlyAdmin[StoredResponse]):
     """Stored responses without their contents, which belong to the tenant alone."""
 
+    tenant_path = "tenant_id"
     list_display = ("created_at", "tenant", "model", "status_label", "background", "expires_at")
-    list_filter = ("status", "background", ("tenant", AutocompleteSelectFilter))
+    list_filter = ("status", "background", ("tenant", RelatedRowFilter))
     list_filter_submit = True
     list_select_related = ("tenant",)
     show_full_result_count = False

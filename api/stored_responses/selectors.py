@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
 from django.db import connection
-from django.db.models import QuerySet
+from django.db.models import QuerySet, Sum
+from django.db.models.functions import Length
 from django.utils import timezone
 
 from api.stored_responses.models import OPEN_STATUSES, StoredResponse
@@ -51,6 +53,25 @@ def response_input(response_id: str, tenant_id: str) -> list[dict[str, Any]] | N
     return json.loads(text) if text is not None else None
 
 
+def items_find(item_ids: Collection[str], tenant_id: str, max_bytes: int) -> dict[str, dict[str, Any]]:
+    """Return the items with these ids in the tenant's unexpired responses, by id.
+
+    Raises ValueError if the responses that hold them have more than ``max_bytes`` of JSON.
+    """
+    rows = StoredResponse.objects.filter(
+        tenant_id=tenant_id, expires_at__gt=timezone.now(), item_ids__overlap=list(item_ids)
+    )
+    size = rows.aggregate(size=Sum(Length("body") + Length("input_items")))["size"] or 0
+    if size > max_bytes:
+        raise ValueError(f"the items are in {size} bytes of responses")
+    items: dict[str, dict[str, Any]] = {}
+    for input_items, body in rows.order_by("created_at").values_list("input_items", "body"):
+        for item in (*json.loads(input_items), *json.loads(body)["output"]):
+            if item["id"] in item_ids:
+                items[item["id"]] = item
+    return items
+
+
 def _unexpired(response_id: str, tenant_id: str) -> QuerySet[StoredResponse]:
     return StoredResponse.objects.filter(id=response_id, tenant_id=tenant_id, expires_at__gt=timezone.now())
 
@@ -79,5 +100,5 @@ def response_chain(response_id: str, tenant_id: str, depth: int) -> list[Turn]:
 
 def active_gateways() -> set[str]:
     """Return the ids of all gateways with open responses."""
-    open_responses = StoredResponse.objects.filter(status__in=OPEN_STATUSES)
+    open_responses = StoredResponse.objects.across_tenants().filter(status__in=OPEN_STATUSES)
     return set(open_responses.values_list("gateway_id", flat=True).distinct())

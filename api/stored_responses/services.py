@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import uuid
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-from django.db.models import Q
+from django.db import transaction
+from django.db.models import F, Func, Q, QuerySet, Value
 
-from api.stored_responses.models import OPEN_STATUSES, StoredResponse
+from api.stored_responses.models import OPEN_STATUSES, StoredResponse, is_item_id
+from tenants.audit_trail.changes import admin_audit_record
+from tenants.long_tasks import paced_batches
+from tenants.models import Tenant
 
 BATCH = 500
+PURGE_ACTION = "response.purge"
 GATEWAY_DIED = {
     "code": "server_error",
     "message": "The gateway process that ran this request died before the response was complete.",
@@ -44,6 +51,7 @@ def response_create(new: NewResponse) -> None:
         status=new.body["status"],
         body=_json(new.body),
         input_items=_json(new.input_items),
+        item_ids=_item_ids([*new.input_items, *new.body["output"]]),
         previous_response_id=new.previous_response_id or "",
         background=new.background,
         gateway_id=new.gateway_id,
@@ -55,8 +63,10 @@ def response_create(new: NewResponse) -> None:
 
 def response_update(response_id: str, body: Mapping[str, Any]) -> bool:
     """Replace the body and status of an open response; False if it has ended or was deleted."""
-    open_response = StoredResponse.objects.filter(id=response_id, status__in=OPEN_STATUSES)
-    return bool(open_response.update(status=body["status"], body=_json(body)))
+    open_response = StoredResponse.objects.across_tenants().filter(id=response_id, status__in=OPEN_STATUSES)
+    output_ids = Value(_item_ids(body["output"]), StoredResponse._meta.get_field("item_ids"))
+    item_ids = Func(F("item_ids"), output_ids, function="array_cat")
+    return bool(open_response.update(status=body["status"], body=_json(body), item_ids=item_ids))
 
 
 def response_delete(response_id: str, tenant_id: str) -> bool:
@@ -68,9 +78,49 @@ def response_delete(response_id: str, tenant_id: str) -> bool:
 def responses_purge(*, now: dt.datetime, batch: int = BATCH) -> int:
     """Delete expired responses in small batches. Returns their number."""
     count = 0
-    expired = StoredResponse.objects.filter(expires_at__lte=now).order_by("expires_at")
-    while ids := list(expired.values_list("id", flat=True)[:batch]):
-        count += StoredResponse.objects.filter(id__in=ids).delete()[0]
+    expired_responses = (
+        StoredResponse.objects.across_tenants().filter(expires_at__lte=now).order_by("expires_at")
+    )
+    while ids := list(expired_responses.values_list("id", flat=True)[:batch]):
+        count += StoredResponse.objects.across_tenants().filter(id__in=ids).delete()[0]
+    return count
+
+
+def responses_delete(*, before: dt.datetime, actor: str, tenant: Tenant | None = None) -> int:
+    """Delete the responses of a tenant, None: of all, that were created before a time and have ended.
+
+    Each batch is one transaction with its own administrative audit record. Returns the number of responses.
+    """
+    responses = ended_responses(before=before, tenant=tenant)
+    tenant_ids = list(responses.order_by().values_list("tenant_id", flat=True).distinct())
+    return sum(
+        paced_batches(partial(_delete_batch, responses.filter(tenant_id=tenant_id), tenant_id, actor))
+        for tenant_id in tenant_ids
+    )
+
+
+def ended_responses(*, before: dt.datetime, tenant: Tenant | None = None) -> QuerySet[StoredResponse]:
+    """Return the responses that ``responses_delete`` would delete."""
+    responses = StoredResponse.objects.across_tenants().exclude(status__in=OPEN_STATUSES)
+    responses = responses.filter(created_at__lt=before).order_by("created_at")
+    return responses if tenant is None else responses.for_tenant(tenant)
+
+
+@transaction.atomic
+def _delete_batch(responses: QuerySet[StoredResponse], tenant_id: uuid.UUID, actor: str) -> int:
+    ids = list(responses.values_list("id", flat=True)[:BATCH])
+    if not ids:
+        return 0
+    count, _ = responses.filter(id__in=ids).order_by().delete()
+    admin_audit_record(
+        actor=actor,
+        action=PURGE_ACTION,
+        object_id="responses",
+        object_name="stored responses",
+        tenant_id=tenant_id,
+        before={"responses": count},
+        after=None,
+    )
     return count
 
 
@@ -79,12 +129,17 @@ def responses_fail_lost(*, dead_gateways: Collection[str], created_before: dt.da
 
     Returns their number.
     """
-    open_responses = StoredResponse.objects.filter(status__in=OPEN_STATUSES)
+    open_responses = StoredResponse.objects.across_tenants().filter(status__in=OPEN_STATUSES)
     lost_responses = open_responses.filter(Q(gateway_id__in=dead_gateways) | Q(created_at__lt=created_before))
     count = 0
     for response_id, body in lost_responses.values_list("id", "body")[:BATCH]:
         count += response_update(response_id, {**json.loads(body), "status": "failed", "error": GATEWAY_DIED})
     return count
+
+
+def _item_ids(items: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the ids that other requests can refer to. Clients may send ids that Postgres can't store."""
+    return [item["id"] for item in items if is_item_id(item["id"])]
 
 
 def _json(value: object) -> str:

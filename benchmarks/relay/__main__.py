@@ -1,7 +1,8 @@
 """Benchmark of the complete request path against vLLM's HTTP server and the bare engine.
 
 ``python -m benchmarks.relay MODEL``. All sides run on the same machine in the same run, with the same model
-folder and engine arguments; the side ``ours`` includes API keys, usage and audit records. Each round
+folder and engine arguments; the side ``ours`` includes API keys, usage and audit records, and ``limited`` is
+the same with a tenant and a key that have every limit, and a model that has prices. Each round
 measures every side once per number of streams, in a rotating order. It measures vLLM's server twice: the
 ratio of the two results (A/A) shows the effect of noise alone.
 """
@@ -24,12 +25,15 @@ from pathlib import Path
 import psutil
 
 from benchmarks.relay.figures import SIDES, Figures, table
-from benchmarks.relay.load import Result, StreamError, Target, run_load
+from benchmarks.relay.load import Load, Result, StreamError, Target, mean_result, run_load
+from benchmarks.tenants import LARGE_LIMITS, create_tenant, set_prices
 from deploy.local.servers.ports import free_port
 from tests.stacks import ROOT, RunningStack, running_stack
 
 MODEL = "benchmark"
-TOKENS = {1: 512, 8: 256, 32: 128}
+# With short answers, the cost of a request outweighs that of its tokens.
+LOADS = (Load(1, 512), Load(8, 256), Load(32, 128), Load(1, 8, 64), Load(8, 8, 24), Load(32, 8, 12))
+MAX_REPEATS = max(load.repeats for load in LOADS)
 MAX_NUM_SEQS = "128"
 MAX_MODEL_LEN = "2048"
 
@@ -114,7 +118,7 @@ class Processes:
     def __init__(
         self, stack: RunningStack, server: subprocess.Popen[str], bare: subprocess.Popen[str]
     ) -> None:
-        stack_processes = ("gateway", "worker", "valkey", "celery", "postgres")
+        stack_processes = ("gateway", "worker", "valkey", "celery", "beat", "postgres")
         self._roots = {name: psutil.Process(stack.pid(name)) for name in stack_processes}
         self._roots |= {"load": psutil.Process(), "vllm server": psutil.Process(server.pid)}
         self._roots |= {"bare": psutil.Process(bare.pid)}
@@ -146,13 +150,16 @@ async def _run_rounds(sides: dict[str, Measure], processes: Processes, rounds: i
     for number in range(rounds):
         shift = number % len(SIDES)
         for name in SIDES[shift:] + SIDES[:shift]:
-            for streams, tokens in TOKENS.items():
+            for position, load in enumerate(LOADS):
                 before = processes.times()
                 # Each side has its own prompts, so none hits the prefix cache entries of another.
-                salt = number * len(SIDES) + SIDES.index(name)
-                result = await sides[name](streams, tokens, salt)
+                salt = ((number * len(SIDES) + SIDES.index(name)) * len(LOADS) + position) * MAX_REPEATS
+                results = [
+                    await sides[name](load.streams, load.tokens, salt + repeat)
+                    for repeat in range(load.repeats)
+                ]
                 cpu_s = _cpu_use(before, processes.times())
-                figures.add(name, streams, result, cpu_s, streams * tokens)
+                figures.add(name, load.name, mean_result(results), cpu_s, load.total_tokens)
         print(f"round {number + 1} of {rounds}", file=sys.stderr)
     return figures
 
@@ -175,9 +182,13 @@ def main() -> None:
         _peer(model_path, "server", str(port)) as server,
         _peer(model_path, "bare") as bare,
     ):
-        ours = _http(Target("ours", int(stack.base_url.rpartition(":")[2]), stack.key, stack.model))
+        gateway_port = int(stack.base_url.rpartition(":")[2])
+        set_prices(stack)
+        limited_key = create_tenant(stack, "limited", LARGE_LIMITS)
+        ours = _http(Target("ours", gateway_port, stack.key, stack.model))
+        with_limits = _http(Target("limited", gateway_port, limited_key, stack.model))
         vllm = _http(Target("vllm", port, "none", MODEL))
-        sides = {"ours": ours, "vllm": vllm, "vllm again": vllm, "bare": _bare(bare)}
+        sides = {"ours": ours, "limited": with_limits, "vllm": vllm, "vllm again": vllm, "bare": _bare(bare)}
 
         async def run() -> Figures:
             await _wait_until_ready(vllm)

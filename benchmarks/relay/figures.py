@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from benchmarks.relay.load import Result
 
-SIDES = ("ours", "vllm", "vllm again", "bare")
+SIDES = ("ours", "limited", "vllm", "vllm again", "bare")
 BOOTSTRAPS = 2000
 
 
@@ -18,28 +18,28 @@ BOOTSTRAPS = 2000
 class Figures:
     """All measurements.
 
-    ``results[side][streams]`` has one entry per round. ``cpu_us[side][streams][process]`` has one entry per
+    ``results[side][load]`` has one entry per round. ``cpu_us[side][load][process]`` has one entry per
     round, in microseconds per token.
     """
 
     rounds: int
-    results: dict[str, dict[int, list[Result]]] = field(default_factory=dict)
-    cpu_us: dict[str, dict[int, dict[str, list[float]]]] = field(default_factory=dict)
+    results: dict[str, dict[str, list[Result]]] = field(default_factory=dict)
+    cpu_us: dict[str, dict[str, dict[str, list[float]]]] = field(default_factory=dict)
 
-    def add(self, side: str, streams: int, result: Result, cpu_s: dict[str, float], tokens: int) -> None:
+    def add(self, side: str, load: str, result: Result, cpu_s: dict[str, float], tokens: int) -> None:
         """Add one measurement; ``cpu_s`` is the CPU time of each process during it."""
-        self.results.setdefault(side, {}).setdefault(streams, []).append(result)
-        cpu_us = self.cpu_us.setdefault(side, {}).setdefault(streams, {})
+        self.results.setdefault(side, {}).setdefault(load, []).append(result)
+        cpu_us = self.cpu_us.setdefault(side, {}).setdefault(load, {})
         for process, seconds in cpu_s.items():
             cpu_us.setdefault(process, []).append(seconds / tokens * 1e6)
 
-    def speeds(self, side: str, streams: int) -> list[float]:
+    def speeds(self, side: str, load: str) -> list[float]:
         """Return the tokens per second of each round."""
-        return [result.tokens_per_s for result in self.results[side][streams]]
+        return [result.tokens_per_s for result in self.results[side][load]]
 
-    def first_tokens(self, side: str, streams: int) -> list[float]:
+    def first_tokens(self, side: str, load: str) -> list[float]:
         """Return the seconds to the first token of each round."""
-        return [result.first_token_s for result in self.results[side][streams]]
+        return [result.first_token_s for result in self.results[side][load]]
 
 
 def ratio(above: list[float], below: list[float]) -> tuple[float, float, float]:
@@ -65,25 +65,27 @@ def table(figures: Figures) -> str:
 
 
 def _ratio_table(
-    values_of: Callable[[str, int], list[float]], unit: str, digits: int, scale: float, figures: Figures
+    values_of: Callable[[str, str], list[float]], unit: str, digits: int, scale: float, figures: Figures
 ) -> list[str]:
     lines = [
-        f"| streams | ours {unit} | vLLM server {unit} | bare engine {unit} | ours/vLLM | A/A | ours/bare |",
-        "|---|---|---|---|---|---|---|",
+        f"| streams x tokens | ours {unit} | vLLM server {unit} | bare engine {unit} | ours/vLLM | A/A "
+        "| ours/bare | with limits/vLLM | with limits/without |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
-    for streams in sorted(figures.results["ours"]):
-        ours, vllm, again, bare = (values_of(side, streams) for side in SIDES)
+    for load in figures.results["ours"]:
+        ours, with_limits, vllm, again, bare = (values_of(side, load) for side in SIDES)
         medians = (f"{statistics.median(values) * scale:.{digits}f}" for values in (ours, vllm, bare))
-        ratios = (_format_ratio(ratio(*pair)) for pair in ((ours, vllm), (again, vllm), (ours, bare)))
-        lines.append("| " + " | ".join([str(streams), *medians, *ratios]) + " |")
+        pairs = ((ours, vllm), (again, vllm), (ours, bare), (with_limits, vllm), (with_limits, ours))
+        ratios = (_format_ratio(ratio(*pair)) for pair in pairs)
+        lines.append("| " + " | ".join([load, *medians, *ratios]) + " |")
     return lines
 
 
 def _cpu_lines(figures: Figures) -> list[str]:
     lines = []
-    for side in ("ours", "vllm", "bare"):
-        for streams, cpu_us in sorted(figures.cpu_us[side].items()):
+    for side in ("ours", "limited", "vllm", "bare"):
+        for load, cpu_us in figures.cpu_us[side].items():
             means = {name: sum(values) / figures.rounds for name, values in cpu_us.items()}
             parts = ", ".join(f"{name} {mean:.0f}" for name, mean in means.items() if mean >= 0.5)
-            lines.append(f"- {side}, {streams} streams: {parts}")
+            lines.append(f"- {side}, {load}: {parts}")
     return lines

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import statistics
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -30,6 +32,32 @@ class Result:
 
     tokens_per_s: float
     first_token_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """Concurrent responses of equal length, several times in succession if they are short."""
+
+    streams: int
+    tokens: int
+    repeats: int = 1
+
+    @property
+    def name(self) -> str:
+        """The load as the tables name it."""
+        return f"{self.streams} x {self.tokens}"
+
+    @property
+    def total_tokens(self) -> int:
+        """The tokens of all responses."""
+        return self.streams * self.tokens * self.repeats
+
+
+def mean_result(results: Sequence[Result]) -> Result:
+    """Return the result of equal loads in succession."""
+    duration = sum(1 / result.tokens_per_s for result in results)
+    first_token_s = statistics.median(result.first_token_s for result in results)
+    return Result(len(results) / duration, first_token_s)
 
 
 class StreamError(Exception):

@@ -15,13 +15,9 @@ from typing import Any
 import uvloop
 
 from inference_worker.runtime.engines.hardware import checkpoint_dtype, choose_engine, detect_hardware
-from inference_worker.runtime.engines.vllm_engine import engine_arguments, prepare_environment
-from inference_worker.runtime.parent_death import bind_children_to_parent, bind_to_parent
+from inference_worker.runtime.engines.vllm_arguments import engine_arguments, prepare_environment
+from inference_worker.runtime.parent_death import bind_children_to_parent
 from inference_worker.runtime.settings import WorkerSettings
-
-if __name__ == "__mp_main__":
-    # A spawned engine process imports this module again.
-    bind_to_parent()
 
 
 def _engine_arguments() -> tuple[WorkerSettings, list[str]]:

@@ -17,7 +17,7 @@ from deploy.local.demo.smoke_test import SmokeTestError
 from deploy.local.launch import Stack, display_path
 from deploy.local.processes.lock import AlreadyRunningError, Lock
 from deploy.local.processes.supervisor import ProgramFailedError
-from deploy.local.processes.worker_heartbeat import RedisUnavailableError
+from deploy.local.processes.worker_heartbeat import RedisSilentError
 from deploy.local.servers.accounts import AccountError
 from deploy.local.servers.external_servers import ExternalServerError
 from deploy.local.servers.ports import PortBusyError
@@ -27,7 +27,7 @@ from deploy.local.settings import ROOT, LocalSettings
 
 EXPECTED_ERRORS = (
     *(AccountError, SmokeTestError, ExternalServerError, MigrationError, ModelError),
-    *(PortBusyError, PostgresError, ProgramFailedError, RedisUnavailableError),
+    *(PortBusyError, PostgresError, ProgramFailedError, RedisSilentError),
 )
 INTERRUPTED = 130
 
@@ -40,10 +40,12 @@ NEXT_STEPS = """Everything is running. Press Ctrl-C to stop. In another terminal
     -d '{{"model": "{model}", "stream": true, "temperature": 0,
          "messages": [{{"role": "user", "content": "Hello"}}]}}'
 
-  {python} -c 'import openai; print(openai.OpenAI().models.list().data)'
+  curl "$OPENAI_BASE_URL/models" -H "Authorization: Bearer $OPENAI_API_KEY"
 {adapters}
-  {python} manage.py keys list     # --help: options
-  {base_url}/admin/                # the login is in {demo}
+{tuning}  {python} manage.py keys list     # --help: options
+
+In a browser: {base_url}/ is the console, {base_url}/admin/ the administration.
+The login is CYLLM_ADMIN_USER and CYLLM_ADMIN_PASSWORD in {demo}.
 
 Logs: {logs}/
 """
@@ -75,10 +77,19 @@ def next_steps(local: LocalSettings) -> str:
         demo=f"{state}/{environment.DEMO_FILE}",
         model=environment.served_model(local),
         adapters=f"\n  Adapters, to use as the model's name: {names}\n" if names else "",
+        tuning=_tuning(local),
         python=display_path(Path(sys.executable)),
         base_url=local.base_url,
         logs=f"{state}/logs",
     )
+
+
+def _tuning(local: LocalSettings) -> str:
+    """Return the line on the example of a fine-tuning, whose base model is the bundled one."""
+    if not local.bundled_model or not environment.trainable_models(local):
+        return ""
+    python = display_path(Path(sys.executable))
+    return f"  {python} examples/fine_tune.py   # fine-tunes the model; minutes on a CPU\n"
 
 
 def _run(stack: Stack, *, once: bool) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Mapping, MutableMapping, Sequence
 from pathlib import Path
 
 from deploy.local.demo.default_model import NAME as BUNDLED_MODEL
@@ -18,6 +18,7 @@ WORKER_ID = "local-1"
 DATABASE_NAMES = ("CYLLM_DATABASE_URL", "CYLLM_SECRET_KEY")
 REQUIRED_NAMES = ("CYLLM_DATABASE_URL", "CYLLM_REDIS_URL", "CYLLM_SECRET_KEY")
 SETTINGS_MODULE = "cyllm_site.settings.base"
+CODE_SETTINGS_MODULE = "cyllm_site.settings.check"
 # The bundled model's own chat template doesn't support tools.
 BUNDLED_MODEL_TOOLS = {
     "CYLLM_WORKER_TOOL_PARSER": "hermes",
@@ -34,19 +35,30 @@ def platform_environment(local: LocalSettings, *, database_url: str, redis_url: 
         "CYLLM_REDIS_URL": redis_url,
         "CYLLM_SECRET_KEY": local.secret_key or load_or_create_secret(local.state_dir / "secret_key"),
         "CYLLM_STATE_DIR": str(local.state_dir),
+        "CYLLM_TRAINING_MODELS": trainable_models(local),
         "PYTHONUNBUFFERED": "1",
     }
 
 
 def worker_environment(local: LocalSettings, platform: Mapping[str, str]) -> dict[str, str]:
     """Return the environment of the inference worker, without the database's address and the secret key."""
-    inherited = {name: value for name, value in platform.items() if name not in DATABASE_NAMES}
+    variables = {name: value for name, value in platform.items() if name not in DATABASE_NAMES}
     overrides = {"CYLLM_WORKER_ID": worker_id(local), "CYLLM_WORKER_MODEL": served_model(local)}
-    defaults = {}
+    defaults = {
+        "CYLLM_WORKER_ARTIFACT_DIR": str(local.state_dir.absolute() / "files" / "artifacts"),
+        "CYLLM_WORKER_ADAPTER_CACHE_DIR": str(local.state_dir.absolute() / "adapters"),
+    }
     if local.bundled_model:
         overrides["CYLLM_WORKER_MODEL_PATH"] = str(model_folder(local))
-        defaults = BUNDLED_MODEL_TOOLS
-    return {**defaults, **inherited, **overrides}
+        defaults |= BUNDLED_MODEL_TOOLS
+    return {**defaults, **variables, **overrides}
+
+
+def trainable_models(local: LocalSettings) -> str:
+    """Return the models that can be fine-tuned: by default the served one, if it is loaded from a folder."""
+    if local.training_models or local.worker_engine != "vllm":
+        return local.training_models
+    return f"{served_model(local)}={model_folder(local).absolute()}"
 
 
 def worker_id(local: LocalSettings) -> str:
@@ -75,13 +87,18 @@ def model_sources(local: LocalSettings) -> dict[str, str]:
 
 def publish_addresses(local: LocalSettings, platform: Mapping[str, str]) -> None:
     """Write the stack's addresses to a file for commands in other terminals."""
-    names = (*REQUIRED_NAMES, "CYLLM_STATE_DIR")
+    names = (*REQUIRED_NAMES, "CYLLM_STATE_DIR", "CYLLM_TRAINING_MODELS")
     write_env(local.state_dir / STACK_FILE, {name: platform[name] for name in names})
 
 
 def withdraw_addresses(local: LocalSettings) -> None:
     """Delete the file with the stack's addresses."""
     (local.state_dir / STACK_FILE).unlink(missing_ok=True)
+
+
+def asks_for_help(arguments: Sequence[str]) -> bool:
+    """Return whether arguments of ``manage.py`` only ask for help, which needs neither stack nor settings."""
+    return not arguments or arguments[0] == "help" or not {"-h", "--help"}.isdisjoint(arguments)
 
 
 def load_addresses(environ: MutableMapping[str, str]) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -12,6 +13,7 @@ import redis
 from deploy.local import environment, programs
 from deploy.local.demo import smoke_test
 from deploy.local.demo.default_model import prepare_model
+from deploy.local.processes.program_log import LogLimits
 from deploy.local.processes.supervisor import Program, ProgramFailedError, Supervisor, stop_orphans
 from deploy.local.processes.worker_heartbeat import HeartbeatReader
 from deploy.local.progress import Stage, Terminal
@@ -22,6 +24,7 @@ from deploy.local.servers.schema import close_connection, migrate, setup_django
 from deploy.local.settings import ROOT, LocalSettings
 from deploy.local.worker_settings import check_worker_settings
 from inference_worker.protocol.messages import Heartbeat, WorkerState
+from training.settings import trainable_models
 
 GATEWAY_TIMEOUT_S = 60.0
 READY_TIMEOUT_S = 30.0
@@ -44,7 +47,10 @@ class Stack:
         self.local = local
         self.terminal = Terminal(len(self._stages()))
         self.supervisor = Supervisor(
-            run_dir=local.state_dir / "run", log_dir=local.state_dir / "logs", say=self.terminal.say
+            run_dir=local.state_dir / "run",
+            log_dir=local.state_dir / "logs",
+            say=self.terminal.say,
+            log_limits=LogLimits(local.log_max_bytes, local.log_keep),
         )
         self.postgres = programs.embedded_postgres(local)
         self.valkey = programs.embedded_valkey(local)
@@ -73,7 +79,8 @@ class Stack:
 
     def stop(self) -> None:
         """Stop everything in the reverse order of its start."""
-        environment.withdraw_addresses(self.local)
+        with suppress(OSError):  # whatever happens to files, the processes must stop
+            environment.withdraw_addresses(self.local)
         for name in reversed(self.supervisor.names):
             started_at = time.monotonic()
             self.supervisor.stop(name)
@@ -90,6 +97,7 @@ class Stack:
             "database schema": self._migrate,
             "demo tenant": self._provision_demo,
             "gateway and celery": self._start_gateway,
+            "training worker": self._start_training,
             "model loading": self._wait_for_worker,
             "first request": self._send_request,
         }
@@ -163,13 +171,21 @@ class Stack:
         return "; ".join(messages) or "already exists"
 
     def _start_gateway(self, _: Stage) -> str:
-        self.supervisor.start(programs.celery_program(self.local, self.platform))
+        self.supervisor.start(programs.celery_program(self.platform))
+        self.supervisor.start(programs.beat_program(self.local, self.platform))
         self.supervisor.start(programs.gateway_program(self.local, self.platform))
         live = f"{self.local.base_url}/health/live"
         self.supervisor.wait_until(
             "gateway", lambda: smoke_test.fetch_status(live) == 200, timeout_s=GATEWAY_TIMEOUT_S
         )
         return f"ready at {self.local.base_url}"
+
+    def _start_training(self, _: Stage) -> str:
+        models = trainable_models(self.platform["CYLLM_TRAINING_MODELS"])
+        if not models:
+            return "not started, no model can be fine-tuned"
+        self.supervisor.start(programs.training_program(self.platform))
+        return f"started, fine-tunes {', '.join(models)}"
 
     def _wait_for_worker(self, stage: Stage) -> str:
         server = "the embedded Valkey" if self.valkey else "the server in CYLLM_REDIS_URL"

@@ -43,14 +43,48 @@ def worker_program(local: LocalSettings, platform: Mapping[str, str]) -> Program
     )
 
 
-def celery_program(local: LocalSettings, platform: Mapping[str, str]) -> Program:
-    """Return the Celery worker with its beat."""
-    schedule = local.state_dir / "run" / "celerybeat-schedule"
+def celery_program(platform: Mapping[str, str]) -> Program:
+    """Return the Celery worker."""
+    options = ("--concurrency", "2", "--loglevel", "INFO", "--without-gossip", "--without-mingle")
     return Program(
         name="celery",
+        argv=[*(sys.executable, "-m", "celery", "-A", "cyllm_site", "worker"), *options],
+        env=platform,
+        cwd=ROOT,
+    )
+
+
+def training_program(platform: Mapping[str, str]) -> Program:
+    """Return the training worker: a Celery worker of the training queue, which runs one job at a time."""
+    return Program(
+        name="training",
+        argv=[sys.executable, "-m", "celery", "-A", "cyllm_site", "worker", *training_options("local")],
+        env=platform,
+        cwd=ROOT,
+        stop_timeout_s=DRAIN_S + 15,  # for the checkpoint of a running job
+    )
+
+
+def training_options(name: str, worker_class: str = "default") -> tuple[str, ...]:
+    """Return the options of a Celery worker for the jobs of a class. Nothing is forked.
+
+    One thread may validate files; the other one receives doorbells, and jobs run in a thread of their own.
+    """
+    return (
+        *("--hostname", f"training-{name}@%h", "--queues", f"training.{worker_class},validation"),
+        *("--pool", "threads", "--concurrency", "2"),
+        *("--loglevel", "INFO", "--without-gossip", "--without-mingle"),
+    )
+
+
+def beat_program(local: LocalSettings, platform: Mapping[str, str]) -> Program:
+    """Return Celery's beat. The supervisor restarts it, which a Celery worker with ``-B`` would not do."""
+    schedule = local.state_dir / "run" / "celerybeat-schedule"
+    return Program(
+        name="beat",
         argv=[
-            *(sys.executable, "-m", "celery", "-A", "cyllm_site", "worker", "-B", "-s", str(schedule)),
-            *("--concurrency", "2", "--loglevel", "INFO", "--without-gossip", "--without-mingle"),
+            *(sys.executable, "-m", "celery", "-A", "cyllm_site", "beat", "-s", str(schedule)),
+            *("--pidfile=", "--loglevel", "INFO"),
         ],
         env=platform,
         cwd=ROOT,

@@ -21,6 +21,8 @@ class LocalSettings(BaseSettings):
 
     port: int = Field(8000, ge=1, le=65535, description="port of the local gateway on 127.0.0.1")
     state_dir: Path = Field(ROOT / ".cyllm", description="folder for the state of the stack")
+    log_max_bytes: int = Field(20 * 2**20, ge=10_000, description="size at which a log is rotated")
+    log_keep: int = Field(3, ge=1, le=100, description="rotated logs to keep of each process")
     database_url: str = Field("", description="Postgres to use instead of the embedded one", repr=False)
     redis_url: str = Field("", description="Redis or Valkey to use instead of the embedded one", repr=False)
     secret_key: str = Field("", description="Django's signing key; default: generated once", repr=False)
@@ -29,6 +31,7 @@ class LocalSettings(BaseSettings):
     worker_model: str = Field("", description="name of the served model; default: the bundled model")
     worker_model_path: Path | None = Field(None, description="folder of a model to serve; default: bundled")
     worker_adapters: Adapters = Field((), description="LoRA adapters to register and serve with the model")
+    training_models: str = Field("", description="models that can be fine-tuned; default: the served one")
 
     @property
     def base_url(self) -> str:

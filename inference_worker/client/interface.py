@@ -9,6 +9,7 @@ from typing import Protocol, TypeAlias
 
 from inference_worker.protocol.messages import (
     Accepted,
+    AdapterRef,
     Delta,
     Failed,
     Finished,
@@ -22,7 +23,7 @@ class ClientError(Exception):
 
 
 class NoWorkerError(ClientError):
-    """No live, ready worker serves the model and has the operation, apart from excluded workers."""
+    """Raised if no live, ready worker, excluded ones aside, serves the model and has the operation."""
 
 
 class TransportError(ClientError):
@@ -34,7 +35,9 @@ class Call:
     """One request for an engine.
 
     ``budget_s`` is the remainder of its total timeout. ``cost_tokens`` is a rough upper bound of the tokens
-    it can use, for routing.
+    it can use, for routing. ``adapter``: the adapter that ``model`` names, None for a model of the workers.
+    ``is_metered``: False for the platform's own requests. ``worker_id``: the only worker that may serve it;
+    empty for any.
     """
 
     request_id: str
@@ -45,10 +48,13 @@ class Call:
     body: bytes
     budget_s: float
     cost_tokens: int
+    adapter: AdapterRef | None = None
+    is_metered: bool = True
+    worker_id: str = ""
 
 
 class LossCause(enum.StrEnum):
-    """The reason why an attempt was lost; also the reason in the attempt's Cancel."""
+    """The cause of the loss of an attempt; also the reason in the attempt's Cancel."""
 
     WORKER_DIED = "worker_died"
     EVENTS_LOST = "events_lost"

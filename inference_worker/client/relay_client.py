@@ -19,14 +19,15 @@ from inference_worker.protocol import codec, names
 from inference_worker.protocol.messages import (
     Cancel,
     Command,
+    Delta,
     Failed,
     Finished,
     Frame,
     Heartbeat,
     Submit,
 )
-from inference_worker.transport.channel_layer import NoReceiver, PubSubChannelLayer
-from inference_worker.transport.redis_connection import RedisUnavailable
+from inference_worker.transport.channel_layer import NoReceiverError, PubSubChannelLayer
+from inference_worker.transport.redis_connection import RedisUnavailableError
 from inference_worker.transport.subscriber import Subscriber
 
 logger = logging.getLogger("cyllm.relay")
@@ -54,7 +55,7 @@ class RelayClient(EngineClient):
     async def start(self) -> None:
         """Connect and start receiving. Without Redis, return after some seconds and connect later."""
         await self._layer.start()
-        with contextlib.suppress(RedisUnavailable):
+        with contextlib.suppress(RedisUnavailableError):
             await self._layer.open(self._channel, timeout_s=3.0)
         for work in (self._receive(), self._directory.keep_fresh(), self._watch_workers()):
             self._spawn(work)
@@ -80,7 +81,7 @@ class RelayClient(EngineClient):
             self._refresh_task = asyncio.create_task(self._directory.refresh(), name="refresh-workers")
         try:
             await asyncio.shield(self._refresh_task)
-        except RedisUnavailable as error:
+        except RedisUnavailableError as error:
             raise TransportError(str(error)) from error
         return self._directory.workers()
 
@@ -95,11 +96,11 @@ class RelayClient(EngineClient):
             stream = self._open_stream(call, attempt, worker)
             try:
                 await self._send(worker.channel, self._submit_message(call, attempt))
-            except NoReceiver:
+            except NoReceiverError:
                 dead_channels.add(worker.channel)
                 stream.is_over = True
                 stream.close()
-            except RedisUnavailable as error:
+            except RedisUnavailableError as error:
                 # The call may have arrived nonetheless; _cancel_orphan stops it then.
                 stream.close()
                 raise TransportError(str(error)) from error
@@ -122,11 +123,11 @@ class RelayClient(EngineClient):
     def _open_stream(self, call: Call, attempt: int, worker: Heartbeat) -> RelayStream:
         stream = RelayStream(call, attempt, worker, send_cancel=self._send_soon, on_close=self._remove)
         self._streams[call.request_id] = stream
-        self._router.add_tokens(worker.worker_id, call.cost_tokens)
+        self._router.record_start(stream)
         return stream
 
     def _remove(self, stream: RelayStream) -> None:
-        self._router.add_tokens(stream.worker_id, -stream.cost_tokens)
+        self._router.record_end(stream)
         # A newer attempt of the same request may have replaced this one.
         if self._streams.get(stream.request_id) is stream:
             del self._streams[stream.request_id]
@@ -142,18 +143,20 @@ class RelayClient(EngineClient):
             body=call.body,
             correlation_id=call.correlation_id,
             budget_s=call.budget_s,
+            adapter=call.adapter,
+            is_metered=call.is_metered,
         )
 
     async def _send(self, channel: str, command: Command) -> None:
         if not self._layer.is_up:
-            raise RedisUnavailable("Redis can't be reached")
+            raise RedisUnavailableError("Redis can't be reached")
         await self._layer.send(channel, {"type": "relay.command", "data": codec.encode(command)})
 
     def _send_soon(self, channel: str, command: Command) -> None:
         """Send in the background. A Cancel that can't be delivered is not worth a retry."""
 
         async def send() -> None:
-            with contextlib.suppress(NoReceiver, RedisUnavailable):
+            with contextlib.suppress(NoReceiverError, RedisUnavailableError):
                 await self._send(channel, command)
 
         self._spawn(send())
@@ -172,7 +175,7 @@ class RelayClient(EngineClient):
         while True:
             try:
                 message = await self._layer.receive(self._channel)
-            except RedisUnavailable:
+            except RedisUnavailableError:
                 continue
             if message.get("type") == "layer.gap":
                 self._next_sequences.clear()
@@ -193,6 +196,8 @@ class RelayClient(EngineClient):
         if frame.sequence > next_sequence:
             logger.error("%d frames of %s lost", frame.sequence - next_sequence, frame.worker_id)
             self._lose_all(LossCause.EVENTS_LOST, frame.worker_id)
+        if self._router.has_suspects and any(isinstance(e, Delta | Finished) for e in frame.events):
+            self._router.record_output(frame.worker_id)
         streams = self._streams
         for event in frame.events:
             if stream := streams.get(event.request_id):
@@ -220,7 +225,7 @@ class RelayClient(EngineClient):
         while True:
             await asyncio.sleep(REFRESH_INTERVAL_S)
             channels = sorted({s.worker_channel for s in self._streams.values() if not s.is_over})
-            with contextlib.suppress(RedisUnavailable):
+            with contextlib.suppress(RedisUnavailableError):
                 dead_channels = await self._directory.channels_without_receiver(channels)
                 dead_channels |= self._unresponsive_channels(channels)
                 for stream in list(self._streams.values()):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 
 from typing_extensions import override
@@ -29,7 +30,8 @@ class RelayStream(Stream):
         self.request_id = call.request_id
         self.worker_channel = worker.channel
         self.cost_tokens = call.cost_tokens
-        self.is_over = False
+        self.is_over = self.is_given_up = False
+        self.last_event_at = time.monotonic()
         self._send_cancel, self._on_close = send_cancel, on_close
         self._events: list[StreamEvent] = []
         self._next_index = 0
@@ -56,7 +58,7 @@ class RelayStream(Stream):
     @override
     def close(self) -> None:
         if not self.is_over:
-            self.is_over = True
+            self.is_over = self.is_given_up = True
             self.cancel("closed")
         self._on_close(self)
 
@@ -68,6 +70,7 @@ class RelayStream(Stream):
             self.lose(LossCause.EVENTS_LOST)
             return
         self._next_index += 1
+        self.last_event_at = time.monotonic()
         if isinstance(event, Finished | Failed):
             self.is_over = True
         self._add(event)

@@ -7,10 +7,11 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
-from inference_worker.protocol import codec, names
+from inference_worker.protocol import names
 from inference_worker.protocol.messages import Heartbeat
 from inference_worker.transport.channel_layer import PubSubChannelLayer
-from inference_worker.transport.redis_connection import RedisUnavailable
+from inference_worker.transport.heartbeats import parse_heartbeat
+from inference_worker.transport.redis_connection import RedisUnavailableError
 
 logger = logging.getLogger("cyllm.directory")
 
@@ -43,16 +44,16 @@ class WorkerDirectory:
         return any(worker.channel == channel and is_responsive(worker) for worker in self._workers.values())
 
     async def refresh(self) -> None:
-        """Read all heartbeats. Raises RedisUnavailable."""
+        """Read all heartbeats. Raises RedisUnavailableError."""
         ids: list[bytes] = await self._layer.call("ZRANGE", names.WORKER_INDEX, 0, -1)
         if not ids:
             self._workers = {}
             return
         values = await self._layer.call("MGET", *(names.worker_key(name.decode()) for name in ids))
-        self._workers = {worker.worker_id: worker for worker in map(_decode, values) if worker}
+        self._workers = {worker.worker_id: worker for worker in map(parse_heartbeat, values) if worker}
 
     async def channels_without_receiver(self, channels: Sequence[str]) -> set[str]:
-        """Return those of the channels to which no process is subscribed. Raises RedisUnavailable."""
+        """Return the channels to which no process is subscribed. Raises RedisUnavailableError."""
         if not channels:
             return set()
         counts: list[Any] = await self._layer.call("PUBSUB", "NUMSUB", *channels)
@@ -63,16 +64,6 @@ class WorkerDirectory:
         while True:
             try:
                 await self.refresh()
-            except RedisUnavailable:
+            except RedisUnavailableError:
                 logger.debug("workers not refreshed: Redis is unavailable")
             await asyncio.sleep(REFRESH_INTERVAL_S)
-
-
-def _decode(value: bytes | None) -> Heartbeat | None:
-    if value is None:
-        return None
-    try:
-        return codec.decode_heartbeat(value)
-    except codec.ProtocolError as error:
-        logger.warning("heartbeat of another protocol version ignored: %s", error)
-        return None

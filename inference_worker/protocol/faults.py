@@ -72,6 +72,12 @@ class InvalidParameter(_Fault, frozen=True, kw_only=True, tag="invalid_parameter
     reason: str
 
 
+class AdapterFault(_Fault, frozen=True, kw_only=True, tag="adapter"):
+    """The worker can't use the request's adapter. ``reason`` is for logs only."""
+
+    reason: str
+
+
 class OtherFault(_Fault, frozen=True, kw_only=True, tag="other"):
     """The engine rejected the request. ``reason`` is its own text, empty if it gave none."""
 
@@ -88,4 +94,5 @@ RequestFault: TypeAlias = (
     | UnknownTokenId
     | InvalidParameter
     | OtherFault
+    | AdapterFault
 )

@@ -13,6 +13,7 @@ from typing import TypeAlias
 import msgspec
 
 from inference_worker.protocol.faults import RequestFault
+from inference_worker.protocol.prices import FREE, Prices
 
 PROTOCOL_VERSION = 1
 
@@ -27,6 +28,8 @@ class Operation(enum.StrEnum):
     DETOKENIZE = "detokenize"
 
 
+GENERATIONS = frozenset({Operation.CHAT_COMPLETIONS, Operation.COMPLETIONS})
+TOKENIZER_OPERATIONS = frozenset({Operation.TOKENIZE, Operation.DETOKENIZE})
 # Operations of a worker whose heartbeat lists none, because it predates ``Heartbeat.operations``.
 DEFAULT_OPERATIONS = (Operation.CHAT_COMPLETIONS, Operation.COMPLETIONS)
 
@@ -74,8 +77,26 @@ class Meter(_Message, frozen=True, kw_only=True):
 # ---- gateway -> worker ---------------------------------------------------------------------------
 
 
+class AdapterRef(_Message, frozen=True, kw_only=True):
+    """A published LoRA adapter. ``sha256``: hex digest of its archive. ``url``: address of the archive.
+
+    The worker loads it before the request, from its cache or from ``url``, and verifies the digest. An empty
+    ``url`` means that the archive is in a folder that platform and worker share.
+    """
+
+    name: str
+    base_model: str
+    sha256: str
+    rank: int
+    url: str = ""
+
+
 class Submit(_Message, frozen=True, kw_only=True, tag="submit"):
-    """Run a request. ``body`` is the validated JSON body for the engine's HTTP route."""
+    """Run a request. ``body`` is the validated JSON body for the engine's HTTP route.
+
+    ``adapter``: the adapter that the body's ``model`` names, None for a model of the worker itself.
+    ``is_metered``: False for the platform's own requests, whose attempts are no usage.
+    """
 
     request_id: str
     attempt: int
@@ -86,6 +107,8 @@ class Submit(_Message, frozen=True, kw_only=True, tag="submit"):
     body: bytes
     correlation_id: str
     budget_s: float
+    adapter: AdapterRef | None = None
+    is_metered: bool = True
 
 
 class Cancel(_Message, frozen=True, kw_only=True, tag="cancel"):
@@ -180,9 +203,15 @@ class Heartbeat(_Message, frozen=True, kw_only=True, tag="heartbeat"):
 
     ``boot`` identifies the current incarnation of the worker's channel; messages to older ones are lost.
     ``stage`` and ``stage_s``: the current step of loading or draining and its duration so far.
-    ``loop_lag_s``: the time since the event loop last ran, which reveals a hung worker. ``operations``: the
-    engine's operations, as text because a newer worker may have one that the gateway does not know; empty
-    means ``DEFAULT_OPERATIONS``.
+    ``loop_lag_s``: the time since the event loop last ran, which reveals a hung worker. ``operations``:
+    the engine's operations, as text because a newer worker may have one that the gateway does not know;
+    empty means ``DEFAULT_OPERATIONS``. ``sampling_defaults``: the model's own sampling parameters by
+    name, which apply to requests that omit them. ``template_variables``: the variables of the chat
+    template, None if unknown. ``template_tokens``: those of a conversation with a single short message,
+    None if unknown. ``max_lora_rank``: the highest rank of adapters that the engine loads on demand, 0 if
+    it loads none. ``adapters``: digests of the adapters that it has loaded. ``dtype``: data type of the
+    engine's computation, empty if unknown. ``kv_cache_use``: the used part of the key-value cache, 0 to
+    1; None if unknown.
     """
 
     worker_id: str
@@ -200,13 +229,24 @@ class Heartbeat(_Message, frozen=True, kw_only=True, tag="heartbeat"):
     hardware: str
     written_at: float
     operations: tuple[str, ...] = ()
+    sampling_defaults: dict[str, float] = msgspec.field(default_factory=dict)
+    template_variables: tuple[str, ...] | None = None
+    max_lora_rank: int = 0
+    adapters: tuple[str, ...] = ()
+    dtype: str = ""
+    kv_cache_use: float | None = None
+    template_tokens: int | None = None
 
 
 # ---- facts: the durable stream behind usage and audit records -------------------------------------
 
 
 class RequestStarted(_Message, frozen=True, kw_only=True, tag="started"):
-    """A gateway admitted a request and is about to dispatch it. ``started_at``: Unix seconds."""
+    """A gateway admitted a request and is about to dispatch it.
+
+    ``started_at``: Unix seconds. ``prices``: those at which it will be charged. ``reserved_*``: the most that
+    it can use, as its quotas have reserved.
+    """
 
     request_id: str
     correlation_id: str
@@ -217,6 +257,9 @@ class RequestStarted(_Message, frozen=True, kw_only=True, tag="started"):
     endpoint: str
     streamed: bool
     started_at: float
+    prices: Prices = FREE
+    reserved_tokens: int = 0
+    reserved_microusd: int = 0
 
 
 class AttemptMetered(_Message, frozen=True, kw_only=True, tag="metered"):
@@ -235,7 +278,9 @@ class RequestEnded(_Message, frozen=True, kw_only=True, tag="ended"):
 
     ``attempt`` is the last attempt dispatched, 0 if there was none. ``relayed`` is the meter of the last
     event, or else a lower bound: the number of text chunks sent to the client. It replaces the meter of a
-    worker that died before it wrote its own fact.
+    worker that died before it wrote its own fact. ``is_charged`` is false if the service failed before the
+    client received output. ``error_param``: path of the parameter at fault, without names that the client
+    chose. ``requested_model``: the client's name of the model.
     """
 
     request_id: str
@@ -258,6 +303,35 @@ class RequestEnded(_Message, frozen=True, kw_only=True, tag="ended"):
     started_at: float
     duration_s: float
     first_token_s: float | None
+    is_charged: bool = True
+    error_param: str | None = None
+    requested_model: str | None = None
 
 
-Fact: TypeAlias = RequestStarted | AttemptMetered | RequestEnded
+# Refusals of the key, its rights or its limits: they cost a client nothing to repeat, so they are counted.
+# A request that is refused for its content says nothing about its key.
+REFUSAL_STATUSES = frozenset({401, 403, 429})
+
+
+class RequestsRefused(_Message, frozen=True, kw_only=True, tag="refused"):
+    """Requests that a gateway refused alike within a minute, apart from those with a RequestEnded each.
+
+    ``minute_at``: Unix seconds of its beginning. ``key_prefix``: None if the key was not verified.
+    ``client_network``: in CIDR notation; empty if the gateway counted too many networks in that minute.
+    """
+
+    fact_id: str
+    gateway_id: str
+    minute_at: int
+    tenant_id: str | None
+    key_id: str | None
+    key_prefix: str | None
+    client_network: str
+    endpoint: str
+    error_code: str
+    status: int
+    requests: int
+
+
+RequestFact: TypeAlias = RequestStarted | AttemptMetered | RequestEnded
+Fact: TypeAlias = RequestFact | RequestsRefused

@@ -11,12 +11,19 @@ FACTS_GROUP = "ledger"
 WORKER_INDEX = "cyllm:workers"  # sorted set: worker id -> Unix time of the last heartbeat
 GATEWAYS_MISSING = "cyllm:gateways:missing"  # hash: gateway id -> Redis's time when it was first missed
 RESPONSE_GATEWAYS_MISSING = "cyllm:gateways:missing:responses"  # the same, for the sweep of responses
+STREAM_GATEWAYS_MISSING = "cyllm:gateways:missing:streams"  # the same, for the sweep of event logs
+RUNNING_STREAMS = "cyllm:streams:running"  # hash: id of a running event log -> id of its gateway
 
-CHANGES_CHANNEL = "cyllm:changes"  # pub/sub: "key <prefix>", "tenant <uuid>", "models", "stream <id>"
+# pub/sub: "key <prefix>", "tenant <uuid>", "models", "stream <id>", "job <id>"
+CHANGES_CHANNEL = "cyllm:changes"
 
 HEARTBEAT_INTERVAL_S = 0.5
 HEARTBEAT_EXPIRY_S = 5.0
+LAST_SEEN_EXPIRY_S = 3600.0
 GATEWAY_EXPIRY_S = 5.0
+# A Redis that has just restarted holds no presence keys, so a gateway is dead only after its key has been
+# missing for this long.
+GATEWAY_DEAD_AFTER_S = 4.0
 
 
 def worker_channel(worker_id: str, boot: str) -> str:
@@ -32,6 +39,11 @@ def gateway_channel(gateway_id: str) -> str:
 def worker_key(worker_id: str) -> str:
     """Return the expiring key that holds a worker's heartbeat."""
     return f"cyllm:worker:{worker_id}"
+
+
+def last_seen_key(worker_id: str) -> str:
+    """Return the key that holds a worker's last heartbeat for an hour, to say what a lost worker served."""
+    return f"cyllm:worker-last:{worker_id}"
 
 
 def gateway_key(gateway_id: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from inference_worker.protocol.faults import ContextOverflow
 from inference_worker.protocol.messages import Operation
@@ -14,14 +15,12 @@ class OperationSpec:
     """Properties of an operation.
 
     ``path``: the engine's HTTP route. ``prompt_param``: the request parameter that the engine reads.
-    ``min_completion_tokens``: context that a request needs beyond its prompt. ``model_kind``: the kind of
-    model that has the operation, with its article, for error messages.
+    ``min_completion_tokens``: context that a request needs beyond its prompt.
     """
 
     path: str
     prompt_param: str
     min_completion_tokens: int
-    model_kind: str
 
     def context_overflow(
         self, *, limit_tokens: int, prompt_tokens: int, completion_limit: int | None
@@ -42,9 +41,20 @@ class OperationSpec:
 
 
 OPERATION_SPECS: Mapping[Operation, OperationSpec] = {
-    Operation.CHAT_COMPLETIONS: OperationSpec("/v1/chat/completions", "messages", 1, "a chat"),
-    Operation.COMPLETIONS: OperationSpec("/v1/completions", "prompt", 1, "a completion"),
-    Operation.EMBEDDINGS: OperationSpec("/v1/embeddings", "input", 0, "an embedding"),
-    Operation.TOKENIZE: OperationSpec("/tokenize", "prompt", 1, "a tokenizing"),
-    Operation.DETOKENIZE: OperationSpec("/detokenize", "tokens", 1, "a tokenizing"),
+    Operation.CHAT_COMPLETIONS: OperationSpec("/v1/chat/completions", "messages", 1),
+    Operation.COMPLETIONS: OperationSpec("/v1/completions", "prompt", 1),
+    Operation.EMBEDDINGS: OperationSpec("/v1/embeddings", "input", 0),
+    Operation.TOKENIZE: OperationSpec("/tokenize", "prompt", 1),
+    Operation.DETOKENIZE: OperationSpec("/detokenize", "tokens", 1),
 }
+
+
+def template_variables(body: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the template variables of a chat request, as vLLM's chat route sets them.
+
+    Its tokenizer route ignores ``reasoning_effort``, so requests to that route need them.
+    """
+    variables = dict(body.get("chat_template_kwargs") or {})
+    if (effort := body.get("reasoning_effort")) is not None:
+        variables = {"enable_thinking": effort != "none", **variables, "reasoning_effort": effort}
+    return variables

@@ -1,6 +1,7 @@
 """Framing of server-sent events, from engines and to clients.
 
-An event is bytes without the blank line at its end; a stream is any number of whole events.
+An event is bytes without the blank line at its end; a stream is any number of whole events. A comment is a
+line between events. A blank line after it would dispatch an empty event in clients that have seen an id.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from collections.abc import Iterable
 DATA = b"data: "
 END = b"\n\n"
 DONE = DATA + b"[DONE]"
-COMMENT = b": waiting"
+COMMENT = b": waiting\n"
 
 
 def data_event(data: bytes) -> bytes:
@@ -34,5 +35,12 @@ def join_events(events: Iterable[bytes]) -> bytes:
 
 
 def split_events(stream: bytes) -> list[bytes]:
-    """Return the events of a stream that contains whole events only."""
-    return [event for event in stream.split(END) if event]
+    """Return the events of a stream that contains whole events only, without its comments."""
+    return [event for block in stream.split(END) if (event := without_comments(block))]
+
+
+def without_comments(block: bytes) -> bytes:
+    """Return the lines of a block that are not comments."""
+    if not block.startswith(b":") and b"\n:" not in block:
+        return block
+    return b"\n".join(line for line in block.split(b"\n") if not line.startswith(b":"))

@@ -40,6 +40,7 @@ def change_record(
     action: str,
     model_id: int,
     model_name: str,
+    tenant_id: uuid.UUID | None = None,
     before: Mapping[str, object] | None = None,
     after: Mapping[str, object] | None = None,
 ) -> None:
@@ -50,6 +51,7 @@ def change_record(
         action=action,
         object_id=str(model_id),
         object_name=model_name,
+        tenant_id=tenant_id,
         before=before,
         after=after,
     )

@@ -1,4 +1,4 @@
-"""Served models, their aliases, and the grants of restricted models to tenants."""
+"""Served models, their aliases and adapters, and the grants of restricted models to tenants."""
 
 from __future__ import annotations
 
@@ -8,10 +8,15 @@ from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from backoffice.tenant_rows import TenantRows
+
 NAME_PATTERN = r"\A[A-Za-z0-9._:/-]{1,200}\Z"
+DIGEST_PATTERN = r"\A[0-9a-f]{64}\Z"
 LONGEST_CONTEXT = 100_000_000
 
-name_form = RegexValidator(NAME_PATTERN, _("1 to 200 letters, digits and the characters . _ : / - only."))
+validate_model_name = RegexValidator(
+    NAME_PATTERN, _("1 to 200 letters, digits and the characters . _ : / - only.")
+)
 
 
 class Visibility(models.TextChoices):
@@ -24,7 +29,7 @@ class Visibility(models.TextChoices):
 class ServedModel(models.Model):
     """A model under its name in requests."""
 
-    name = models.CharField(_("name"), max_length=200, unique=True, validators=[name_form])
+    name = models.CharField(_("name"), max_length=200, unique=True, validators=[validate_model_name])
     source = models.CharField(
         _("source"),
         max_length=500,
@@ -48,6 +53,23 @@ class ServedModel(models.Model):
     )
     visibility = models.CharField(
         _("visible to"), max_length=16, choices=Visibility.choices, default=Visibility.PUBLIC
+    )
+    prompt_price = models.PositiveBigIntegerField(
+        _("price of prompt tokens"), default=0, help_text=_("In micro-dollars per million tokens.")
+    )
+    cached_price = models.PositiveBigIntegerField(
+        _("price of cached tokens"),
+        null=True,
+        blank=True,
+        help_text=_("Of prompt tokens from the prefix cache. If empty, the price of prompt tokens."),
+    )
+    completion_price = models.PositiveBigIntegerField(
+        _("price of completion tokens"), default=0, help_text=_("In micro-dollars per million tokens.")
+    )
+    training_price = models.PositiveBigIntegerField(
+        _("price of training tokens"),
+        default=0,
+        help_text=_("In micro-dollars per million tokens that a fine-tuning job of this model trains on."),
     )
     created_at = models.DateTimeField(_("created"), default=timezone.now, editable=False)
     updated_at = models.DateTimeField(_("changed"), auto_now=True)
@@ -73,7 +95,7 @@ class ModelAlias(models.Model):
     model = models.ForeignKey(
         ServedModel, verbose_name=_("model"), on_delete=models.CASCADE, related_name="aliases"
     )
-    alias = models.CharField(_("alias"), max_length=200, unique=True, validators=[name_form])
+    alias = models.CharField(_("alias"), max_length=200, unique=True, validators=[validate_model_name])
 
     class Meta:
         verbose_name = _("alias")
@@ -96,6 +118,8 @@ class ModelGrant(models.Model):
     tenant_id = models.UUIDField(_("tenant id"))
     created_at = models.DateTimeField(_("granted"), default=timezone.now, editable=False)
 
+    objects = TenantRows.as_manager()
+
     class Meta:
         verbose_name = _("grant")
         verbose_name_plural = _("grants")
@@ -106,3 +130,38 @@ class ModelGrant(models.Model):
 
     def __str__(self) -> str:
         return f"{self.model}: {self.tenant_id}"
+
+
+class Adapter(models.Model):
+    """The weights of a served model that is a LoRA adapter of another. ``sha256``: digest of its archive."""
+
+    model = models.OneToOneField(
+        ServedModel,
+        verbose_name=_("model"),
+        primary_key=True,
+        on_delete=models.CASCADE,
+        related_name="adapter",
+    )
+    base = models.ForeignKey(
+        ServedModel, verbose_name=_("base model"), on_delete=models.PROTECT, related_name="adapters"
+    )
+    sha256 = models.CharField(_("SHA-256 of the archive"), max_length=64, db_index=True)
+    rank = models.PositiveSmallIntegerField(_("rank"), validators=[MinValueValidator(1)])
+    size_bytes = models.PositiveBigIntegerField(_("size in bytes"))
+    tenant_id = models.UUIDField(_("tenant id"), help_text=_("The tenant that may delete it."))
+    job_id = models.CharField(_("fine-tuning job"), max_length=64, blank=True)
+    created_at = models.DateTimeField(_("created"), default=timezone.now, editable=False)
+
+    objects = TenantRows.as_manager()
+
+    class Meta:
+        verbose_name = _("adapter")
+        verbose_name_plural = _("adapters")
+        ordering = ["-created_at"]
+        constraints = [
+            models.CheckConstraint(condition=Q(sha256__regex=DIGEST_PATTERN), name="adapter_digest_form"),
+            models.CheckConstraint(condition=Q(rank__gte=1), name="adapter_rank_positive"),
+        ]
+
+    def __str__(self) -> str:
+        return self.model.name

@@ -10,23 +10,36 @@ from django.core.exceptions import ValidationError
 from django.db import connection, transaction
 from django.utils.translation import gettext_lazy as _
 
+from inference_worker.protocol.prices import MAX_PRICE
 from inference_worker.registry.journal import change_record
-from inference_worker.registry.models import ModelAlias, ModelGrant, ServedModel, name_form
+from inference_worker.registry.models import Adapter, ModelAlias, ModelGrant, ServedModel, validate_model_name
 
 _LOCK = 0x6D6F646C
 
 
 class ModelChanges(TypedDict, total=False):
-    """New values of a model's fields. ``max_model_len`` is in tokens; None means the workers' own limit."""
+    """New values of a model's fields.
+
+    ``max_model_len`` is in tokens; None means the workers' own limit. Prices in micro-dollars per million
+    tokens; without ``cached_price``, tokens from the prefix cache cost as much as other prompt tokens.
+    """
 
     source: str
     max_model_len: int | None
     owned_by: str
     enabled: bool
     visibility: str
+    prompt_price: int
+    cached_price: int | None
+    completion_price: int
+    training_price: int
 
 
-def _lock() -> None:
+PRICES = ("prompt_price", "cached_price", "completion_price", "training_price")
+
+
+def lock_names() -> None:
+    """Let no other transaction change models until this one ends."""
     # Names and aliases share one namespace across two tables, which no constraint can enforce.
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
@@ -40,6 +53,7 @@ def _audited_fields(model: ServedModel) -> dict[str, object]:
         "owned_by": model.owned_by,
         "enabled": model.enabled,
         "visibility": model.visibility,
+        **{f"{name}_microusd_per_million_tokens": getattr(model, name) for name in PRICES},
     }
 
 
@@ -49,7 +63,22 @@ def _apply(model: ServedModel, changes: ModelChanges) -> None:
     model.owned_by = changes.get("owned_by", model.owned_by)
     model.enabled = changes.get("enabled", model.enabled)
     model.visibility = changes.get("visibility", model.visibility)
+    model.prompt_price = changes.get("prompt_price", model.prompt_price)
+    model.cached_price = changes.get("cached_price", model.cached_price)
+    model.completion_price = changes.get("completion_price", model.completion_price)
+    model.training_price = changes.get("training_price", model.training_price)
     model.full_clean()
+    _check_prices(model)
+
+
+def _check_prices(model: ServedModel) -> None:
+    if any((getattr(model, name) or 0) > MAX_PRICE for name in PRICES):
+        raise ValidationError(_("A price is at most $1,000,000 per million tokens."), code="price_too_high")
+    if hasattr(model, "adapter") and any(getattr(model, name) for name in PRICES):
+        raise ValidationError(
+            _("%(name)s is an adapter: it has the prices of its base model, %(base)s.")
+            % {"name": model.name, "base": model.adapter.base.name}
+        )
 
 
 @transaction.atomic
@@ -58,8 +87,8 @@ def model_register(*, name: str, actor: str, **changes: Unpack[ModelChanges]) ->
 
     Raises ValidationError for a bad name or value, or if the name is another model's alias.
     """
-    name_form(name)
-    _lock()
+    validate_model_name(name)
+    lock_names()
     model = ServedModel.objects.filter(name=name).first()
     if model is not None:
         return _update(model, actor, changes)
@@ -81,7 +110,7 @@ def model_register(*, name: str, actor: str, **changes: Unpack[ModelChanges]) ->
 @transaction.atomic
 def model_update(*, name: str, actor: str, **changes: Unpack[ModelChanges]) -> ServedModel:
     """Apply ``changes`` to a model. Raises ValidationError, ServedModel.DoesNotExist."""
-    _lock()
+    lock_names()
     return _update(ServedModel.objects.get(name=name), actor, changes)
 
 
@@ -104,12 +133,27 @@ def _update(model: ServedModel, actor: str, changes: ModelChanges) -> ServedMode
 
 @transaction.atomic
 def model_remove(*, name: str, actor: str) -> None:
-    """Remove a model with its aliases and grants. Raises ServedModel.DoesNotExist."""
-    _lock()
+    """Remove a model with its aliases and grants.
+
+    Raises ServedModel.DoesNotExist, and ValidationError if the model is or has an adapter.
+    """
+    lock_names()
     model = ServedModel.objects.get(name=name)
+    _check_adapters(model)
     before = _audited_fields(model) | {"aliases": _aliases(model), "tenants": _tenant_ids(model)}
     change_record(actor=actor, action="model.remove", model_id=model.pk, model_name=name, before=before)
     model.delete()
+
+
+def _check_adapters(model: ServedModel) -> None:
+    names = list(model.adapters.order_by("model__name").values_list("model__name", flat=True))
+    if names:
+        raise ValidationError(
+            _("%(name)s has adapters; delete them first: %(adapters)s")
+            % {"name": model.name, "adapters": ", ".join(names)}
+        )
+    if Adapter.objects.filter(model=model).exists():
+        raise ValidationError(_("%(name)s is an adapter; delete it as one.") % {"name": model.name})
 
 
 def _aliases(model: ServedModel) -> list[str]:
@@ -143,11 +187,11 @@ def alias_set(*, name: str, aliases: Collection[str], actor: str) -> None:
 
     Raises ServedModel.DoesNotExist, and ValidationError for an alias that is invalid or in use by a model.
     """
-    _lock()
+    lock_names()
     model = ServedModel.objects.get(name=name)
     change = _ListChange(_aliases(model), aliases)
     for alias in change.additions:
-        name_form(alias)
+        validate_model_name(alias)
         _check_unused(alias)
         ModelAlias.objects.create(model=model, alias=alias)
     model.aliases.filter(alias__in=change.removals).delete()
@@ -174,7 +218,7 @@ def grant_set(*, name: str, tenant_ids: Collection[uuid.UUID], actor: str) -> No
 
     Raises ServedModel.DoesNotExist.
     """
-    _lock()
+    lock_names()
     model = ServedModel.objects.get(name=name)
     change = _ListChange(_tenant_ids(model), [str(tenant_id) for tenant_id in tenant_ids])
     for tenant_id in change.additions:

@@ -8,18 +8,15 @@ import sys
 import uvloop
 
 from inference_worker.runtime.calls.engine import EngineStartError
-from inference_worker.runtime.parent_death import bind_to_parent
+from inference_worker.runtime.parent_death import bind_children_to_parent
 from inference_worker.runtime.process.logs import configure_logging
 from inference_worker.runtime.process.worker import serve
 from inference_worker.runtime.settings import SettingsError, worker_settings
 
-if __name__ == "__mp_main__":
-    # An engine process that is spawned rather than forked imports this module again.
-    bind_to_parent()
-
 
 def main() -> int:
     """Run the worker. Return 0 after a drain, 1 if the engine failed, 2 if the settings are wrong."""
+    bind_children_to_parent()
     try:
         settings = worker_settings()
     except SettingsError as error:

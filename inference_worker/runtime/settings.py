@@ -13,14 +13,15 @@ from pydantic import AfterValidator, BeforeValidator, Field, FilePath, Validatio
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from inference_worker.protocol.messages import DEFAULT_OPERATIONS, Operation
-from inference_worker.runtime.adapters import AdapterSource, adapter_sources
+from inference_worker.runtime.adapters.static import AdapterSource, adapter_sources
 from inference_worker.transport.address import Address
 
 PREFIX = "CYLLM_WORKER_"
 Tree = TypeVar("Tree", bound=BaseSettings)
 
 
-def _redis_url(url: str) -> str:
+def check_redis_url(url: str) -> str:
+    """Return the address. Raises ValueError with a text that doesn't quote it."""
     try:
         Address.from_url(url)
     except OSError:
@@ -56,7 +57,7 @@ def _operations(value: object) -> object:
     return tuple(map(Operation, names))
 
 
-RedisUrl = Annotated[str, AfterValidator(_redis_url)]
+RedisUrl = Annotated[str, AfterValidator(check_redis_url)]
 EngineUrl = Annotated[str, AfterValidator(_engine_url)]
 # Comma-separated lists, not JSON.
 Adapters = Annotated[tuple[AdapterSource, ...], NoDecode, BeforeValidator(_adapters)]
@@ -91,6 +92,31 @@ class WorkerSettings(BaseSettings):
         (),
         description="LoRA adapters to serve with the model: name=folder, separated by commas; vllm only",
     )
+    max_lora_rank: int | None = Field(
+        None,
+        ge=0,
+        le=512,
+        description="highest rank of fine-tuned adapters that the worker loads on demand, 0 for none; "
+        "default: 32 if vLLM can apply adapters to the model; vllm only",
+    )
+    max_adapters: int = Field(
+        16, ge=1, le=1024, description="adapters to keep loaded; the least recently used gives way to others"
+    )
+    artifact_dir: Path | None = Field(
+        None,
+        description="folder with the platform's adapters, if the worker can read it: artifacts in the "
+        "platform's file storage; otherwise the worker downloads them",
+    )
+    adapter_cache_dir: Path | None = Field(
+        None,
+        description="folder for adapters that the worker has fetched, which workers of one host may share; "
+        "default: cyllm/adapters in the user's cache folder",
+    )
+    adapter_cache_gib: float = Field(
+        10.0, gt=0, description="size of that folder in GiB; the least recently fetched adapters are removed"
+    )
+    adapter_max_bytes: int = Field(2 * 2**30, ge=2**20, description="largest adapter to fetch, in bytes")
+    adapter_timeout_s: float = Field(300.0, gt=0, description="time to download an adapter")
     engine: Literal["vllm", "remote"] = Field(
         "vllm", description="vllm: vLLM in this process; remote: a server with OpenAI's API"
     )
@@ -130,7 +156,7 @@ class WorkerSettings(BaseSettings):
         None, description="file with a chat template that replaces the model's own"
     )
     compile_limit_s: int = Field(
-        2, ge=1, le=60, description="limit on the CPU time to compile one schema or pattern"
+        5, ge=1, le=60, description="limit on the CPU time to compile one schema or pattern"
     )
     engine_args: str = Field("", description="additional vLLM arguments, as on its command line")
     max_requests: int = Field(

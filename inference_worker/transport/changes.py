@@ -1,4 +1,4 @@
-"""Notifications to all gateways of changes to data that they cache."""
+"""Notifications to all gateways and workers of changes to data that they cache."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from inference_worker.protocol import names
 logger = logging.getLogger("cyllm.changes")
 
 MODELS = "models"
+ADAPTER = "adapter"
 
 
 def key_changed(prefix: str) -> str:
@@ -25,6 +26,16 @@ def key_changed(prefix: str) -> str:
 def tenant_changed(tenant_id: uuid.UUID) -> str:
     """Return the message for a tenant, which affects all its keys."""
     return f"tenant {tenant_id}"
+
+
+def job_changed(job_id: str) -> str:
+    """Return the message for a fine-tuning job that has new events or a new state."""
+    return f"job {job_id}"
+
+
+def adapter_removed(sha256: str) -> str:
+    """Return the message for an adapter that no model has any more, which workers unload."""
+    return f"{ADAPTER} {sha256}"
 
 
 @cache

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from inference_worker.transport.address import Address
-from inference_worker.transport.redis_connection import RedisConnection, RedisUnavailable
+from inference_worker.transport.redis_connection import RedisConnection, RedisUnavailableError
 from inference_worker.transport.subscriber import Subscriber, Subscription
 
 logger = logging.getLogger("cyllm.transport")
@@ -24,8 +24,8 @@ DEFAULT_CAPACITY = 20_000
 _decoder = msgspec.msgpack.Decoder(dict[str, Any])
 
 
-class NoReceiver(Exception):
-    """No process is subscribed to the channel: its owner has died."""
+class NoReceiverError(Exception):
+    """Raised if no process is subscribed to the channel: its owner has died."""
 
 
 class _OpenChannel:
@@ -95,7 +95,11 @@ class PubSubChannelLayer:
         return f"{prefix}.{secrets.token_hex(12)}"
 
     async def open(self, channel: str, timeout_s: float = 5.0) -> None:
-        """Subscribe and wait for the confirmation. Raises RedisUnavailable after ``timeout_s``."""
+        """Subscribe, and wait until messages can be received and sent.
+
+        Raises RedisUnavailableError after ``timeout_s``.
+        """
+        await self.start()
         open_channel = self._channels.get(channel)
         if open_channel is None:
             open_channel = _OpenChannel(self._subscriber, channel, self._capacity)
@@ -103,20 +107,21 @@ class PubSubChannelLayer:
         try:
             async with asyncio.timeout(timeout_s):
                 await open_channel.confirmation.wait()
+                await self._sender.until_up()
         except TimeoutError:
-            raise RedisUnavailable("Redis can't be reached") from None
+            raise RedisUnavailableError("Redis can't be reached") from None
 
     def close(self, channel: str) -> None:
-        """Unsubscribe. Later senders get NoReceiver."""
+        """Unsubscribe. Later senders get NoReceiverError."""
         if open_channel := self._channels.pop(channel, None):
             self._subscriber.unsubscribe(open_channel.subscription)
 
     async def send(self, channel: str, message: dict[str, Any]) -> int:
-        """Publish and return the number of receivers. Raises NoReceiver, RedisUnavailable."""
+        """Publish and return the number of receivers. Raises NoReceiverError, RedisUnavailableError."""
         await self.start()
         receivers: int = await self._sender.call("PUBLISH", channel, self._encoder.encode(message))
         if receivers == 0:
-            raise NoReceiver(channel)
+            raise NoReceiverError(channel)
         return receivers
 
     async def receive(self, channel: str) -> dict[str, Any]:
@@ -126,5 +131,5 @@ class PubSubChannelLayer:
         return await self._channels[channel].messages.get()
 
     def call(self, *command: str | bytes | int | float) -> asyncio.Future[Any]:
-        """Send any other command on the sending connection. Raises RedisUnavailable."""
+        """Send any other command on the sending connection. Raises RedisUnavailableError."""
         return self._sender.call(*command)

@@ -20,18 +20,18 @@ from inference_worker.transport.address import Address
 logger = logging.getLogger("cyllm.transport")
 
 CONNECT_TIMEOUT_S = 3.0
-SILENCE_LIMIT_S = 3.0
 PING_INTERVAL_S = 1.0
+UNANSWERED_CHECKS = 3
 BACKOFF_S = (0.05, 0.1, 0.2, 0.4)
 
 _INCOMPLETE = object()
 
 
-class RedisUnavailable(ConnectionError):
+class RedisUnavailableError(ConnectionError):
     """Redis can't be reached, or the connection broke before the reply arrived."""
 
 
-class CommandRejected(RedisUnavailable):
+class CommandRejectedError(RedisUnavailableError):
     """Redis replied with an error such as busy, loading or no permission.
 
     A subclass because most callers treat it as an unavailable server.
@@ -45,10 +45,10 @@ class _RespProtocol(asyncio.Protocol):
         self._reader = hiredis.Reader(notEnoughData=_INCOMPLETE)
         self._on_reply, self._on_disconnect = on_reply, on_disconnect
         self.disconnection: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.last_received_at = asyncio.get_running_loop().time()
+        self.received_chunks = 0
 
     def data_received(self, data: bytes) -> None:
-        self.last_received_at = asyncio.get_running_loop().time()
+        self.received_chunks += 1
         self._reader.feed(data)
         while (reply := self._reader.gets()) is not _INCOMPLETE:
             self._on_reply(reply)
@@ -76,13 +76,17 @@ class RedisConnection:
         self._pending: deque[asyncio.Future[Any]] = deque()
         self._transport: asyncio.WriteTransport | None = None
         self._task: asyncio.Task[None] | None = None
-        self._is_ready = False
+        self._ready = asyncio.Event()
 
     @property
     def is_up(self) -> bool:
         """True if commands can be sent now."""
         transport = self._transport
-        return self._is_ready and transport is not None and not transport.is_closing()
+        return self._ready.is_set() and transport is not None and not transport.is_closing()
+
+    async def until_up(self) -> None:
+        """Wait until commands can be sent."""
+        await self._ready.wait()
 
     async def start(self) -> None:
         """Start connecting in the background."""
@@ -97,23 +101,23 @@ class RedisConnection:
         self._disconnect()
 
     def call(self, *command: str | bytes | int | float) -> asyncio.Future[Any]:
-        """Send a command and return the future of its reply. Raises RedisUnavailable if not connected."""
+        """Send a command, return the future of its reply. Raises RedisUnavailableError if not connected."""
         if not self.is_up:
-            raise RedisUnavailable("Redis can't be reached")
+            raise RedisUnavailableError("Redis can't be reached")
         return self._send(command)
 
     def send_pubsub_command(self, *command: str | bytes) -> None:
         """Send SUBSCRIBE or UNSUBSCRIBE, whose replies go to ``on_array``.
 
-        Raises RedisUnavailable if not connected.
+        Raises RedisUnavailableError if not connected.
         """
         if self._transport is None or not self.is_up:
-            raise RedisUnavailable("Redis can't be reached")
+            raise RedisUnavailableError("Redis can't be reached")
         self._transport.write(hiredis.pack_command(command))
 
     def _send(self, command: tuple[str | bytes | int | float, ...]) -> asyncio.Future[Any]:
         if self._transport is None:
-            raise RedisUnavailable("the connection to Redis broke")
+            raise RedisUnavailableError("the connection to Redis broke")
         reply: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._pending.append(reply)
         self._transport.write(hiredis.pack_command(command))
@@ -128,7 +132,7 @@ class RedisConnection:
         if future.done():
             return
         if isinstance(reply, hiredis.ReplyError):
-            future.set_exception(CommandRejected(str(reply)))
+            future.set_exception(CommandRejectedError(str(reply)))
         else:
             future.set_result(reply)
 
@@ -138,7 +142,7 @@ class RedisConnection:
             try:
                 transport, protocol = await self._connect()
                 failures = 0
-                self._is_ready = True
+                self._ready.set()
                 self._on_up()
                 await self._watch(transport, protocol)
             except (OSError, TimeoutError, hiredis.HiredisError) as error:
@@ -174,24 +178,31 @@ class RedisConnection:
         return await loop.create_connection(factory, address.host, address.port, ssl=address.tls)
 
     async def _watch(self, transport: asyncio.Transport, protocol: _RespProtocol) -> None:
-        """Return when the connection is lost. Abort it if Redis has been silent for too long."""
-        loop = asyncio.get_running_loop()
+        """Return when the connection is lost. Abort it if a PING stays unanswered.
+
+        Counts checks rather than seconds: the socket is polled between two checks, so a stall of this process
+        counts as one check, however long, and what Redis has sent meanwhile is read.
+        """
+        unanswered_checks, chunks = 0, protocol.received_chunks
         while not protocol.disconnection.done():
-            await asyncio.wait([protocol.disconnection], timeout=PING_INTERVAL_S)
-            if loop.time() - protocol.last_received_at > SILENCE_LIMIT_S:
-                transport.abort()
-            elif not protocol.disconnection.done():
+            if unanswered_checks == 0:
                 self._send(("PING",)).add_done_callback(_ignore_error)
+            await asyncio.wait([protocol.disconnection], timeout=PING_INTERVAL_S)
+            unanswered_checks = unanswered_checks + 1 if protocol.received_chunks == chunks else 0
+            chunks = protocol.received_chunks
+            if unanswered_checks >= UNANSWERED_CHECKS:
+                transport.abort()
 
     def _disconnect(self) -> None:
-        was_up, self._is_ready = self._is_ready, False
+        was_up = self._ready.is_set()
+        self._ready.clear()
         if self._transport is not None:
             self._transport.abort()
         self._transport = None
         pending, self._pending = self._pending, deque()
         for future in pending:
             if not future.done():
-                future.set_exception(RedisUnavailable("the connection to Redis broke"))
+                future.set_exception(RedisUnavailableError("the connection to Redis broke"))
                 future.exception()  # a caller that stopped waiting causes no "never retrieved" warning
         if was_up:
             self._on_down()

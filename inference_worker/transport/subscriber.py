@@ -38,7 +38,7 @@ class Subscriber:
     def __init__(self, url: str) -> None:
         # Tuples are replaced rather than changed, so a callback may subscribe or unsubscribe.
         self._subscriptions: dict[bytes, tuple[Subscription, ...]] = {}
-        self._unconfirmed: Counter[bytes] = Counter()  # SUBSCRIBE commands without a reply, by channel
+        self._pending_subscribes: Counter[bytes] = Counter()  # SUBSCRIBE commands without a reply, by channel
         self._connection = RedisConnection(
             Address.from_url(url),
             on_up=self._subscribe_all,
@@ -77,7 +77,7 @@ class Subscriber:
         self._subscriptions[subscription.channel] = (*existing, subscription)
         if not existing:
             self._send_subscribe(subscription.channel)
-        elif self.is_up and subscription.channel not in self._unconfirmed:
+        elif self.is_up and subscription.channel not in self._pending_subscribes:
             on_subscribed()
         return subscription
 
@@ -100,10 +100,10 @@ class Subscriber:
     def _send_subscribe(self, *channels: bytes) -> None:
         if self.is_up:  # otherwise _subscribe_all does it on connect
             self._connection.send_pubsub_command("SUBSCRIBE", *channels)
-            self._unconfirmed.update(channels)
+            self._pending_subscribes.update(channels)
 
     def _announce_gap(self) -> None:
-        self._unconfirmed.clear()
+        self._pending_subscribes.clear()
         for subscriptions in list(self._subscriptions.values()):
             for subscription in subscriptions:
                 subscription.on_gap()
@@ -125,9 +125,9 @@ class Subscriber:
         return True
 
     def _confirm(self, channel: bytes) -> None:
-        self._unconfirmed[channel] -= 1
-        if self._unconfirmed[channel] > 0:
+        self._pending_subscribes[channel] -= 1
+        if self._pending_subscribes[channel] > 0:
             return  # the reply to a SUBSCRIBE that a later UNSUBSCRIBE has cancelled
-        del self._unconfirmed[channel]
+        del self._pending_subscribes[channel]
         for subscription in self._subscriptions.get(channel, ()):
             subscription.on_subscribed()

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from django import forms
 from django.contrib.admin import SimpleListFilter
+from django.contrib.admin.options import IncorrectLookupParameters
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
@@ -14,10 +15,13 @@ from typing_extensions import override
 from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget, UnfoldAdminSelectWidget
 
 from backoffice.admin_base import PageForm
-from tenants import services
+from backoffice.form_fields import LinesField
+from tenants.admin_pages.limit_forms import LIMIT_FIELDS, LimitFields
 from tenants.choices import Scope
+from tenants.keys import services as key_services
+from tenants.keys.selectors import KeyState, key_state_condition
+from tenants.limits.texts import KEY_HELP
 from tenants.models import ApiKey
-from tenants.selectors import KeyState, key_state_condition
 
 if TYPE_CHECKING:
     from django_stubs_ext import StrOrPromise
@@ -30,23 +34,29 @@ GRACE_PERIODS = (
     (DAY_S, _("1 day")),
     (7 * DAY_S, _("7 days")),
     (30 * DAY_S, _("30 days")),
-    (services.MAX_GRACE_S, _("90 days")),
+    (key_services.MAX_GRACE_S, _("90 days")),
 )
 
 
-class KeyForm(PageForm[ApiKey]):
-    """A key's name, scopes and expiry."""
+SETTINGS = ("name", "scopes", "expires_at", "allowed_networks", *LIMIT_FIELDS)
+HOLDERS = ("user", "service_account")
 
+
+class KeyForm(LimitFields, PageForm[ApiKey]):
+    """A key's holder, scopes, expiry and limits."""
+
+    limit_help = KEY_HELP
     scopes = forms.MultipleChoiceField(
         label=_("Scopes"),
         choices=Scope.choices,
-        initial=services.DEFAULT_SCOPES,
+        initial=key_services.DEFAULT_SCOPES,
         widget=UnfoldAdminCheckboxSelectMultipleWidget,
     )
+    allowed_networks = LinesField(label=_("Allowed networks"))
 
     class Meta:
         model = ApiKey
-        fields = ("tenant", "name", "scopes", "expires_at")
+        fields = ("tenant", *HOLDERS, *SETTINGS)
         help_texts = {"name": _("The person or program that uses the key.")}
 
 
@@ -79,8 +89,10 @@ class StateFilter(SimpleListFilter):
 
     @override
     def queryset(self, request: HttpRequest, queryset: QuerySet[ApiKey]) -> QuerySet[ApiKey]:
-        """Return the keys in the selected state, or all keys for an unknown state."""
+        """Return the keys in the selected state. Raises IncorrectLookupParameters for an unknown one."""
         state = self.value()
-        if state not in KeyState.values:
+        if state is None:
             return queryset
+        if state not in KeyState.values:
+            raise IncorrectLookupParameters
         return queryset.filter(key_state_condition(KeyState(state), timezone.now()))

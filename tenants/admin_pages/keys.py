@@ -18,24 +18,27 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from typing_extensions import override
-from unfold.contrib.filters.admin import AutocompleteSelectFilter
 
 from backoffice.admin_base import ServiceAdmin, actor_of, label_column, page_action
-from tenants import services
-from tenants.admin_pages.key_forms import KeyForm, RevokeForm, RotateForm, StateFilter
+from backoffice.list_filters import RelatedRowFilter
+from tenants.admin_pages.key_forms import HOLDERS, SETTINGS, KeyForm, RevokeForm, RotateForm, StateFilter
+from tenants.admin_pages.limit_forms import LIMIT_FIELDS, limits_line, settings_of
+from tenants.admin_pages.usage_links import UsageLinks
 from tenants.choices import Scope
+from tenants.keys import services as key_services
+from tenants.keys.selectors import KeyState, key_state
 from tenants.models import ApiKey
-from tenants.selectors import KeyState, key_state
 
 if TYPE_CHECKING:
     from django_stubs_ext import StrOrPromise
 
 READ_ONLY_FIELDS = (
     *("begins_with", "state_name", "created_at", "created_by"),
-    *("last_used_at", "revoked_at", "replaces"),
+    *("last_used_at", "last_refused_at", "revoked_at", "replaces"),
 )
 COLOURS: dict[str, str] = {
     KeyState.VALID: "success",
+    KeyState.DISABLED: "warning",
     KeyState.EXPIRED: "warning",
     KeyState.REVOKED: "danger",
 }
@@ -45,19 +48,24 @@ def _signed_in_user(request: HttpRequest) -> User | None:
     return request.user if request.user.is_authenticated else None
 
 
-class KeyAdmin(ServiceAdmin[ApiKey]):
+class KeyAdmin(UsageLinks, ServiceAdmin[ApiKey]):
     """API keys: never deleted, because usage and audit records refer to them."""
 
     form = KeyForm
     audit_kind = "key"
-    list_display = ("name", "begins_with", "tenant", "state", "expires_at", "last_used_at")
-    list_filter = (StateFilter, ("tenant", AutocompleteSelectFilter))
+    tenant_path = "tenant_id"
+    list_display = (
+        *("name", "begins_with", "tenant", "holder", "state", "limits"),
+        *("expires_at", "last_used_at", "last_refused_at"),
+    )
+    list_filter = (StateFilter, ("tenant", RelatedRowFilter))
     list_filter_submit = True
-    list_select_related = ("tenant",)
+    list_select_related = ("tenant", "user", "service_account")
     search_fields = ("prefix", "name", "tenant__slug")
     search_help_text = gettext_lazy("Name, prefix or tenant")
-    autocomplete_fields = ("tenant",)
-    actions_detail = ("rotate", "revoke")
+    autocomplete_fields = ("tenant", "user", "service_account")
+    actions_detail = ("rotate", "revoke", "usage", "usage_records")
+    usage_field = "key"
 
     @label_column(gettext_lazy("state"), COLOURS)
     def state(self, key: ApiKey) -> tuple[str, StrOrPromise]:
@@ -69,6 +77,18 @@ class KeyAdmin(ServiceAdmin[ApiKey]):
     def begins_with(self, key: ApiKey) -> str:
         """Return the public part of the key."""
         return f"sk-cy-{key.prefix}-…"
+
+    @display(description=gettext_lazy("belongs to"), empty_value="-")
+    def holder(self, key: ApiKey) -> str | None:
+        """Return the name of the person or the service account."""
+        if key.user is not None:
+            return key.user.get_username()
+        return key.service_account.name if key.service_account else None
+
+    @display(description=gettext_lazy("limits"))
+    def limits(self, key: ApiKey) -> str:
+        """Return the limits that are set."""
+        return limits_line(key) or _("no limit")
 
     @display(description=gettext_lazy("scopes"))
     def scope_names(self, key: ApiKey) -> str:
@@ -84,14 +104,16 @@ class KeyAdmin(ServiceAdmin[ApiKey]):
     def get_fieldsets(self, request: HttpRequest, obj: ApiKey | None = None) -> Any:
         """Return the form's fields and, for an existing key, its read-only fields."""
         is_editable = obj is None or self.has_change_permission(request, obj)
-        fields = ("tenant", "name", "scopes" if is_editable else "scope_names", "expires_at")
+        scopes = "scopes" if is_editable else "scope_names"
+        fields = ("tenant", *HOLDERS, "name", scopes, "expires_at")
+        limits = (_("Limits"), {"fields": ("allowed_networks", *LIMIT_FIELDS)})
         details = [] if obj is None else [(_("About this key"), {"fields": READ_ONLY_FIELDS})]
-        return [(None, {"fields": fields}), *details]
+        return [(None, {"fields": fields}), limits, *details]
 
     @override
     def get_readonly_fields(self, request: HttpRequest, obj: ApiKey | None = None) -> tuple[str, ...]:
         """Return the fields that cannot change after creation, the tenant among them."""
-        return () if obj is None else ("tenant", "scope_names", *READ_ONLY_FIELDS)
+        return () if obj is None else ("tenant", *HOLDERS, "scope_names", *READ_ONLY_FIELDS)
 
     def add_view(
         self, request: HttpRequest, form_url: str = "", extra_context: dict[str, Any] | None = None
@@ -114,24 +136,17 @@ class KeyAdmin(ServiceAdmin[ApiKey]):
     def save_model(self, request: HttpRequest, obj: ApiKey, form: ModelForm[ApiKey], change: bool) -> None:
         """Create or update through the services."""
         if change:
-            services.key_update(
-                key_id=obj.pk,
-                actor=actor_of(request.user),
-                name=obj.name,
-                scopes=obj.scopes,
-                expires_at=obj.expires_at,
+            key_services.key_update(
+                key_id=obj.pk, actor=actor_of(request.user), **settings_of(form, SETTINGS)
             )
-            return
-        self._create(request, obj)
+        else:
+            self._create(request, obj, form)
 
-    def _create(self, request: HttpRequest, obj: ApiKey) -> None:
-        key, secret = services.key_create(
-            tenant=obj.tenant,
-            name=obj.name,
-            scopes=obj.scopes,
-            expires_at=obj.expires_at,
+    def _create(self, request: HttpRequest, obj: ApiKey, form: ModelForm[ApiKey]) -> None:
+        key, secret = key_services.key_create(
             created_by=_signed_in_user(request),
             actor=actor_of(request.user),
+            **settings_of(form, ("tenant", *HOLDERS, *SETTINGS)),
         )
         obj.pk, obj.prefix = key.pk, key.prefix
         # response_add reads it later in the same request.
@@ -163,7 +178,7 @@ class KeyAdmin(ServiceAdmin[ApiKey]):
                 explanation=_("A new key with the same name, scopes and expiry replaces it."),
             )
         try:
-            successor, secret = services.key_rotate(
+            successor, secret = key_services.key_rotate(
                 key_id=key.pk,
                 grace_s=form.cleaned_data["grace_s"],
                 created_by=_signed_in_user(request),
@@ -187,7 +202,7 @@ class KeyAdmin(ServiceAdmin[ApiKey]):
                 explanation=_("The API rejects this key within a second. This cannot be undone."),
                 danger=True,
             )
-        services.key_revoke(key_id=key.pk, actor=actor_of(request.user))
+        key_services.key_revoke(key_id=key.pk, actor=actor_of(request.user))
         messages.success(request, _("Key %(prefix)s is revoked.") % {"prefix": key.prefix})
         return HttpResponseRedirect(reverse("admin:tenants_apikey_changelist"))
 
@@ -217,5 +232,5 @@ class KeyAdmin(ServiceAdmin[ApiKey]):
         return self._page(request, "secret", {"title": _("New API key"), "key": key, "secret": secret})
 
     def _page(self, request: HttpRequest, name: str, context: dict[str, Any]) -> HttpResponse:
-        shared = {**self.admin_site.each_context(request), "opts": self.opts}
-        return TemplateResponse(request, f"admin/tenants/apikey/{name}.html", shared | context)
+        site_context = {**self.admin_site.each_context(request), "opts": self.opts}
+        return TemplateResponse(request, f"admin/tenants/apikey/{name}.html", site_context | context)

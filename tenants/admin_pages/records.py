@@ -1,25 +1,28 @@
-"""Read-only admin pages of usage records, audit records and administrative changes."""
+"""Read-only admin pages: what those of request records share, and administrative changes."""
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from django.contrib.admin import ShowFacets, display
+from django.contrib.admin import AllValuesFieldListFilter, ShowFacets, SimpleListFilter, display
 from django.db.models import Field, Model, QuerySet
-from django.http import HttpRequest
-from django.utils.html import format_html_join
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import reverse
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 from typing_extensions import override
-from unfold.contrib.filters.admin import AutocompleteSelectFilter
 
-from backoffice.admin_base import ReadOnlyAdmin, label_column
+from backoffice.admin_base import ReadOnlyAdmin, label_column, view_action
+from backoffice.tenant_access import ALL_ROLES
+from backoffice.times import exact_time
+from tenants.audit_trail.differences import Difference, change_differences
+from tenants.audit_trail.vocabulary import verb
 from tenants.choices import RecordOutcome
 from tenants.models import AdminAudit, AuditRecord, UsageRecord
-from tenants.selectors import admin_changes_with_tenant
+from tenants.record_selectors import admin_changes_with_tenant
+from tenants.usage.models import UsageRollup
 
 if TYPE_CHECKING:
     from django_stubs_ext import StrOrPromise
@@ -30,8 +33,6 @@ if TYPE_CHECKING:
         tenant_slug: str | None
 
 
-# ISO times in the audit trail; pages show them to the second.
-UTC_TIME = re.compile(r"^(\d{4}-\d\d-\d\d)T(\d\d:\d\d:\d\d)(?:\.\d+)?\+00:00$")
 R = TypeVar("R", UsageRecord, AuditRecord)
 COLOURS: dict[str, str] = {
     RecordOutcome.PENDING: "info",
@@ -49,19 +50,66 @@ def seconds(model: type[Model], name: str) -> Callable[[Any, Model], str]:
     @display(description=cast("Field[Any, Any]", model._meta.get_field(name)).verbose_name, ordering=name)
     def column(_page: Any, record: Model) -> str:
         value = getattr(record, name)
-        return "-" if value is None else f"{value:.3f}"
+        return "-" if value is None else f"{value:.3f} s"
 
     return column
+
+
+def exact_moment(model: type[Model], name: str) -> Callable[[Any, Model], str]:
+    """Return a field of a page that shows a time in UTC to the second."""
+
+    @display(description=cast("Field[Any, Any]", model._meta.get_field(name)).verbose_name)
+    def column(_page: Any, record: Model) -> str:
+        value = getattr(record, name)
+        return "-" if value is None else exact_time(value)
+
+    return column
+
+
+class ModelFilter(SimpleListFilter):
+    """Selects the records of one model, among those that have usage."""
+
+    title = _("model")
+    parameter_name = "model"
+
+    @override
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, StrOrPromise]]:
+        """Return the models of the tenants that the user may see. From the sums, which are few."""
+        sums = UsageRollup.objects.order_by("model").exclude(model="")
+        tenant_ids = model_admin.visible_tenants(request)
+        visible = sums if tenant_ids is None else sums.filter(tenant_id__in=tenant_ids)
+        return [(model, model) for model in visible.values_list("model", flat=True).distinct()]
+
+    @override
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        """Return the records of the model; an unknown one has none."""
+        return queryset.filter(model=self.value()) if self.value() else queryset
 
 
 class RecordAdmin(ReadOnlyAdmin[R]):
     """Admin pages of request records."""
 
+    tenant_path = "tenant_id"
     list_filter_submit = True
-    list_select_related = ("tenant",)
-    # The tables are large: avoid counts that nobody requested.
+    list_select_related = ("tenant", "key")
+    # The tables are large: no counts that nobody requested, and no list of the days that have records.
     show_full_result_count = False
     show_facets = ShowFacets.NEVER
+    actions_detail = ("whole_request",)
+
+    @view_action("request", _("Whole request"), icon="search")
+    def whole_request(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Redirect to the page with all that is recorded about the request."""
+        record = self.get_object(request, object_id)
+        if record is None:
+            raise Http404
+        url = reverse("admin:tenants_auditrecord_find_request")
+        return HttpResponseRedirect(f"{url}?id={record.request_id}")
+
+    @display(description=_("API key"), ordering="key", empty_value="-")
+    def key_begins_with(self, record: R) -> str | None:
+        """Return the prefix of the key."""
+        return record.key.prefix if record.key else None
 
     @label_column(_("outcome"), COLOURS, ordering="outcome")
     def outcome_label(self, record: R) -> tuple[str, StrOrPromise]:
@@ -69,117 +117,65 @@ class RecordAdmin(ReadOnlyAdmin[R]):
         return record.outcome, record.get_outcome_display()
 
 
-class UsageAdmin(RecordAdmin[UsageRecord]):
-    """Usage records of requests."""
-
-    first_token = seconds(UsageRecord, "first_token_s")
-    total = seconds(UsageRecord, "total_s")
-    queued = seconds(UsageRecord, "queue_s")
-    engine_first_token = seconds(UsageRecord, "engine_first_token_s")
-    engine_total = seconds(UsageRecord, "engine_total_s")
-
-    list_display = (
-        "started_at",
-        "tenant",
-        "model",
-        "outcome_label",
-        "prompt_tokens",
-        "completion_tokens",
-        "first_token",
-        "total",
+def _lines(rows: Iterable[Difference], change: AdminAudit) -> SafeString:
+    values = (
+        (row.name, f"{row.before or '-'} → " if change.before else "", row.after or "-") for row in rows
     )
-    list_filter = ("outcome", "state", ("tenant", AutocompleteSelectFilter))
-    search_fields = ("request_id__exact", "correlation_id__exact")
-    search_help_text = _("Complete request or correlation id")
-    date_hierarchy = "started_at"
-    readonly_fields = ("first_token", "total", "queued", "engine_first_token", "engine_total", "speed")
-    fieldsets = (
-        (None, {"fields": ("request_id", "correlation_id", "tenant", "key")}),
-        (_("Request"), {"fields": ("model", "endpoint", "streamed")}),
-        (_("Result"), {"fields": ("outcome", "status", "error_code", "state", "settled_at", "updated_at")}),
-        (_("Tokens"), {"fields": ("prompt_tokens", "cached_tokens", "completion_tokens", "meter_source")}),
-        (
-            _("Times"),
-            {
-                "fields": (
-                    *("started_at", "ended_at", "queued", "first_token", "total"),
-                    *("engine_first_token", "engine_total", "speed"),
-                )
-            },
-        ),
-        (
-            _("Gateway and worker"),
-            {"fields": ("gateway_id", "worker_id", "attempt", "metered_attempt", "attempts")},
-        ),
-    )
-
-    @display(description=_("tokens per second"))
-    def speed(self, record: UsageRecord) -> str:
-        """Return the generation speed at the engine."""
-        return "-" if record.tokens_per_s is None else f"{record.tokens_per_s:.1f}"
+    return format_html_join("", "<div>{}: {}{}</div>", values)
 
 
-class AuditAdmin(RecordAdmin[AuditRecord]):
-    """Audit records of API requests, refused requests included."""
+class ActionFilter(AllValuesFieldListFilter):
+    """Filter for an action, with the actions in words."""
 
-    duration = seconds(AuditRecord, "duration_s")
-
-    list_display = (
-        *("at", "tenant", "key_prefix", "client_ip", "endpoint", "model"),
-        *("status", "outcome_label", "error_code"),
-    )
-    list_filter = ("outcome", ("tenant", AutocompleteSelectFilter))
-    search_fields = ("request_id__exact", "correlation_id__exact", "key_prefix__exact")
-    search_help_text = _("Complete request id, correlation id or key prefix")
-    date_hierarchy = "at"
-    readonly_fields = ("duration",)
-    fieldsets = (
-        (None, {"fields": ("at", "request_id", "correlation_id", "tenant", "key", "key_prefix")}),
-        (_("Request"), {"fields": ("client_ip", "method", "endpoint", "model")}),
-        (_("Result"), {"fields": ("outcome", "status", "error_code", "duration")}),
-    )
+    @override
+    def choices(self, changelist: Any) -> Iterator[Any]:
+        """Return the choices; that of all actions stays as it is."""
+        for choice in super().choices(changelist):
+            yield {**choice, "display": verb(str(choice["display"]))}
 
 
 class AdminAuditAdmin(ReadOnlyAdmin[AdminAudit]):
     """Administrative changes: actor, action, object and differences."""
 
-    list_display = ("at", "actor", "action", "object_name", "tenant_name", "changes")
-    list_filter = ("action",)
-    search_fields = ("actor", "object_id", "object_name")
-    search_help_text = _("Actor, object or object id")
+    tenant_path = "tenant_id"  # changes without a tenant are for superusers
+    exact_at = exact_moment(AdminAudit, "at")
+    list_display = ("at", "actor", "action_text", "object_name", "tenant_name", "changes")
+    list_filter = (("action", ActionFilter),)
+    search_fields = ("actor", "object_id", "object_name", "=request_id")
+    search_help_text = _("Actor, object, object id or request id")
     date_hierarchy = "at"
-    fields = ("at", "actor", "action", "object_name", "object_id", "tenant_name", "tenant_id", "changes")
-    readonly_fields = ("at", "tenant_name", "changes")
+    fields = (
+        "exact_at",
+        "actor",
+        "action_text",
+        "action",
+        "object_name",
+        "object_id",
+        "tenant_name",
+        "tenant_id",
+        "request_id",
+        "changes",
+    )
+    readonly_fields = ("exact_at", "action_text", "tenant_name", "changes")
 
     @override
     def get_queryset(self, request: HttpRequest) -> QuerySet[AdminAudit]:
         """Annotate changes with the names of their tenants."""
-        return admin_changes_with_tenant().order_by("-id")
+        return self.scoped(request, admin_changes_with_tenant().order_by("-id"), ALL_ROLES)
 
     @display(description=_("tenant"), ordering="tenant_slug", empty_value="-")
     def tenant_name(self, change: ChangeWithTenant) -> str | None:
         """Return the tenant's short name."""
         return change.tenant_slug
 
+    @display(description=_("action"), ordering="action")
+    def action_text(self, change: AdminAudit) -> str:
+        """Return the action in words."""
+        return verb(change.action)
+
     @display(description=_("changes"), empty_value="-")
     def changes(self, change: AdminAudit) -> SafeString | None:
         """Return one line per changed value."""
-        lines = change_lines(change)
-        return format_html_join("", "<div>{}</div>", ((line,) for line in lines)) if lines else None
-
-
-def change_lines(change: AdminAudit) -> list[str]:
-    """Return ``name: before → after`` lines, or the non-empty values if the object was created or removed."""
-    before, after = change.before, change.after
-    if before is not None and after is not None:
-        return [f"{name}: {_format(before.get(name))} → {_format(after[name])}" for name in after]
-    values = after or before or {}
-    return [f"{name}: {_format(value)}" for name, value in values.items() if value not in (None, "", [])]
-
-
-def _format(value: object) -> str:
-    if isinstance(value, str) and value:
-        return UTC_TIME.sub(r"\1 \2", value)
-    if isinstance(value, list) and value:
-        return ", ".join(map(_format, value))
-    return "-" if value in (None, "", []) else json.dumps(value, ensure_ascii=False)
+        rows = change_differences(change)
+        # One element, because the cards of lists on phones lay their children out in a row.
+        return format_html('<div class="change-lines">{}</div>', _lines(rows, change)) if rows else None

@@ -10,12 +10,19 @@ from typing import NamedTuple
 import msgspec
 
 from inference_worker.protocol.messages import Meter, RequestEnded
+from inference_worker.protocol.prices import Prices
 from tenants.choices import MeterSource, RecordOutcome, RecordState
+from tenants.ledger.column_values import (
+    MAX_ERROR_CODE,
+    MAX_NAME,
+    address,
+    column_text,
+    optional_uuid,
+    utc_time,
+)
 from tenants.ledger.request_state import AttemptMeter, RequestState
-from tenants.ledger.values import MAX_ERROR_CODE, MAX_NAME, address, column_text, optional_uuid, utc_time
 from tenants.models import AuditRecord, UsageRecord
 
-LOST_STATUS = 0
 _ZERO_METER = Meter()
 
 
@@ -45,6 +52,13 @@ def usage_columns(state: RequestState) -> dict[str, object]:
         "attempts": {str(n): msgspec.to_builtins(state.meters[n]) for n in sorted(state.meters)},
         **_outcome_columns(state),
         **_charge_columns(_charge(state)),
+        **_cost_columns(state.prices, _charge(state).meter),
+        "reserved_tokens": state.reserved_tokens,
+        "reserved_microusd": state.reserved_microusd,
+        "is_charged": _is_charged(state),
+        "wasted_tokens": _wasted_tokens(state),
+        "trained_tokens": 0,
+        "training_price": 0,
     }
 
 
@@ -54,7 +68,7 @@ def _outcome_columns(state: RequestState) -> dict[str, object]:
     return {
         "state": (RecordState.SETTLED if is_settled else RecordState.OPEN).value,
         "outcome": outcome,
-        "status": LOST_STATUS if is_settled and not state.has_ended else state.status,
+        "status": state.status,
         "started_at": _started_at(state),
         "ended_at": _ended_at(state),
     }
@@ -80,11 +94,33 @@ def _charge(state: RequestState) -> _Charge:
     """
     attempt = state.attempt if state.has_ended else max(state.meters, default=None)
     meter = state.meters.get(attempt) if attempt is not None else None
+    if not _is_charged(state):
+        return _Charge(
+            MeterSource.NONE, attempt if meter else None, meter.worker_id if meter else "", _ZERO_METER
+        )
     if meter is not None:
         return _Charge(MeterSource.WORKER, attempt, meter.worker_id, meter)
     if state.relayed is not None:
         return _Charge(MeterSource.GATEWAY, attempt, "", state.relayed)
     return _Charge(MeterSource.NONE, None, "", _ZERO_METER)
+
+
+def _is_charged(state: RequestState) -> bool:
+    """Return whether the request is charged. A plain response cut off by its gateway reached no client."""
+    if state.has_ended or state.settled_at is None:
+        return state.is_charged
+    return state.streamed
+
+
+def _wasted_tokens(state: RequestState) -> int:
+    """Return the tokens of all metered attempts except the one that is charged."""
+    charge = _charge(state)
+    charged_attempt = charge.attempt if charge.source is MeterSource.WORKER else None
+    return sum(
+        meter.prompt_tokens + meter.completion_tokens
+        for number, meter in state.meters.items()
+        if number != charged_attempt and state.settled_at is not None
+    )
 
 
 def _charge_columns(charge: _Charge) -> dict[str, object]:
@@ -98,6 +134,18 @@ def _charge_columns(charge: _Charge) -> dict[str, object]:
         "queue_s": charge.meter.queue_s,
         "engine_first_token_s": charge.meter.first_token_s,
         "engine_total_s": (charge.meter.total_s or None) if charge.attempt else None,
+    }
+
+
+def _cost_columns(prices: Prices, meter: AttemptMeter | Meter) -> dict[str, object]:
+    """Return the prices and the cost of the charged meter, which is zero if nothing is charged."""
+    return {
+        "prompt_price": prices.prompt,
+        "cached_price": prices.cached,
+        "completion_price": prices.completion,
+        "cost_microusd": prices.cost_microusd(
+            meter.prompt_tokens, meter.cached_tokens, meter.completion_tokens
+        ),
     }
 
 
@@ -115,6 +163,11 @@ def state_of_usage(record: UsageRecord) -> RequestState:
         endpoint=record.endpoint,
         streamed=record.streamed,
         started_at=record.started_at if record.gateway_id or has_ended else None,
+        prices=Prices(
+            prompt=record.prompt_price, cached=record.cached_price, completion=record.completion_price
+        ),
+        reserved_tokens=record.reserved_tokens,
+        reserved_microusd=record.reserved_microusd,
         outcome=record.outcome if has_ended else None,
         status=record.status if has_ended else None,
         error_code=record.error_code,
@@ -122,6 +175,7 @@ def state_of_usage(record: UsageRecord) -> RequestState:
         duration_s=record.total_s,
         first_token_s=record.first_token_s,
         relayed=_relayed_meter(record) if record.meter_source == MeterSource.GATEWAY else None,
+        is_charged=record.is_charged or not has_ended,
         meters={int(n): msgspec.convert(meter, AttemptMeter) for n, meter in record.attempts.items()},
         settled_at=record.settled_at,
     )
@@ -167,9 +221,11 @@ class AuditColumns:
     key_prefix: str
     client_ip: str | None
     method: str
+    requested_model: str
+    error_param: str
     endpoint: str
     model: str
-    status: int
+    status: int | None
     outcome: str
     error_code: str
     duration_s: float
@@ -186,6 +242,8 @@ def audit_columns(fact: RequestEnded) -> AuditColumns:
         key_prefix=column_text(fact.key_prefix, 12),
         client_ip=address(fact.client_ip),
         method=column_text(fact.method, 16),
+        requested_model=column_text(fact.requested_model, MAX_NAME),
+        error_param=column_text(fact.error_param, MAX_NAME),
         endpoint=column_text(fact.endpoint, MAX_NAME),
         model=column_text(fact.model, MAX_NAME),
         status=fact.status,
@@ -197,7 +255,7 @@ def audit_columns(fact: RequestEnded) -> AuditColumns:
 
 
 def lost_audit_columns(record: UsageRecord, *, key_prefix: str, now: dt.datetime) -> AuditColumns:
-    """Return the audit record of a request whose gateway died; client address and method are unknown."""
+    """Return the audit record of a request whose gateway died; what it sent is unknown."""
     return AuditColumns(
         request_id=record.request_id,
         correlation_id=record.correlation_id,
@@ -206,9 +264,11 @@ def lost_audit_columns(record: UsageRecord, *, key_prefix: str, now: dt.datetime
         key_prefix=key_prefix,
         client_ip=None,
         method="",
+        requested_model="",
+        error_param="",
         endpoint=record.endpoint,
         model=record.model,
-        status=LOST_STATUS,
+        status=record.status,
         outcome=RecordOutcome.LOST.value,
         error_code="",
         duration_s=max((now - record.started_at).total_seconds(), 0.0),

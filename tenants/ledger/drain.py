@@ -15,7 +15,9 @@ from django.utils import timezone
 from inference_worker.protocol import names
 from inference_worker.protocol.codec import ProtocolError, encode
 from inference_worker.protocol.messages import Fact
-from tenants.ledger.facts import fact_decode
+from tenants.ledger.fact_decoding import fact_decode, fact_name
+from tenants.ledger.late_facts import late_tenants_note
+from tenants.ledger.request_state import StateChange
 from tenants.ledger.store import facts_store
 
 logger = logging.getLogger("cyllm.ledger")
@@ -45,9 +47,10 @@ def ledger_drain(client: redis.Redis, *, batch: int = 500, consumer: str | None 
         return 0
     facts = _decode(client, entries)
     try:
-        facts_store(facts, now=timezone.now())
+        changes = facts_store(facts, now=timezone.now())
     except (DataError, IntegrityError):
-        _store_individually(client, facts)
+        changes = _store_individually(client, facts)
+    late_tenants_note(client, facts, changes, timezone.now())
     _remove(client, [entry_id for entry_id, _ in entries])
     return len(entries)
 
@@ -100,13 +103,15 @@ def _decode(client: redis.Redis, entries: Sequence[Entry]) -> list[Fact]:
     return facts
 
 
-def _store_individually(client: redis.Redis, facts: Sequence[Fact]) -> None:
+def _store_individually(client: redis.Redis, facts: Sequence[Fact]) -> list[StateChange]:
     """Store the facts of a rejected batch one at a time, and set aside those that are rejected again."""
+    changes: list[StateChange] = []
     for fact in facts:
         try:
-            facts_store([fact], now=timezone.now())
+            changes += facts_store([fact], now=timezone.now())
         except (DataError, IntegrityError) as error:
-            _reject(client, encode(fact), fact.request_id, type(error).__name__)
+            _reject(client, encode(fact), fact_name(fact), type(error).__name__)
+    return changes
 
 
 def _reject(client: redis.Redis, data: bytes, name: str, reason: str) -> None:

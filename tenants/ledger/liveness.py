@@ -9,15 +9,13 @@ import redis
 
 from inference_worker.protocol import names
 
-# A Redis that has just restarted holds no presence key, not even those of live gateways.
-DEAD_AFTER_S = 4.0
 PRUNE_AFTER_S = 3600.0
 
 
 def dead_gateways(
     client: redis.Redis, gateway_ids: Collection[str], *, missing_key: str = names.GATEWAYS_MISSING
 ) -> set[str]:
-    """Return the gateways whose presence key was missing in at least two calls, ``DEAD_AFTER_S`` apart.
+    """Return the gateways whose presence key was missing in two calls, ``GATEWAY_DEAD_AFTER_S`` apart.
 
     Pass all gateways of interest in each call: one that is left out counts as alive. ``missing_key`` names
     the Redis hash of the times when gateways were first missing; each kind of caller needs its own.
@@ -32,7 +30,8 @@ def dead_gateways(
         if missing_since:
             pipeline.hset(missing_key, mapping={name: str(since) for name, since in missing_since.items()})
         pipeline.execute()
-    return {gateway_id for gateway_id, since in missing_since.items() if now - since >= DEAD_AFTER_S}
+    dead_since = now - names.GATEWAY_DEAD_AFTER_S
+    return {gateway_id for gateway_id, since in missing_since.items() if since <= dead_since}
 
 
 def _without_presence_key(client: redis.Redis, gateway_ids: list[str]) -> list[str]:

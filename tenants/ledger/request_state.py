@@ -14,8 +14,22 @@ from dataclasses import dataclass, field, replace
 
 import msgspec
 
-from inference_worker.protocol.messages import AttemptMetered, Fact, Meter, RequestEnded, RequestStarted
-from tenants.ledger.values import MAX_ERROR_CODE, MAX_ID, MAX_NAME, column_text, optional_uuid, utc_time
+from inference_worker.protocol.messages import (
+    AttemptMetered,
+    Meter,
+    RequestEnded,
+    RequestFact,
+    RequestStarted,
+)
+from inference_worker.protocol.prices import FREE, Prices
+from tenants.ledger.column_values import (
+    MAX_ERROR_CODE,
+    MAX_ID,
+    MAX_NAME,
+    column_text,
+    optional_uuid,
+    utc_time,
+)
 
 
 class AttemptMeter(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,6 +64,9 @@ class RequestState:
     endpoint: str = ""
     streamed: bool = False
     started_at: dt.datetime | None = None
+    prices: Prices = FREE
+    reserved_tokens: int = 0
+    reserved_microusd: int = 0
     outcome: str | None = None
     status: int | None = None
     error_code: str = ""
@@ -57,6 +74,7 @@ class RequestState:
     duration_s: float | None = None
     first_token_s: float | None = None
     relayed: Meter | None = None
+    is_charged: bool = True
     meters: Mapping[int, AttemptMeter] = field(default_factory=dict)
     settled_at: dt.datetime | None = None
 
@@ -66,12 +84,25 @@ class RequestState:
         return self.outcome is not None
 
     @property
+    def is_read(self) -> bool:
+        """True for a reader of a stream, which announced its start but uses no model."""
+        return not (self.model or self.meters or self.attempt)
+
+    @property
     def is_complete(self) -> bool:
         """True when no more facts are due: the request ended and its last attempt, if any, is metered."""
         return self.has_ended and (self.attempt == 0 or self.attempt in self.meters)
 
 
-def fact_merge(state: RequestState, fact: Fact) -> RequestState:
+@dataclass(frozen=True, slots=True)
+class StateChange:
+    """A change of a request's state by facts; ``earlier`` is None if the ledger knew nothing of it."""
+
+    earlier: RequestState | None
+    state: RequestState
+
+
+def fact_merge(state: RequestState, fact: RequestFact) -> RequestState:
     """Return ``state`` with ``fact`` merged into it."""
     match fact:
         case RequestStarted():
@@ -94,6 +125,9 @@ def _merge_start(state: RequestState, fact: RequestStarted) -> RequestState:
         endpoint=state.endpoint or column_text(fact.endpoint, MAX_NAME),
         streamed=state.streamed or fact.streamed,
         started_at=state.started_at or utc_time(fact.started_at),
+        prices=fact.prices if state.prices == FREE else state.prices,
+        reserved_tokens=state.reserved_tokens or fact.reserved_tokens,
+        reserved_microusd=state.reserved_microusd or fact.reserved_microusd,
     )
 
 
@@ -133,4 +167,5 @@ def _merge_end(state: RequestState, fact: RequestEnded) -> RequestState:
         duration_s=fact.duration_s,
         first_token_s=fact.first_token_s,
         relayed=fact.relayed,
+        is_charged=fact.is_charged,
     )

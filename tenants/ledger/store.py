@@ -5,13 +5,22 @@ from __future__ import annotations
 import datetime as dt
 import uuid
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import asdict, fields, replace
+from dataclasses import replace
 
-from django.db import connection, transaction
-from django.db.models import Q
+from django.db import transaction
 
-from inference_worker.protocol.messages import Fact, RequestEnded, RequestStarted
+from inference_worker.protocol.messages import (
+    REFUSAL_STATUSES,
+    Fact,
+    Outcome,
+    RequestEnded,
+    RequestsRefused,
+    RequestStarted,
+)
+from tenants.audit_trail.models import SealPosition, Trail
 from tenants.choices import RecordOutcome
+from tenants.keys.last_use import LastUse, last_use_advance
+from tenants.ledger.column_values import utc_time
 from tenants.ledger.columns import (
     AuditColumns,
     audit_columns,
@@ -19,59 +28,55 @@ from tenants.ledger.columns import (
     state_of_usage,
     usage_columns,
 )
-from tenants.ledger.request_state import RequestState, fact_merge
-from tenants.ledger.values import utc_time
-from tenants.models import ApiKey, AuditRecord, UsageRecord
-
-_LOCK = 0x63796C6C
-_LAST_USED_STEP = dt.timedelta(seconds=60)
-_USAGE_FIELDS = [
-    field.attname for field in UsageRecord._meta.concrete_fields if field.name not in {"id", "request_id"}
-]
-_AUDIT_FIELDS = [field.name for field in fields(AuditColumns) if field.name != "request_id"]
+from tenants.ledger.refusals import refusals_save
+from tenants.ledger.request_state import RequestState, StateChange, fact_merge
+from tenants.ledger.upsert import records_upsert
+from tenants.locks import ledger_lock
+from tenants.models import AuditRecord, UsageRecord
 
 
 @transaction.atomic
-def facts_store(facts: Sequence[Fact], *, now: dt.datetime) -> None:
-    """Merge ``facts`` into usage and audit records, in one transaction."""
+def facts_store(facts: Sequence[Fact], *, now: dt.datetime) -> list[StateChange]:
+    """Merge ``facts`` into usage and audit records, in one transaction. Returns the usage records changed."""
     ledger_lock()
-    stored_states = _load_states({fact.request_id for fact in facts})
+    refusals = [fact for fact in facts if isinstance(fact, RequestsRefused)]
+    request_facts = [fact for fact in facts if not isinstance(fact, RequestsRefused)]
+    stored_states = _load_states({fact.request_id for fact in request_facts})
     states = dict(stored_states)
-    for fact in facts:
+    for fact in request_facts:
         state = states.get(fact.request_id) or RequestState(fact.request_id)
         states[fact.request_id] = fact_merge(state, fact)
-    changes = [state for request_id, state in states.items() if state != stored_states.get(request_id)]
-    usage_save((_settle(state, now) for state in changes if state.is_admitted), now=now)
-    _audit_ends([fact for fact in facts if isinstance(fact, RequestEnded)])
+    changes = [
+        StateChange(stored_states.get(request_id), _settle(state, now))
+        for request_id, state in states.items()
+        if state.is_admitted and state != stored_states.get(request_id)
+    ]
+    usage_save((change.state for change in changes), now=now)
+    ends = [fact for fact in facts if isinstance(fact, RequestEnded)]
+    _audit_ends(ends)
+    refusals_save(refusals)
     _update_last_use([fact for fact in facts if isinstance(fact, RequestStarted)])
-
-
-def ledger_lock() -> None:
-    """Take the ledger's lock until the end of the transaction.
-
-    Row locks cannot keep two drains from inserting the same record. This lock does, and queries after it
-    see everything that its previous holder committed.
-    """
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
+    _update_last_refusal(ends, refusals)
+    return changes
 
 
 def usage_save(states: Iterable[RequestState], *, now: dt.datetime) -> None:
-    """Insert or overwrite the usage records of ``states``. The caller holds the ledger's lock."""
-    records = [UsageRecord(**usage_columns(state), updated_at=now) for state in states]
-    UsageRecord.objects.bulk_create(
-        records, update_conflicts=True, unique_fields=["request_id"], update_fields=_USAGE_FIELDS
-    )
+    """Insert or overwrite the usage records of ``states``. The caller holds the ledger's lock.
+
+    A read has a usage record only until it ends, for the sweep to find; then its audit record remains.
+    """
+    finished_reads: list[RequestState] = []
+    others: list[RequestState] = []
+    for state in states:
+        (finished_reads if state.is_read and state.settled_at is not None else others).append(state)
+    if finished_reads:
+        UsageRecord.objects.filter(request_id__in=[state.request_id for state in finished_reads]).delete()
+    records_upsert(UsageRecord, [{**usage_columns(state), "updated_at": now} for state in others])
 
 
 def audit_save(records: Collection[AuditColumns]) -> None:
     """Insert or overwrite audit records. The caller holds the ledger's lock."""
-    AuditRecord.objects.bulk_create(
-        [AuditRecord(**asdict(record)) for record in records],
-        update_conflicts=True,
-        unique_fields=["request_id"],
-        update_fields=_AUDIT_FIELDS,
-    )
+    records_upsert(AuditRecord, list(records))
 
 
 def _load_states(request_ids: set[str]) -> dict[str, RequestState]:
@@ -90,10 +95,11 @@ def _settle(state: RequestState, now: dt.datetime) -> RequestState:
 
 
 def _audit_ends(ends: Sequence[RequestEnded]) -> None:
-    """Write an audit record for each end; of earlier records, only the sweep's ``lost`` ones are replaced."""
+    """Write an audit record for each end; it replaces only the sweep's ``lost`` ones that are not sealed."""
+    position = SealPosition.objects.filter(trail=Trail.REQUESTS).values_list("last_id", flat=True)
     final_ids = set(
         AuditRecord.objects.filter(request_id__in=[end.request_id for end in ends])
-        .exclude(outcome=RecordOutcome.LOST)
+        .exclude(outcome=RecordOutcome.LOST, id__gt=position.first() or 0)
         .values_list("request_id", flat=True)
     )
     # Reversed, so that the first of several ends of one request wins.
@@ -103,11 +109,23 @@ def _audit_ends(ends: Sequence[RequestEnded]) -> None:
 
 def _update_last_use(starts: Sequence[RequestStarted]) -> None:
     """Record when keys were last used, at most once a minute per key to limit the writes."""
-    last_use: dict[str, float] = {}
-    for start in starts:
-        last_use[start.key_id] = max(start.started_at, last_use.get(start.key_id, 0.0))
-    for key_id in sorted(last_use):
-        used_at = utc_time(last_use[key_id])
-        ApiKey.objects.filter(
-            Q(last_used_at=None) | Q(last_used_at__lt=used_at - _LAST_USED_STEP), id=uuid.UUID(key_id)
-        ).update(last_used_at=used_at)
+    _advance("last_used_at", [(start.key_id, start.started_at) for start in starts])
+
+
+def _update_last_refusal(ends: Sequence[RequestEnded], refusals: Sequence[RequestsRefused]) -> None:
+    """Record when keys were last refused for their rights or limits, at most once a minute per key."""
+    times = [
+        (end.key_id, end.started_at)
+        for end in ends
+        if end.key_id and end.outcome is Outcome.REFUSED and end.status in REFUSAL_STATUSES
+    ]
+    times += [(fact.key_id, fact.minute_at) for fact in refusals if fact.key_id]
+    _advance("last_refused_at", times)
+
+
+def _advance(column: LastUse, times: Iterable[tuple[str, float]]) -> None:
+    latest: dict[str, float] = {}
+    for key_id, unix_s in times:
+        latest[key_id] = max(unix_s, latest.get(key_id, 0.0))
+    for key_id in sorted(latest):
+        last_use_advance(uuid.UUID(key_id), utc_time(latest[key_id]), column)

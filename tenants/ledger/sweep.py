@@ -17,7 +17,8 @@ from django.db.models import Q, QuerySet
 from tenants.choices import RecordState
 from tenants.ledger.columns import AuditColumns, lost_audit_columns, state_of_usage
 from tenants.ledger.liveness import dead_gateways
-from tenants.ledger.store import audit_save, ledger_lock, usage_save
+from tenants.ledger.store import audit_save, usage_save
+from tenants.locks import ledger_lock
 from tenants.models import ApiKey, UsageRecord
 
 METER_WAIT = dt.timedelta(seconds=10)

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import math
 from argparse import ArgumentTypeError
 from typing import TypeVar
+from zoneinfo import ZoneInfo
 
 from django.core.management.base import CommandParser, OutputWrapper
 from django.db.models import Model, QuerySet
 
 from backoffice.command_base import Options
+from tenants.usage.period_bounds import first_instant, parse_bound
 
 Record = TypeVar("Record", bound=Model)
 
 MAX_DAYS = 36500
 DEFAULT_LIMIT = 50
+UTC = ZoneInfo("UTC")
+MAX_ROWS = 2**31 - 1  # more than any table has, and a number that the database takes
 
 
 def days(text: str) -> float:
@@ -27,12 +32,20 @@ def hours(text: str) -> float:
     return _duration(text, MAX_DAYS * 24)
 
 
+def utc_moment(text: str) -> dt.datetime:
+    """Parse a date or a time in UTC such as 2026-01-31 or 2026-01-31T12:00. Raises ArgumentTypeError."""
+    try:
+        return first_instant(parse_bound(text), UTC)
+    except ValueError as error:
+        raise ArgumentTypeError(str(error)) from None
+
+
 def row_count(text: str) -> int:
     """Parse a number of rows, at least 1. Raises ArgumentTypeError."""
     number = int(text)
     if number < 1:
         raise ArgumentTypeError("must be 1 or more")
-    return number
+    return min(number, MAX_ROWS)
 
 
 def limit_argument(parser: CommandParser) -> None:

@@ -9,8 +9,10 @@ from django.utils import timezone
 
 from backoffice.command_base import unknown_name
 from tenants import selectors
-from tenants.keys import split_key
-from tenants.models import ApiKey, Tenant
+from tenants.keys import selectors as key_selectors
+from tenants.keys.secrets import split_key
+from tenants.members import selectors as member_selectors
+from tenants.models import ApiKey, ServiceAccount, Tenant
 
 
 def tenant_by_name(slug: str) -> Tenant:
@@ -29,20 +31,29 @@ def tenant_filter(slug: str | None) -> Tenant | None:
 
 def user_by_name(username: str) -> User:
     """Return the user with this name. Raises CommandError."""
-    user = selectors.user_by_name(username)
+    user = member_selectors.user_by_name(username)
     if user is None:
         remedy = "Create users with `manage.py createsuperuser` or in the admin."
-        raise unknown_name("user", username, selectors.usernames(), remedy)
+        raise unknown_name("user", username, member_selectors.usernames(), remedy)
     return user
+
+
+def service_account_by_name(tenant: Tenant, name: str) -> ServiceAccount:
+    """Return the tenant's service account with this name. Raises CommandError."""
+    accounts = {account.name: account for account in member_selectors.service_accounts(tenant=tenant)}
+    if name not in accounts:
+        remedy = f"Run `manage.py tenants accounts {tenant.slug}` to see all."
+        raise unknown_name("service account", name, accounts, remedy)
+    return accounts[name]
 
 
 def key_by_prefix(text: str) -> ApiKey:
     """Return the key with this prefix or complete text. Raises CommandError, never with a secret."""
     prefix = split_key(text) or text.removeprefix("sk-cy-").partition("-")[0]
-    key = selectors.keys().filter(prefix=prefix).first()
+    key = key_selectors.keys().filter(prefix=prefix).first()
     if key is None:
         remedy = "Run `manage.py keys list` to see all."
-        raise unknown_name("key", prefix[:12], selectors.key_prefixes(), remedy)
+        raise unknown_name("key", prefix[:12], key_selectors.key_prefixes(), remedy)
     return key
 
 

@@ -6,15 +6,14 @@ They can reach only the stack: for any other address their environment names a p
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,13 +21,20 @@ from typing import Any
 import pytest
 
 from scripts.bootstrap import STAMP, Step, create_venv, fingerprint, read_stamp, run_pip
+from tests.locks import locked
 from tests.stacks import ROOT, RunningStack
 
 FOLDER = Path(__file__).parent
 CLIENTS = FOLDER / "clients"
 NODE = FOLDER / "node"
-REQUIREMENTS = "tests/contract/clients/requirements.txt"
-VENV = ROOT / ".cyllm" / "test-clients"
+CODEX = FOLDER / "codex"  # 400 MB, so apart from what most tests need
+VENVS = ROOT / ".cyllm"
+CLIENT_VENV = "test-clients"
+AGENT_VENV = "test-agents"
+REQUIREMENTS = {
+    CLIENT_VENV: "tests/contract/clients/requirements.txt",
+    AGENT_VENV: "tests/contract/clients/agents.txt",  # its SDK is newer than litellm's
+}
 RUN_TIMEOUT_S = 180
 NO_PROXY_HERE = "http://127.0.0.1:9"
 PROXIES = [f"{scheme}_PROXY" for scheme in ("HTTP", "HTTPS", "ALL")]
@@ -43,35 +49,35 @@ NO_VARIABLES: Mapping[str, str] = {}
 PRIVATE = ("CYLLM_", "DJANGO_", "OPENAI_", "PYTHON")
 
 
-@contextmanager
-def _lock(name: str) -> Iterator[None]:
-    """Let one process at a time install, and the others wait for it."""
-    VENV.parent.mkdir(parents=True, exist_ok=True)
-    with VENV.with_name(f"{VENV.name}.{name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+def python_clients(name: str = CLIENT_VENV) -> Path:
+    """Return the ``bin`` folder of clients for Python, installed anew if their pins have changed."""
+    requirements, venv = REQUIREMENTS[name], VENVS / name
+    with locked(VENVS / f"{name}.lock"):
+        digests = fingerprint([requirements])
+        if read_stamp(venv) != digests:
+            create_venv(venv)
+            run_pip(venv, Step((requirements,), dependencies=False), venv / "install.log")
+            (venv / STAMP).write_text(json.dumps({"files": digests}), encoding="utf-8")
+    return venv / "bin"
 
 
-def python_clients() -> Path:
-    """Return the ``bin`` folder of the clients for Python, installed anew if their pins have changed."""
-    with _lock("python"):
-        digests = fingerprint([REQUIREMENTS])
-        if read_stamp(VENV) != digests:
-            create_venv(VENV)
-            run_pip(VENV, Step((REQUIREMENTS,), dependencies=False), VENV / "install.log")
-            (VENV / STAMP).write_text(json.dumps({"files": digests}), encoding="utf-8")
-    return VENV / "bin"
-
-
-def node_clients() -> None:
-    """Install the clients for Node.js, unless those of the lock file are installed."""
+def node_clients(folder: Path = NODE) -> None:
+    """Install a folder's clients for Node.js, unless those of the lock file are installed."""
     npm = shutil.which("npm")
     if npm is None:
         pytest.fail("npm is not installed: this test drives clients for Node.js (apt install npm)")
-    with _lock("node"):
-        stamp, pins = NODE / "node_modules" / STAMP, (NODE / "package-lock.json").read_text(encoding="utf-8")
+    with locked(VENVS / f"test-clients.{folder.name}.lock"):
+        stamp, pins = (
+            folder / "node_modules" / STAMP,
+            (folder / "package-lock.json").read_text(encoding="utf-8"),
+        )
         if not stamp.exists() or stamp.read_text(encoding="utf-8") != pins:
-            subprocess.run([npm, "ci", "--ignore-scripts"], cwd=NODE, check=True, capture_output=True)
+            subprocess.run(
+                [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"],
+                cwd=folder,
+                check=True,
+                capture_output=True,
+            )
             stamp.write_text(pins, encoding="utf-8")
 
 
@@ -93,24 +99,33 @@ class Installer:
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Start the installer, once per run, if a test drives a client."""
     is_first_process = os.environ.get("PYTEST_XDIST_WORKER", "gw0") == "gw0"
-    has_guest = any("guest" in getattr(item, "fixturenames", ()) for item in session.items)
-    if has_guest and is_first_process and not session.config.option.collectonly:
+    has_client_runner = any("client_runner" in getattr(item, "fixturenames", ()) for item in session.items)
+    if has_client_runner and is_first_process and not session.config.option.collectonly:
         session.config.pluginmanager.register(Installer())
 
 
 @dataclass(frozen=True)
-class Guest:
+class Address:
+    """A server for clients: ``base_url`` without ``/v1``, an API key and the name of a model."""
+
+    base_url: str
+    key: str
+    model: str
+
+
+@dataclass(frozen=True)
+class ClientRunner:
     """Runs a client against the stack, with only an address and a key."""
 
-    stack: RunningStack
+    stack: RunningStack | Address
     home: Path
     idle_model: str
 
     def environment(self) -> dict[str, str]:
         """Return the environment variables of the client."""
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith(PRIVATE)}
+        own_variables = {name: value for name, value in os.environ.items() if not name.startswith(PRIVATE)}
         return {
-            **inherited,
+            **own_variables,
             **LOOPBACK_ONLY,
             "HOME": str(self.home),
             "LLM_USER_PATH": str(self.home / "llm"),
@@ -152,5 +167,7 @@ class Guest:
 
 
 if __name__ == "__main__":
-    python_clients()
+    for name in REQUIREMENTS:
+        python_clients(name)
     node_clients()
+    node_clients(CODEX)

@@ -12,7 +12,8 @@ import httpx
 import openai
 import pytest
 
-from tests.contract.client_environments import Guest
+from tests.contract.client_environments import Address, ClientRunner
+from tests.recording_proxy import recording_proxy
 from tests.stacks import RunningStack, open_folder, running_stack
 
 IDLE = "nobody-serves-this"
@@ -63,9 +64,13 @@ def idle_model(stack: RunningStack) -> str:
 
 
 @pytest.fixture(scope="package")
-def guest(stack: RunningStack, idle_model: str, tmp_path_factory: pytest.TempPathFactory) -> Guest:
-    """Runs other people's clients against the stack."""
-    return Guest(stack, tmp_path_factory.mktemp("guest"), idle_model)
+def client_runner(
+    stack: RunningStack, idle_model: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ClientRunner]:
+    """Runs other people's clients against the stack. What they receive is validated."""
+    with recording_proxy(stack.base_url) as base_url:
+        address = Address(base_url, stack.key, stack.model)
+        yield ClientRunner(address, tmp_path_factory.mktemp("client_runner"), idle_model)
 
 
 def _link(source: str, target: str) -> None:

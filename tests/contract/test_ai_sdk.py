@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.contract.client_environments import Guest
+from tests.contract.client_environments import ClientRunner
 
 COMPLETION_PROVIDERS = ["compatible", "official"]
 PROVIDERS = [*COMPLETION_PROVIDERS, "responses"]
@@ -14,9 +14,9 @@ CITIES = ("Paris", "Rome", "Lima")
 
 
 @pytest.fixture(scope="module")
-def results(guest: Guest) -> dict[str, Any]:
+def results(client_runner: ClientRunner) -> dict[str, Any]:
     """Results of the SDK, all from one run of Node.js."""
-    return guest.node("ai_sdk.mjs")
+    return client_runner.node("ai_sdk.mjs")
 
 
 @pytest.mark.criterion("1.1")

@@ -10,22 +10,13 @@ from tests.stacks import RunningStack
 
 PROMPTS = [
     "What is the capital of France?",
-    "Write one sentence about the sea.",
     "Count from one to five.",
-    "法国的首都是哪里？",
     "请写一首关于月亮的短诗。",
-    "用中文介绍一下你自己。",
     "프랑스의 수도는 어디인가요?",
-    "바다에 대해 한 문장으로 써 주세요.",
     "ما هي عاصمة فرنسا؟",
-    "اكتب جملة عن البحر.",
     "Repeat exactly: 😀🎉🚀",
     "Repeat exactly: 👩‍👩‍👧‍👦 🇫🇷 👍🏽",
-    "Translate 'good morning' into Japanese: おはよう",
     "Repeat: naïve café – “quotes” … € ñ ß",
-    "List three colours.",
-    "What is 2 + 2?",
-    "Répète : l'été, où, ça",
     'Repeat: back\\slash "quote" \t tab',
     "Напиши слово «море».",
     "ひらがなで「うみ」と書いてください。",
@@ -39,7 +30,7 @@ def test_a_streamed_response_is_the_whole_one_at_temperature_zero(stack: Running
         "model": stack.model,
         "messages": [{"role": "user", "content": prompt}],
         "temperature": 0,
-        "max_tokens": 32,
+        "max_tokens": 24,
     }
     with stack.client() as client:
         plain = client.post("/v1/chat/completions", json=body).json()["choices"][0]

@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from deploy.local.servers.ports import free_port
-from tests.contract.client_environments import CLIENTS, Guest, python_clients
+from tests.contract.client_environments import CLIENTS, ClientRunner, python_clients
 from tests.stacks import ROOT, wait_until
 
 QUESTIONS, OPTIONS = 10, 4
@@ -58,15 +58,15 @@ def _healthy(server: subprocess.Popen[bytes], url: str) -> bool:
         return False
 
 
-def evaluate(guest: Guest, base_url: str, tokenizer: Path, output: Path) -> tuple[Any, Any]:
+def evaluate(client_runner: ClientRunner, base_url: str, tokenizer: Path, output: Path) -> tuple[Any, Any]:
     """Return log-likelihood and greediness of each option, and the scores."""
     arguments = {
-        "model": guest.stack.model,
+        "model": client_runner.stack.model,
         "base_url": f"{base_url}/v1/completions",
         "tokenizer": str(tokenizer),
         "max_retries": "1",
     }
-    ran = guest.run(
+    ran = client_runner.run(
         [
             *(str(python_clients() / "lm_eval"), "run", "--model", "local-completions"),
             *("--model_args", ",".join(f"{name}={value}" for name, value in arguments.items())),
@@ -82,12 +82,14 @@ def evaluate(guest: Guest, base_url: str, tokenizer: Path, output: Path) -> tupl
 
 
 @pytest.fixture(scope="module")
-def both(guest: Guest, smollm2: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Any]:
+def both(
+    client_runner: ClientRunner, smollm2: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Any, Any]:
     """Results through the gateway, and from vLLM directly."""
     folder = tmp_path_factory.mktemp("harness")
-    with vllm_server(guest.stack.model, smollm2, folder / "vllm.log") as address:
-        ours = evaluate(guest, guest.stack.base_url, smollm2, folder / "ours")
-        return ours, evaluate(guest, address(), smollm2, folder / "vllm")
+    with vllm_server(client_runner.stack.model, smollm2, folder / "vllm.log") as address:
+        ours = evaluate(client_runner, client_runner.stack.base_url, smollm2, folder / "ours")
+        return ours, evaluate(client_runner, address(), smollm2, folder / "vllm")
 
 
 @pytest.mark.criterion("1.2")

@@ -6,16 +6,16 @@ from typing import Any
 
 import pytest
 
-from tests.contract.client_environments import Guest
+from tests.contract.client_environments import ClientRunner
 
 ANSWER = "The capital of France is Paris."
 CITIES = {"Paris", "Rome", "Lima"}
 
 
 @pytest.fixture(scope="module")
-def results(guest: Guest) -> dict[str, Any]:
+def results(client_runner: ClientRunner) -> dict[str, Any]:
     """Results of the client, all from one run."""
-    return guest.python("ask_langchain.py")
+    return client_runner.python("ask_langchain.py")
 
 
 @pytest.mark.criterion("1.1")

@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 
-from tests.contract.client_environments import Guest
+from tests.contract.client_environments import ClientRunner
 
 ANSWER = "The capital of France is Paris."
 
 
 @pytest.fixture(scope="module")
-def results(guest: Guest) -> dict[str, Any]:
+def results(client_runner: ClientRunner) -> dict[str, Any]:
     """Results of the client, all from one run."""
-    return guest.python("ask_litellm.py")
+    return client_runner.python("ask_litellm.py")
 
 
 @pytest.mark.criterion("1.1")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.contract.client_environments import Guest, python_clients
+from tests.contract.client_environments import ClientRunner, python_clients
 
 ANSWER = "The capital of France is Paris.\n"
 QUESTION = "What is the capital of France?"
@@ -34,18 +34,18 @@ MODELS = """
 class Command:
     """``llm`` with greedy sampling."""
 
-    def __init__(self, guest: Guest) -> None:
-        self._guest = guest
+    def __init__(self, client_runner: ClientRunner) -> None:
+        self._client_runner = client_runner
         self._program = str(python_clients() / "llm")
-        folder = guest.home / "llm"
+        folder = client_runner.home / "llm"
         folder.mkdir(exist_ok=True)
-        text = MODELS.format(model=guest.stack.model, base_url=guest.stack.base_url)
+        text = MODELS.format(model=client_runner.stack.model, base_url=client_runner.stack.base_url)
         (folder / "extra-openai-models.yaml").write_text(text)
-        (folder / "keys.json").write_text(json.dumps({"ours": guest.stack.key}))
+        (folder / "keys.json").write_text(json.dumps({"ours": client_runner.stack.key}))
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run the command."""
-        return self._guest.run([self._program, *arguments])
+        return self._client_runner.run([self._program, *arguments])
 
     def ask(self, *arguments: str, model: str = "ours", limit: int = 40) -> str:
         """Return the output for a prompt."""
@@ -56,9 +56,9 @@ class Command:
 
 
 @pytest.fixture(scope="module")
-def llm(guest: Guest) -> Command:
+def llm(client_runner: ClientRunner) -> Command:
     """The command, configured as its manual says: a file of models, and a key."""
-    return Command(guest)
+    return Command(client_runner)
 
 
 @pytest.mark.criterion("1.1")

@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from tests.contract.client_environments import Guest
+from tests.contract.client_environments import ClientRunner
 from tests.stacks import RunningStack
 
 
 @pytest.fixture(scope="module")
-def results(guest: Guest) -> dict[str, Any]:
+def results(client_runner: ClientRunner) -> dict[str, Any]:
     """Results of the SDK, all from one run of Node.js."""
-    return guest.node("contract.mjs")
+    return client_runner.node("contract.mjs")
 
 
 @pytest.mark.criterion("1.1")

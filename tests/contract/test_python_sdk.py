@@ -94,11 +94,11 @@ def test_models_are_listed_and_found_by_id(client: openai.OpenAI, stack: Running
 def test_a_wrong_key_is_an_authentication_error(stack: RunningStack, key: str) -> None:
     with (
         openai.OpenAI(base_url=f"{stack.base_url}/v1", api_key=key, max_retries=0) as client,
-        pytest.raises(openai.AuthenticationError) as caught,
+        pytest.raises(openai.AuthenticationError) as excinfo,
     ):
         client.models.list()
-    assert caught.value.code == "invalid_api_key"
-    assert caught.value.request_id is not None
+    assert excinfo.value.code == "invalid_api_key"
+    assert excinfo.value.request_id is not None
 
 
 def test_an_unknown_model_is_a_not_found_error(client: openai.OpenAI) -> None:
@@ -108,9 +108,9 @@ def test_an_unknown_model_is_a_not_found_error(client: openai.OpenAI) -> None:
         lambda: client.models.retrieve("no-such"),
     ]
     for call in calls:
-        with pytest.raises(openai.NotFoundError) as caught:
+        with pytest.raises(openai.NotFoundError) as excinfo:
             call()
-        assert caught.value.code == "model_not_found"
+        assert excinfo.value.code == "model_not_found"
 
 
 @pytest.mark.criterion("1.7")
@@ -122,13 +122,13 @@ def test_a_conversation_longer_than_the_context_is_rejected_with_both_numbers(
     with stack.client() as tokenizer:
         response = tokenizer.post("/v1/tokenize", json={"model": stack.model, "messages": messages})
     tokens = response.json()["count"]
-    with pytest.raises(openai.BadRequestError) as caught:
+    with pytest.raises(openai.BadRequestError) as excinfo:
         client.chat.completions.create(model=stack.model, messages=messages, max_tokens=8)
-    assert (caught.value.code, caught.value.param) == ("context_length_exceeded", "messages")
-    assert "maximum context length is 8192 tokens" in caught.value.message
+    assert (excinfo.value.code, excinfo.value.param) == ("context_length_exceeded", "messages")
+    assert "maximum context length is 8192 tokens" in excinfo.value.message
     numbers = f"you requested {tokens + 8} tokens ({tokens} in the messages, 8 in the completion)"
     assert tokens > 9000
-    assert numbers in caught.value.message
+    assert numbers in excinfo.value.message
 
 
 @pytest.mark.criterion("1.8")
@@ -138,9 +138,9 @@ def test_a_revoked_key_is_rejected_within_a_second(stack: RunningStack) -> None:
     with openai.OpenAI(base_url=f"{stack.base_url}/v1", api_key=key["secret"], max_retries=0) as client:
         assert client.models.list().data
         stack.manage("keys", "revoke", key["prefix"])
-        revoked = time.monotonic()
+        revoked_at = time.monotonic()
         error: openai.AuthenticationError | None = None
-        while error is None and time.monotonic() - revoked < 1:
+        while error is None and time.monotonic() - revoked_at < 1:
             try:
                 client.models.list()
             except openai.AuthenticationError as refused:

@@ -51,9 +51,9 @@ def test_the_stream_helper_parses_the_assembled_text(client: openai.OpenAI, stac
     with client.chat.completions.stream(model=stack.model, response_format=Capital, **GREEDY) as stream:
         events = list(stream)
         final = stream.get_final_completion()
-    (done,) = [event for event in events if isinstance(event, ContentDoneEvent)]
-    assert done.parsed == final.choices[0].message.parsed == Capital(country="France", capital="Paris")
-    assert done.content == "".join(event.delta for event in events if event.type == "content.delta")
+    (done_events,) = [event for event in events if isinstance(event, ContentDoneEvent)]
+    assert done_events.parsed == final.choices[0].message.parsed == Capital(country="France", capital="Paris")
+    assert done_events.content == "".join(event.delta for event in events if event.type == "content.delta")
     assert final.choices[0].finish_reason == "stop"
 
 
@@ -71,14 +71,14 @@ def test_a_forced_tool_has_arguments_that_match_its_class(client: openai.OpenAI,
 def test_a_streamed_tool_call_is_the_whole_one(client: openai.OpenAI, stack: RunningStack) -> None:
     plain = client.chat.completions.parse(model=stack.model, **GREEDY, **TOOLS).choices[0]
     with client.chat.completions.stream(model=stack.model, **GREEDY, **TOOLS) as stream:
-        done = [event for event in stream if isinstance(event, FunctionToolCallArgumentsDoneEvent)]
+        done_events = [event for event in stream if isinstance(event, FunctionToolCallArgumentsDoneEvent)]
         final = stream.get_final_completion().choices[0]
     assert plain.message.tool_calls is not None
     function = plain.message.tool_calls[0].function
-    assert [(event.name, json.loads(event.arguments)) for event in done] == [
+    assert [(event.name, json.loads(event.arguments)) for event in done_events] == [
         (function.name, json.loads(function.arguments))
     ]
-    assert done[0].parsed_arguments == function.parsed_arguments
+    assert done_events[0].parsed_arguments == function.parsed_arguments
     assert final.finish_reason == plain.finish_reason
 
 

@@ -42,9 +42,9 @@ def _ask(client: openai.OpenAI, model: str, **arguments: Any) -> Any:
 def test_a_bad_request_names_the_parameter(
     client: openai.OpenAI, stack: RunningStack, arguments: dict[str, Any], code: str, param: str
 ) -> None:
-    with pytest.raises(openai.BadRequestError) as caught:
+    with pytest.raises(openai.BadRequestError) as excinfo:
         _ask(client, stack.model, **arguments)
-    error = caught.value
+    error = excinfo.value
     assert (error.code, error.param, error.type) == (code, param, "invalid_request_error")
     assert param in error.message
     assert error.request_id is not None
@@ -55,13 +55,13 @@ def test_a_bad_request_names_the_parameter(
 def test_an_unknown_url_or_model_is_a_not_found_error(client: openai.OpenAI) -> None:
     calls: list[Callable[[], object]] = [
         lambda: client.moderations.create(input="x"),
-        lambda: client.files.list(),
+        lambda: client.batches.list(),
         lambda: client.images.generate(prompt="x", model="x"),
     ]
     for call in calls:
-        with pytest.raises(openai.NotFoundError) as caught:
+        with pytest.raises(openai.NotFoundError) as excinfo:
             call()
-        assert caught.value.code == "unknown_url"
+        assert excinfo.value.code == "unknown_url"
 
 
 @pytest.mark.criterion("1.8")
@@ -71,18 +71,18 @@ def test_a_key_without_the_scope_is_a_permission_denied_error(stack: RunningStac
     secret = json.loads(output)["secret"]
     with (
         openai.OpenAI(base_url=f"{stack.base_url}/v1", api_key=secret) as client,
-        pytest.raises(openai.PermissionDeniedError) as caught,
+        pytest.raises(openai.PermissionDeniedError) as excinfo,
     ):
         _ask(client, stack.model)
-    assert caught.value.code == "insufficient_scope"
+    assert excinfo.value.code == "insufficient_scope"
 
 
 @pytest.mark.criterion("4.2")
 def test_without_a_worker_the_error_has_a_time_to_retry(client: openai.OpenAI, idle_model: str) -> None:
-    with pytest.raises(openai.InternalServerError) as caught:
+    with pytest.raises(openai.InternalServerError) as excinfo:
         _ask(client, idle_model)
-    assert (caught.value.status_code, caught.value.code) == (503, "no_worker_available")
-    assert caught.value.response.headers["retry-after"] == str(RETRY_AFTER_S)
+    assert (excinfo.value.status_code, excinfo.value.code) == (503, "no_worker_available")
+    assert excinfo.value.response.headers["retry-after"] == str(RETRY_AFTER_S)
 
 
 @contextmanager

@@ -52,8 +52,12 @@ def test_a_response_has_the_sdks_type_and_is_stored(client: openai.OpenAI, commo
     assert response.status == "completed"
     assert response.usage is not None
     assert response.usage.total_tokens == response.usage.input_tokens + response.usage.output_tokens > 8
-    stored = client.responses.retrieve(response.id)
-    assert (stored.id, stored.output, stored.usage) == (response.id, response.output, response.usage)
+    stored_response = client.responses.retrieve(response.id)
+    assert (stored_response.id, stored_response.output, stored_response.usage) == (
+        response.id,
+        response.output,
+        response.usage,
+    )
     (item,) = client.responses.input_items.list(response.id)
     assert item.type == "message"
 
@@ -148,18 +152,18 @@ def test_a_tool_is_called_and_its_output_is_sent_back(client: openai.OpenAI, com
 def test_a_deleted_response_is_a_not_found_error(client: openai.OpenAI, common: dict[str, Any]) -> None:
     response = client.responses.create(input="x", **{**common, "max_output_tokens": 16})
     client.responses.delete(response.id)
-    with pytest.raises(openai.NotFoundError) as caught:
+    with pytest.raises(openai.NotFoundError) as excinfo:
         client.responses.retrieve(response.id)
-    assert response.id in caught.value.message
+    assert response.id in excinfo.value.message
 
 
 @pytest.mark.criterion("1.7")
 def test_a_bad_request_names_the_parameter(client: openai.OpenAI, common: dict[str, Any]) -> None:
     for arguments, code, param in (
         ({"temperature": 9}, "decimal_above_max_value", "temperature"),
-        ({"tools": [{"type": "web_search"}]}, "unsupported_value", "tools[0].type"),
+        ({"tool_choice": {"type": "web_search_preview"}}, "unsupported_value", "tool_choice.type"),
         ({"input": "sea " * 9000}, "context_length_exceeded", "input"),
     ):
-        with pytest.raises(openai.BadRequestError) as caught:
+        with pytest.raises(openai.BadRequestError) as excinfo:
             client.responses.create(**{**common, "input": QUESTION, **arguments})
-        assert (caught.value.code, caught.value.param) == (code, param)
+        assert (excinfo.value.code, excinfo.value.param) == (code, param)

@@ -18,7 +18,7 @@ def _talk(words: int) -> list[Json]:
 @pytest.mark.case("serving.32")
 @pytest.mark.criterion("1.7")
 @pytest.mark.parametrize(
-    "brought",
+    "extra_fields",
     [
         {"tools": [WEATHER], "tool_choice": "auto"},
         {"tools": [WEATHER, OTHER], "tool_choice": "none"},
@@ -34,12 +34,12 @@ def _talk(words: int) -> list[Json]:
 )
 @pytest.mark.parametrize("limit", [None, 30])
 def test_other_parts_of_the_request_count_against_the_context(
-    ask: Endpoints, brought: dict[str, Any], limit: int | None
+    ask: Endpoints, extra_fields: dict[str, Any], limit: int | None
 ) -> None:
-    short = ask.chat(messages=_talk(10), max_tokens=1, **{"chat_template_kwargs": {}, **brought})
+    short = ask.chat(messages=_talk(10), max_tokens=1, **{"chat_template_kwargs": {}, **extra_fields})
     words = LIMIT - short["usage"]["prompt_tokens"] + 10  # fills the context to its last token
     completion = limit or 1
-    fields = {"messages": _talk(words - completion), "max_tokens": limit, **brought}
+    fields = {"messages": _talk(words - completion), "max_tokens": limit, **extra_fields}
     assert ask.post("chat/completions", fields).json()["usage"]["prompt_tokens"] == LIMIT - completion
     for more in (1, 7, 90):
         prompt = LIMIT - completion + more

@@ -120,9 +120,9 @@ def test_the_end_token_ends_a_response_unless_it_is_ignored_or_too_early(ask: En
         assert response["choices"][0]["finish_reason"] == "stop"
         assert response["usage"]["completion_tokens"] == 1
         assert answer(**ends, min_tokens=5)["usage"]["completion_tokens"] == 6
-        ignored = answer(**ends, ignore_eos=True)
-        assert ignored["choices"][0]["finish_reason"] == "length"
-        assert ignored["usage"]["completion_tokens"] == 8
+        full_text = answer(**ends, ignore_eos=True)
+        assert full_text["choices"][0]["finish_reason"] == "length"
+        assert full_text["usage"]["completion_tokens"] == 8
     assert ask.text(**ends, ignore_eos=True) == ""
     assert ask.text(**ends, ignore_eos=True, skip_special_tokens=False) == "<|im_end|>" * 8
     text = ask.chat(**ends, ignore_eos=True, skip_special_tokens=False)["choices"][0]["message"]["content"]

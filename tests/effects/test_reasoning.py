@@ -90,8 +90,8 @@ def test_constraints_and_calls_apply_after_the_reasoning(ask: Endpoints, tokeniz
     words = [" first", " apple", "</think>"]
     request = {**THINKING, **forced(tokenizer, words), "max_tokens": 80}
     assert _both(ask, **request, structured_outputs={"regex": "So [a-c]{4}[.]"})[0] == " first apple"
-    constrained = ask.chat(**request, structured_outputs={"regex": "So [a-c]{4}[.]"})["choices"][0]
-    assert re.fullmatch("So [a-c]{4}[.]", constrained["message"]["content"])
+    regex_choice = ask.chat(**request, structured_outputs={"regex": "So [a-c]{4}[.]"})["choices"][0]
+    assert re.fullmatch("So [a-c]{4}[.]", regex_choice["message"]["content"])
     call = '<tool_call>\n{"name": "tide", "arguments": {"port": "Brest"}}\n</tool_call>'
     tools = [{"type": "function", "function": {"name": "tide", "parameters": {"type": "object"}}}]
     fields = {

@@ -84,9 +84,11 @@ def test_penalties_reduce_repetition(ask: Endpoints, name: str, value: float) ->
 @pytest.mark.honours("chat", "logit_bias")
 @pytest.mark.honours("completions", "logit_bias")
 def test_a_bias_of_100_forces_a_token_and_minus_100_bans_it(ask: Endpoints, tokenizer: Any) -> None:
-    forced = tokenizer.decode([500])
+    forced_text = tokenizer.decode([500])
     assert _ids(ask, logit_bias={"500": 100}, max_tokens=5) == [500] * 5
-    assert ask.chat(logit_bias={"500": 100}, max_tokens=5)["choices"][0]["message"]["content"] == forced * 5
+    assert (
+        ask.chat(logit_bias={"500": 100}, max_tokens=5)["choices"][0]["message"]["content"] == forced_text * 5
+    )
     first = _ids(ask, max_tokens=1)[0]
     assert _ids(ask, max_tokens=1, logit_bias={str(first): -100})[0] != first
 
@@ -187,7 +189,7 @@ def test_log_probabilities_of_completions_have_text_offsets(ask: Endpoints) -> N
     ):
         assert max(top.values()) == pytest.approx(logprob)
         assert token in top
-    echoed = ask.complete(logprobs=1, max_tokens=5, ignore_eos=True, echo=True)["choices"][0]
-    assert echoed["text"] == "The sea" + choice["text"]
-    assert echoed["logprobs"]["token_logprobs"][0] is None
-    assert len(echoed["logprobs"]["tokens"]) > 5
+    echo_choice = ask.complete(logprobs=1, max_tokens=5, ignore_eos=True, echo=True)["choices"][0]
+    assert echo_choice["text"] == "The sea" + choice["text"]
+    assert echo_choice["logprobs"]["token_logprobs"][0] is None
+    assert len(echo_choice["logprobs"]["tokens"]) > 5

@@ -73,11 +73,11 @@ def test_a_repeated_prompt_is_counted_as_cached(ask: Endpoints) -> None:
     again = ask.chat(messages=question, max_tokens=1)["usage"]
     assert first["prompt_tokens"] == again["prompt_tokens"] > 160
     assert (first["prompt_tokens_details"]["cached_tokens"] or 0) < 64
-    cached = again["prompt_tokens_details"]["cached_tokens"]
-    assert 128 <= cached <= again["prompt_tokens"]
+    cached_tokens = again["prompt_tokens_details"]["cached_tokens"]
+    assert 128 <= cached_tokens <= again["prompt_tokens"]
     streamed = ask.stream_chat(messages=question, max_tokens=1, stream_options={"include_usage": True}).usage
     assert streamed is not None
-    assert streamed["prompt_tokens_details"]["cached_tokens"] == cached
+    assert streamed["prompt_tokens_details"]["cached_tokens"] == cached_tokens
 
 
 @pytest.mark.case("serving.25")
@@ -99,8 +99,8 @@ def test_errors_of_the_engine_have_an_http_status_for_streams_too(
     fields: dict[str, Any] = {"messages": QUESTION} if path.startswith("chat") else {"prompt": "The sea"}
     errors = [ask.refusal(path, **fields, **wrong, stream=streamed) for streamed in (True, False)]
     assert errors[0] == errors[1]
-    renamed = {"messages": next(iter(fields))}
-    assert (errors[0]["code"], errors[0]["param"]) == (code, renamed.get(param, param))
+    renames = {"messages": next(iter(fields))}
+    assert (errors[0]["code"], errors[0]["param"]) == (code, renames.get(param, param))
 
 
 TEXTS = ["海 é 😀", "naïve – 你好 🎉"]

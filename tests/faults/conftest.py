@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import secrets
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 
-import httpx
 import pytest
 
-from deploy.local.servers.ports import free_port
 from inference_worker.protocol import codec, names
-from tests.stacks import ROOT, RunningStack, open_folder, running_stack, wait_until
+from tests.faults.engines import faulty_engine
+from tests.stacks import RunningStack, open_folder, running_stack, wait_until
 from tests.workers import ExtraWorker, extra_worker
 
 StartWorker = Callable[..., ExtraWorker]
@@ -23,7 +20,7 @@ StartWorker = Callable[..., ExtraWorker]
 @pytest.fixture(scope="package")
 def stack() -> Iterator[RunningStack]:
     """One stack for all tests of this folder; each test restores its state."""
-    with open_folder() as folder, _engine("") as url:
+    with open_folder() as folder, faulty_engine() as url:
         settings = {
             "CYLLM_WORKER_MODEL": "scripted",
             "CYLLM_WORKER_ENGINE": "remote",
@@ -60,7 +57,7 @@ def start_worker(ready_stack: RunningStack, tmp_path: Path) -> Iterator[StartWor
             remote = {
                 "CYLLM_WORKER_MODEL": "faulty",
                 "CYLLM_WORKER_ENGINE": "remote",
-                "CYLLM_WORKER_ENGINE_URL": cleanup.enter_context(_engine(script)),
+                "CYLLM_WORKER_ENGINE_URL": cleanup.enter_context(faulty_engine(script)),
             }
             worker = cleanup.enter_context(
                 extra_worker(ready_stack, tmp_path, worker_id, {**remote, **settings})
@@ -75,23 +72,3 @@ def start_worker(ready_stack: RunningStack, tmp_path: Path) -> Iterator[StartWor
 
 def _is_ready(data: object) -> bool:
     return isinstance(data, bytes) and codec.decode_heartbeat(data).state == "ready"
-
-
-@contextmanager
-def _engine(script: str) -> Iterator[str]:
-    port = free_port()
-    arguments = [script] if script else []
-    process = subprocess.Popen([sys.executable, "-m", "tests.faulty_engine", str(port), *arguments], cwd=ROOT)
-    try:
-        wait_until(lambda: _responds(f"http://127.0.0.1:{port}/v1/models"), 20, "the faulty engine answers")
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        process.kill()
-        process.wait()
-
-
-def _responds(url: str) -> bool:
-    try:
-        return httpx.get(url, trust_env=False).status_code == 200
-    except httpx.HTTPError:
-        return False

@@ -29,7 +29,7 @@ def test_a_worker_killed_during_a_stream_ends_it_with_an_error_event_within_thre
     assert reply.error is not None
     assert reply.error["code"] == "worker_lost"
     assert reply.error["type"] == "server_error"
-    assert reply.done
+    assert reply.is_done
     usage = settled_usage(ready_stack, reply.request_id)
     assert (usage["outcome"], usage["error_code"]) == ("lost", "worker_lost")
     assert usage["meter_source"] == "gateway", "the worker was killed before it could count"

@@ -7,6 +7,23 @@ from collections.abc import Callable
 
 from tests.fuzzing.values import LINE, SCRIPT
 
+ODD_VALUES = (
+    "a b",
+    "ü",
+    "x" * 129,
+    "x" * 8000,
+    SCRIPT,
+    "{{7*7}}",
+    "../../x",
+    "\x0b",
+    "\x01",
+    "\x00",
+    "",
+    "a\tb",
+    "'",
+    "req_0",
+)
+
 
 def broken(chance: random.Random, data: bytes, did: list[str]) -> bytes:
     at = chance.randrange(len(data) + 1)
@@ -40,44 +57,28 @@ def broken(chance: random.Random, data: bytes, did: list[str]) -> bytes:
 def odd_headers(
     chance: random.Random, headers: list[tuple[str, str]], did: list[str]
 ) -> list[tuple[str, str]]:
-    odd = (
-        "a b",
-        "ü",
-        "x" * 129,
-        "x" * 8000,
-        SCRIPT,
-        "{{7*7}}",
-        "../../x",
-        "\x0b",
-        "\x01",
-        "\x00",
-        "",
-        "a\tb",
-        "'",
-        "req_0",
-    )
     changes: dict[str, list[tuple[str, str]]] = {
-        "request id": [*headers, ("x-request-id", chance.choice(odd))],
+        "request id": [*headers, ("x-request-id", chance.choice(ODD_VALUES))],
         "line in the request id": [*headers, ("x-request-id", f"a{LINE}")],
         "bare feeds in the request id": [*headers, ("x-request-id", LINE.replace("\r", ""))],
         "request id twice": [*headers, ("x-request-id", "one"), ("x-request-id", "two")],
         "content type": [
-            ("content-type", chance.choice((*odd, "text/html", "application/json; charset=utf-16")))
+            ("content-type", chance.choice((*ODD_VALUES, "text/html", "application/json; charset=utf-16")))
         ],
         "no content type": [],
-        "charset": [("content-type", f"application/json; charset={chance.choice(odd)}")],
+        "charset": [("content-type", f"application/json; charset={chance.choice(ODD_VALUES)}")],
         "content encoding": [
             *headers,
-            ("content-encoding", chance.choice(("gzip", "br", "identity, gzip", *odd))),
+            ("content-encoding", chance.choice(("gzip", "br", "identity, gzip", *ODD_VALUES))),
         ],
-        "key": [*headers, ("authorization", f"Bearer {chance.choice(odd)}")],
+        "key": [*headers, ("authorization", f"Bearer {chance.choice(ODD_VALUES)}")],
         "accept": [
             *headers,
             ("accept", "text/html"),
             ("accept-language", SCRIPT),
             ("user-agent", f"{SCRIPT}{{{{7*7}}}}"),
         ],
-        "forwarded": [*headers, ("x-forwarded-for", chance.choice(odd)), ("x-forwarded-host", SCRIPT)],
+        "forwarded": [*headers, ("x-forwarded-for", chance.choice(ODD_VALUES)), ("x-forwarded-host", SCRIPT)],
         "host": [*headers, ("x-host", "evil"), ("origin", "https://evil.example"), ("referer", SCRIPT)],
     }
     name = chance.choice(tuple(changes))

@@ -14,10 +14,14 @@ from django.utils import timezone
 
 from api.gateway.settings import Limits
 from inference_worker.protocol.messages import RequestEnded
-from tests.gateway.harness import RecordReader, eventually, running_gateway, settled_records
-from tests.gateway.outages import database_outage as database_outage
-from tests.gateway.outages import own_valkey as own_valkey
-from tests.gateway.scripted import ScriptedClient
+from tests.gateway.harness.conditions import eventually
+from tests.gateway.harness.gateways import running_gateway
+from tests.gateway.harness.outages import database_outage as database_outage
+from tests.gateway.harness.outages import own_valkey as own_valkey
+from tests.gateway.harness.records import RecordReader, settled_records
+from tests.gateway.harness.scripted import ScriptedClient
+from tests.gateway.harness.trainable import trainable as trainable
+from tests.snapshots import from_snapshot
 
 if TYPE_CHECKING:  # pytest imports this module before Django is set up
     from api.gateway.app import Gateway
@@ -44,15 +48,16 @@ class Keys:
     globex_id: str
     acme: str = field(repr=False)
     globex: str = field(repr=False)
-    revoked: str = field(repr=False)
-    expired: str = field(repr=False)
+    revoked_key: str = field(repr=False)
+    expired_key: str = field(repr=False)
     reader: str = field(repr=False)
     inactive: str = field(repr=False)
 
 
 def _create_keys() -> Keys:
+    from tenants.keys.services import key_create, key_revoke
     from tenants.models import ApiKey
-    from tenants.services import key_create, key_revoke, tenant_create, tenant_update
+    from tenants.services import tenant_create, tenant_update
 
     acme = tenant_create(slug="acme", name="Acme", actor="tests")
     globex = tenant_create(slug="globex", name="Globex", actor="tests")
@@ -66,14 +71,14 @@ def _create_keys() -> Keys:
         globex_id=str(globex.id),
         acme=key(acme),
         globex=key(globex),
-        revoked=key(acme),
-        expired=key(acme),
+        revoked_key=key(acme),
+        expired_key=key(acme),
         reader=key(acme, scopes=["models.read"]),
         inactive=key(asleep),
     )
-    key_revoke(key_id=ApiKey.objects.get(prefix=keys.revoked.split("-")[2]).id, actor="tests")
+    key_revoke(key_id=ApiKey.objects.get(prefix=keys.revoked_key.split("-")[2]).id, actor="tests")
     yesterday = timezone.now() - dt.timedelta(1)
-    ApiKey.objects.filter(prefix=keys.expired.split("-")[2]).update(expires_at=yesterday)
+    ApiKey.objects.filter(prefix=keys.expired_key.split("-")[2]).update(expires_at=yesterday)
     tenant_update(tenant_id=asleep.id, actor="tests", active=False)
     _register_models(acme.id)
     return keys
@@ -92,7 +97,7 @@ def _register_models(acme_id: Any) -> None:
 @pytest.fixture
 def keys(transactional_db: None) -> Keys:
     """Keys of two tenants, committed: the gateway reads them in threads with their own connections."""
-    return _create_keys()
+    return from_snapshot(_create_keys)
 
 
 @pytest.fixture
@@ -113,7 +118,7 @@ async def gateway(
 ) -> AsyncIterator[Gateway]:
     """A running gateway process."""
     async with running_gateway(redis_url, client, limits) as gateway:
-        await eventually(gateway.recorder.is_healthy)
+        await eventually(lambda: gateway.recorder.facts.is_up)
         yield gateway
 
 
@@ -134,3 +139,11 @@ def settled_record(gateway: Gateway, redis_client: redis.Redis) -> RecordReader:
         return records[0]
 
     return read
+
+
+@pytest.fixture
+def quick_rebuilds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rebuild quota counters without waiting for facts of other processes: there are none."""
+    from tenants.quotas import rebuild
+
+    monkeypatch.setattr(rebuild, "WRITERS_WAIT_S", 0.0)

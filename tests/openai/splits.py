@@ -114,10 +114,10 @@ def deltas(draw: st.DrawFn, chat: ChatResponse, *, tidy: bool) -> list[Delta]:
 
 
 def _merge(one: Delta, other: Delta) -> Delta:
-    merged = dict(one)
+    result = dict(one)
     for name, value in other.items():
-        merged[name] = merged[name] + value if merged.get(name) else value
-    return merged
+        result[name] = result[name] + value if result.get(name) else value
+    return result
 
 
 @st.composite

@@ -55,7 +55,7 @@ def test_every_error_of_the_catalogue_is_raised_somewhere() -> None:
 def test_every_error_of_the_catalogue_occurs_in_a_test() -> None:
     nodes = _nodes("tests", exclude=("tests/openai/test_catalogue.py",))
     texts = {node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)}
-    # tests/gateway/test_deadlines.py composes these codes from the names of stages.
+    # tests/gateway/relay/test_deadlines.py composes these codes from the names of stages.
     stages = {"queue", "first_token", "inter_token", "total"}
     assert set(CATALOGUE) - texts <= {f"{stage}_timeout" for stage in stages}
     assert stages <= texts
@@ -68,8 +68,9 @@ def test_every_error_has_openais_format(code: str) -> None:
     body = json.loads(error.body())["error"]
     assert list(body) == ["message", "type", "param", "code"]
     assert body["code"] == code
-    types = {429: "requests", **dict.fromkeys((500, 502, 503, 504, 505), "server_error")}
-    assert body["type"] == types.get(error.status, "invalid_request_error")
+    types = {429: "requests", **dict.fromkeys((500, 501, 502, 503, 504, 505), "server_error")}
+    own = "insufficient_quota" if code == "insufficient_quota" else None  # as in OpenAI's API
+    assert body["type"] == (own or types.get(error.status, "invalid_request_error"))
     assert "{" not in body["message"]
     assert error.fix.endswith(".")
     assert ("retry-after" in error.headers) == (error.status in (429, 503))
@@ -77,11 +78,11 @@ def test_every_error_has_openais_format(code: str) -> None:
 
 def test_an_error_about_another_parameter_keeps_its_details() -> None:
     for error in map(example, CATALOGUE.values()):
-        renamed = error.at("input[0]")
-        assert type(renamed) is type(error)
-        assert renamed.param == "input[0]"
-        assert renamed.headers == error.headers
-        assert renamed.message == error.message.replace("messages[0]", "input[0]")
+        moved_error = error.at("input[0]")
+        assert type(moved_error) is type(error)
+        assert moved_error.param == "input[0]"
+        assert moved_error.headers == error.headers
+        assert moved_error.message == error.message.replace("messages[0]", "input[0]")
 
 
 @pytest.mark.criterion("6.6")

@@ -94,6 +94,8 @@ def _parameters() -> Iterator[Parameter]:
         schema = endpoint.schema.model_json_schema()
         for name, field in schema["properties"].items():
             branches = tuple(b for b in _branches(field, schema.get("$defs", {})) if b.get("type") != "null")
+            if not branches:
+                continue  # refused, tested elsewhere
             yield Parameter(endpoint, name, branches)
 
 

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from openai.types.chat import ChatCompletion
 
-from api.openai.responses.transcript import Transcript
+from api.openai.responses.events.transcript import Transcript
 from inference_worker.protocol import sse
 from inference_worker.runtime.calls.engine import Message
 from inference_worker.runtime.engines.remote_engine import RemoteEngine

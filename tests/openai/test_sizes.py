@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
+from api.gateway.document.json_schemas import request_schemas
 from api.openai.errors.base import ApiError
 from api.openai.responses.requests import validate_response_body
 from api.openai.responses.schemas.request import ResponseRequest
 from api.openai.schemas.chat import ChatRequest
-from api.openai.validation.json_schemas import request_schemas
 from api.openai.validation.requests import validate_chat_body, validate_completion_body
 from api.openai.validation.sizes import MAX_ELEMENTS
 
@@ -54,11 +54,11 @@ def test_no_body_keeps_the_gateway_busy(case: int) -> None:
     body, code, param = HOSTILE[case]
     validate = validate_chat_body if "messages" in body else validate_completion_body
     start = time.process_time()
-    with pytest.raises(ApiError) as caught:
+    with pytest.raises(ApiError) as excinfo:
         validate({"model": "m", **body})
     assert time.process_time() - start < 1.0
-    assert caught.value.code == code
-    assert param is None or caught.value.param == param
+    assert excinfo.value.code == code
+    assert param is None or excinfo.value.param == param
 
 
 def test_the_longest_prompt_of_token_ids_is_accepted() -> None:
@@ -73,9 +73,9 @@ def test_the_longest_prompt_of_token_ids_is_accepted() -> None:
 )
 def test_arguments_of_earlier_tool_calls_are_bounded_in_depth_and_length_of_numbers(arguments: str) -> None:
     call = {"id": "1", "type": "function", "function": {"name": "f", "arguments": arguments}}
-    with pytest.raises(ApiError, match="invalid_value") as caught:
+    with pytest.raises(ApiError, match="invalid_value") as excinfo:
         validate_chat_body({**CHAT, "messages": [USER, {"role": "assistant", "tool_calls": [call]}]})
-    assert caught.value.param == "messages[1].tool_calls[0].function.arguments"
+    assert excinfo.value.param == "messages[1].tool_calls[0].function.arguments"
 
 
 @pytest.mark.parametrize(

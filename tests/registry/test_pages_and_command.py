@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import uuid
 from typing import TYPE_CHECKING, Any
 
@@ -15,10 +14,13 @@ from django.core.management.base import CommandError
 from django.test import Client
 
 from inference_worker.protocol import codec, names
-from inference_worker.protocol.messages import Heartbeat, WorkerState
+from inference_worker.registry.adapter_services import NewAdapter, adapter_register
+from inference_worker.registry.archives import archive_save
 from inference_worker.registry.models import ServedModel
 from inference_worker.registry.selectors import catalogue
 from tenants.models import AdminAudit
+from tests.commands import run, run_json
+from tests.heartbeats import ready_heartbeat
 
 if TYPE_CHECKING:
     from tests.people import Cast
@@ -26,34 +28,9 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.django_db
 
 
-def run(*arguments: str) -> str:
-    out = io.StringIO()
-    call_command(*arguments, stdout=out)
-    return out.getvalue()
-
-
-def run_json(*arguments: str) -> Any:
-    return json.loads(run(*arguments, "--json"))
-
-
 def test_workers_are_listed_with_their_unregistered_models(redis_client: redis.Redis, cast: Cast) -> None:
     assert run("models", "workers") == "No live workers.\n"
-    heartbeat = Heartbeat(
-        worker_id="gpu-1",
-        boot="b",
-        channel="c",
-        state=WorkerState.READY,
-        models=("org/m", "ft:m"),
-        max_model_len=512,
-        running=2,
-        waiting=1,
-        stage="serving",
-        stage_s=1.0,
-        loop_lag_s=0.0,
-        engine="vllm",
-        hardware="cpu",
-        written_at=1.0,
-    )
+    heartbeat = ready_heartbeat("org/m", "ft:m", running=2, waiting=1)
     redis_client.set(names.worker_key("gpu-1"), codec.encode(heartbeat), ex=60)
     redis_client.zadd(names.WORKER_INDEX, {"gpu-1": 1.0, "dead": 1.0})
     run("models", "add", "org/m")
@@ -90,7 +67,7 @@ def test_a_model_is_added_updated_listed_and_removed(cast: Cast) -> None:
     assert (model["aliases"], model["granted_to"]) == ([], ["acme", "globex"])
     (entry,) = catalogue()
     assert entry.tenant_ids == {str(cast.acme.id), str(cast.globex.id)}
-    assert "Model org/m updated." in run("models", "update", "org/m", "--disable", "--max-model-len", "0")
+    assert "Model org/m updated." in run("models", "update", "org/m", "--disable", "--max-model-len", "none")
     (row,) = run_json("models", "list")
     assert (row["enabled"], row["max_model_len"]) == (False, None)
     assert run_json("models", "remove", "org/m") == {"name": "org/m", "removed": True}
@@ -166,7 +143,7 @@ def test_models_are_added_changed_and_removed_in_the_admin(admin: Client, cast: 
 def test_a_grant_to_an_unknown_tenant_remains_until_it_is_removed(admin: Client) -> None:
     run("models", "add", "m", "--grant", str(stranger := uuid.uuid4()))
     page = f"/admin/registry/servedmodel/{ServedModel.objects.get().pk}/change/"
-    form = {"owned_by": "acme", "visibility": "public", "alias_lines": ""}
+    form = {"owned_by": "acme", "visibility": "public", "alias_lines": "", "save_anyway": "on"}
     assert f'<option value="{stranger}" selected>{stranger}</option>' in admin.get(page).content.decode()
     assert admin.post(page, form | {"granted_to": [str(stranger)]}).status_code == 302
     assert list(ServedModel.objects.get().grants.values_list("tenant_id", flat=True)) == [stranger]
@@ -187,3 +164,33 @@ def test_an_error_of_a_service_is_shown_and_rolled_back(admin: Client) -> None:
     assert list(ServedModel.objects.values_list("name", flat=True)) == ["taken"]
     page = admin.post("/admin/registry/servedmodel/add/", form | {"granted_to": ["acme"]})
     assert page.context["adminform"].errors.keys() == {"granted_to"}
+
+
+def test_an_adapter_is_shown_and_deleted_in_the_admin(admin: Client, cast: Cast) -> None:
+    run("models", "add", "tiny")
+    archive_save("ab" * 32, io.BytesIO(b"weights"))
+    new = NewAdapter(
+        name="ft:tiny:acme::1",
+        base="tiny",
+        sha256="ab" * 32,
+        rank=8,
+        size_bytes=7,
+        tenant_id=cast.acme.id,
+        owned_by="acme",
+    )
+    adapter = adapter_register(new, actor="tests")
+    page = admin.get("/admin/registry/adapter/").content.decode()
+    assert "ft:tiny:acme::1" in page
+    assert admin.get(f"/admin/registry/adapter/{adapter.pk}/change/").status_code == 200
+    assert admin.get("/admin/registry/servedmodel/?adapter__isempty=0").status_code == 200
+    rows = {row["name"]: row["adapter_of"] for row in run_json("models", "list")}
+    assert rows == {"tiny": None, "ft:tiny:acme::1": "tiny"}
+    assert admin.post("/admin/registry/adapter/add/").status_code == 403
+    with pytest.raises(CommandError, match="it has the prices of its base model, tiny"):
+        run("models", "update", "ft:tiny:acme::1", "--prompt-price", "1")
+    with pytest.raises(CommandError, match="has adapters"):
+        run("models", "remove", "tiny")
+    assert admin.post(f"/admin/registry/adapter/{adapter.pk}/delete/", {"post": "yes"}).status_code == 302
+    assert [row["name"] for row in run_json("models", "list")] == ["tiny"]
+    (deletion,) = AdminAudit.objects.filter(action="adapter.delete")
+    assert (deletion.object_name, deletion.tenant_id) == ("ft:tiny:acme::1", cast.acme.id)

@@ -15,9 +15,10 @@ from django.db import DatabaseError, connection, transaction
 from django.test import override_settings
 
 from inference_worker.protocol import names
+from inference_worker.protocol.prices import MAX_PRICE
 from inference_worker.registry import services
 from inference_worker.registry.models import ModelAlias, ServedModel
-from inference_worker.registry.selectors import catalogue
+from inference_worker.registry.selectors import catalogue, visible_to
 from tenants.models import AdminAudit
 
 pytestmark = pytest.mark.django_db
@@ -38,6 +39,20 @@ def test_the_catalogue_is_read_in_one_query(
     assert (base.owned_by, base.public, base.tenant_ids) == ("acme", True, frozenset())
     assert base.created == int(model.created_at.timestamp())
     assert (private.public, private.tenant_ids) == (False, frozenset({str(TENANT), str(OTHER)}))
+
+
+def test_tenants_see_public_models_and_those_with_a_grant() -> None:
+    services.model_register(name="public", actor="t")
+    for name, tenant in (("theirs", OTHER), ("ours", TENANT)):
+        services.model_register(name=name, actor="t", visibility="restricted")
+        services.grant_set(name=name, tenant_ids=[tenant], actor="t")
+
+    def visible(tenant_ids: list[uuid.UUID] | None) -> list[str]:
+        return [model.name for model in ServedModel.objects.filter(visible_to(tenant_ids)).order_by("name")]
+
+    assert visible([TENANT]) == ["ours", "public"]
+    assert visible([TENANT, OTHER]) == visible(None) == ["ours", "public", "theirs"]
+    assert visible([]) == ["public"]
 
 
 def test_registering_again_changes_only_what_differs() -> None:
@@ -163,3 +178,12 @@ def test_concurrent_claims_of_one_name_succeed_once(redis_client: redis.Redis) -
     assert len(errors) == 1
     claim_count = ServedModel.objects.filter(name="contested").count() + ModelAlias.objects.count()
     assert claim_count == 1
+
+
+@pytest.mark.parametrize("name", services.PRICES)
+def test_a_price_that_no_record_can_hold_is_refused(name: str) -> None:
+    highest: Any = {name: MAX_PRICE}
+    higher: Any = {name: MAX_PRICE + 1}
+    services.model_register(name="dear", actor="tests", **highest)
+    with pytest.raises(ValidationError, match="at most"):
+        services.model_update(name="dear", actor="tests", **higher)

@@ -9,8 +9,13 @@ from contextlib import asynccontextmanager
 import pytest
 import redis
 
-from inference_worker.transport.channel_layer import DEFAULT_CAPACITY, GAP, NoReceiver, PubSubChannelLayer
-from inference_worker.transport.redis_connection import RedisUnavailable
+from inference_worker.transport.channel_layer import (
+    DEFAULT_CAPACITY,
+    GAP,
+    NoReceiverError,
+    PubSubChannelLayer,
+)
+from inference_worker.transport.redis_connection import RedisUnavailableError
 from inference_worker.transport.subscriber import Subscriber
 
 
@@ -52,13 +57,25 @@ async def test_messages_arrive_complete_and_in_order(layers: Layers) -> None:
     assert [await receiver.receive(channel) for _ in messages] == messages
 
 
+async def test_an_open_layer_can_send_at_once(redis_url: str) -> None:
+    subscriber = Subscriber(redis_url)
+    await subscriber.start()
+    for number in range(20):
+        layer = PubSubChannelLayer(redis_url, subscriber)
+        channel = f"open.{number}"
+        await layer.open(channel)
+        assert await layer.send(channel, {"type": "t"}) == 1
+        await layer.stop()
+    await subscriber.stop()
+
+
 async def test_sending_to_a_dead_process_fails_at_once(layers: Layers, redis_url: str) -> None:
     sender, _ = layers
     await _wait_until_up(sender)
     async with running_layer(redis_url) as receiver:
         channel = await receiver.new_channel()
         await receiver.open(channel)
-    with pytest.raises(NoReceiver):
+    with pytest.raises(NoReceiverError):
         await sender.send(channel, {"type": "t"})
 
 
@@ -69,7 +86,7 @@ async def test_a_closed_channel_has_no_receiver(layers: Layers) -> None:
     assert await sender.send("channel", {"type": "t"}) == 1
     receiver.close("channel")
     await receiver.open("other channel")  # confirmed after the first has been removed
-    with pytest.raises(NoReceiver):
+    with pytest.raises(NoReceiverError):
         await sender.send("channel", {"type": "t"})
 
 
@@ -115,7 +132,7 @@ async def test_a_lost_connection_is_announced_and_the_channel_works_again(
 
 async def test_without_redis_sending_fails_at_once_and_opening_within_its_timeout() -> None:
     async with running_layer("redis://127.0.0.1:1/0") as layer:
-        with pytest.raises(RedisUnavailable):
+        with pytest.raises(RedisUnavailableError):
             await layer.send("c", {"type": "t"})
-        with pytest.raises(RedisUnavailable):
+        with pytest.raises(RedisUnavailableError):
             await layer.open("c", timeout_s=0.2)

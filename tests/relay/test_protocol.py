@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inference_worker.client.routing import offers
+from inference_worker.client.routing import supports
 from inference_worker.protocol import codec, faults
 from inference_worker.protocol.messages import (
     Accepted,
+    AdapterRef,
     AttemptMetered,
     Cancel,
     Command,
@@ -28,10 +29,12 @@ from inference_worker.protocol.messages import (
     Operation,
     Outcome,
     RequestEnded,
+    RequestsRefused,
     RequestStarted,
     Submit,
     WorkerState,
 )
+from inference_worker.transport.heartbeats import parse_heartbeat
 
 METER = Meter(
     prompt_tokens=3, completion_tokens=2, cached_tokens=1, queue_s=0.5, first_token_s=None, total_s=1.0
@@ -46,6 +49,12 @@ SUBMIT = Submit(
     body=b"{}",
     correlation_id="c",
     budget_s=60.0,
+)
+ADAPTER_SUBMIT = msgspec.structs.replace(
+    SUBMIT,
+    model="ft:m:t::1",
+    adapter=AdapterRef(name="ft:m:t::1", base_model="m", sha256="ab", rank=8, url="u"),
+    is_metered=False,
 )
 FRAME = Frame(
     worker_id="w",
@@ -119,11 +128,29 @@ ENDED = RequestEnded(
     duration_s=1.0,
     first_token_s=0.5,
 )
+REFUSED = RequestsRefused(
+    fact_id="f",
+    gateway_id="g",
+    minute_at=120,
+    tenant_id="t",
+    key_id="k",
+    key_prefix="p",
+    client_network="192.0.2.0/24",
+    endpoint="/v1/chat/completions",
+    error_code="rate_limit_exceeded",
+    status=429,
+    requests=7,
+)
 GOLDEN = {
     "submit": (
         SUBMIT,
-        "9aa67375626d6974a57265715f3101a167b0636861742e636f6d706c6574696f6e73a16dc3c4027b7da163cb40"
-        "4e000000000000",
+        "9ca67375626d6974a57265715f3101a167b0636861742e636f6d706c6574696f6e73a16dc3c4027b7da163cb40"
+        "4e000000000000c0c3",
+    ),
+    "submit_with_adapter": (
+        ADAPTER_SUBMIT,
+        "9ca67375626d6974a57265715f3101a167b0636861742e636f6d706c6574696f6e73a966743a6d3a743a3a31c3"
+        "c4027b7da163cb404e00000000000095a966743a6d3a743a3a31a16da2616208a175c2",
     ),
     "cancel": (
         Cancel(request_id="req_1", reason="gone"),
@@ -138,13 +165,14 @@ GOLDEN = {
     ),
     "heartbeat": (
         HEARTBEAT,
-        "dc0010a9686561727462656174a177a162a26368a5726561647991a16dcd08000100a57265616479cb3ff80000"
-        "00000000cb3fd0000000000000a4766c6c6da3637075cb400000000000000091aa656d62656464696e6773",
+        "dc0017a9686561727462656174a177a162a26368a5726561647991a16dcd08000100a57265616479cb3ff80000"
+        "00000000cb3fd0000000000000a4766c6c6da3637075cb400000000000000091aa656d62656464696e677380c0"
+        "0090a0c0c0",
     ),
     "started": (
         STARTED,
-        "9aa773746172746564a57265715f31a163a167a174a16ba16db42f76312f636861742f636f6d706c6574696f6e"
-        "73c3cb4000000000000000",
+        "9da773746172746564a57265715f31a163a167a174a16ba16db42f76312f636861742f636f6d706c6574696f6e"
+        "73c3cb4000000000000000930000000000",
     ),
     "metered": (
         METERED,
@@ -153,9 +181,14 @@ GOLDEN = {
     ),
     "ended": (
         ENDED,
-        "dc0015a5656e646564a57265715f31a163a167a174a16ba170a93132372e302e302e31a4504f5354b42f76312f"
+        "dc0018a5656e646564a57265715f31a163a167a174a16ba170a93132372e302e302e31a4504f5354b42f76312f"
         "636861742f636f6d706c6574696f6e73a16dc3ccc8a9636f6d706c65746564c001a17796030201cb3fe0000000"
-        "000000c0cb3ff0000000000000cb4000000000000000cb3ff0000000000000cb3fe0000000000000",
+        "000000c0cb3ff0000000000000cb4000000000000000cb3ff0000000000000cb3fe0000000000000c3c0c0",
+    ),
+    "refused": (
+        REFUSED,
+        "9ca772656675736564a166a16778a174a16ba170ac3139322e302e322e302f3234b42f76312f636861742f636f6d70"
+        "6c6574696f6e73b3726174655f6c696d69745f6578636565646564cd01ad07",
     ),
 }
 
@@ -220,6 +253,7 @@ GOLDEN_FAULTS = {
         faults.InvalidParameter(param="n", reason="no"),
         "93b1696e76616c69645f706172616d65746572a16ea26e6f",
     ),
+    "adapter": (faults.AdapterFault(reason="no"), "92a761646170746572a26e6f"),
     "other": (faults.OtherFault(reason="no"), "92a56f74686572a26e6f"),
 }
 
@@ -266,10 +300,36 @@ def test_the_heartbeat_of_a_worker_without_operations_is_still_decoded() -> None
     )
     heartbeat = codec.decode_heartbeat(bytes.fromhex(wire))
     assert heartbeat == msgspec.structs.replace(HEARTBEAT, operations=())
-    assert [operation for operation in Operation if offers(heartbeat, operation)] == [
+    assert [operation for operation in Operation if supports(heartbeat, operation)] == [
         Operation.CHAT_COMPLETIONS,
         Operation.COMPLETIONS,
     ]
+
+
+def test_a_heartbeat_of_another_version_is_no_worker_and_is_reported_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    later = msgspec.msgpack.decode(codec.encode(HEARTBEAT))
+    later[0] = "heartbeat-of-a-later-version"
+    for _ in range(3):
+        assert parse_heartbeat(msgspec.msgpack.encode(later)) is None
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert parse_heartbeat(None) is None
+    assert parse_heartbeat(codec.encode(HEARTBEAT)) == HEARTBEAT
+
+
+def test_the_end_from_a_gateway_without_faults_is_still_decoded() -> None:
+    wire = msgspec.msgpack.decode(codec.encode(ENDED))
+    assert codec.decode_fact(msgspec.msgpack.encode(wire[:-2])) == ENDED
+
+
+def test_the_submit_of_a_gateway_without_adapters_is_still_decoded() -> None:
+    wire = (
+        "9aa67375626d6974a57265715f3101a167b0636861742e636f6d706c6574696f6e73a16dc3c4027b7da163cb40"
+        "4e000000000000"
+    )
+    assert codec.decode_command(bytes.fromhex(wire)) == SUBMIT
 
 
 @given(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
@@ -10,6 +11,7 @@ from dataclasses import dataclass, replace
 import pytest
 import redis
 
+from inference_worker.client import routing
 from inference_worker.client.interface import (
     Call,
     LossCause,
@@ -27,9 +29,10 @@ from inference_worker.protocol.messages import (
     Command,
     Delta,
     Event,
+    Failed,
+    FailureKind,
     Finished,
     Frame,
-    Heartbeat,
     Meter,
     Operation,
     Submit,
@@ -37,6 +40,7 @@ from inference_worker.protocol.messages import (
 )
 from inference_worker.transport.channel_layer import PubSubChannelLayer
 from inference_worker.transport.subscriber import Subscriber
+from tests.heartbeats import ready_heartbeat
 
 
 @dataclass
@@ -69,20 +73,12 @@ class HandWorker:
     async def announce(
         self, state: WorkerState = WorkerState.READY, operations: tuple[str, ...] = ()
     ) -> None:
-        beat = Heartbeat(
+        beat = ready_heartbeat(
+            "m",
             worker_id=self.worker_id,
             boot=self.boot,
             channel=self.channel,
             state=state,
-            models=("m",),
-            max_model_len=100,
-            running=0,
-            waiting=0,
-            stage="ready",
-            stage_s=0.0,
-            loop_lag_s=0.0,
-            engine="test",
-            hardware="test",
             written_at=time.time(),
             operations=operations,
         )
@@ -112,6 +108,18 @@ def delta(index: int, data: bytes = b"x", attempt: int = 1) -> Delta:
 
 def finished(index: int, attempt: int = 1) -> Finished:
     return Finished(request_id="req_1", attempt=attempt, index=index, data=b"", meter=Meter())
+
+
+def cancelled(request_id: str) -> Failed:
+    return Failed(
+        request_id=request_id,
+        attempt=1,
+        index=1,
+        kind=FailureKind.CANCELLED,
+        status=0,
+        detail="closed",
+        meter=Meter(),
+    )
 
 
 CALL = Call(
@@ -242,6 +250,14 @@ async def test_a_model_without_a_worker_raises_no_worker_error(client: RelayClie
         await client.submit(CALL, attempt=1, excluded_workers=["w1"])
 
 
+async def test_a_call_for_one_worker_goes_to_no_other(client: RelayClient, worker: HandWorker) -> None:
+    with pytest.raises(NoWorkerError):
+        await client.submit(replace(CALL, worker_id="w2"), attempt=1)
+    stream = await client.submit(replace(CALL, worker_id="w1"), attempt=1)
+    assert stream.worker_id == "w1"
+    stream.close()
+
+
 async def test_a_draining_worker_gets_no_calls(client: RelayClient, worker: HandWorker) -> None:
     await worker.announce(WorkerState.DRAINING)
     async with asyncio.timeout(5):
@@ -269,6 +285,48 @@ async def test_calls_go_to_the_worker_with_fewer_outstanding_tokens(
     assert [stream.worker_id == first for stream in streams] == [True, False, False, False]
     for stream in streams:
         stream.close()
+    await other.stop()
+
+
+@pytest.mark.case("serving.34")
+async def test_a_hung_engine_gets_no_calls_while_another_worker_can_serve_them(
+    client: RelayClient,
+    worker: HandWorker,
+    redis_url: str,
+    redis_client: redis.Redis,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(routing, "SILENCE_S", 0.0)
+    stream = await client.submit(CALL, attempt=1)
+    stream.close()  # as the gateway does after a timeout
+    alone = await client.submit(CALL, attempt=1)
+    assert alone.worker_id == "w1", "there is no other"
+    monkeypatch.setattr(routing, "SILENCE_S", 60.0)
+    other = await HandWorker.start(redis_url, redis_client, "w2")
+    await other.announce()
+    async with asyncio.timeout(5):
+        while len(client.workers()) < 2:
+            await asyncio.sleep(0.02)
+    numbers = itertools.count(2)
+
+    async def submit() -> RelayStream:
+        return await client.submit(replace(CALL, request_id=f"req_{next(numbers)}"), attempt=1)
+
+    assert [(await submit()).worker_id for _ in range(3)] == ["w2"] * 3
+    await worker.send(names.gateway_channel("g1"), accepted(), cancelled("req_0"))
+    assert [type(event) for event in await alone.next_events(3)] == [Accepted]
+    assert (await submit()).worker_id == "w2", "a worker whose engine hangs confirms cancellations too"
+    await worker.send(names.gateway_channel("g1"), delta(1))
+    while not any(isinstance(event, Delta) for event in await alone.next_events(3)):
+        pass
+    stream = await submit()
+    assert stream.worker_id == "w1", "it has sent output again"
+    monkeypatch.setattr(routing, "SILENCE_S", 0.0)
+    alone.close()
+    assert (await submit()).worker_id == "w2"
+    monkeypatch.setattr(routing, "AVOIDED_S", 0.0)
+    stream.close()
+    assert [(await submit()).worker_id for _ in range(3)] == ["w1", "w2", "w2"], "a single call probes it"
     await other.stop()
 
 

@@ -4,18 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-import subprocess
-import sys
-import time
 from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 import redis
 
-from deploy.local.servers.ports import free_port
 from inference_worker.client.interface import Call, StreamEvent
 from inference_worker.client.relay_client import RelayClient
 from inference_worker.protocol import codec, names
@@ -23,31 +18,17 @@ from inference_worker.protocol.messages import AttemptMetered, Failed, Finished,
 from inference_worker.runtime.process.worker import Worker
 from inference_worker.runtime.settings import WorkerSettings
 from inference_worker.transport.subscriber import Subscriber
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.faults import engines
 
 
 @pytest.fixture(scope="session")
 def faulty_engine() -> Iterator[str]:
     """Return the address of a running ``tests.faulty_engine``."""
-    port = free_port()
-    process = subprocess.Popen([sys.executable, "-m", "tests.faulty_engine", str(port)], cwd=ROOT)
-    url = f"http://127.0.0.1:{port}"
-    try:
-        for _ in range(200):
-            try:
-                httpx.get(url + "/v1/models")
-                break
-            except httpx.TransportError:
-                assert process.poll() is None
-                time.sleep(0.05)
+    with engines.faulty_engine() as url:
         yield url
-    finally:
-        process.terminate()
-        process.wait(10)
 
 
-class Bench:
+class WorkerHarness:
     """A worker, a client to drive it, and the facts that the worker wrote."""
 
     def __init__(self, worker: Worker, client: RelayClient, redis_client: redis.Redis, url: str) -> None:
@@ -81,7 +62,14 @@ class Bench:
         return events
 
     async def facts(self, request_id: str) -> list[AttemptMetered]:
-        await asyncio.sleep(0.1)
+        """Return the facts of a request that has ended, once there is one."""
+        async with asyncio.timeout(10):
+            while not (facts := self.stored_facts(request_id)):
+                await asyncio.sleep(0.02)
+        return facts
+
+    def stored_facts(self, request_id: str) -> list[AttemptMetered]:
+        """Return the facts of a request that are stored now."""
         entries: Any = self.redis.xrange(names.FACTS_STREAM)
         facts = [codec.decode_fact(fields[names.FACTS_FIELD]) for _, fields in entries]
         return [f for f in facts if isinstance(f, AttemptMetered) and f.request_id == request_id]
@@ -98,7 +86,9 @@ class Bench:
 
 
 @pytest.fixture
-async def bench(redis_url: str, redis_client: redis.Redis, faulty_engine: str) -> AsyncIterator[Bench]:
+async def bench(
+    redis_url: str, redis_client: redis.Redis, faulty_engine: str
+) -> AsyncIterator[WorkerHarness]:
     settings = WorkerSettings(
         CYLLM_REDIS_URL=redis_url,
         id="w1",
@@ -111,7 +101,7 @@ async def bench(redis_url: str, redis_client: redis.Redis, faulty_engine: str) -
     )
     subscriber = Subscriber(redis_url)
     worker, client = Worker(settings), RelayClient(redis_url, subscriber, "g1")
-    test_bench = Bench(worker, client, redis_client, faulty_engine)
+    test_bench = WorkerHarness(worker, client, redis_client, faulty_engine)
     test_bench.task = asyncio.create_task(worker.run())
     await subscriber.start()
     await client.start()

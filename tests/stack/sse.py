@@ -22,7 +22,7 @@ class Reply:
     text: str = ""
     events: list[dict[str, Any]] = field(default_factory=list)
     error: dict[str, Any] | None = None
-    done: bool = False
+    is_done: bool = False
     ended_at: float = 0.0
 
 
@@ -42,7 +42,7 @@ def chat(model: str, content: str, max_tokens: int = 32, **fields: Any) -> dict[
 def add_line(reply: Reply, line: str) -> None:
     """Add one line of a stream."""
     if line == "data: [DONE]":
-        reply.done = True
+        reply.is_done = True
     elif line.startswith("data: "):
         event = json.loads(line.removeprefix("data: "))
         if "error" in event:

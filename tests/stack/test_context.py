@@ -103,9 +103,9 @@ def test_a_request_that_fills_the_context_to_the_last_token_succeeds(
             assert (usage["prompt_tokens"], usage["completion_tokens"]) == (LIMIT - 1, 1)
     chat = _ask(client, CHAT, messages=_messages(tokenizer, LIMIT - 2), max_tokens=2).json()
     assert chat["usage"] == {**chat["usage"], "prompt_tokens": LIMIT - 2, "completion_tokens": 2}
-    unlimited = _ask(client, CHAT, messages=_messages(tokenizer, LIMIT - 5)).json()
-    assert unlimited["usage"]["completion_tokens"] == 5
-    assert unlimited["choices"][0]["finish_reason"] == "length"
+    answer = _ask(client, CHAT, messages=_messages(tokenizer, LIMIT - 5)).json()
+    assert answer["usage"]["completion_tokens"] == 5
+    assert answer["choices"][0]["finish_reason"] == "length"
 
 
 def test_a_text_too_long_to_be_counted_is_rejected_for_its_length(

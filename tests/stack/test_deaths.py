@@ -58,6 +58,6 @@ def test_a_dead_engine_process_ends_its_worker_and_both_are_restarted(
     engine.kill()
     reply = client.wait(10)
     assert reply.error is not None
-    assert reply.done
+    assert reply.is_done
     assert settled_usage(ready_stack, reply.request_id)["outcome"] in ("failed", "lost")
     _wait_for_new_worker(ready_stack, boot)

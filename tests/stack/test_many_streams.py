@@ -57,6 +57,7 @@ async def _receive_all(stack: OwnedStack, bodies: list[dict[str, object]]) -> li
 
 @pytest.mark.criterion("1.3")
 @pytest.mark.timeout(600)
+@pytest.mark.case("serving.37")
 def test_256_streams_are_complete_and_in_order_over_20_rounds_of_flat_memory(
     ready_stack: OwnedStack,
 ) -> None:
@@ -68,7 +69,7 @@ def test_256_streams_are_complete_and_in_order_over_20_rounds_of_flat_memory(
         ]
         streams = asyncio.run(_receive_all(ready_stack, bodies))
         for reply in streams:
-            assert (reply.status, reply.error, reply.done) == (200, None, True)
+            assert (reply.status, reply.error, reply.is_done) == (200, None, True)
             assert reply.events[0]["choices"][0]["delta"]["role"] == "assistant"
             assert reply.events[-1]["usage"]["completion_tokens"] == TOKENS
             assert reply.events[-2]["choices"][0]["finish_reason"] == "length"

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from api.openai.schemas.response_bodies.chat import ChatCompletion, ChatCompletionChunk
 from api.openai.schemas.response_bodies.completions import Completion
 from api.openai.schemas.response_bodies.resources import Detokenized, Tokenized
-from tests.documented import DOCUMENT, answer_faults, request_is_wrong
+from tests.openapi_validation import DOCUMENT, answer_faults, request_is_wrong
 from tests.stack.conftest import OwnedStack
 
 CHAT, COMPLETIONS = "/v1/chat/completions", "/v1/completions"
@@ -57,7 +57,8 @@ def test_responses_of_a_real_engine_match_the_document(ready_stack: OwnedStack) 
             faults = answer_faults("POST", path, answer.status_code, answer.headers, answer.content)
             assert faults == [], (path, body)
             documents = _documents(answer)
-            assert len(documents) > (5 if body.get("stream") else 0)
+            # A busy machine joins tokens, but never the first with the last.
+            assert len(documents) > (1 if body.get("stream") else 0)
             for document in documents:
                 # Closed, unlike the document's schemas: new fields of the engine must be reviewed.
                 model.model_validate_json(document)

@@ -123,7 +123,7 @@ def test_requests_that_run_during_an_outage_are_recorded_once(ready_stack: Owned
     time.sleep(1)
     service.start()
     for reply in replies:
-        assert reply.done
+        assert reply.is_done
         usage = settled_usage(ready_stack, reply.request_id, 60)
         assert usage["completion_tokens"] > 2
         if name == "postgres":

@@ -63,9 +63,9 @@ def test_the_sdk_stores_continues_lists_and_deletes_responses(sdk: openai.OpenAI
     assert item.type == "message"
     assert item.content[0].type == "input_text"
     sdk.responses.delete(first.id)
-    with pytest.raises(openai.NotFoundError) as caught:
+    with pytest.raises(openai.NotFoundError) as excinfo:
         sdk.responses.retrieve(first.id)
-    assert caught.value.code == "response_not_found"
+    assert excinfo.value.code == "response_not_found"
     with pytest.raises(openai.BadRequestError) as cut:
         sdk.responses.create(model="tiny", input="x", previous_response_id=second.id)
     assert cut.value.code == "previous_response_not_found"
@@ -94,5 +94,5 @@ def test_the_sdk_resumes_one_background_response_and_cancels_another(sdk: openai
     running = sdk.responses.create(
         model="tiny", input="hello", background=True, max_output_tokens=900, extra_body={"ignore_eos": True}
     )
-    cancelled = sdk.responses.cancel(running.id)
-    assert (running.status, cancelled.status) == ("queued", "cancelled")
+    cancelled_response = sdk.responses.cancel(running.id)
+    assert (running.status, cancelled_response.status) == ("queued", "cancelled")

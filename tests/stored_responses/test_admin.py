@@ -15,8 +15,8 @@ pytestmark = pytest.mark.django_db
 def test_pages_show_metadata_without_contents(cast: Cast, client: Client) -> None:
     User.objects.create_superuser("root", password=PASSWORD)
     assert client.login(username="root", password=PASSWORD)
-    body = {"id": "resp_a", "status": "failed", "output": ["canary-output"]}
-    store_response(cast, "a", body=body, input_items=[{"text": "canary-input"}])
+    body = {"id": "resp_a", "status": "failed", "output": [{"id": "msg_2", "text": "canary-output"}]}
+    store_response(cast, "a", body=body, input_items=[{"id": "msg_1", "text": "canary-input"}])
     for page in ("/admin/stored/storedresponse/", "/admin/stored/storedresponse/resp_a/change/"):
         response = client.get(page)
         assert response.status_code == 200

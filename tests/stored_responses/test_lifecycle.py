@@ -16,6 +16,8 @@ from api.stored_responses.models import StoredResponse
 from api.stored_responses.services import NewResponse, response_create, response_update, responses_purge
 from inference_worker.protocol import names
 from tenants.ledger import liveness
+from tenants.models import AdminAudit
+from tests.commands import run, run_json
 from tests.people import Cast
 
 pytestmark = pytest.mark.django_db
@@ -39,6 +41,7 @@ def store_response(cast: Cast, name: str, *, status: str = "completed", **change
     return StoredResponse.objects.get(id=f"resp_{name}")
 
 
+@pytest.mark.case("serving.38")
 def test_expired_responses_are_purged_in_batches(cast: Cast) -> None:
     now = timezone.now()
     for number in range(5):
@@ -47,6 +50,23 @@ def test_expired_responses_are_purged_in_batches(cast: Cast) -> None:
     assert responses_purge(now=now, batch=2) == 5
     assert list(StoredResponse.objects.values_list("id", flat=True)) == ["resp_new"]
     assert tasks.responses_purge_task() == 0
+
+
+def test_the_command_deletes_ended_responses_of_a_tenant_and_is_audited(cast: Cast) -> None:
+    days = dt.timedelta(days=1)
+    old, before = timezone.now() - 3 * days, f"{timezone.now() - 2 * days:%Y-%m-%dT%H:%M}"
+    store_response(cast, "old", created_at=old)
+    store_response(cast, "running", created_at=old, status="in_progress")
+    store_response(cast, "other", created_at=old, tenant_id=str(cast.globex.id))
+    store_response(cast, "new")
+    bounds = ("responses", "purge", "--before", before, "--tenant", "acme")
+    assert "stored responses: 1. Nothing is deleted without --yes." in run(*bounds)
+    assert run_json(*bounds, "--yes")["stored_responses"] == 1
+    kept_ids = {"resp_running", "resp_other", "resp_new"}
+    assert set(StoredResponse.objects.values_list("id", flat=True)) == kept_ids
+    purge = AdminAudit.objects.get(action="response.purge")
+    assert (purge.tenant_id, purge.before) == (cast.acme.id, {"responses": 1})
+    assert run_json("responses", "purge", "--before", before, "--yes")["stored_responses"] == 1
 
 
 def test_the_database_rejects_an_unknown_status(cast: Cast) -> None:
@@ -62,15 +82,18 @@ def test_storing_a_response_again_changes_nothing(cast: Cast) -> None:
 
 def test_an_ended_response_cannot_change(cast: Cast) -> None:
     store_response(cast, "a", status="in_progress")
-    assert response_update("resp_a", {"status": "completed", "output": ["x"]})
-    assert not response_update("resp_a", {"status": "failed"})
-    assert json.loads(StoredResponse.objects.get().body) == {"status": "completed", "output": ["x"]}
+    body = {"status": "completed", "output": [{"id": "msg_1"}]}
+    assert response_update("resp_a", body)
+    assert not response_update("resp_a", {"status": "failed", "output": []})
+    row = StoredResponse.objects.get()
+    assert json.loads(row.body) == body
+    assert row.item_ids == ["msg_1"]
 
 
 def test_responses_of_a_dead_gateway_fail_and_those_of_a_live_one_continue(
     cast: Cast, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(liveness, "DEAD_AFTER_S", 0.2)
+    monkeypatch.setattr(names, "GATEWAY_DEAD_AFTER_S", 0.2)
     store_response(cast, "dead", status="in_progress", gateway_id="gw-dead")
     store_response(cast, "alive", status="queued", gateway_id="gw-alive")
     store_response(cast, "ended", gateway_id="gw-dead")
@@ -97,7 +120,7 @@ def test_a_response_older_than_any_request_fails_even_if_its_gateway_is_alive(
 def test_the_sweeps_of_usage_and_stored_responses_are_independent(
     cast: Cast, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(liveness, "DEAD_AFTER_S", 0.2)
+    monkeypatch.setattr(names, "GATEWAY_DEAD_AFTER_S", 0.2)
     store_response(cast, "dead", status="in_progress", gateway_id="gw-dead")
     tasks.responses_sweep_task()
     liveness.dead_gateways(redis_client, {"gw-of-usage"})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import redis
 
 from inference_worker.protocol import codec, names
@@ -11,8 +12,10 @@ from inference_worker.protocol.messages import (
     Meter,
     Outcome,
     RequestEnded,
+    RequestsRefused,
     RequestStarted,
 )
+from inference_worker.protocol.prices import FREE, Prices
 
 STARTED_AT = 1_750_000_000.0
 TENANT_ID = "6a4bd2f0-1111-4222-8333-444455556666"
@@ -20,7 +23,12 @@ KEY_ID = "6a4bd2f0-7777-4888-9999-aaaabbbbcccc"
 
 
 def start_fact(
-    request_id: str = "r1", *, tenant_id: str = TENANT_ID, key_id: str = KEY_ID, gateway_id: str = "gw-1"
+    request_id: str = "r1",
+    *,
+    tenant_id: str = TENANT_ID,
+    key_id: str = KEY_ID,
+    gateway_id: str = "gw-1",
+    prices: Prices = FREE,
 ) -> RequestStarted:
     """Return the fact that a gateway admitted the request."""
     return RequestStarted(
@@ -33,7 +41,13 @@ def start_fact(
         endpoint="/v1/chat/completions",
         streamed=True,
         started_at=STARTED_AT,
+        prices=prices,
     )
+
+
+def read_start_fact(request_id: str = "r1") -> RequestStarted:
+    """Return the fact that a gateway is about to send a stream to a reader."""
+    return msgspec.structs.replace(start_fact(request_id), model="", endpoint="/v1/streams/{id}")
 
 
 def meter_fact(
@@ -99,3 +113,20 @@ def write_facts(client: redis.Redis, *facts: Fact) -> None:
     """Add facts to the stream."""
     for fact in facts:
         client.xadd(names.FACTS_STREAM, {names.FACTS_FIELD: codec.encode(fact)})
+
+
+def refused_fact(fact_id: str = "f1", *, requests: int = 7, key_id: str | None = KEY_ID) -> RequestsRefused:
+    """Return the count of requests that a gateway refused alike within a minute."""
+    return RequestsRefused(
+        fact_id=fact_id,
+        gateway_id="gw-1",
+        minute_at=int(STARTED_AT),
+        tenant_id=TENANT_ID if key_id else None,
+        key_id=key_id,
+        key_prefix="abcdefghijkl" if key_id else None,
+        client_network="192.0.2.0/24",
+        endpoint="/v1/chat/completions",
+        error_code="rate_limit_exceeded",
+        status=429,
+        requests=requests,
+    )

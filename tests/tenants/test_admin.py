@@ -15,7 +15,7 @@ from django.test import Client
 from django.utils import translation
 from psycopg import sql
 
-from tenants.keys import key_matches, split_key
+from tenants.keys.secrets import key_matches, split_key
 from tenants.ledger.drain import ledger_drain
 from tenants.models import AdminAudit, ApiKey, AuditRecord, Membership, Tenant, UsageRecord
 from tests.tenants.facts import end_fact, meter_fact, start_fact, write_facts

@@ -10,10 +10,12 @@ from django.contrib.auth.models import Permission, User
 from django.test import Client
 from django.utils import timezone
 
-from tenants.admin_pages.records import change_lines
+from backoffice.request_ids import request_id
+from tenants.audit_trail.change_texts import change_lines
+from tenants.keys.selectors import KeyState, key_state, key_state_condition
+from tenants.keys.services import key_create, key_revoke
 from tenants.models import AdminAudit, ApiKey
-from tenants.selectors import KeyState, key_state, key_state_condition
-from tenants.services import key_create, key_revoke, tenant_update
+from tenants.services import tenant_create, tenant_update
 
 if TYPE_CHECKING:
     from tests.people import Cast
@@ -31,38 +33,48 @@ def admin(cast: Cast) -> Client:
 
 
 @pytest.fixture
-def three_keys(cast: Cast) -> dict[KeyState, ApiKey]:
-    """Create one key in each state, beside those of the cast."""
-    keys = {state: key_create(tenant=cast.acme, name=f"is-{state}", actor="tests")[0] for state in KeyState}
+def keys_by_state(cast: Cast) -> dict[KeyState, ApiKey]:
+    """Create one key in each state; the disabled one is of an inactive tenant."""
+    closed_tenant = tenant_create(slug="closed", name="Closed", actor="tests")
+    keys = {
+        state: key_create(
+            tenant=closed_tenant if state is KeyState.DISABLED else cast.acme,
+            name=f"is-{state}",
+            actor="tests",
+        )[0]
+        for state in KeyState
+    }
+    tenant_update(tenant_id=closed_tenant.id, actor="tests", active=False)
     past = timezone.now() - dt.timedelta(seconds=1)
     ApiKey.objects.filter(pk=keys[KeyState.EXPIRED].pk).update(expires_at=past)
     key_revoke(key_id=keys[KeyState.REVOKED].pk, actor="tests")
     return keys
 
 
-def test_keys_can_be_filtered_by_state(admin: Client, three_keys: dict[KeyState, ApiKey]) -> None:
+@pytest.mark.case("admin.8")
+def test_keys_can_be_filtered_by_state(admin: Client, keys_by_state: dict[KeyState, ApiKey]) -> None:
     now = timezone.now()
     for state in KeyState:
         page = admin.get("/admin/tenants/apikey/", {"state": state.value})
         listed_ids = {key.pk for key in page.context["cl"].queryset}
-        assert three_keys[state].pk in listed_ids
+        assert keys_by_state[state].pk in listed_ids
         assert listed_ids == {key.pk for key in ApiKey.objects.all() if key_state(key, now) is state}
         assert ApiKey.objects.filter(key_state_condition(state, now)).count() == len(listed_ids)
-    assert admin.get("/admin/tenants/apikey/", {"state": "odd"}).context["cl"].result_count == 5
+    assert admin.get("/admin/tenants/apikey/", {"state": "odd"}).context["cl"].result_count == 6
 
 
 def test_a_revoked_key_offers_neither_rotation_nor_revocation(
-    admin: Client, three_keys: dict[KeyState, ApiKey]
+    admin: Client, keys_by_state: dict[KeyState, ApiKey]
 ) -> None:
     for state, is_offered in ((KeyState.VALID, True), (KeyState.EXPIRED, True), (KeyState.REVOKED, False)):
-        page = f"/admin/tenants/apikey/{three_keys[state].pk}"
+        page = f"/admin/tenants/apikey/{keys_by_state[state].pk}"
         text = admin.get(f"{page}/change/").content.decode()
         assert (f"{page}/revoke/" in text) is is_offered
         assert (f"{page}/rotate/" in text) is is_offered
 
 
 def test_the_list_of_tenants_counts_valid_keys_and_members_and_links_to_them(
-    admin: Client, three_keys: dict[KeyState, ApiKey], cast: Cast
+    admin: Client, keys_by_state: dict[KeyState, ApiKey], cast: Cast
 ) -> None:
     (acme,) = admin.get("/admin/tenants/tenant/", {"q": "acme"}).context["cl"].queryset
     assert (acme.key_count, acme.member_count) == (2, 2)
@@ -84,6 +96,34 @@ def test_the_history_of_an_object_shows_its_audit_records(admin: Client, cast: C
     assert "name: Acme → Acme Corporation" in page.content.decode()
     user_page = admin.get(f"/admin/auth/user/{cast.member.pk}/history/", follow=True)
     assert user_page.context["cl"].result_count == 0
+
+
+@pytest.mark.criterion("6.6")
+def test_a_raised_limit_is_audited_with_actor_values_and_request_and_stays_as_it_is(
+    admin: Client, cast: Cast
+) -> None:
+    tenant_update(tenant_id=cast.acme.id, actor="tests", concurrent_requests=5)
+    token = request_id.set("request-of-the-form")
+    page = f"/admin/tenants/tenant/{cast.acme.id}/change/"
+    form = {"slug": "acme", "name": "Acme", "active": "on", "tier": "standard", "concurrent_requests": "8"}
+    assert admin.post(page, form).status_code == 302
+    request_id.reset(token)
+    change = AdminAudit.objects.latest("id")
+    assert (change.actor, change.before, change.after, change.request_id) == (
+        "user:owner",
+        {"concurrent_requests": 5},
+        {"concurrent_requests": 8},
+        "request-of-the-form",
+    )
+    row = f"/admin/tenants/adminaudit/{change.pk}/change/"
+    change_page = admin.get(row).content.decode()
+    for text in ("user:owner", "changed the tenant", "concurrent requests: 5 → 8", "request-of-the-form"):
+        assert text in change_page
+    for address in (row, page, "/admin/tenants/apikey/", "/admin/tenants/adminaudit/"):
+        assert cast.acme_key.rsplit("-", 1)[1] not in admin.get(address).content.decode()
+    assert admin.post(row, {"actor": "user:nobody"}).status_code == 403
+    assert admin.post("/admin/tenants/adminaudit/add/", {"actor": "user:nobody"}).status_code == 403
+    assert AdminAudit.objects.get(pk=change.pk).actor == "user:owner"
 
 
 def test_a_change_lists_old_and_new_values() -> None:
@@ -109,9 +149,10 @@ def test_markup_in_a_change_is_escaped(admin: Client, cast: Cast) -> None:
 def test_the_sidebar_lists_only_pages_that_the_user_may_see(admin: Client, cast: Cast) -> None:
     groups = admin.get("/admin/").context["sidebar_navigation"]
     assert [(group["title"], len(group["items"])) for group in groups] == [
-        ("Access", 4),
-        ("Serving", 1),
-        ("Records", 4),
+        ("Access", 5),
+        ("Serving", 3),
+        ("Fine-tuning", 6),
+        ("Records", 5),
     ]
     for group in groups:
         for entry in group["items"]:

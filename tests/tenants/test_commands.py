@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import datetime as dt
 import io
-import json
 import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 import redis
@@ -18,26 +17,17 @@ from django.core.management.base import CommandError
 from django.utils import timezone
 
 from inference_worker.protocol.messages import Outcome
-from tenants import selectors
-from tenants.keys import key_matches, split_key
+from tenants.keys import selectors as key_selectors
+from tenants.keys.secrets import key_matches, split_key
 from tenants.ledger.drain import ledger_drain
-from tenants.models import AdminAudit, ApiKey, Tenant
+from tenants.models import AdminAudit, ApiKey, AuditRecord, Tenant
+from tests.commands import run, run_json
 from tests.tenants.facts import end_fact, meter_fact, start_fact, write_facts
 
 if TYPE_CHECKING:
     from tests.people import Cast
 
 pytestmark = pytest.mark.django_db
-
-
-def run(*arguments: str) -> str:
-    out = io.StringIO()
-    call_command(*arguments, stdout=out)
-    return out.getvalue()
-
-
-def run_json(*arguments: str) -> Any:
-    return json.loads(run(*arguments, "--json"))
 
 
 def prefix_of(secret: str) -> str:
@@ -57,7 +47,16 @@ def test_a_tenant_can_be_created_changed_and_listed() -> None:
 
 def test_the_table_has_one_line_per_tenant(cast: Cast) -> None:
     lines = run("tenants", "list").splitlines()
-    assert re.split(r"\s{2,}", lines[0]) == ["SLUG", "NAME", "ACTIVE", "CREATED AT", "ID", "KEYS"]
+    assert re.split(r"\s{2,}", lines[0]) == [
+        "SLUG",
+        "NAME",
+        "ACTIVE",
+        "TIER",
+        "LIMITS",
+        "CREATED AT",
+        "ID",
+        "KEYS",
+    ]
     assert re.split(r"\s{2,}", lines[1])[:3] == ["acme", "Acme", "yes"]
     assert [line.split()[0] for line in lines[1:]] == ["acme", "globex"]
 
@@ -79,7 +78,7 @@ def test_the_secret_of_a_new_key_is_printed_once(cast: Cast) -> None:
     key = run_json(
         "keys", "create", "--tenant", "acme", "--name", "ci", "--scope", "inference", "--days", "30"
     )
-    principal = selectors.key_principal(key["prefix"])
+    principal = key_selectors.key_principal(key["prefix"])
     assert principal is not None
     assert key_matches(key["secret"], principal.secret_hash)
     assert principal.scopes == {"inference"}
@@ -93,6 +92,13 @@ def test_a_successor_can_have_another_expiry(cast: Cast) -> None:
     key = run_json("keys", "rotate", prefix_of(cast.acme_key), "--days", "30", "--grace-s", "60")
     lifetime = dt.datetime.fromisoformat(key["expires_at"]) - timezone.now()
     assert dt.timedelta(days=29, hours=23) < lifetime <= dt.timedelta(days=30)
+
+
+def test_the_list_of_keys_names_their_networks(cast: Cast) -> None:
+    run("keys", "update", prefix_of(cast.acme_key), "--network", "192.0.2.0/24", "--network", "2001:db8::/32")
+    (row,) = run_json("keys", "list", "--tenant", "acme")
+    assert row["allowed_networks"] == ["192.0.2.0/24", "2001:db8::/32"]
+    assert "192.0.2.0/24, 2001:db8::/32" in run("keys", "list", "--tenant", "acme")
 
 
 def test_a_key_can_be_rotated_and_revoked(cast: Cast) -> None:
@@ -209,6 +215,36 @@ def test_a_truncated_list_says_so_on_stderr(redis_client: redis.Redis) -> None:
     assert err.getvalue() == ""
 
 
+@pytest.mark.parametrize("text", ["\udcff", "acme\udce9", "a\0b"])
+def test_an_argument_that_is_no_text_is_an_error_of_one_line(cast: Cast, text: str) -> None:
+    for arguments in (
+        ("tenants", "update", text, "--name", "x"),
+        ("keys", "create", "--tenant", "acme", "--name", text),
+        ("files", "show", text),
+        ("jobs", "cancel", text),
+        (
+            "jobs",
+            "create",
+            "--tenant",
+            "acme",
+            "--model",
+            "m",
+            "--training-file",
+            "f",
+            "--option",
+            f"{text}=1",
+        ),
+        ("adapters", "delete", text),
+    ):
+        with pytest.raises(CommandError, match="is not text in UTF-8"):
+            run(*arguments)
+
+
+def test_a_limit_beyond_all_rows_shows_all_rows(cast: Cast) -> None:
+    assert run_json("jobs", "list", "--limit", str(2**63)) == []
+    assert run_json("files", "list", "--limit", "9" * 100) == []
+
+
 def test_output_ends_silently_when_its_reader_closes_the_pipe() -> None:
     script = (
         "from backoffice.command_base import SubcommandsCommand as C\n"
@@ -242,4 +278,49 @@ def test_administrative_changes_can_be_listed(cast: Cast) -> None:
         {"name": "Acme Ltd"},
     )
     assert Tenant.objects.get(slug="acme").name == "Acme Ltd"
-    assert '{"name": "Acme Ltd"}' in run("audit", "changes")
+    assert "name: Acme → Acme Ltd" in run("audit", "changes").replace('"', "")
+
+
+@pytest.mark.criterion("6.10")
+def test_changes_can_be_filtered_and_show_their_command(cast: Cast) -> None:
+    run("tenants", "update", "acme", "--name", "Acme Ltd")
+    run("keys", "create", "--tenant", "globex", "--name", "ci")
+    update, creation = AdminAudit.objects.filter(actor__startswith="cli:").order_by("id")
+    user = update.actor.removeprefix("cli:")
+
+    def ids(*filters: str) -> set[str]:
+        return {change["request_id"] for change in run_json("audit", "changes", *filters)}
+
+    assert ids("--actor", user) == ids("--actor", f"cli:{user}") == {update.request_id, creation.request_id}
+    assert ids("--actor", user, "--action", "key") == {creation.request_id}
+    assert ids("--actor", user, "--action", "tenant.update") == {update.request_id}
+    assert ids("--actor", user, "--object", "ACM") == {update.request_id}
+    assert ids("--object", creation.object_id) == {creation.request_id}
+    assert ids("--request", update.request_id[:12]) == {update.request_id}
+    assert ids("--to", f"{creation.at - dt.timedelta(days=2):%Y-%m-%d}") == set()
+    assert ids("--from", f"{creation.at:%Y-%m-%d}", "--hours", "1", "--tenant", "acme") >= {update.request_id}
+    heading, *lines = run("audit", "changes", "--actor", user).splitlines()
+    assert heading.endswith("REQUEST")
+    assert [line.split()[-1] for line in lines] == [creation.request_id, update.request_id]
+
+
+def test_a_command_or_request_is_shown_with_its_changes(redis_client: redis.Redis, cast: Cast) -> None:
+    run("tenants", "update", "acme", "--name", "Acme Ltd")
+    change = AdminAudit.objects.get(action="tenant.update")
+    text = run("audit", "show", change.request_id[:12])
+    assert re.match(rf"request id +{change.request_id}\nchange +tenant\.update acme, tenant acme, by", text)
+    assert "name: Acme → Acme Ltd" in text
+    (row,) = run_json("audit", "show", change.request_id)
+    assert (row["audit"], row["usage"], row["changes"][0]["tenant"]) == (None, None, "acme")
+    assert row["changes"][0]["id"] == change.pk
+    write_facts(redis_client, end_fact(change.request_id, attempt=0, outcome=Outcome.REFUSED, status=404))
+    ledger_drain(redis_client)
+    (row,) = run_json("audit", "show", change.request_id)
+    assert (row["audit"]["status"], len(row["changes"])) == (404, 1)
+    assert row["audit"]["id"] == AuditRecord.objects.get(request_id=change.request_id).pk
+    text = run("audit", "show", f"c-{change.request_id}")
+    assert ("404" in text, "name: Acme → Acme Ltd" in text) == (True, True)
+    with pytest.raises(
+        CommandError, match=r"has the id cmd_unknown.*`manage.py audit refusals` counts has no"
+    ):
+        run("audit", "show", "cmd_unknown")

@@ -9,18 +9,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tenants import keys
+from tenants.keys import secrets
 
 
 def test_a_new_key_has_a_public_prefix_and_256_random_bits() -> None:
-    key = keys.key_generate()
+    key = secrets.key_generate()
     assert re.fullmatch(r"sk-cy-[0-9A-Za-z]{12}-[A-Za-z0-9_-]{43}", key.secret)
-    assert keys.split_key(key.secret) == key.prefix
-    assert keys.key_generate().secret != key.secret
+    assert secrets.split_key(key.secret) == key.prefix
+    assert secrets.key_generate().secret != key.secret
 
 
 def test_the_repr_of_a_new_key_omits_its_secret() -> None:
-    key = keys.key_generate()
+    key = secrets.key_generate()
     assert key.secret not in repr(key)
 
 
@@ -40,21 +40,21 @@ def test_the_repr_of_a_new_key_omits_its_secret() -> None:
     ],
 )
 def test_malformed_keys_have_no_prefix(raw: str) -> None:
-    assert keys.split_key(raw) is None
+    assert secrets.split_key(raw) is None
 
 
 @given(st.text())
 def test_splitting_never_fails_and_accepts_only_well_formed_keys(raw: str) -> None:
-    prefix = keys.split_key(raw)
+    prefix = secrets.split_key(raw)
     assert prefix is None or raw.startswith(f"sk-cy-{prefix}-")
 
 
 @pytest.mark.criterion("1.8")
 def test_a_key_matches_only_its_own_hash() -> None:
-    key, other_key = keys.key_generate(), keys.key_generate()
-    assert keys.key_matches(key.secret, key.secret_hash)
-    assert not keys.key_matches(other_key.secret, key.secret_hash)
-    assert not keys.key_matches(key.secret, None)
+    key, other_key = secrets.key_generate(), secrets.key_generate()
+    assert secrets.key_matches(key.secret, key.secret_hash)
+    assert not secrets.key_matches(other_key.secret, key.secret_hash)
+    assert not secrets.key_matches(key.secret, None)
 
 
 @pytest.mark.criterion("1.8")
@@ -66,8 +66,10 @@ def test_known_and_unknown_keys_are_compared_in_constant_time(monkeypatch: pytes
         lengths.append((len(left), len(right)))
         return original(left, right)
 
-    monkeypatch.setattr("tenants.keys.hmac.compare_digest", spy)
-    key = keys.key_generate()
-    results = [keys.key_matches(key.secret, secret_hash) for secret_hash in (key.secret_hash, "f" * 64, None)]
+    monkeypatch.setattr("tenants.keys.secrets.hmac.compare_digest", spy)
+    key = secrets.key_generate()
+    results = [
+        secrets.key_matches(key.secret, secret_hash) for secret_hash in (key.secret_hash, "f" * 64, None)
+    ]
     assert results == [True, False, False]
     assert lengths == [(64, 64)] * 3

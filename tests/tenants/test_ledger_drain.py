@@ -8,6 +8,7 @@ import random
 import threading
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 import redis
 from django.db import connection
@@ -60,6 +61,33 @@ def test_a_completed_request_has_one_usage_and_one_audit_record(
     assert (audit.client_ip, audit.status, audit.outcome) == ("192.0.2.7", 200, "completed")
     assert redis_client.xlen(names.FACTS_STREAM) == 0
     assert pending_count(redis_client) == 0
+
+
+@pytest.mark.case("robustness.7")
+@pytest.mark.parametrize("is_end_first", [False, True])
+def test_work_that_reached_nobody_is_not_charged(redis_client: redis.Redis, is_end_first: bool) -> None:
+    end = end_fact(outcome=Outcome.LOST, status=503, error_code="worker_lost")
+    facts = [meter_fact(), msgspec.structs.replace(end, is_charged=False)]
+    for fact in [start_fact(), *(reversed(facts) if is_end_first else facts)]:
+        write_facts(redis_client, fact)
+        drain(redis_client)
+    usage = UsageRecord.objects.get()
+    assert (usage.state, usage.is_charged, usage.wasted_tokens) == ("settled", False, 18)
+    assert (usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens) == (0, 0, 0)
+
+
+@pytest.mark.case("robustness.7")
+def test_an_attempt_that_was_repeated_is_wasted(redis_client: redis.Redis) -> None:
+    write_facts(
+        redis_client,
+        start_fact(),
+        meter_fact(attempt=1, tokens=4, outcome=Outcome.LOST),
+        meter_fact(attempt=2),
+        end_fact(attempt=2),
+    )
+    drain(redis_client)
+    usage = UsageRecord.objects.get()
+    assert (usage.is_charged, usage.completion_tokens, usage.wasted_tokens) == (True, 7, 15)
 
 
 def test_a_refused_request_is_audited_and_not_charged(redis_client: redis.Redis) -> None:

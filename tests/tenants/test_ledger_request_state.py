@@ -5,7 +5,9 @@ from __future__ import annotations
 import itertools
 import math
 from dataclasses import asdict
+from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -18,10 +20,12 @@ from inference_worker.protocol.messages import (
     Meter,
     Outcome,
     RequestEnded,
+    RequestFact,
     RequestStarted,
 )
+from inference_worker.protocol.prices import MAX_PRICE, Prices
 from tenants.ledger.columns import audit_columns, state_of_audit, state_of_usage, usage_columns
-from tenants.ledger.facts import fact_decode
+from tenants.ledger.fact_decoding import fact_decode
 from tenants.ledger.request_state import RequestState, fact_merge
 from tenants.models import AuditRecord, UsageRecord
 from tests.tenants.facts import end_fact, meter_fact, start_fact
@@ -39,13 +43,14 @@ meters = st.builds(
     total_s=seconds,
 )
 uuids = st.uuids().map(str)
+prices = st.integers(0, MAX_PRICE)
 
 
 @st.composite
-def request_facts(draw: st.DrawFn) -> list[Fact]:
+def request_facts(draw: st.DrawFn) -> list[RequestFact]:
     """Draw facts about one request: any of a start, an end and meters of attempts."""
     tenant_id, key_id, streamed = draw(uuids), draw(uuids), draw(st.booleans())
-    common = {
+    common: dict[str, Any] = {
         "gateway_id": "gw",
         "correlation_id": draw(texts),
         "endpoint": "/v1/completions",
@@ -53,7 +58,13 @@ def request_facts(draw: st.DrawFn) -> list[Fact]:
     }
     at = draw(st.floats(1.6e9, 1.8e9))
     start = RequestStarted(
-        request_id="r", tenant_id=tenant_id, key_id=key_id, streamed=streamed, started_at=at, **common
+        request_id="r",
+        tenant_id=tenant_id,
+        key_id=key_id,
+        streamed=streamed,
+        started_at=at,
+        prices=Prices(prompt=draw(prices), cached=draw(prices), completion=draw(prices)),
+        **common,
     )
     attempt = draw(st.integers(0, 3))
     end = RequestEnded(
@@ -87,11 +98,11 @@ def request_facts(draw: st.DrawFn) -> list[Fact]:
         # Only dispatched requests have meters.
         for number in (sorted(draw(st.sets(st.integers(1, 3)))) if attempt else ())
     ]
-    all_facts: list[Fact] = [start, end, *attempt_meters]
+    all_facts: list[RequestFact] = [start, end, *attempt_meters]
     return [fact for fact in all_facts if draw(st.booleans())] or [start]
 
 
-def stored_columns(batches: list[list[Fact]]) -> tuple[dict[str, object] | None, object]:
+def stored_columns(batches: list[list[RequestFact]]) -> tuple[dict[str, object] | None, object]:
     """Return usage and audit columns after storing each batch and loading the state before the next."""
     usage: dict[str, object] | None = None
     audit: AuditRecord | None = None
@@ -112,22 +123,24 @@ def stored_columns(batches: list[list[Fact]]) -> tuple[dict[str, object] | None,
 
 @settings(max_examples=300, deadline=None)
 @given(request_facts(), st.data())
-def test_order_repetition_and_batches_make_no_difference(facts: list[Fact], data: st.DataObject) -> None:
+def test_order_repetition_and_batches_make_no_difference(
+    facts: list[RequestFact], data: st.DataObject
+) -> None:
     deliveries = facts + data.draw(st.lists(st.sampled_from(facts), max_size=4))
-    shuffled = data.draw(st.permutations(deliveries))
-    cuts = sorted(data.draw(st.sets(st.integers(0, len(shuffled)))))
-    edges = [0, *cuts, len(shuffled)]
-    batches = [shuffled[a:b] for a, b in itertools.pairwise(edges)]
+    deliveries_drawn = data.draw(st.permutations(deliveries))
+    cuts = sorted(data.draw(st.sets(st.integers(0, len(deliveries_drawn)))))
+    edges = [0, *cuts, len(deliveries_drawn)]
+    batches = [deliveries_drawn[a:b] for a, b in itertools.pairwise(edges)]
     assert stored_columns([list(batch) for batch in batches]) == stored_columns([facts])
 
 
 @settings(max_examples=200, deadline=None)
 @given(request_facts())
-def test_every_fact_survives_encoding(facts: list[Fact]) -> None:
+def test_every_fact_survives_encoding(facts: list[RequestFact]) -> None:
     assert [fact_decode(codec.encode(fact)) for fact in facts] == facts
 
 
-def columns(*facts: Fact) -> dict[str, object]:
+def columns(*facts: RequestFact) -> dict[str, object]:
     state = RequestState("r1")
     for fact in facts:
         state = fact_merge(state, fact)
@@ -170,6 +183,31 @@ def test_a_record_has_timings_of_gateway_and_engine() -> None:
     assert UsageRecord(**row).tokens_per_s == pytest.approx(6 / 0.6)
 
 
+PRICES = Prices(prompt=150_000, cached=75_000, completion=600_000)
+
+
+def test_the_charged_meter_costs_what_the_prices_at_admission_say() -> None:
+    row = columns(start_fact(prices=PRICES), meter_fact(tokens=7), end_fact())
+    # 8 prompt tokens, 3 of them cached besides, and 7 completion tokens, rounded up: 5.625 micro-dollars
+    assert (row["prompt_price"], row["cached_price"], row["completion_price"]) == (150_000, 75_000, 600_000)
+    assert row["cost_microusd"] == 6
+    late_start = columns(meter_fact(tokens=7), end_fact(), start_fact(prices=PRICES))
+    assert late_start["cost_microusd"] == 6
+
+
+def test_the_relayed_count_is_charged_until_the_meter_corrects_it() -> None:
+    relayed = Meter(prompt_tokens=0, completion_tokens=100)
+    facts: list[RequestFact] = [start_fact(prices=PRICES), end_fact(relayed=relayed)]
+    assert columns(*facts)["cost_microusd"] == 60
+    assert columns(*facts, meter_fact(tokens=7))["cost_microusd"] == 6
+
+
+def test_uncharged_work_costs_nothing() -> None:
+    end = msgspec.structs.replace(end_fact(outcome=Outcome.LOST, status=503), is_charged=False)
+    row = columns(start_fact(prices=PRICES), meter_fact(), end)
+    assert (row["is_charged"], row["cost_microusd"], row["prompt_price"]) == (False, 0, 150_000)
+
+
 @pytest.mark.parametrize(
     ("invalid_fact", "reason"),
     [
@@ -186,6 +224,7 @@ def test_a_record_has_timings_of_gateway_and_engine() -> None:
         (end_fact(status=-1), "status"),
         (end_fact(relayed=Meter(total_s=math.inf)), "total_s"),
         (end_fact(relayed=Meter(queue_s=math.nan)), "queue_s"),
+        (start_fact(prices=Prices(completion=MAX_PRICE + 1)), "prices.completion"),
     ],
 )
 def test_a_fact_that_no_record_can_hold_is_rejected_with_the_reason(invalid_fact: Fact, reason: str) -> None:

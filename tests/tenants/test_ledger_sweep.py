@@ -6,6 +6,7 @@ import datetime as dt
 import socket
 import time
 
+import msgspec
 import pytest
 import redis
 from django.utils import timezone
@@ -14,10 +15,9 @@ from inference_worker.protocol import names
 from inference_worker.protocol.messages import Fact, Meter, Outcome
 from tenants import tasks
 from tenants.ledger.drain import ledger_drain
-from tenants.ledger.liveness import DEAD_AFTER_S
 from tenants.ledger.sweep import ledger_sweep
 from tenants.models import AuditRecord, UsageRecord
-from tests.tenants.facts import end_fact, meter_fact, start_fact, write_facts
+from tests.tenants.facts import end_fact, meter_fact, read_start_fact, start_fact, write_facts
 
 pytestmark = pytest.mark.django_db
 
@@ -80,6 +80,7 @@ def test_a_request_of_a_live_gateway_stays_open(redis_client: redis.Redis, facts
     assert (row.state, row.outcome) == ("open", "pending")
 
 
+@pytest.mark.case("robustness.8")
 def test_a_request_of_a_dead_gateway_is_lost_and_charged_by_the_workers_meter(
     redis_client: redis.Redis,
 ) -> None:
@@ -87,11 +88,27 @@ def test_a_request_of_a_dead_gateway_is_lost_and_charged_by_the_workers_meter(
     assert sweep(redis_client, later_s=4, is_alive=False) == 0
     assert sweep(redis_client, later_s=6, is_alive=False) == 1
     row.refresh_from_db()
-    assert (row.state, row.outcome, row.status) == ("settled", "lost", 0)
+    assert (row.state, row.outcome, row.status) == ("settled", "lost", None)
     assert (row.meter_source, row.completion_tokens) == ("worker", 7)
     audit = AuditRecord.objects.get()
-    assert (audit.request_id, audit.status, audit.outcome) == ("r1", 0, "lost")
+    assert (audit.request_id, audit.status, audit.outcome) == ("r1", None, "lost")
     assert (audit.tenant_id, audit.correlation_id) == (row.tenant_id, "c-r1")
+
+
+@pytest.mark.case("robustness.7")
+def test_a_plain_response_that_its_gateway_did_not_complete_is_not_charged(redis_client: redis.Redis) -> None:
+    start = msgspec.structs.replace(start_fact(), streamed=False)
+    row = drain_facts(redis_client, start, meter_fact(outcome=Outcome.CANCELLED))
+    assert sweep(redis_client, later_s=6, is_alive=False) == 1
+    row.refresh_from_db()
+    assert (row.outcome, row.is_charged, row.completion_tokens, row.wasted_tokens) == ("lost", False, 0, 18)
+    row = drain_facts(redis_client, msgspec.structs.replace(end_fact(), streamed=False))
+    assert (row.outcome, row.is_charged, row.completion_tokens, row.wasted_tokens) == (
+        "completed",
+        True,
+        7,
+        0,
+    )
 
 
 def test_a_lost_request_waits_for_its_meter_and_is_then_charged_nothing(
@@ -176,7 +193,7 @@ def test_a_gateway_is_dead_only_after_two_checks_several_seconds_apart(redis_cli
     assert redis_client.hgetall(names.GATEWAYS_MISSING) == {}, "a present gateway resets the count"
     redis_client.delete(names.gateway_key("gw-1"))
     assert ledger_sweep(redis_client, now=later) == 0
-    mark_missing(redis_client, seconds=DEAD_AFTER_S + 1)
+    mark_missing(redis_client, seconds=names.GATEWAY_DEAD_AFTER_S + 1)
     assert ledger_sweep(redis_client, now=later) == 1
 
 
@@ -198,3 +215,41 @@ def test_a_silent_redis_postpones_the_tasks_instead_of_blocking_them(
         started_at = time.monotonic()
         assert (tasks.ledger_sweep_task(), tasks.ledger_drain_task()) == (0, 0)
         assert time.monotonic() - started_at < 5
+
+
+@pytest.mark.case("robustness.6")
+def test_a_read_of_a_dead_gateway_leaves_an_audit_record_and_no_usage(redis_client: redis.Redis) -> None:
+    row = drain_facts(redis_client, read_start_fact())
+    assert (row.state, row.model) == ("open", "")
+    assert sweep(redis_client, later_s=11, is_alive=False) == 1
+    audit = AuditRecord.objects.get()
+    assert (audit.request_id, audit.endpoint, audit.outcome, audit.status) == (
+        "r1",
+        "/v1/streams/{id}",
+        "lost",
+        None,
+    )
+    assert not UsageRecord.objects.exists()
+    assert sweep(redis_client, later_s=60, is_alive=False) == 0
+
+
+@pytest.mark.case("robustness.6")
+@pytest.mark.parametrize("is_swept", [True, False])
+def test_a_read_that_ends_has_one_audit_record_and_no_usage(
+    redis_client: redis.Redis, is_swept: bool
+) -> None:
+    drain_facts(redis_client, read_start_fact())
+    if is_swept:
+        sweep(redis_client, later_s=11, is_alive=False)
+    # Facts may be delivered again, and in any order.
+    write_facts(
+        redis_client, end_fact(attempt=0, model=None), read_start_fact(), end_fact(attempt=0, model=None)
+    )
+    while ledger_drain(redis_client, consumer="tests"):
+        pass
+    write_facts(redis_client, read_start_fact())
+    while ledger_drain(redis_client, consumer="tests"):
+        pass
+    audit = AuditRecord.objects.get()
+    assert (audit.outcome, audit.status, audit.client_ip) == ("completed", 200, "192.0.2.7")
+    assert not UsageRecord.objects.exists()

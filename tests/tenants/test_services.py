@@ -7,18 +7,24 @@ import logging
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import redis
 from django.core.exceptions import ValidationError
 from django.db import DatabaseError, connection, transaction
-from django.utils import timezone
+from django.utils import timezone, translation
 
 from inference_worker.protocol import names
-from tenants import selectors, services
+from tenants import services
+from tenants.audit_trail.differences import Difference, change_differences
 from tenants.choices import Scope
-from tenants.keys import key_matches, split_key
+from tenants.keys import selectors as key_selectors
+from tenants.keys import services as key_services
+from tenants.keys.secrets import key_matches, split_key
+from tenants.members import selectors as member_selectors
+from tenants.members import services as member_services
 from tenants.models import AdminAudit, ApiKey, Membership, Tenant
 
 if TYPE_CHECKING:
@@ -45,15 +51,15 @@ def audit_rows(object_id: object) -> list[AdminAudit]:
     return list(AdminAudit.objects.filter(object_id=str(object_id)).order_by("id"))
 
 
-def principal_of(secret: str) -> selectors.KeyPrincipal:
-    principal = selectors.key_principal(split_key(secret) or "")
+def principal_of(secret: str) -> key_selectors.KeyPrincipal:
+    principal = key_selectors.key_principal(split_key(secret) or "")
     assert principal is not None
     return principal
 
 
 @pytest.mark.criterion("6.1")
 def test_a_secret_is_stored_only_as_a_hash(cast: Cast) -> None:
-    key, secret = services.key_create(tenant=cast.acme, name="ci", actor="user:owner")
+    key, secret = key_services.key_create(tenant=cast.acme, name="ci", actor="user:owner")
     body = secret.removeprefix(f"sk-cy-{key.prefix}-")
     with connection.cursor() as cursor:
         cursor.execute("SELECT row_to_json(k)::text FROM tenants_apikey k")
@@ -66,13 +72,25 @@ def test_a_secret_is_stored_only_as_a_hash(cast: Cast) -> None:
 
 
 def test_a_change_is_audited_with_its_differences(cast: Cast) -> None:
-    key, _ = services.key_create(tenant=cast.acme, name="ci", actor="user:owner")
-    services.key_update(key_id=key.id, actor="user:member", name="build", scopes=[Scope.INFERENCE])
+    key, _ = key_services.key_create(tenant=cast.acme, name="ci", actor="user:owner")
+    key_services.key_update(key_id=key.id, actor="user:member", name="build", scopes=[Scope.INFERENCE])
     creation, update = audit_rows(key.id)
     assert (creation.action, creation.actor, creation.before) == ("key.create", "user:owner", None)
     assert (update.action, update.actor, update.tenant_id) == ("key.update", "user:member", cast.acme.id)
-    assert update.before == {"name": "ci", "scopes": ["inference", "models.read"]}
+    assert update.before == {"name": "ci", "scopes": ["files", "fine_tuning", "inference", "models.read"]}
     assert update.after == {"name": "build", "scopes": ["inference"]}
+
+
+def test_a_recorded_list_of_objects_is_shown_as_json() -> None:
+    change = AdminAudit(action="key.update", before={"rules": [{"a": 1}, [2]]}, after={"rules": ["x"]})
+    assert change_differences(change) == (Difference("rules", '{"a": 1}, [2]', "x"),)
+
+
+def test_recorded_scopes_are_listed_in_the_current_language() -> None:
+    change = AdminAudit(action="key.create", before=None, after={"scopes": ["files", "inference"]})
+    with translation.override("zh-hans"):
+        (difference,) = change_differences(change)
+    assert difference.after == "管理文件、调用模型"
 
 
 def test_a_failed_change_is_not_audited(cast: Cast) -> None:
@@ -97,7 +115,7 @@ def test_the_administrative_audit_trail_is_append_only(cast: Cast) -> None:
 def test_a_change_without_differences_is_not_audited(cast: Cast) -> None:
     before = AdminAudit.objects.count()
     services.tenant_update(tenant_id=cast.acme.id, actor="user:owner", name="Acme")
-    services.membership_set(tenant=cast.acme, user=cast.member, role="member", actor="user:owner")
+    member_services.membership_set(tenant=cast.acme, user=cast.member, role="member", actor="user:owner")
     assert AdminAudit.objects.count() == before
 
 
@@ -112,11 +130,11 @@ def test_unknown_roles_and_scopes_are_rejected(cast: Cast) -> None:
     with pytest.raises(
         ValidationError, match=r"king is not a role\. Choose one of owner, admin, member, viewer"
     ):
-        services.membership_set(tenant=cast.acme, user=cast.member, role="king", actor="tests")
+        member_services.membership_set(tenant=cast.acme, user=cast.member, role="king", actor="tests")
     with pytest.raises(ValidationError, match="everything"):
-        services.key_create(tenant=cast.acme, name="x", scopes=["everything"], actor="tests")
+        key_services.key_create(tenant=cast.acme, name="x", scopes=["everything"], actor="tests")
     with pytest.raises(ValidationError, match="at least one scope"):
-        services.key_create(tenant=cast.acme, name="x", scopes=[], actor="tests")
+        key_services.key_create(tenant=cast.acme, name="x", scopes=[], actor="tests")
 
 
 def test_database_constraints_reject_unknown_values(cast: Cast) -> None:
@@ -132,8 +150,8 @@ def test_database_constraints_reject_unknown_values(cast: Cast) -> None:
 
 
 def test_a_member_can_be_removed(cast: Cast) -> None:
-    services.membership_remove(tenant=cast.acme, user=cast.member, actor="user:owner")
-    assert [m.user for m in selectors.memberships(tenant=cast.acme)] == [cast.owner]
+    member_services.membership_remove(tenant=cast.acme, user=cast.member, actor="user:owner")
+    assert [m.user for m in member_selectors.memberships(tenant=cast.acme)] == [cast.owner]
     assert AdminAudit.objects.latest("id").before == {"role": "member"}
 
 
@@ -142,54 +160,54 @@ def test_a_member_can_be_removed(cast: Cast) -> None:
 def test_both_keys_are_valid_during_the_grace_period_of_a_rotation(cast: Cast) -> None:
     old = ApiKey.objects.get(tenant=cast.acme)
     before = timezone.now()
-    new, secret = services.key_rotate(key_id=old.id, grace_s=600, actor="user:owner")
+    new, secret = key_services.key_rotate(key_id=old.id, grace_s=600, actor="user:owner")
     after = timezone.now()
     old_now, new_now = principal_of(cast.acme_key), principal_of(secret)
     assert old_now.expires_at is not None
     assert before <= old_now.expires_at - dt.timedelta(seconds=600) <= after
     assert (new_now.expires_at, new_now.revoked_at, new_now.scopes) == (None, None, old_now.scopes)
     old.refresh_from_db()
-    assert selectors.key_state(old, after + dt.timedelta(seconds=599)) == "valid"
-    assert selectors.key_state(old, after + dt.timedelta(seconds=601)) == "expired"
+    assert key_selectors.key_state(old, after + dt.timedelta(seconds=599)) == "valid"
+    assert key_selectors.key_state(old, after + dt.timedelta(seconds=601)) == "expired"
     assert [row.action for row in audit_rows(old.id)] == ["key.create", "key.rotate"]
     assert new.replaces == old
 
 
 def test_a_rotation_never_extends_a_key_and_passes_its_expiry_on(cast: Cast) -> None:
     soon = timezone.now() + dt.timedelta(seconds=60)
-    key, _ = services.key_create(tenant=cast.acme, name="short", expires_at=soon, actor="tests")
-    new, _ = services.key_rotate(key_id=key.id, grace_s=3600, actor="tests")
+    key, _ = key_services.key_create(tenant=cast.acme, name="short", expires_at=soon, actor="tests")
+    new, _ = key_services.key_rotate(key_id=key.id, grace_s=3600, actor="tests")
     key.refresh_from_db()
     assert (key.expires_at, new.expires_at) == (soon, soon)
 
 
 def test_a_key_can_be_rotated_once_and_only_while_valid(cast: Cast) -> None:
-    key, _ = services.key_create(tenant=cast.acme, name="k", actor="tests")
-    new, _ = services.key_rotate(key_id=key.id, grace_s=60, actor="tests")
+    key, _ = key_services.key_create(tenant=cast.acme, name="k", actor="tests")
+    new, _ = key_services.key_rotate(key_id=key.id, grace_s=60, actor="tests")
     with pytest.raises(ValidationError, match=f"Its successor is {new.prefix}"):
-        services.key_rotate(key_id=key.id, grace_s=60, actor="tests")
-    services.key_revoke(key_id=new.id, actor="tests")
+        key_services.key_rotate(key_id=key.id, grace_s=60, actor="tests")
+    key_services.key_revoke(key_id=new.id, actor="tests")
     with pytest.raises(ValidationError, match="revoked"):
-        services.key_rotate(key_id=new.id, grace_s=60, actor="tests")
+        key_services.key_rotate(key_id=new.id, grace_s=60, actor="tests")
     past = timezone.now() - dt.timedelta(seconds=1)
-    expired, _ = services.key_create(tenant=cast.acme, name="e", expires_at=past, actor="tests")
+    expired_key, _ = key_services.key_create(tenant=cast.acme, name="e", expires_at=past, actor="tests")
     with pytest.raises(ValidationError, match="expired"):
-        services.key_rotate(key_id=expired.id, grace_s=60, actor="tests")
+        key_services.key_rotate(key_id=expired_key.id, grace_s=60, actor="tests")
 
 
-@pytest.mark.parametrize("grace_s", [-1, float("nan"), services.MAX_GRACE_S + 1])
+@pytest.mark.parametrize("grace_s", [-1, float("nan"), key_services.MAX_GRACE_S + 1])
 def test_an_invalid_grace_period_is_rejected(cast: Cast, grace_s: float) -> None:
     key = ApiKey.objects.get(tenant=cast.acme)
     with pytest.raises(ValidationError, match="grace period"):
-        services.key_rotate(key_id=key.id, grace_s=grace_s, actor="tests")
+        key_services.key_rotate(key_id=key.id, grace_s=grace_s, actor="tests")
 
 
 def test_a_revoked_key_cannot_change(cast: Cast) -> None:
     key = ApiKey.objects.get(tenant=cast.acme)
-    revoked_at = services.key_revoke(key_id=key.id, actor="tests").revoked_at
-    assert services.key_revoke(key_id=key.id, actor="tests").revoked_at == revoked_at
+    revoked_at = key_services.key_revoke(key_id=key.id, actor="tests").revoked_at
+    assert key_services.key_revoke(key_id=key.id, actor="tests").revoked_at == revoked_at
     with pytest.raises(ValidationError, match="revoked"):
-        services.key_update(key_id=key.id, actor="tests", name="again")
+        key_services.key_update(key_id=key.id, actor="tests", name="again")
     assert principal_of(cast.acme_key).revoked_at == revoked_at
 
 
@@ -204,21 +222,21 @@ def test_reading_a_principal_takes_one_query(
 ) -> None:
     prefix = split_key(cast.acme_key) or ""
     with django_assert_num_queries(1):
-        principal = selectors.key_principal(prefix)
+        principal = key_selectors.key_principal(prefix)
     assert principal is not None
     assert (principal.tenant_id, principal.tenant_slug) == (cast.acme.id, "acme")
     assert principal.secret_hash not in repr(principal)
-    assert selectors.key_principal("0" * 12) is None
+    assert key_selectors.key_principal("0" * 12) is None
 
 
 @pytest.mark.criterion("6.1")
 @pytest.mark.django_db(transaction=True)
 def test_changes_are_published_only_after_the_commit(changes: redis.client.PubSub) -> None:
     tenant = services.tenant_create(slug="acme", name="Acme", actor="tests")
-    key, _ = services.key_create(tenant=tenant, name="k", actor="tests")
+    key, _ = key_services.key_create(tenant=tenant, name="k", actor="tests")
     assert received_changes(changes) == [f"key {key.prefix}"]
     with transaction.atomic():
-        services.key_revoke(key_id=key.id, actor="tests")
+        key_services.key_revoke(key_id=key.id, actor="tests")
         assert received_changes(changes) == []
     assert received_changes(changes) == [f"key {key.prefix}"]
     services.tenant_update(tenant_id=tenant.id, actor="tests", active=False)
@@ -239,7 +257,7 @@ def test_a_change_succeeds_while_redis_is_unavailable(
     monkeypatch.setattr(django_settings, "CYLLM", offline_settings)
     with caplog.at_level(logging.WARNING, logger="cyllm.changes"):
         tenant = services.tenant_create(slug="acme", name="Acme", actor="tests")
-        key, secret = services.key_create(tenant=tenant, name="k", actor="tests")
+        key, secret = key_services.key_create(tenant=tenant, name="k", actor="tests")
     assert ApiKey.objects.get().id == key.id
     assert "change not published" in caplog.text
     assert secret not in caplog.text
@@ -270,8 +288,8 @@ def _in_threads(*calls: Callable[[], object]) -> list[object]:
 @pytest.mark.django_db(transaction=True)
 def test_of_concurrent_rotations_one_succeeds(redis_client: redis.Redis) -> None:
     tenant = services.tenant_create(slug="acme", name="Acme", actor="tests")
-    key, _ = services.key_create(tenant=tenant, name="k", actor="tests")
-    results = _in_threads(*[lambda: services.key_rotate(key_id=key.id, grace_s=60, actor="t")] * 4)
+    key, _ = key_services.key_create(tenant=tenant, name="k", actor="tests")
+    results = _in_threads(*[lambda: key_services.key_rotate(key_id=key.id, grace_s=60, actor="t")] * 4)
     assert sum(isinstance(result, tuple) for result in results) == 1
     assert sum(isinstance(result, ValidationError) for result in results) == 3
     assert ApiKey.objects.count() == 2
@@ -280,12 +298,12 @@ def test_of_concurrent_rotations_one_succeeds(redis_client: redis.Redis) -> None
 @pytest.mark.django_db(transaction=True)
 def test_concurrent_changes_of_a_key_are_all_audited(redis_client: redis.Redis) -> None:
     tenant = services.tenant_create(slug="acme", name="Acme", actor="tests")
-    key, _ = services.key_create(tenant=tenant, name="k", actor="tests")
+    key, _ = key_services.key_create(tenant=tenant, name="k", actor="tests")
     _in_threads(
-        lambda: services.key_update(key_id=key.id, actor="a", name="one"),
-        lambda: services.key_update(key_id=key.id, actor="b", scopes=[Scope.INFERENCE]),
-        lambda: services.key_update(key_id=key.id, actor="c", expires_at=timezone.now()),
-        lambda: services.key_revoke(key_id=key.id, actor="d"),
+        lambda: key_services.key_update(key_id=key.id, actor="a", name="one"),
+        lambda: key_services.key_update(key_id=key.id, actor="b", scopes=[Scope.INFERENCE]),
+        lambda: key_services.key_update(key_id=key.id, actor="c", expires_at=timezone.now()),
+        lambda: key_services.key_revoke(key_id=key.id, actor="d"),
     )
     rows = audit_rows(key.id)
     key.refresh_from_db()
@@ -305,8 +323,43 @@ def test_concurrent_calls_create_one_membership(redis_client: redis.Redis) -> No
     tenant = services.tenant_create(slug="acme", name="Acme", actor="tests")
     user = User.objects.create_user("owner")
     _in_threads(
-        lambda: services.membership_set(tenant=tenant, user=user, role="owner", actor="a"),
-        lambda: services.membership_set(tenant=tenant, user=user, role="viewer", actor="b"),
+        lambda: member_services.membership_set(tenant=tenant, user=user, role="member", actor="a"),
+        lambda: member_services.membership_set(tenant=tenant, user=user, role="viewer", actor="b"),
     )
     assert Membership.objects.count() == 1
     assert AdminAudit.objects.filter(action="membership.set").count() == 2
+
+
+@pytest.mark.django_db(transaction=True)
+def test_no_key_outlives_a_membership_that_ends_at_the_same_time(redis_client: redis.Redis) -> None:
+    from django.contrib.auth.models import User
+
+    tenant = services.tenant_create(slug="acme", name="Acme", actor="tests")
+    user = User.objects.create_user("member")
+    for _ in range(5):
+        member_services.membership_set(tenant=tenant, user=user, role="member", actor="tests")
+        key = key_services.key_create(tenant=tenant, name="k", actor="tests", user=user)[0]
+        _in_threads(
+            partial(key_services.key_rotate, key_id=key.id, grace_s=60, actor="a"),
+            lambda: key_services.key_create(tenant=tenant, name="new", actor="b", user=user),
+            lambda: member_services.membership_remove(tenant=tenant, user=user, actor="c"),
+        )
+        assert not ApiKey.objects.filter(user=user, revoked_at=None).exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_two_owners_who_leave_at_the_same_time_one_stays(redis_client: redis.Redis) -> None:
+    from django.contrib.auth.models import User
+
+    from tenants.models import Membership
+
+    tenant = services.tenant_create(slug="acme", name="Acme", actor="tests")
+    owners = [User.objects.create_user(name) for name in ("one", "two")]
+    for owner in owners:
+        member_services.membership_set(tenant=tenant, user=owner, role="owner", actor="tests")
+    results = _in_threads(
+        lambda: member_services.membership_remove(tenant=tenant, user=owners[0], actor="a"),
+        lambda: member_services.membership_set(tenant=tenant, user=owners[1], role="member", actor="b"),
+    )
+    assert sum(isinstance(result, ValidationError) for result in results) == 1
+    assert Membership.objects.filter(tenant=tenant, role="owner").count() == 1

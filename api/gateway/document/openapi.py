@@ -9,19 +9,19 @@ from typing import Any
 from pydantic import BaseModel
 
 from api.gateway.document.error_groups import errors_of
+from api.gateway.document.json_schemas import TEMPLATE, request_schemas, response_schemas
 from api.gateway.http.url_table import Route, RouteDoc
 from api.openai.errors.base import ApiError
 from api.openai.schemas.response_bodies.base import ErrorAnswer
-from api.openai.validation.json_body import MAX_CONTAINERS, MAX_DEPTH
-from api.openai.validation.json_schemas import TEMPLATE, request_schemas, response_schemas
+from api.openai.validation.json_shape import MAX_CONTAINERS, MAX_DEPTH, MAX_ELEMENTS, MAX_KEYS
 
 Json = dict[str, Any]
 ABOUT = f"""The OpenAI API as implemented by this platform.
 
 A request body is one JSON object in UTF-8 with unique keys, at most {MAX_DEPTH} levels of nesting and at
-most {MAX_CONTAINERS:,} objects and arrays. Integers have no decimal point, and null stands for a parameter's
-default. Rules that the schemas can't express, such as mutually exclusive parameters, are reported with status
-400 and a message.
+most {MAX_CONTAINERS:,} objects and arrays, {MAX_KEYS:,} keys and {MAX_ELEMENTS:,} elements. Integers have no
+decimal point, and null stands for a parameter's default. Rules that the schemas can't express, such as
+mutually exclusive parameters, are reported with status 400 and a message.
 
 The error catalogue, docs/errors.md, lists every error response. Response schemas are open, because remote
 engines may add fields."""
@@ -31,6 +31,24 @@ engines may add fields."""
 PATH_PARAMETERS: Mapping[str, Mapping[str, Any]] = {
     "model": {"type": "string", "minLength": 1},
     "id": {"type": "string", "minLength": 1, "pattern": "^[^/]+$"},
+    "checkpoint": {"type": "string", "minLength": 1, "pattern": "^[^/]+$"},
+}
+
+
+# Groups of operations in the API reference, by the first part of their path.
+TAGS: Mapping[str, str] = {
+    "chat": "Chat",
+    "completions": "Completions",
+    "responses": "Responses",
+    "streams": "Resumable streams",
+    "embeddings": "Embeddings",
+    "models": "Models",
+    "files": "Files",
+    "fine_tuning": "Fine-tuning",
+    "tokenize": "Tokens",
+    "detokenize": "Tokens",
+    "health": "Service",
+    "openapi.json": "Service",
 }
 
 
@@ -39,12 +57,13 @@ def openapi_document(routes: Iterable[Route]) -> Json:
     routes = tuple(routes)
     paths: Json = {}
     for route in routes:
-        paths.setdefault(route.endpoint, {})[route.method.lower()] = _operation(route)
+        paths.setdefault(route.path_template, {})[route.method.lower()] = _operation(route)
     responses = _share_responses(paths)
     return {
         "openapi": "3.1.0",
         "info": {"title": "CY-LLM", "version": "1", "description": ABOUT},
         "servers": [{"url": "/"}],
+        "tags": [{"name": name} for name in dict.fromkeys(TAGS.values())],
         "paths": paths,
         "components": {
             "schemas": _schemas(routes),
@@ -57,6 +76,7 @@ def openapi_document(routes: Iterable[Route]) -> Json:
 def _operation(route: Route) -> Json:
     operation: Json = {
         "operationId": _operation_id(route),
+        "tags": [_tag(route)],
         "summary": route.doc.summary,
         "security": [{"bearer": []}] if route.scopes else [],
         "parameters": list(_parameters(route)),
@@ -67,7 +87,8 @@ def _operation(route: Route) -> Json:
             "Required scope: " + " or ".join(f"`{scope}`" for scope in route.scopes) + "."
         )
     if route.schema is not None:
-        content = {"application/json": {"schema": _reference(route.schema)}}
+        media_type = "multipart/form-data" if route.is_form else "application/json"
+        content = {media_type: {"schema": _reference(route.schema)}}
         operation["requestBody"] = {"required": True, "content": content}
     return operation
 
@@ -76,8 +97,13 @@ def _reference(model: type[BaseModel]) -> Json:
     return {"$ref": TEMPLATE.format(model=model.__name__)}
 
 
+def _tag(route: Route) -> str:
+    first_part = route.path_template.removeprefix("/v1").split("/")[1]
+    return TAGS.get(first_part, "Service")
+
+
 def _operation_id(route: Route) -> str:
-    parts = route.endpoint.replace("{", "").replace("}", "").replace(".", "/").split("/")
+    parts = route.path_template.replace("{", "").replace("}", "").replace(".", "/").split("/")
     return "_".join([route.method.lower(), *(part for part in parts if part)])
 
 
@@ -85,11 +111,12 @@ def _parameters(route: Route) -> Iterable[Json]:
     for name in _path_parameters(route):
         yield {"name": name, "in": "path", "required": True, "schema": dict(PATH_PARAMETERS[name])}
     for name, schema in (route.query or {}).items():
-        yield {"name": name, "in": "query", "required": False, "schema": dict(schema)}
+        style = {"style": "deepObject", "explode": True} if "object" in schema.get("type", ()) else {}
+        yield {"name": name, "in": "query", "required": False, **style, "schema": dict(schema)}
 
 
 def _path_parameters(route: Route) -> list[str]:
-    return [part.partition("}")[0] for part in route.endpoint.split("{")[1:]]
+    return [part.partition("}")[0] for part in route.path_template.split("{")[1:]]
 
 
 # Responses
@@ -108,8 +135,10 @@ def _responses(route: Route) -> Json:
 
 def _success(doc: RouteDoc) -> Json:
     content: Json = {}
-    if doc.answer is not None:
-        content["application/json"] = {"schema": _reference(doc.answer)}
+    if doc.is_download:
+        content["application/octet-stream"] = {"schema": {"type": "string", "format": "binary"}}
+    elif doc.body is not None:
+        content["application/json"] = {"schema": _reference(doc.body)}
     elif doc.event is None:
         content["application/json"] = {"schema": {"type": "object"}}
     if doc.event is not None:
@@ -133,17 +162,17 @@ _ENDINGS: Mapping[str, str] = {
 
 def _share_responses(paths: Json) -> Json:
     """Replace the error responses of the operations by references, and return each once by name."""
-    shared: dict[str, Json] = {}
+    responses: dict[str, Json] = {}
     for operation in (operation for methods in paths.values() for operation in methods.values()):
         for status, response in operation["responses"].items():
             if status == "200":
                 continue
-            equal_names = [name for name, other in shared.items() if other == response]
-            count = sum(name.startswith(f"Error{status}") for name in shared)
+            equal_names = [name for name, other in responses.items() if other == response]
+            count = sum(name.startswith(f"Error{status}") for name in responses)
             name = equal_names[0] if equal_names else f"Error{status}" + (f"_{count + 1}" if count else "")
-            shared[name] = response
+            responses[name] = response
             operation["responses"][status] = {"$ref": f"#/components/responses/{name}"}
-    return dict(sorted(shared.items()))
+    return dict(sorted(responses.items()))
 
 
 _REQUEST_ID: Mapping[str, Any] = {
@@ -162,8 +191,9 @@ _HEADERS: Mapping[int, tuple[str, str]] = {
 
 def _error(status: int, errors: Sequence[type[ApiError]]) -> Json:
     fixes = "\n".join(f"* `{error.code}`: {error.fix}" for error in errors)
-    codes, error_type = [error.code for error in errors], errors[0].error_type()
-    detail = {"properties": {"code": {"enum": codes}, "type": {"const": error_type}}}
+    codes = [error.code for error in errors]
+    types = sorted({error_type for error in errors for error_type in error.error_types()})
+    detail = {"properties": {"code": {"enum": codes}, "type": {"enum": types}}}
     schema = {"allOf": [_reference(ErrorAnswer), {"properties": {"error": detail}}]}
     headers: Json = {"X-Request-ID": _REQUEST_ID}
     if status in _HEADERS:
@@ -181,24 +211,14 @@ def _error(status: int, errors: Sequence[type[ApiError]]) -> Json:
 
 
 def _schemas(routes: Sequence[Route]) -> Json:
-    docs = {route.schema: route.doc for route in routes if route.schema is not None}
-    requests = request_schemas(docs)
-    for model, doc in docs.items():
-        requests[model.__name__]["description"] += _refusals(doc.refused_parameters)
+    requests = request_schemas({route.schema for route in routes if route.schema is not None})
     bodies = {
         model
         for route in routes
-        for model in (route.doc.answer, route.doc.event, route.doc.not_ready)
+        for model in (route.doc.body, route.doc.event, route.doc.not_ready)
         if model is not None
     }
     responses = response_schemas({*bodies, ErrorAnswer})
     if ambiguous := requests.keys() & responses.keys():
         raise ValueError(f"request and response schemas share names: {sorted(ambiguous)}")
     return dict(sorted({**requests, **responses}.items()))
-
-
-def _refusals(parameters: Mapping[str, str]) -> str:
-    if not parameters:
-        return ""
-    lines = "\n".join(f"* `{name}`: {reason}" for name, reason in parameters.items())
-    return f"\n\nUnsupported parameters:\n\n{lines}"

@@ -1,4 +1,4 @@
-"""``/health/live`` and ``/health/ready``: the state of each component, checked at most twice a second."""
+"""The health endpoints: the state of each component, checked at most twice a second."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from api.gateway.http.answer import Answer
 from api.gateway.http.disconnect import Receive
 from api.gateway.http.exchange import Exchange
-from api.gateway.stages.settle import RequestRecorder
+from api.gateway.http.response_sender import ResponseSender
 from api.gateway.state.database import Database, ping
+from api.gateway.state.presence import GatewayPresence
 from api.openai.errors.base import ApiError
 from api.openai.errors.retry_after import DEFAULT_RETRY_S, retry_after
 from inference_worker.client.interface import EngineClient
@@ -35,21 +35,21 @@ class HealthReport:
 class HealthEndpoints:
     """Health probes. Concurrent probes share one check, which costs no tokens."""
 
-    def __init__(self, database: Database, recorder: RequestRecorder, client: EngineClient) -> None:
-        self._database, self._recorder, self._client = database, recorder, client
+    def __init__(self, database: Database, presence: GatewayPresence, client: EngineClient) -> None:
+        self._database, self._presence, self._client = database, presence, client
         self._lock = asyncio.Lock()
         self._report: HealthReport | None = None
         self._checked_at = 0.0
 
-    async def live(self, _: Exchange, __: Receive, answer: Answer) -> None:
+    async def live(self, _: Exchange, __: Receive, sender: ResponseSender) -> None:
         """``GET /health/live``: the process responds."""
-        await answer.json(LIVE)
+        await sender.json(LIVE)
 
-    async def ready(self, _: Exchange, __: Receive, answer: Answer) -> None:
-        """``GET /health/ready``: 200 if requests can be served, otherwise 503."""
+    async def ready(self, _: Exchange, __: Receive, sender: ResponseSender) -> None:
+        """``GET /health/ready`` and ``GET /health``: 200 if requests can be served, otherwise 503."""
         report = await self.report()
         headers = {} if report.is_ready else retry_after(DEFAULT_RETRY_S)
-        await answer.json(report.body, 200 if report.is_ready else 503, headers)
+        await sender.json(report.body, 200 if report.is_ready else 503, headers)
 
     async def report(self) -> HealthReport:
         """Return a report that is at most half a second old."""
@@ -61,7 +61,7 @@ class HealthEndpoints:
 
     async def _check(self) -> HealthReport:
         database, redis = await asyncio.gather(
-            _within_limit(self._ping_database), _within_limit(self._recorder.is_healthy)
+            _within_limit(self._ping_database), _within_limit(self._presence.is_healthy)
         )
         relay = self._client.is_healthy()
         workers = self._client.workers()

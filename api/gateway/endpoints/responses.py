@@ -5,132 +5,112 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
-from typing_extensions import override
-
-from api.gateway.http.answer import Answer
+from api.gateway.endpoints.response_requests import PreparedResponseRequest, stored_conversation
 from api.gateway.http.disconnect import Receive, cancel_on_disconnect
 from api.gateway.http.exchange import Exchange
+from api.gateway.http.response_sender import ResponseSender
 from api.gateway.settings import Limits
-from api.gateway.stages.admission import Admission, AdmittedCall, PreparedRequest
-from api.gateway.stages.relay import Relay
-from api.gateway.stages.reserve import Reservations
-from api.gateway.state.stored_responses import History, ResponseStore
-from api.gateway.streams.detached import DetachedRequest, DetachedRequests
-from api.gateway.streams.event_log import EventLogs, LogKind
-from api.gateway.streams.log_readers import LogReaders
-from api.gateway.streams.log_writer import LogWriter
-from api.gateway.streams.response_writers import StreamedResponse, WholeResponse
-from api.gateway.streams.translators import ResponseTranslator, StoreResponse
+from api.gateway.stages.admission.pipeline import Admission, AdmittedCall
+from api.gateway.stages.recording.record_start import StartRecorder
+from api.gateway.stages.relay.relay import Relay
+from api.gateway.state.stored_responses import ResponseStore
+from api.gateway.streams.event_logs.detached_requests import DetachedRequest, DetachedRequests
+from api.gateway.streams.event_logs.event_log import EventLogs
+from api.gateway.streams.event_logs.log_readers import LogReaders
+from api.gateway.streams.event_logs.log_writer import LogWriter
+from api.gateway.streams.output.closing_events import LogKind
+from api.gateway.streams.output.response_writers import StreamedResponse, WholeResponse
+from api.gateway.streams.output.translators import ResponseTranslator, StoreResponse
 from api.openai.errors.base import ApiError
 from api.openai.errors.parameters import InvalidRequest
-from api.openai.responses.event_assembly import ResponseAssembly
+from api.openai.responses.events.numbered_events import ResponseAssembly
 from api.openai.responses.requests import validate_response_body
 from api.openai.responses.response_fields import new_id
 from api.openai.responses.response_plan import ResponsePlan
-from api.openai.validation.engine_request import EngineRequest
 from inference_worker.client.interface import Call
 from inference_worker.protocol.messages import Operation
-
-
-@dataclass(frozen=True, slots=True)
-class PreparedResponse(PreparedRequest):
-    """A validated request for a response, with the chat request that produces it."""
-
-    plan: ResponsePlan
-    engine_request: EngineRequest
-    history_bytes: int
-
-    @override
-    def translate_error(self, error: ApiError) -> ApiError:
-        return self.plan.translate_error(error)
 
 
 @dataclass(frozen=True, slots=True)
 class PendingResponse:
     """An admitted request for a response, and the translator of the engine's output."""
 
-    admitted: AdmittedCall[PreparedResponse]
+    admitted_call: AdmittedCall[PreparedResponseRequest]
     response_id: str
     translator: ResponseTranslator
 
     @property
     def plan(self) -> ResponsePlan:
         """The validated request."""
-        return self.admitted.request.plan
+        return self.admitted_call.request.plan
 
     @property
     def exchange(self) -> Exchange:
         """The request's exchange, until a log writer takes it over."""
-        return self.admitted.exchange
+        return self.admitted_call.exchange
 
     @property
     def call(self) -> Call:
         """The call for an engine."""
-        return self.admitted.call
-
-
-@contextlib.contextmanager
-def _errors_translated(plan: ResponsePlan) -> Iterator[None]:
-    """Translate errors about the chat request to the parameters of the Responses request."""
-    try:
-        yield
-    except ApiError as error:
-        raise plan.translate_error(error) from None
+        return self.admitted_call.call
 
 
 @dataclass(frozen=True, slots=True)
-class Responses:
+class ResponseEndpoints:
     """Creates responses."""
 
     limits: Limits
     admission: Admission
-    reservations: Reservations
+    start_recorder: StartRecorder
     relay: Relay
-    detached: DetachedRequests
+    detached_requests: DetachedRequests
     logs: EventLogs
     log_readers: LogReaders
     store: ResponseStore
 
-    async def create(self, exchange: Exchange, receive: Receive, answer: Answer) -> None:
+    async def create(self, exchange: Exchange, receive: Receive, sender: ResponseSender) -> None:
         """Serve one request. Raises ApiError, Disconnected."""
 
-        async def prepare(body: Any) -> PreparedResponse:
-            return await self._prepare(validate_response_body(body), exchange)
+        async def prepare(plan: ResponsePlan) -> PreparedResponseRequest:
+            exchange.is_streamed = plan.is_streamed
+            plan, history = await stored_conversation(self.store, plan, exchange.tenant_id)
+            return PreparedResponseRequest(plan, plan.chat(history.items), history.size_bytes)
 
-        admitted = await self.admission.admit(exchange, receive, Operation.CHAT_COMPLETIONS, prepare)
-        pending = self._pending_response(admitted)
+        admitted_call = await self.admission.admit(
+            exchange, receive, Operation.CHAT_COMPLETIONS, validate_response_body, prepare
+        )
+        pending = self._pending_response(admitted_call)
         plan = pending.plan
         if plan.is_background or plan.outlives_client:
             self._check_size(pending)
-            await self._serve_detached(pending, receive, answer)
+            await self._serve_detached(pending, receive, sender)
         else:
-            response_class = StreamedResponse if plan.is_streamed else WholeResponse
-            writer = response_class(pending.translator, answer)
-            with _errors_translated(plan):
-                await cancel_on_disconnect(receive, self.relay.run(pending.call, writer, exchange))
+            await cancel_on_disconnect(receive, self._run_attached(pending, sender))
 
-    async def _prepare(self, plan: ResponsePlan, exchange: Exchange) -> PreparedResponse:
-        exchange.streamed = plan.is_streamed
-        history = History()
-        if plan.previous_response_id is not None:
-            history = await self.store.history(plan.previous_response_id, exchange.tenant_id)
-        return PreparedResponse(plan, plan.chat(history.items), history.size_bytes)
+    async def _run_attached(self, pending: PendingResponse, sender: ResponseSender) -> None:
+        """Run a response that ends when its client disconnects. Raises ApiError."""
+        writer: StreamedResponse = WholeResponse(pending.translator, sender)
+        if pending.plan.is_streamed:
+            writer = StreamedResponse(pending.translator, sender)
+            await self.start_recorder.record_start(pending.exchange)
+            await writer.begin()
+        await self.relay.run(pending.call, writer, pending.exchange, pending.plan.translate_error)
 
-    def _pending_response(self, admitted: AdmittedCall[PreparedResponse]) -> PendingResponse:
-        plan, exchange = admitted.request.plan, admitted.exchange
+    def _pending_response(self, admitted_call: AdmittedCall[PreparedResponseRequest]) -> PendingResponse:
+        plan, exchange = admitted_call.request.plan, admitted_call.exchange
         response_id = new_id("resp")
         assembly = ResponseAssembly(
             plan,
             response_id=response_id,
             created_at=int(exchange.started_at),
-            model=admitted.entry.name,
+            model=admitted_call.entry.name,
+            sampling_defaults=admitted_call.sampling_defaults,
+            service_tier=admitted_call.service_tier,
         )
         translator = ResponseTranslator(assembly, self._final_store(plan, exchange))
-        return PendingResponse(admitted, response_id, translator)
+        return PendingResponse(admitted_call, response_id, translator)
 
     def _final_store(self, plan: ResponsePlan, exchange: Exchange) -> StoreResponse | None:
         """Return the function that stores the finished response; a background response is stored already."""
@@ -140,19 +120,23 @@ class Responses:
             return lambda body: self.store.create(plan, exchange, body)
         return None
 
-    async def _serve_detached(self, pending: PendingResponse, receive: Receive, answer: Answer) -> None:
+    async def _serve_detached(
+        self, pending: PendingResponse, receive: Receive, sender: ResponseSender
+    ) -> None:
         plan, exchange = pending.plan, pending.exchange
         with self.log_readers.slot(exchange.tenant_id) if plan.is_streamed else contextlib.nullcontext():
             if plan.is_background:
-                await self._serve_background(pending, receive, answer)
+                await self._serve_background(pending, receive, sender)
             else:
                 writer = await self._open_log(pending)
-                await self.log_readers.read_own(self._run(pending, writer), receive, answer)
+                await self.log_readers.read_own(self._run(pending, writer), receive, sender)
 
-    async def _serve_background(self, pending: PendingResponse, receive: Receive, answer: Answer) -> None:
-        queued = pending.translator.snapshot
+    async def _serve_background(
+        self, pending: PendingResponse, receive: Receive, sender: ResponseSender
+    ) -> None:
+        queued_response = pending.translator.snapshot
         # Store before dispatching, so that no response is generated that its client can't retrieve.
-        await self.store.create(pending.plan, pending.exchange, queued)
+        await self.store.create(pending.plan, pending.exchange, queued_response)
         try:
             request = self._run(pending, await self._open_log(pending))
             # The first event follows the reservation: if this process dies after its client has the id, the
@@ -162,18 +146,18 @@ class Responses:
             await self._discard(pending)
             raise
         if pending.plan.is_streamed:
-            await self.log_readers.read_own(request, receive, answer)
+            await self.log_readers.read_own(request, receive, sender)
         else:
-            await answer.json(json.dumps(queued).encode())
+            await sender.json(json.dumps(queued_response).encode())
 
     async def _discard(self, pending: PendingResponse) -> None:
-        """Delete a response that could not be started: its client has no id. The sweep ends leftovers."""
+        """Delete a response that could not be started. Its client has no id; the sweep ends leftovers."""
         for delete in (self.store.delete, self.logs.delete):
             with contextlib.suppress(ApiError):
                 await delete(pending.response_id, pending.exchange.tenant_id)
 
     async def _open_log(self, pending: PendingResponse) -> LogWriter:
-        return await self.detached.open_log(
+        return await self.detached_requests.open_log(
             pending.response_id, LogKind.RESPONSE, pending.translator, pending.exchange
         )
 
@@ -187,13 +171,12 @@ class Responses:
 
     def _run(self, pending: PendingResponse, writer: LogWriter) -> DetachedRequest:
         async def work() -> None:
+            await self.start_recorder.record_start(writer.exchange)
+            await writer.write(pending.translator.begin())
             if pending.plan.is_background:
-                await self.reservations.reserve(writer.exchange)
-                await writer.write(pending.translator.begin())
                 # Not essential: the response is stored again at its end.
                 with contextlib.suppress(ApiError):
                     await self.store.update(pending.translator.snapshot)
-            with _errors_translated(pending.plan):
-                await self.relay.run(pending.call, writer, writer.exchange)
+            await self.relay.run(pending.call, writer, writer.exchange, pending.plan.translate_error)
 
-        return self.detached.run(writer, work)
+        return self.detached_requests.run(writer, work)

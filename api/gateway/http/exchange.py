@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
-import ipaddress
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from api.gateway.http.azure_paths import resolve_azure_path
+from api.gateway.http.client_ip import scope_client_ip
 from api.gateway.http.disconnect import Scope
+from api.gateway.http.query_parameters import Query
 from api.gateway.http.request_ids import accepted_id, new_request_id
-from api.gateway.http.url_table import Route
+from api.gateway.http.url_table import canonical_path
 from api.openai.errors.base import ApiError
 from api.openai.errors.service import EventsLost, InternalError, WorkerLost
 from inference_worker.protocol.messages import Meter, Outcome
+from inference_worker.protocol.prices import FREE, Prices
 
 if TYPE_CHECKING:  # uvicorn imports the HTTP guard, and with it this module, before Django is set up
-    from tenants.selectors import KeyPrincipal
+    from tenants.keys.selectors import KeyPrincipal
+    from tenants.quotas.counters.interface import QuotaReservation
 
-UNKNOWN_ENDPOINT = "unknown"
+UNKNOWN_PATH = "unknown"
 CLIENT_CLOSED_REQUEST = 499
+MAX_LENGTH_DIGITS = 20
 # The ASGI scope extension in which the server reports a fault in the request's head.
 PROTOCOL_ERROR = "cyllm.protocol_error"
 
@@ -49,10 +54,14 @@ class LastAttempt:
 class Exchange:
     """A request and its response, filled in stage by stage.
 
-    ``endpoint`` is a route's template, never the path itself: people paste keys into URLs. ``path_values``
-    are the values of its parameters. ``principal`` is set once the key has been verified. ``status`` is the
-    status sent to the client, 0 until then. ``resources`` are released when the response is complete or,
-    for a detached request, when the request ends.
+    ``path_template`` is that of the route, never the path itself: people paste keys into URLs.
+    ``path_values`` are the values of its parameters, ``query`` the query parameters that it declares,
+    ``content_coding`` the coding of a JSON body, and ``principal`` is set once the key has been verified.
+    ``deployment`` is the model that an Azure client names in the path.
+    ``status`` is the status sent to the client, 0 until then. ``resources`` are released when the response is
+    complete or, for a detached request, when the request ends. ``names_without_effect``: parameters of the
+    request that have no effect. ``quota``: what it has reserved of its limits, and ``rate_limit_fields`` the
+    header fields that report what remains of them.
     """
 
     method: str
@@ -63,23 +72,31 @@ class Exchange:
     request_id: str = field(default_factory=new_request_id)
     started_at: float = field(default_factory=time.time)
     arrived_at: float = field(default_factory=time.monotonic)
-    query: bytes = b""
+    query_string: bytes = b""
+    deployment: str | None = None
     protocol_error: ApiError | None = None
-    endpoint: str = UNKNOWN_ENDPOINT
-    route: Route | None = None
+    path_template: str = UNKNOWN_PATH
     path_values: Mapping[str, str] = field(default_factory=dict)
+    query: Query = field(default_factory=Query)
+    content_coding: str | None = None
     key_prefix: str | None = None
     principal: KeyPrincipal | None = None
+    requested_model: str | None = None
     model: str | None = None
-    streamed: bool = False
+    prices: Prices = FREE
+    is_streamed: bool = False
     last_attempt: LastAttempt = field(default_factory=LastAttempt)
     status: int = 0
     first_token_s: float | None = None
     error_code: str | None = None
-    is_started: bool = False
+    error_param: str | None = None
+    is_start_recorded: bool = False
     is_handed_over: bool = False
     resources: ExitStack = field(default_factory=ExitStack)
     outcome: Outcome = Outcome.FAILED
+    names_without_effect: tuple[str, ...] = ()
+    quota: QuotaReservation | None = None
+    rate_limit_fields: tuple[tuple[bytes, bytes], ...] = ()
 
     def header(self, name: bytes) -> str | None:
         """Return a request header, None if absent. Repeated headers are joined, as HTTP defines it."""
@@ -87,11 +104,25 @@ class Exchange:
         return ", ".join(values) if values else None
 
     @property
-    def tenant_id(self) -> str:
-        """The id of the authenticated tenant. Raises RuntimeError before authentication."""
+    def content_length(self) -> int | None:
+        """The length of the body as sent, None if it is absent or malformed."""
+        text = self.header(b"content-length")
+        if text is None or not (text.isascii() and text.isdigit()):
+            return None
+        # Python converts a limited number of digits, and no body is this long.
+        return int(text.lstrip("0")[:MAX_LENGTH_DIGITS] or "0")
+
+    @property
+    def caller(self) -> KeyPrincipal:
+        """The authenticated principal. Raises RuntimeError before authentication."""
         if self.principal is None:
             raise RuntimeError("the request is not authenticated yet")
-        return str(self.principal.tenant_id)
+        return self.principal
+
+    @property
+    def tenant_id(self) -> str:
+        """The id of the authenticated tenant. Raises RuntimeError before authentication."""
+        return str(self.caller.tenant_id)
 
     def elapsed_s(self) -> float:
         """Return the seconds since arrival."""
@@ -109,7 +140,7 @@ class Exchange:
 
     def fail(self, error: ApiError) -> None:
         """Mark the request as ended by an error."""
-        self.error_code = error.code
+        self.error_code, self.error_param = error.code, error.param
         if error.status == CLIENT_CLOSED_REQUEST:
             self.outcome = Outcome.CANCELLED
         elif isinstance(error, WorkerLost | EventsLost):
@@ -124,28 +155,16 @@ class Exchange:
 
 def begin_exchange(scope: Scope, trusted_proxies: int) -> Exchange:
     """Return the exchange for an ASGI HTTP scope."""
+    path, deployment = resolve_azure_path(canonical_path(scope["path"]))
     exchange = Exchange(
         method=str(scope["method"])[:16],
-        path=scope["path"],
+        path=path,
         headers=tuple(scope["headers"]),
-        client_ip="",
+        client_ip=scope_client_ip(scope, trusted_proxies),
         correlation_id="",
-        query=scope.get("query_string", b""),
+        query_string=scope.get("query_string", b""),
+        deployment=deployment,
         protocol_error=scope.get("extensions", {}).get(PROTOCOL_ERROR),
     )
     exchange.correlation_id = accepted_id(exchange.header(b"x-request-id")) or exchange.request_id
-    peer = scope.get("client")
-    exchange.client_ip = _client_ip(peer[0] if peer else "", exchange, trusted_proxies)
     return exchange
-
-
-def _client_ip(peer: str, exchange: Exchange, trusted_proxies: int) -> str:
-    """Return the address seen by the outermost trusted proxy; the client's own claims are not trusted."""
-    forwarded = exchange.header(b"x-forwarded-for")
-    if trusted_proxies and forwarded:
-        hops = [hop.strip() for hop in forwarded.split(",")]
-        peer = hops[-trusted_proxies] if len(hops) >= trusted_proxies else hops[0]
-    try:
-        return str(ipaddress.ip_address(peer))
-    except ValueError:
-        return ""

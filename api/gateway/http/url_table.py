@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from pydantic import BaseModel
 
 from api.openai.errors.base import ApiError
 
-Endpoint = Callable[..., Awaitable[None]]  # called with exchange, receive and answer
+Endpoint = Callable[..., Awaitable[None]]  # called with exchange, receive and sender
 ErrorClasses = frozenset[type[ApiError]]
 QueryParameters = Mapping[str, Mapping[str, Any]]  # JSON schemas by name
+_SLASHES = re.compile("//+")
 _PARAMETER = re.compile(r"\{(\w+)(:path)?\}")
 
 
@@ -21,17 +22,17 @@ _PARAMETER = re.compile(r"\{(\w+)(:path)?\}")
 class RouteDoc:
     """The documentation of a route in the OpenAPI document.
 
-    ``answer``: the body of a success; ``event``: the data of each event of a stream. ``errors``: errors of
-    this route, besides those that any route, key or body can cause. ``refused_parameters``: reasons by
-    parameter. ``not_ready``: a body of status 503 that is not an error.
+    ``body``: the body of a success; ``is_download``: bytes instead; ``event``: the data of each event of a
+    stream. ``errors``: errors of this route, besides those that any route, key or body can cause.
+    ``not_ready``: a body of status 503 that is not an error.
     """
 
     summary: str
-    answer: type[BaseModel] | None = None
+    body: type[BaseModel] | None = None
     event: type[BaseModel] | None = None
     errors: ErrorClasses = frozenset()
-    refused_parameters: Mapping[str, str] = field(default_factory=dict)
     not_ready: type[BaseModel] | None = None
+    is_download: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,8 @@ class Route:
 
     ``endpoint_of`` selects the endpoint from those of the process. ``scopes``: the key needs one of them, and
     the error names the first; a route without scopes is public. ``query``: the allowed query parameters with
-    their JSON schemas; None leaves the query string unchecked.
+    their JSON schemas; None leaves the query string unchecked. ``schema``: the body; ``is_form``: a form
+    with a file (multipart/form-data), of any length, instead of JSON.
     """
 
     method: str
@@ -50,9 +52,10 @@ class Route:
     scopes: tuple[str, ...] = ()
     schema: type[BaseModel] | None = None
     query: QueryParameters | None = None
+    is_form: bool = False
 
     @property
-    def endpoint(self) -> str:
+    def path_template(self) -> str:
         """The template as it appears in records and documents."""
         return _PARAMETER.sub(r"{\1}", self.template)
 
@@ -61,7 +64,7 @@ class Route:
 class Resource:
     """The routes of one path by method, and the values of its parameters."""
 
-    endpoint: str
+    path_template: str
     routes: Mapping[str, Route]
     path_values: Mapping[str, str]
 
@@ -86,14 +89,14 @@ class UrlTable:
             if route.method in methods:
                 raise ValueError(f"{route.method} {route.template} is declared twice")
             methods[route.method] = route
-        self._fixed = {path: methods for path, methods in by_template.items() if "{" not in path}
+        self._fixed_paths = {path: methods for path, methods in by_template.items() if "{" not in path}
         self._patterns = [
             (_pattern(template), methods) for template, methods in by_template.items() if "{" in template
         ]
 
     def resolve(self, path: str) -> Resource | None:
         """Return the resource at ``path``, None if there is none."""
-        if (methods := self._fixed.get(path)) is not None:
+        if (methods := self._fixed_paths.get(path)) is not None:
             return _resource(methods, {})
         for pattern, methods in self._patterns:
             if match := pattern.fullmatch(path):
@@ -101,8 +104,13 @@ class UrlTable:
         return None
 
 
+def canonical_path(path: str) -> str:
+    """Return the path with single slashes and without one at its end."""
+    return _SLASHES.sub("/", path).rstrip("/") or "/"
+
+
 def _resource(methods: Mapping[str, Route], path_values: Mapping[str, Any]) -> Resource:
-    return Resource(next(iter(methods.values())).endpoint, methods, path_values)
+    return Resource(next(iter(methods.values())).path_template, methods, path_values)
 
 
 def _pattern(template: str) -> re.Pattern[str]:

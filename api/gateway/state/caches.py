@@ -10,11 +10,11 @@ from functools import partial
 from typing import Generic, TypeVar
 
 from api.gateway.periodic import PeriodicTask
-from api.gateway.stages.catalogue import Catalogue
+from api.gateway.stages.models.catalogue import Catalogue
 from api.gateway.state.database import Database
 from api.openai.errors.base import ApiError
 from inference_worker.registry import selectors as registry
-from tenants.selectors import KeyPrincipal, key_principal, key_principals
+from tenants.keys.selectors import KeyPrincipal, key_principal, key_principals
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -151,4 +151,4 @@ class FreshCache(Generic[K, V]):
     def _end_read(self, key: K, read: asyncio.Task[V]) -> None:
         del self._reads[key]
         if not read.cancelled():
-            read.exception()
+            read.exception()  # retrieve it, or asyncio logs that nobody did

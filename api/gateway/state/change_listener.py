@@ -1,4 +1,4 @@
-"""Notifications of changed keys, tenants, models and streams, passed on to the caches of this process."""
+"""Notifications of changed keys, tenants, models, streams and jobs, passed on to those who use them."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ logger = logging.getLogger("cyllm.gateway.changes")
 
 
 class ChangeListener:
-    """Calls ``on_key(prefix)``, ``on_tenant()``, ``on_models()``, or ``on_stream(id)`` after a cancellation.
+    """Calls ``on_key(prefix)``, ``on_tenant()``, ``on_models()`` or ``on_job(id)`` after a change.
 
-    Calls ``on_gap()`` when changes may have been missed. While Redis is unavailable, only the age limit of
-    the caches protects against stale entries.
+    Calls ``on_stream(id)`` after a cancellation, and ``on_gap()`` when changes may have been missed. While
+    Redis is unavailable, only the age limit of the caches protects against stale entries.
     """
 
     def __init__(
@@ -26,12 +26,13 @@ class ChangeListener:
         on_tenant: Callable[[], None],
         on_models: Callable[[], None],
         on_stream: Callable[[str], None],
+        on_job: Callable[[str], None],
         on_gap: Callable[[], None],
     ) -> None:
         self._subscriber = subscriber
         self._subscription: Subscription | None = None
         self._on_key, self._on_tenant, self._on_models, self._on_gap = on_key, on_tenant, on_models, on_gap
-        self._on_stream = on_stream
+        self._on_stream, self._on_job = on_stream, on_job
 
     async def start(self) -> None:
         """Subscribe."""
@@ -58,6 +59,8 @@ class ChangeListener:
             self._on_models()
         elif kind == "stream":
             self._on_stream(name)
-        else:
+        elif kind == "job":
+            self._on_job(name)
+        elif kind != "adapter":  # which concerns workers
             logger.warning("change of an unknown kind: clearing all caches")
             self._on_gap()

@@ -33,10 +33,10 @@ class Database:
 
         After an error, a write may have committed nonetheless.
         """
-        threaded = DatabaseSyncToAsync(function, thread_sensitive=False, executor=self._threads)
+        call_in_thread = DatabaseSyncToAsync(function, thread_sensitive=False, executor=self._threads)
         try:
             async with asyncio.timeout(timeout_s or self._timeout_s):
-                result: T = await threaded(*args)
+                result: T = await call_in_thread(*args)
                 return result
         except (OperationalError, InterfaceError, TimeoutError) as error:
             # The driver's text can contain host and user names.

@@ -10,16 +10,17 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from api.gateway.capacity.tenant_semaphore import TenantSemaphore
 from api.gateway.http.exchange import Exchange
 from api.gateway.settings import Limits
-from api.gateway.stages.capacity import TenantSemaphore
 from api.gateway.state.database import THREADS, Database
 from api.openai.errors.base import ApiError, printable
 from api.openai.errors.parameters import InvalidValue
-from api.openai.errors.resources import PreviousResponseNotFound, ResponseNotFound
+from api.openai.errors.streams import PreviousResponseNotFound, ResponseNotFound
+from api.openai.responses.input_items import ITEM_REFERENCE
 from api.openai.responses.response_plan import ResponsePlan
 from api.stored_responses import selectors, services
-from api.stored_responses.models import ResponseStatus
+from api.stored_responses.models import ResponseStatus, is_item_id
 from api.stored_responses.selectors import StoredResponseRow, Turn
 
 T = TypeVar("T")
@@ -122,6 +123,35 @@ class ResponseStore:
             items += [*json.loads(turn.input_items), *json.loads(turn.body)["output"]]
         return History(items, _size_bytes(turns))
 
+    async def with_items(self, plan: ResponsePlan, tenant_id: str) -> tuple[ResponsePlan, int]:
+        """Return the plan with the tenant's stored items in place of references, and their size in bytes.
+
+        Raises ItemNotFound, and InvalidValue if they are larger than a body may be.
+        """
+        if not plan.reference_ids:
+            return plan, 0
+        item_ids = frozenset(filter(is_item_id, plan.reference_ids))
+        items, sizes = await self._items(item_ids, tenant_id) if item_ids else ({}, {})
+        # Each reference adds the whole item to the prompt, however often it is repeated.
+        size = sum(sizes.get(item["id"], 0) for item in plan.input if item["type"] == ITEM_REFERENCE)
+        if size > self.limits.max_body_bytes:
+            raise self._references_too_large("items")
+        return plan.with_items(items), size
+
+    async def _items(
+        self, item_ids: frozenset[str], tenant_id: str
+    ) -> tuple[Mapping[str, dict[str, Any]], Mapping[str, int]]:
+        """Return stored items and the sizes of their JSON, each by id."""
+        limit = self.limits.max_body_bytes
+        try:
+            return await self._call(tenant_id, _sized_items, item_ids, tenant_id, limit)
+        except ValueError:
+            raise self._references_too_large("responses") from None
+
+    def _references_too_large(self, kind: str) -> InvalidValue:
+        reason = f"the {kind} that it refers to are larger than {self.limits.max_body_bytes} bytes"
+        return InvalidValue(param="input", reason=reason)
+
     async def _call(self, tenant_id: str, function: Callable[..., T], *args: object) -> T:
         async with self.semaphore.acquire(tenant_id):
             return await self.database.call(function, *args)
@@ -137,6 +167,13 @@ class ResponseStore:
                 raise _cannot_continue(f"the status of response '{turn.id}' is '{turn.status}'")
         if _size_bytes(turns) > self.limits.max_body_bytes:
             raise _cannot_continue(f"its conversation is larger than {self.limits.max_body_bytes} bytes")
+
+
+def _sized_items(
+    item_ids: frozenset[str], tenant_id: str, max_bytes: int
+) -> tuple[dict[str, dict[str, Any]], dict[str, int]]:
+    items = selectors.items_find(item_ids, tenant_id, max_bytes)
+    return items, {item_id: len(json.dumps(item)) for item_id, item in items.items()}
 
 
 def _is_valid_id(response_id: str) -> bool:

@@ -25,6 +25,16 @@ class InvalidAuthorization(
     pass
 
 
+class ConflictingKeys(
+    ApiError,
+    code="conflicting_api_keys",
+    status=401,
+    message="The headers Authorization and api-key contain different keys.",
+    fix="Send one of the two headers, preferably `Authorization: Bearer <key>`.",
+):
+    pass
+
+
 class InvalidApiKey(
     ApiError,
     code="invalid_api_key",
@@ -61,6 +71,36 @@ class TenantInactive(
     status=403,
     message="The tenant of this API key is not active.",
     fix="Ask your administrator to activate the tenant.",
+):
+    pass
+
+
+class IpNotAllowed(
+    ApiError,
+    code="ip_not_allowed",
+    status=403,
+    message="This API key may not be used from your address, {address}.",
+    fix="Send requests from one of the key's networks, or ask your administrator to add yours.",
+):
+    address: str
+
+
+class MismatchedOrganization(
+    ApiError,
+    code="mismatched_organization",
+    status=401,
+    message="The header OpenAI-Organization does not name the tenant of this API key.",
+    fix="Omit the header, or send the tenant's short name or id; in the SDKs unset `OPENAI_ORG_ID`.",
+):
+    pass
+
+
+class MismatchedProject(
+    ApiError,
+    code="mismatched_project",
+    status=401,
+    message="The header OpenAI-Project does not name the tenant of this API key.",
+    fix="Omit the header, or send the tenant's short name or id; in the SDKs unset `OPENAI_PROJECT_ID`.",
 ):
     pass
 
@@ -115,12 +155,32 @@ class ExpectationFailed(
     pass
 
 
+class HttpsRequired(
+    ApiError,
+    code="https_required",
+    status=403,
+    message="This API requires HTTPS. A key that was sent unencrypted should be rotated.",
+    fix="Use `https://` in the base URL; operators behind a proxy set `CYLLM_TRUSTED_PROXIES`.",
+):
+    pass
+
+
 class HttpVersionNotSupported(
     ApiError,
     code="http_version_not_supported",
     status=505,
     message="This HTTP version is not supported. Expected HTTP/1.1 or HTTP/1.0.",
     fix="Use HTTP/1.1, in the client and in any proxy.",
+):
+    pass
+
+
+class TransferCodingNotSupported(
+    ApiError,
+    code="transfer_coding_not_supported",
+    status=501,
+    message="The Transfer-Encoding is not supported. Expected 'chunked'.",
+    fix="Compress bodies with `Content-Encoding: gzip` instead, which is supported.",
 ):
     pass
 
@@ -150,7 +210,7 @@ class MethodNotAllowed(
     ApiError,
     code="method_not_allowed",
     status=405,
-    message="Not allowed to {method} on {path}. Allowed: {allowed_methods}.",
+    message="{method} is not allowed for {path}. Allowed: {allowed_methods}.",
     fix="Use a method of the `Allow` header.",
 ):
     method: str
@@ -162,8 +222,8 @@ class UnsupportedMediaType(
     ApiError,
     code="unsupported_media_type",
     status=415,
-    message="Unsupported media type: expected 'application/json' in UTF-8, without content encoding.",
-    fix="Send `Content-Type: application/json` and an uncompressed body.",
+    message="Unsupported media type: expected 'application/json' in UTF-8, uncompressed, gzip or deflate.",
+    fix="Send `Content-Type: application/json`, and the body uncompressed or with `Content-Encoding: gzip`.",
 ):
     pass
 
@@ -176,6 +236,16 @@ class RequestTooLarge(
     fix="Send a smaller body; operators set the limit with `CYLLM_MAX_BODY_BYTES`.",
 ):
     limit: int
+
+
+class TooManySignIns(
+    ApiError,
+    code="too_many_sign_ins",
+    status=429,
+    message="Sign-in to the admin is locked for this account or address after too many failures.",
+    fix="Wait for the time in `Retry-After`; operators unlock clients with `manage.py sign_ins unlock`.",
+):
+    pass
 
 
 class ClientTimeout(

@@ -11,7 +11,7 @@ from api.openai.errors.retry_after import with_retry_after
 
 MAX_PRINTABLE_LENGTH = 200
 
-ErrorType = Literal["invalid_request_error", "requests", "server_error"]
+ErrorType = Literal["invalid_request_error", "requests", "tokens", "insufficient_quota", "server_error"]
 
 
 @dataclass_transform(kw_only_default=True, eq_default=False, field_specifiers=(field,))
@@ -57,6 +57,15 @@ class ApiError(_ErrorDeclaration, Exception):
             return "requests"
         return "server_error" if cls.status >= 500 else "invalid_request_error"
 
+    @classmethod
+    def error_types(cls) -> tuple[ErrorType, ...]:
+        """Return every ``error.type`` that this error can have."""
+        return (cls.error_type(),)
+
+    def own_type(self) -> ErrorType:
+        """Return the ``error.type`` of this error."""
+        return self.error_type()
+
     def at(self, param: str) -> Self:
         """Return the same error about another parameter."""
         return replace(self, param=param)
@@ -65,7 +74,7 @@ class ApiError(_ErrorDeclaration, Exception):
         """Return the error in OpenAI's JSON format. Non-ASCII characters and angle brackets are escaped."""
         error = {
             "message": self.message,
-            "type": self.error_type(),
+            "type": self.own_type(),
             "param": self.param,
             "code": self.code,
         }
@@ -76,5 +85,5 @@ class ApiError(_ErrorDeclaration, Exception):
 
 def printable(text: str) -> str:
     """Return text that is safe to echo: at most 200 characters, without line breaks or control characters."""
-    clipped = text if len(text) <= MAX_PRINTABLE_LENGTH else text[:MAX_PRINTABLE_LENGTH] + "…"
-    return "".join(char if char.isprintable() else "�" for char in clipped)
+    beginning = text if len(text) <= MAX_PRINTABLE_LENGTH else text[:MAX_PRINTABLE_LENGTH] + "…"
+    return "".join(char if char.isprintable() else "�" for char in beginning)

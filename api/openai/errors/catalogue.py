@@ -6,7 +6,17 @@ import inspect
 from collections.abc import Iterator, Mapping
 from types import ModuleType
 
-from api.openai.errors import access, parameters, resources, service
+from api.openai.errors import (
+    access,
+    administration,
+    files,
+    fine_tuning,
+    models,
+    parameters,
+    quotas,
+    service,
+    streams,
+)
 from api.openai.errors.base import ApiError
 
 
@@ -17,5 +27,7 @@ def _declared_in(module: ModuleType) -> Iterator[type[ApiError]]:
 
 
 CATALOGUE: Mapping[str, type[ApiError]] = {
-    error.code: error for module in (access, parameters, resources, service) for error in _declared_in(module)
+    error.code: error
+    for module in (access, quotas, parameters, models, streams, files, fine_tuning, administration, service)
+    for error in _declared_in(module)
 }

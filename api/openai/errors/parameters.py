@@ -39,10 +39,11 @@ class JsonTooComplex(
     ApiError,
     code="json_too_complex",
     status=400,
-    message="The request body contains more than {limit} objects and arrays.",
+    message="The request body contains more than {limit} {parts}.",
     fix="Split the request.",
 ):
     limit: int
+    parts: str = "objects and arrays"
 
 
 class MissingRequiredParameter(
@@ -59,10 +60,11 @@ class UnknownParameter(
     ApiError,
     code="unknown_parameter",
     status=400,
-    message="Unknown parameter: '{param}'.",
+    message="Unknown parameter: '{param}'.{hint}",
     fix="Remove it, or check its spelling.",
 ):
     param: str
+    hint: str = ""
 
 
 class UnsupportedParameter(
@@ -256,26 +258,3 @@ class ResponseTooLarge(
 ):
     size: int
     limit: int
-
-
-class UnsupportedModel(
-    ApiError,
-    code="unsupported_model",
-    status=400,
-    message="This is not {kind} model and thus not supported in the {endpoint} endpoint. Supported: "
-    "{others}.",
-    fix="Use an endpoint that the message names, or a model that supports this endpoint.",
-):
-    kind: str
-    endpoint: str
-    others: str
-
-
-class ModelNotFound(
-    ApiError,
-    code="model_not_found",
-    status=404,
-    message="The model '{model}' does not exist or you do not have access to it.",
-    fix="List the models of this key with `GET /v1/models`.",
-):
-    model: str

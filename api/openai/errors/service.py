@@ -15,6 +15,17 @@ class NoWorkerAvailable(
     pass
 
 
+class AdapterUnavailable(
+    ApiError,
+    code="adapter_unavailable",
+    status=503,
+    message="The weights of this fine-tuned model can't be loaded at the moment. Please try again.",
+    fix="Try again; operators: find the cause under the request's id in the worker's log, and check that "
+    "workers reach the file storage (`CYLLM_WORKER_ARTIFACT_DIR` or `CYLLM_INTERNAL_URL`).",
+):
+    pass
+
+
 class Overloaded(
     ApiError,
     code="overloaded",
@@ -26,7 +37,7 @@ class Overloaded(
     pass
 
 
-class CoordinationUnavailable(
+class RedisUnavailable(
     ApiError,
     code="redis_unavailable",
     status=503,
@@ -112,7 +123,8 @@ class QueueTimeout(
     status=504,
     message="Timeout in stage 'queue' while waiting for an engine to accept the request: {elapsed_s:.1f} "
     "s elapsed, limit {limit_s:g} s.",
-    fix="Try again, or request less; operators: find the bottleneck, or increase `CYLLM_QUEUE_TIMEOUT_S`.",
+    fix="Try again, or send a smaller request; operators: find the bottleneck, or increase "
+    "`CYLLM_QUEUE_TIMEOUT_S`.",
 ):
     elapsed_s: float
     limit_s: float
@@ -124,7 +136,7 @@ class FirstTokenTimeout(
     status=504,
     message="Timeout in stage 'first_token' while waiting for the first token: {elapsed_s:.1f} s elapsed, "
     "limit {limit_s:g} s.",
-    fix="Try again, or request less; operators: find the bottleneck, or increase "
+    fix="Try again, or send a smaller request; operators: find the bottleneck, or increase "
     "`CYLLM_FIRST_TOKEN_TIMEOUT_S`.",
 ):
     elapsed_s: float
@@ -137,7 +149,7 @@ class InterTokenTimeout(
     status=504,
     message="Timeout in stage 'inter_token' while waiting for the next token: {elapsed_s:.1f} s elapsed, "
     "limit {limit_s:g} s.",
-    fix="Try again, or request less; operators: find the bottleneck, or increase "
+    fix="Try again, or send a smaller request; operators: find the bottleneck, or increase "
     "`CYLLM_INTER_TOKEN_TIMEOUT_S`.",
 ):
     elapsed_s: float
@@ -150,7 +162,8 @@ class TotalTimeout(
     status=504,
     message="Timeout in stage 'total' while processing the whole request: {elapsed_s:.1f} s elapsed, "
     "limit {limit_s:g} s.",
-    fix="Try again, or request less; operators: find the bottleneck, or increase `CYLLM_TOTAL_TIMEOUT_S`.",
+    fix="Try again, or send a smaller request; operators: find the bottleneck, or increase "
+    "`CYLLM_TOTAL_TIMEOUT_S`.",
 ):
     elapsed_s: float
     limit_s: float
@@ -162,7 +175,7 @@ class UpstreamTimeout(
     status=504,
     message="Timeout in stage 'upstream' while waiting for the remote engine: {elapsed_s:.1f} s elapsed, "
     "limit {limit_s:g} s.",
-    fix="Try again, or request less; operators: find the bottleneck, or increase "
+    fix="Try again, or send a smaller request; operators: find the bottleneck, or increase "
     "`CYLLM_WORKER_UPSTREAM_TIMEOUT_S`.",
 ):
     elapsed_s: float

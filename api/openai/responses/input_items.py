@@ -7,19 +7,29 @@ from typing import Any
 
 from api.openai.responses.response_fields import IdPrefix, new_id
 from api.openai.responses.schemas.items import (
+    CompactionItem,
+    CustomCallItem,
+    CustomOutputItem,
     FunctionCallItem,
     FunctionOutputItem,
     InputMessage,
     InputText,
     Item,
+    ItemReference,
+    LocalCallItem,
+    LocalOutputItem,
     OutputMessage,
     OutputText,
     Reasoning,
+    RemoteItem,
 )
 from api.openai.schemas.messages import RefusalPart
 
 StoredItem = dict[str, Any]
 Part = dict[str, Any]
+ITEM_REFERENCE = "item_reference"
+COMPACTION = "compaction"
+_WITHOUT_STATUS = (RemoteItem, CustomCallItem, CustomOutputItem, CompactionItem)
 
 
 def stored_items(request_input: str | Sequence[Item] | None) -> tuple[StoredItem, ...]:
@@ -29,13 +39,23 @@ def stored_items(request_input: str | Sequence[Item] | None) -> tuple[StoredItem
     """
     if isinstance(request_input, str):
         request_input = [InputMessage(role="user", content=request_input)]
-    items: dict[str, StoredItem] = {}
+    items: list[StoredItem] = []
+    used_ids: set[str] = set()
     for item in request_input or ():
+        if isinstance(item, ItemReference):
+            items.append({"id": item.id, "type": ITEM_REFERENCE})
+            continue
         prefix, fields = _stored_fields(item)
         client_id = getattr(item, "id", None)
-        item_id = client_id if client_id and client_id not in items else new_id(prefix)
-        items[item_id] = {"id": item_id, "status": getattr(item, "status", None) or "completed", **fields}
-    return tuple(items.values())
+        item_id = client_id if client_id and client_id not in used_ids else new_id(prefix)
+        used_ids.add(item_id)
+        status = {} if isinstance(item, _WITHOUT_STATUS) else _status(item)
+        items.append({"id": item_id, **status, **fields})
+    return tuple(items)
+
+
+def _status(item: Item) -> dict[str, str]:
+    return {"status": getattr(item, "status", None) or "completed"}
 
 
 def _stored_fields(item: Item) -> tuple[IdPrefix, StoredItem]:
@@ -49,7 +69,8 @@ def _stored_fields(item: Item) -> tuple[IdPrefix, StoredItem]:
             return "msg", {"type": "message", "role": "assistant", "content": content, **phase}
         case FunctionCallItem():
             function = {"call_id": item.call_id, "name": item.name, "arguments": item.arguments}
-            return "fc", {"type": "function_call", **function}
+            namespace = {"namespace": item.namespace} if item.namespace else {}
+            return "fc", {"type": "function_call", **function, **namespace}
         case FunctionOutputItem():
             name = {"name": item.name} if item.name else {}
             output = item.output if isinstance(item.output, str) else _input_parts(item.output)
@@ -58,6 +79,17 @@ def _stored_fields(item: Item) -> tuple[IdPrefix, StoredItem]:
             summary = [part.model_dump() for part in item.summary or ()]
             reasoning = [part.model_dump() for part in item.content or ()]
             return "rs", {"type": "reasoning", "summary": summary, "content": reasoning}
+        case CompactionItem():
+            return "cmp", {"type": COMPACTION, "encrypted_content": item.encrypted_content}
+        case CustomCallItem():
+            call = {"call_id": item.call_id, "name": item.name, "input": item.input}
+            return "ctc", {"type": "custom_tool_call", **call}
+        case CustomOutputItem():
+            output = item.output if isinstance(item.output, str) else _input_parts(item.output)
+            return "ctco", {"type": "custom_tool_call_output", "call_id": item.call_id, "output": output}
+        case LocalCallItem() | LocalOutputItem() | RemoteItem():
+            # Stored as sent: their fields differ by type, and only some reach the model.
+            return "item", item.model_dump(exclude={"id"}, exclude_none=True)
     raise TypeError(f"{type(item).__name__} is never valid")
 
 

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from api.openai.responses.schemas.request import ResponseRequest
+from api.openai.responses.tool_names import OfferedFunction
+from api.openai.schemas.policies import engine_fields
 
-IdPrefix = Literal["resp", "msg", "fc", "fco", "rs", "call"]
+IdPrefix = Literal["resp", "msg", "fc", "fco", "rs", "call", "ctc", "ctco", "cmp", "item"]
 
 _PLAIN_TEXT = {"type": "text"}
+SAMPLING_DEFAULTS: Mapping[str, float] = {
+    "temperature": 1.0,
+    "top_p": 1.0,
+    "presence_penalty": 0.0,
+    "frequency_penalty": 0.0,
+}
+_OPTIONAL_FORMAT_FIELDS = {"description": None, "strict": False}
 _OPTIONAL_TOOL_FIELDS = {"description": None, "parameters": None, "strict": None}
 
 
@@ -29,7 +38,7 @@ def response_usage(chat_usage: Mapping[str, Any]) -> dict[str, Any]:
         "input_tokens": input_tokens,
         "input_tokens_details": {
             "cached_tokens": prompt.get("cached_tokens") or 0,
-            "cache_write_tokens": prompt.get("created_cache_tokens") or 0,
+            "cache_write_tokens": prompt.get("cache_write_tokens") or 0,
         },
         "output_tokens": output_tokens,
         "output_tokens_details": {"reasoning_tokens": completion.get("reasoning_tokens") or 0},
@@ -37,12 +46,17 @@ def response_usage(chat_usage: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def request_echo(request: ResponseRequest, fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the parameters that the response object repeats.
+def request_echo(
+    request: ResponseRequest, fields: Mapping[str, Any], functions: Sequence[OfferedFunction]
+) -> dict[str, Any]:
+    """Return the parameters that the response object repeats, without the sampling parameters.
 
-    Temperature and top_p are null if the client didn't send them: the model's own defaults apply.
+    ``functions``: all functions of its tools. Those of namespaces are repeated
+    one by one, and tools that are not offered are omitted.
     """
     text_format = fields.get("text", {}).get("format", _PLAIN_TEXT)
+    if text_format["type"] == "json_schema":
+        text_format = {**_OPTIONAL_FORMAT_FIELDS, **text_format}
     effort = request.reasoning.effort if request.reasoning is not None else None
     return {
         "background": bool(request.background),
@@ -55,14 +69,22 @@ def request_echo(request: ResponseRequest, fields: Mapping[str, Any]) -> dict[st
         "prompt_cache_key": request.prompt_cache_key,
         "reasoning": {"effort": effort, "summary": None},
         "safety_identifier": request.safety_identifier,
-        "service_tier": "default",
         "store": request.store is not False,
-        "temperature": request.temperature,
         "text": {"format": dict(text_format), "verbosity": "medium"},
         "tool_choice": fields.get("tool_choice", "auto"),
-        "tools": [{**_OPTIONAL_TOOL_FIELDS, **tool} for tool in fields.get("tools", ())],
+        "tools": [
+            {**_OPTIONAL_TOOL_FIELDS, **engine_fields(entry.function), "name": entry.model_name}
+            for entry in functions
+        ],
         "top_logprobs": request.top_logprobs or 0,
-        "top_p": request.top_p,
         "truncation": "disabled",
         "user": request.user,
     }
+
+
+def effective_sampling(
+    chat_fields: Mapping[str, Any], model_defaults: Mapping[str, float]
+) -> dict[str, float]:
+    """Return the sampling parameters that apply: the request's, else the model's, else OpenAI's defaults."""
+    defaults = {**SAMPLING_DEFAULTS, **model_defaults}
+    return {name: float(chat_fields.get(name, defaults[name])) for name in SAMPLING_DEFAULTS}

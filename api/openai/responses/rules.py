@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from api.openai.errors.parameters import InvalidValue, MissingRequiredParameter
+from api.openai.responses.chat_parameters import allowed_functions
 from api.openai.responses.schemas.request import LOGPROBS, AllowedTools, NamedFunction, ResponseRequest
+from api.openai.responses.tool_names import OfferedFunction
+from api.openai.validation.conversation_rules import NO_TOOLS
 from api.openai.validation.rules import check_stream_options
 
 
-def check_response(request: ResponseRequest) -> None:
-    """Raise ApiError for the first rule that the request breaks."""
+def check_response(request: ResponseRequest, functions: Sequence[OfferedFunction]) -> None:
+    """Raise ApiError for the first rule that the request breaks. ``functions``: all in its tools."""
     if request.input is None and request.previous_response_id is None:
         raise MissingRequiredParameter(param="input")
     if request.background and request.store is False:
@@ -19,18 +24,21 @@ def check_response(request: ResponseRequest) -> None:
     if request.structured_outputs is not None and text_format is not None and text_format.type != "text":
         raise InvalidValue(param="structured_outputs", reason="it can't be combined with 'text.format'")
     check_stream_options(request.is_streamed, request.stream_options)
-    _check_tool_choice(request)
+    _check_tool_choice(request, functions)
 
 
-def _check_tool_choice(request: ResponseRequest) -> None:
-    choice, tools = request.tool_choice, request.tools or ()
-    if not tools and choice not in (None, "none", "auto"):
-        raise InvalidValue(param="tool_choice", reason="it requires 'tools'")
-    names = {tool.name for tool in tools}
+def _check_tool_choice(request: ResponseRequest, functions: Sequence[OfferedFunction]) -> None:
+    choice = request.tool_choice
+    is_forced = choice not in (None, "none", "auto")
+    if is_forced and not functions and getattr(choice, "mode", None) != "auto":
+        raise InvalidValue(param="tool_choice", reason=NO_TOOLS)
+    names = {entry.function.name for entry in functions}
     if isinstance(choice, NamedFunction) and choice.name not in names:
         raise InvalidValue(param="tool_choice.name", reason=f"no tool is named '{choice.name}'")
     if isinstance(choice, AllowedTools):
-        for position, function in enumerate(choice.tools):
-            if function.name not in names:
+        for position, tool in enumerate(choice.tools):
+            if isinstance(tool, NamedFunction) and tool.name not in names:
                 param = f"tool_choice.tools[{position}].name"
-                raise InvalidValue(param=param, reason=f"no tool is named '{function.name}'")
+                raise InvalidValue(param=param, reason=f"no tool is named '{tool.name}'")
+        if choice.mode == "required" and not allowed_functions(request, functions):
+            raise InvalidValue(param="tool_choice", reason=NO_TOOLS)

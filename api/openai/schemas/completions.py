@@ -7,6 +7,7 @@ from typing import Annotated, Any, TypeAlias
 from pydantic import Discriminator, Field, Tag
 
 from api.openai.schemas.fields import LIST, TEXT, TokenId
+from api.openai.schemas.policies import Fixed, Refused
 from api.openai.schemas.sampling import Sampling
 
 MAX_PROMPTS = 1024
@@ -53,13 +54,16 @@ Prompt: TypeAlias = Annotated[
 
 
 class CompletionRequest(Sampling):
-    """All supported parameters, including those that have no effect by definition."""
+    """All parameters of a completion."""
 
     prompt: Prompt
     max_tokens: Annotated[int, Field(ge=0, le=2**31 - 1)] | None = None
     logprobs: Annotated[int, Field(ge=0, le=5)] | None = None
     echo: bool | None = None
-    best_of: Annotated[int, Field(ge=1, le=20)] | None = None
+    best_of: Annotated[
+        Annotated[int, Field(ge=1, le=20)] | None, Fixed("only a value equal to 'n' is supported")
+    ] = None
+    suffix: Annotated[None, Refused("engines do not support infilling")] = None
 
     @property
     def completion_limit(self) -> int:

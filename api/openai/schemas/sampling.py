@@ -7,6 +7,8 @@ from typing import Annotated
 from pydantic import Field
 
 from api.openai.schemas.fields import (
+    MAX_BAD_WORDS,
+    MAX_STOP_TOKENS,
     Fraction,
     Int64,
     ModelName,
@@ -16,12 +18,15 @@ from api.openai.schemas.fields import (
     StreamOptions,
     StructuredOutputs,
     TokenId,
-    Wire,
 )
+from api.openai.schemas.policies import Label
+from api.openai.schemas.refused import RefusedParameters
 from api.openai.schemas.tools import ResponseFormat
 
+IDENTIFIER = Label("an identifier for abuse detection")
 
-class EngineOptions(Wire):
+
+class EngineOptions(RefusedParameters):
     """Parameters of all generating endpoints: OpenAI's, then the vLLM extensions open to tenants."""
 
     model: ModelName
@@ -33,7 +38,7 @@ class EngineOptions(Wire):
     presence_penalty: Penalty | None = None
     frequency_penalty: Penalty | None = None
     logit_bias: dict[str, Annotated[float, Field(ge=-100.0, le=100.0, allow_inf_nan=False)]] | None = None
-    user: str | None = None
+    user: Annotated[str | None, IDENTIFIER] = None
 
     # vLLM extensions
     top_k: Annotated[int, Field(ge=-1, le=2**31 - 1)] | None = None
@@ -41,14 +46,15 @@ class EngineOptions(Wire):
     repetition_penalty: Annotated[float, Field(ge=0.01, le=10.0, allow_inf_nan=False)] | None = None
     min_tokens: Annotated[int, Field(ge=0, le=2**31 - 1)] | None = None
     ignore_eos: bool | None = None
-    stop_token_ids: Annotated[list[TokenId], Field(fail_fast=True, max_length=128)] | None = None
-    bad_words: Annotated[list[StopText], Field(fail_fast=True, max_length=128)] | None = None
+    stop_token_ids: Annotated[list[TokenId], Field(fail_fast=True, max_length=MAX_STOP_TOKENS)] | None = None
+    bad_words: Annotated[list[StopText], Field(fail_fast=True, max_length=MAX_BAD_WORDS)] | None = None
     allowed_token_ids: Annotated[list[TokenId], Field(fail_fast=True, min_length=1)] | None = None
     skip_special_tokens: bool | None = None
     spaces_between_special_tokens: bool | None = None
     include_stop_str_in_output: bool | None = None
     add_special_tokens: bool | None = None
     structured_outputs: StructuredOutputs | None = None
+    thinking_token_budget: Annotated[int, Field(ge=0, le=2**31 - 1)] | None = None
 
     @property
     def is_streamed(self) -> bool:
@@ -63,6 +69,11 @@ class Sampling(EngineOptions):
     n: Annotated[int, Field(ge=1, le=128)] | None = None
     response_format: ResponseFormat | None = None
     return_token_ids: bool | None = None
+    return_tokens_as_token_ids: bool | None = None
+    logprob_token_ids: (
+        Annotated[list[TokenId], Field(fail_fast=True, min_length=1, max_length=128)] | None
+    ) = None
+    stream_interval: Annotated[int, Field(ge=1, le=1024)] | None = None
 
     @property
     def is_constrained(self) -> bool:

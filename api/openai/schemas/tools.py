@@ -6,7 +6,8 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import Discriminator, Field, Tag
 
-from api.openai.schemas.fields import TEXT, Json, JsonSchemaFormat, Name, Wire
+from api.openai.schemas.fields import TEXT, Json, JsonSchemaFormat, Name
+from api.openai.schemas.policies import Hint, UnavailableTool, Wire
 
 
 class Function(Wire):
@@ -18,11 +19,42 @@ class Function(Wire):
     strict: bool | None = None
 
 
+CACHED_AUTOMATICALLY = "prefixes are cached automatically"
+ALL_IN_PROMPT = "the prompt always includes all tools"
+
+
 class Tool(Wire):
     """An element of ``tools``."""
 
     type: Literal["function"]
     function: Function
+    cache_control: Annotated[Json | None, Hint(CACHED_AUTOMATICALLY)] = None
+    defer_loading: Annotated[bool | None, Hint(ALL_IN_PROMPT, (False,))] = None
+
+
+class CustomTool(UnavailableTool):
+    """A tool with free-form input. The model doesn't see it, so it never calls it."""
+
+    type: Literal["custom"]
+
+
+class UnknownTool(Wire, extra="ignore"):
+    """Never valid: produces the error for a missing or unknown type."""
+
+    type: Literal["function", "custom"]
+
+
+def _tool_tag(value: Any) -> str:
+    tool_type = value.get("type") if isinstance(value, dict) else None
+    return {"function": "<tool>", "custom": "<custom>"}.get(str(tool_type), "<unknown>")
+
+
+AnyTool: TypeAlias = Annotated[
+    Annotated[Tool, Tag("<tool>")]
+    | Annotated[CustomTool, Tag("<custom>")]
+    | Annotated[UnknownTool, Tag("<unknown>")],
+    Discriminator(_tool_tag),
+]
 
 
 class FunctionName(Wire):
@@ -44,6 +76,13 @@ def _choice_tag(value: Any) -> str:
 
 ToolChoice: TypeAlias = Annotated[
     Annotated[Literal["none", "auto", "required"], Tag(TEXT)] | Annotated[NamedToolChoice, Tag("<object>")],
+    Discriminator(_choice_tag),
+]
+
+
+# The deprecated form of a choice.
+FunctionChoice: TypeAlias = Annotated[
+    Annotated[Literal["none", "auto"], Tag(TEXT)] | Annotated[FunctionName, Tag("<object>")],
     Discriminator(_choice_tag),
 ]
 

@@ -7,15 +7,15 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from api.openai.errors.base import ApiError
-from api.openai.errors.parameters import InvalidValue, MissingRequiredParameter, UnsupportedParameter
+from api.openai.errors.parameters import InvalidValue, JsonTooComplex, JsonTooDeep, UnsupportedParameter
 from api.openai.schemas.chat import ChatRequest
 from api.openai.schemas.messages import AssistantMessage, Message, ToolMessage
 from api.openai.schemas.tokenize import TokenizeRequest
-from api.openai.schemas.tools import NamedToolChoice, Tool
-from api.openai.validation.grammars import MAX_SCHEMAS_BYTES, check_schema
-from api.openai.validation.json_body import MAX_DEPTH, check_shape
+from api.openai.schemas.tools import AnyTool, NamedToolChoice, Tool
+from api.openai.validation.grammars import CHARACTERS, MAX_SCHEMA_CHARACTERS, check_schema
+from api.openai.validation.json_shape import MAX_DEPTH, check_shape
 
+NO_TOOLS = "it requires 'tools', with at least one that is available here"
 # Arguments of the renderer: with them, a tenant could replace the template or the conversation.
 RESERVED_TEMPLATE_KWARGS = frozenset(
     {
@@ -44,45 +44,69 @@ def check_final_message(request: ChatRequest | TokenizeRequest) -> None:
 
 def check_tools(request: ChatRequest) -> None:
     """Raise ApiError for invalid tools, and for choices without their tool."""
-    choice = request.tool_choice
-    if request.tools is None:
-        if choice is not None and choice != "none":
-            raise InvalidValue(param="tool_choice", reason="it requires 'tools'")
-        if request.parallel_tool_calls is not None:
-            raise InvalidValue(param="parallel_tool_calls", reason="it requires 'tools'")
+    choice, tools = request.tool_choice, offered_tools(request.tools)
+    if not tools:
+        if choice not in (None, "none", "auto"):
+            raise InvalidValue(param="tool_choice", reason=NO_TOOLS)
         return
-    names = check_tool_schemas(request.tools)
+    names = check_tool_names(tools)
     if isinstance(choice, NamedToolChoice) and choice.function.name not in names:
         raise InvalidValue(
             param="tool_choice.function.name", reason=f"no tool is named '{choice.function.name}'"
         )
+    _check_strict_tools(request.tools or (), choice)
 
 
-def check_tool_schemas(tools: Sequence[Tool]) -> set[str]:
-    """Return the tools' names. Raises ApiError for duplicate names and for schemas that are too large."""
+def offered_tools(tools: Sequence[AnyTool] | None) -> list[Tool]:
+    """Return the tools that the model may call."""
+    return [tool for tool in tools or () if isinstance(tool, Tool)]
+
+
+def check_tool_names(tools: Sequence[Tool]) -> set[str]:
+    """Return the tools' names. Raises ApiError if two tools have the same name."""
     names = {tool.function.name for tool in tools}
     if len(names) != len(tools):
         raise InvalidValue(param="tools", reason="two tools have the same name")
+    return names
+
+
+def _check_strict_tools(tools: Sequence[AnyTool], choice: str | NamedToolChoice | None) -> None:
+    """Raise ApiError for schemas that the engine would have to compile as they are, and can't.
+
+    Other tools have no limits here: without ``strict`` nothing is compiled for an automatic choice, and for a
+    forced one the worker omits from the grammar what it can't express (runtime/constraints/tool_grammars.py).
+    """
+    name = choice.function.name if isinstance(choice, NamedToolChoice) else None
     total = 0
     for position, tool in enumerate(tools):
-        if tool.function.parameters is not None:
-            total += check_schema(tool.function.parameters, f"tools[{position}].function.parameters")
-    if total > MAX_SCHEMAS_BYTES:
-        raise InvalidValue(
-            param="tools",
-            reason=f"their parameters have {total} bytes in total, above the limit of {MAX_SCHEMAS_BYTES}",
+        function = tool.function if isinstance(tool, Tool) else None
+        if function is None or not function.strict or choice == "none" or name not in (None, function.name):
+            continue
+        if function.parameters is not None:
+            total += check_schema(function.parameters, f"tools[{position}].function.parameters")
+    if total > MAX_SCHEMA_CHARACTERS:
+        reason = (
+            f"the schemas of strict tools have {total} {CHARACTERS} in total, "
+            f"above the limit of {MAX_SCHEMA_CHARACTERS}; make some of them not strict"
         )
-    return names
+        raise InvalidValue(param="tools", reason=reason)
 
 
 def check_template_kwargs(kwargs: dict[str, Any]) -> None:
     """Raise ApiError for reserved variables and nested values."""
     for key, value in kwargs.items():
         param = f"chat_template_kwargs.{key}"
-        if key in RESERVED_TEMPLATE_KWARGS or not key.isidentifier() or key.startswith("_"):
+        if _is_reserved(key):
             raise UnsupportedParameter(param=param, reason="it is set by the platform")
         if isinstance(value, dict | list):
             raise InvalidValue(param=param, reason="expected a string, number, boolean or null")
+
+
+def _is_reserved(variable: str) -> bool:
+    # Transformers lets eos_token and others replace the model's own, which templates repeat in each message.
+    is_special_token = variable.endswith("_token")
+    is_name = variable.isidentifier() and not variable.startswith("_")
+    return variable in RESERVED_TEMPLATE_KWARGS or is_special_token or not is_name
 
 
 def check_messages(messages: Sequence[Message]) -> None:
@@ -101,11 +125,14 @@ def check_messages(messages: Sequence[Message]) -> None:
 
 def _check_assistant(message: AssistantMessage, path: str, brackets: int) -> int:
     """Return the number of brackets in arguments, including those of earlier messages."""
-    if message.content is None and message.tool_calls is None and message.refusal is None:
-        raise MissingRequiredParameter(param=f"{path}.content")
-    for position, call in enumerate(message.tool_calls or ()):
-        param = f"{path}.tool_calls[{position}].function.arguments"
-        arguments = call.function.arguments
+    functions = [
+        (call.function, f"tool_calls[{position}].function")
+        for position, call in enumerate(message.tool_calls or ())
+    ]
+    if message.function_call is not None:
+        functions.append((message.function_call, "function_call"))
+    for function, name in functions:
+        param, arguments = f"{path}.{name}.arguments", function.arguments
         brackets += arguments.count("[") + arguments.count("{")
         if brackets > MAX_ARGUMENT_BRACKETS:
             raise InvalidValue(
@@ -120,8 +147,10 @@ def _check_arguments(arguments: str, param: str) -> None:
     """Check arguments, which engines parse for the template. Invalid JSON becomes an empty object there."""
     try:
         check_shape(arguments.encode())
-    except ApiError:
+    except JsonTooDeep:
         raise InvalidValue(param=param, reason=f"it is nested deeper than {MAX_DEPTH} levels") from None
+    except JsonTooComplex as error:
+        raise InvalidValue(param=param, reason=f"it has more than {error.limit} {error.parts}") from None
     if not _NEEDS_PARSING.search(arguments):
         return
     try:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 from api.openai.errors.base import ApiError, printable
@@ -21,6 +22,7 @@ from api.openai.errors.parameters import (
 )
 from api.openai.validation.json_body import parse_body
 from api.openai.validation.json_references import check_references
+from api.openai.validation.json_schema_nodes import Path, nested_values, schema_nodes
 
 MAX_CHOICES = 128
 MAX_CHOICES_BYTES = 8192
@@ -28,19 +30,28 @@ MAX_PATTERN_LENGTH = 512
 MAX_REPEAT = 256
 MAX_REPEAT_PRODUCT = 10_000
 MAX_GROUP_PRODUCT = 1000  # in a schema, where repeated groups compile far more slowly than alone
-MAX_SCHEMA_BYTES = 16_384
-MAX_SCHEMAS_BYTES = 131_072  # of all tools of a request together
-MAX_SCHEMA_NODES = 1000
-MAX_SCHEMA_DEPTH = 32
-MAX_ENUM = 500
+# OpenAI's three limits. The first also applies to all compiled tools of a request together.
+MAX_SCHEMA_CHARACTERS = 120_000
+MAX_ENUM_VALUES = 1000
+MAX_PROPERTIES = 5000
+MAX_SCHEMA_DEPTH = 32  # in schemas; OpenAI's limit is 10
+MAX_REFERENCE_STEPS = 250
 MAX_COUNT = 1000
-MAX_COUNTS = 20_000  # sum over a schema
 MAX_NUMBER = 2**63 - 1
 
 # Matches escapes as units, so that an escaped brace is not a quantifier. A brace in a class counts as one.
 _REPEAT = re.compile(r"\\(?P<escape>.)|\{\s*(?P<min>\d*)\s*(?:,\s*(?P<max>\d*)\s*)?\}", re.DOTALL)
 _COMPLETE_ESCAPES = re.compile(r"(?:[^\\]++|\\.)*+", re.DOTALL)
 _REPEATED_GROUP = re.compile(r"\)\s*\{")
+CHARACTERS, ENUM_VALUES, PROPERTIES = "characters in names and enum values", "enum values", "properties"
+SCHEMAS, COUNTS = "schemas", "in the sum of its counts and patterns"
+SCHEMA_LIMITS: Mapping[str, tuple[int, str]] = {
+    CHARACTERS: (MAX_SCHEMA_CHARACTERS, "shorten the names and values, or move some to descriptions"),
+    ENUM_VALUES: (MAX_ENUM_VALUES, "use a string with a description of the values"),
+    PROPERTIES: (MAX_PROPERTIES, "split the object over several requests"),
+    SCHEMAS: (20_000, "split it over several requests"),
+    COUNTS: (20_000, "lower the bounds, or remove some"),
+}
 _COUNT_KEYWORDS = frozenset(
     f"{bound}{unit}" for bound in ("min", "max") for unit in ("Items", "Length", "Properties", "Contains")
 )
@@ -101,63 +112,57 @@ def check_schema_text(schema: dict[str, Any] | str, param: str) -> None:
 
 
 def check_schema(schema: dict[str, Any], param: str) -> int:
-    """Return the size of a JSON schema in bytes. Raises ApiError for the first bound that it exceeds."""
-    text = json.dumps(schema, ensure_ascii=False, separators=(",", ":"))
-    size = len(text.encode("utf-8", "surrogatepass"))
-    if size > MAX_SCHEMA_BYTES:
-        raise InvalidValue(
-            param=param, reason=f"the schema has {size} bytes, above the limit of {MAX_SCHEMA_BYTES}"
-        )
-    counts = 0
-    for nodes, (path, node) in enumerate(_nodes(schema, param), start=1):
-        if nodes > MAX_SCHEMA_NODES:
-            raise InvalidValue(
-                param=param, reason=f"the schema has more than {MAX_SCHEMA_NODES} objects and arrays"
-            )
-        if isinstance(node, dict):
-            counts += _check_node(node, path)
-            if counts > MAX_COUNTS:
-                raise InvalidValue(
-                    param=param, reason=f"the sum of its counts and patterns is above {MAX_COUNTS}"
-                )
-    check_references(schema, _nodes(schema, param), MAX_SCHEMA_NODES // 4)
-    return size
+    """Return the characters of a JSON schema that count towards its limit.
 
-
-def _nodes(schema: dict[str, Any], param: str) -> Iterator[tuple[str, dict[str, Any] | list[Any]]]:
-    pending: list[tuple[str, Any, int]] = [(param, schema, 1)]
-    while pending:
-        path, node, depth = pending.pop()
-        if isinstance(node, int | float) and abs(node) > MAX_NUMBER:
-            raise InvalidValue(param=path, reason="the number does not fit into 64 bits")
-        if not isinstance(node, dict | list):
-            continue
-        if depth > MAX_SCHEMA_DEPTH:
-            raise InvalidValue(
-                param=param, reason=f"the schema is nested deeper than {MAX_SCHEMA_DEPTH} levels"
-            )
-        yield path, node
-        if isinstance(node, dict):
-            pending.extend((f"{path}.{key}", inner, depth + 1) for key, inner in node.items())
-        else:
-            pending.extend((f"{path}[{index}]", inner, depth + 1) for index, inner in enumerate(node))
-
-
-def _check_node(node: dict[str, Any], path: str) -> int:
-    """Return the node's contribution to the schema's counts.
-
-    A property may have the name of a keyword, so a value counts only if it has the keyword's type.
+    Raises ApiError for the first bound that it exceeds. These count: names of properties and definitions,
+    and the values of ``enum`` and ``const``. Descriptions, defaults and examples are data without a bound.
     """
+    _check_numbers(schema, param)
+    totals: Counter[str] = Counter()
+    nodes: list[tuple[Path, dict[str, Any]]] = []
+    for path, node, depth in schema_nodes(schema, param):
+        if depth > MAX_SCHEMA_DEPTH:
+            raise _above_limit(param, f"is nested {depth} levels deep", MAX_SCHEMA_DEPTH, "flatten it")
+        totals += _node_totals(node, path)
+        nodes.append((path, node))
+        for unit, (limit, remedy) in SCHEMA_LIMITS.items():
+            if totals[unit] > limit:
+                raise _above_limit(param, f"has {totals[unit]} {unit}", limit, remedy)
+    check_references(schema, nodes, MAX_REFERENCE_STEPS)
+    return totals[CHARACTERS]
+
+
+def _above_limit(param: str, size: str, limit: int, remedy: str) -> ApiError:
+    return InvalidValue(param=param, reason=f"the schema {size}, above the limit of {limit}; {remedy}")
+
+
+def _check_numbers(schema: dict[str, Any], param: str) -> None:
+    """Raise ApiError for numbers outside 64 bits, which the engine's parser can't read, in data as well."""
+    for path, value in nested_values(schema, param):
+        if isinstance(value, int | float) and abs(value) > MAX_NUMBER:
+            raise InvalidValue(param=str(path), reason="the number does not fit into 64 bits")
+
+
+def _node_totals(node: dict[str, Any], path: Path) -> Counter[str]:
+    """Return what one schema adds to each of the totals in SCHEMA_LIMITS."""
+    totals = Counter({SCHEMAS: 1})
+    for keyword in ("properties", "$defs", "definitions"):
+        if isinstance(names := node.get(keyword), dict):
+            totals[CHARACTERS] += sum(map(len, names))
+            totals[PROPERTIES] += len(names) if keyword == "properties" else 0
     enum = node.get("enum")
-    if isinstance(enum, list) and len(enum) > MAX_ENUM:
-        raise ArrayAboveMaxLength(param=f"{path}.enum", bound=MAX_ENUM, length=len(enum))
-    counts = sum(_check_count(node[name], f"{path}.{name}") for name in _COUNT_KEYWORDS & node.keys())
+    values = [*(enum if isinstance(enum, list) else ()), *([node["const"]] if "const" in node else ())]
+    totals[CHARACTERS] += sum(len(value if isinstance(value, str) else json.dumps(value)) for value in values)
+    totals[ENUM_VALUES] += len(enum) if isinstance(enum, list) else 0
+    totals[COUNTS] += sum(
+        _check_count(node[name], f"{path}.{name}") for name in _COUNT_KEYWORDS & node.keys()
+    )
     if isinstance(node.get("pattern"), str):
-        counts += _check_inner_pattern(node["pattern"], f"{path}.pattern")
+        totals[COUNTS] += _check_inner_pattern(node["pattern"], f"{path}.pattern")
     if isinstance(node.get("patternProperties"), dict):
         for pattern in node["patternProperties"]:
-            counts += _check_inner_pattern(pattern, f"{path}.patternProperties")
-    return counts
+            totals[COUNTS] += _check_inner_pattern(pattern, f"{path}.patternProperties")
+    return totals
 
 
 def _check_count(count: Any, path: str) -> int:

@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import re
 from collections import Counter
 from typing import Any, NoReturn
 
 from api.openai.errors.base import printable
-from api.openai.errors.parameters import DuplicateKey, InvalidJson, JsonTooComplex, JsonTooDeep
-
-MAX_DEPTH = 64
-MAX_CONTAINERS = 100_000
-
-# Everything up to the next bracket outside of strings. Possessive quantifiers, and an end of text that may
-# close a string, make it linear for any input, including invalid JSON.
-_NEXT_BRACKET = re.compile(
-    rb'(?:[^"\[\]{}]++|"[^"\\]*+(?:\\(?:.|\Z)[^"\\]*+)*+(?:"|\Z))*+([\[\]{}])', re.DOTALL
-)
+from api.openai.errors.parameters import DuplicateKey, InvalidJson
+from api.openai.validation.json_shape import LARGE_BYTES, MAX_DEPTH, check_shape
 
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
-def parse_body(data: bytes) -> Any:
-    """Return the value of a JSON text. Raises ApiError; depth and size are checked before parsing."""
-    if data.count(b"[") + data.count(b"{") > MAX_DEPTH:
+def parse_body(data: bytes, *, is_checked: bool = False) -> Any:
+    """Return the value of a JSON text. Raises ApiError; depth and size are checked before parsing.
+
+    ``is_checked``: its shape has been checked already.
+    """
+    data = data.removeprefix(codecs.BOM_UTF8)
+    if not is_checked and (len(data) > LARGE_BYTES or data.count(b"[") + data.count(b"{") > MAX_DEPTH):
         check_shape(data)
     try:
         text = data.decode()
@@ -48,23 +45,6 @@ def _check_unicode(value: Any) -> None:
         json.dumps(value, ensure_ascii=False).encode()
     except UnicodeEncodeError:
         raise InvalidJson(reason="a string contains an unpaired surrogate") from None
-
-
-def check_shape(data: bytes) -> None:
-    """Raise ApiError if the JSON is nested too deeply or has too many objects and arrays."""
-    depth = containers = position = 0
-    # match(), never search(): after the last bracket, search() would try every remaining byte.
-    while match := _NEXT_BRACKET.match(data, position):
-        position = match.end()
-        if match[1] in b"[{":
-            depth += 1
-            containers += 1
-        else:
-            depth -= 1
-        if depth > MAX_DEPTH:
-            raise JsonTooDeep(limit=MAX_DEPTH)
-        if containers > MAX_CONTAINERS:
-            raise JsonTooComplex(limit=MAX_CONTAINERS)
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -6,19 +6,21 @@ from collections.abc import Iterable
 from typing import Any
 
 from api.openai.errors.parameters import InvalidValue
+from api.openai.validation.json_schema_nodes import MAX_PATH_LENGTH, Path
 
 # Keywords whose branches apply to the same value as the node itself.
 _SAME_VALUE = ("allOf", "anyOf", "oneOf")
 
 
-def check_references(schema: dict[str, Any], nodes: Iterable[tuple[str, Any]], max_steps: int) -> None:
-    """Raise ApiError for references without a target, and for cycles of references.
+def check_references(schema: dict[str, Any], nodes: Iterable[tuple[Path, Any]], max_steps: int) -> None:
+    """Raise ApiError for references without a target, cycles of references, and long chains.
 
-    ``nodes``: all nodes of the schema with their paths. ``max_steps``: the longest chain of references.
+    ``nodes``: the schema and the schemas in it, with their paths. ``max_steps``: the longest chain of
+    references and alternatives.
     """
     checked_ids: set[int] = set()
     for path, node in nodes:
-        _follow(node, path, schema, checked_ids, [], max_steps)
+        _follow(node, str(path), schema, checked_ids, [], max_steps)
 
 
 def _follow(
@@ -26,9 +28,12 @@ def _follow(
 ) -> None:
     if not isinstance(node, dict) or id(node) in checked_ids:
         return
-    # Without the second bound, a long chain would exceed Python's recursion limit.
-    if id(node) in trail or len(trail) > max_steps:
+    if id(node) in trail:
         raise InvalidValue(param=path, reason="the reference leads only to itself")
+    # A longer chain would exceed Python's recursion limit.
+    if len(trail) > max_steps:
+        reason = f"the chain of references is too long, above the limit of {max_steps} steps; shorten it"
+        raise InvalidValue(param=path[:MAX_PATH_LENGTH], reason=reason)
     trail.append(id(node))
     if isinstance(node.get("$ref"), str):
         target = _target(node["$ref"], f"{path}.$ref", schema)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from api.openai.errors.base import ApiError, printable
+from api.openai.errors.base import printable
 from api.openai.errors.parameters import (
     IntegerBelowMinValue,
     InvalidValue,
@@ -14,8 +12,7 @@ from api.openai.errors.parameters import (
 )
 from api.openai.schemas.chat import ChatRequest
 from api.openai.schemas.completions import CompletionRequest
-from api.openai.schemas.fields import AnyStreamOptions, StructuredOutputs
-from api.openai.schemas.parameters import WITHOUT_EFFECT
+from api.openai.schemas.fields import MAX_METADATA_KEY_LENGTH, AnyStreamOptions, StructuredOutputs
 from api.openai.schemas.sampling import Sampling
 from api.openai.schemas.tokenize import TokenizeRequest
 from api.openai.schemas.tools import SchemaFormat
@@ -23,14 +20,14 @@ from api.openai.validation.conversation_rules import (
     check_final_message,
     check_messages,
     check_template_kwargs,
-    check_tool_schemas,
+    check_tool_names,
     check_tools,
+    offered_tools,
 )
 from api.openai.validation.grammars import check_choices, check_pattern, check_schema, check_schema_text
 
 # Parameters of /tokenize that require messages.
 CONVERSATION_PARAMETERS = ("add_generation_prompt", "continue_final_message", "chat_template_kwargs", "tools")
-NO_OBFUSCATION = "events are not padded; send false"
 # Parameters that exclude tokens, possibly all that a constraint allows.
 _EXCLUDE_TOKENS = ("allowed_token_ids", "bad_words", "min_tokens")
 
@@ -54,7 +51,9 @@ def check_completion(request: CompletionRequest) -> None:
     if request.max_tokens == 0 and not request.echo:
         raise IntegerBelowMinValue(param="max_tokens", sign=">=", bound=1, value=0)
     if request.best_of is not None and request.best_of != (request.n or 1):
-        raise _unsupported("best_of", request.best_of)
+        raise UnsupportedValue(
+            param="best_of", value=str(request.best_of), reason="only a value equal to 'n' is supported"
+        )
 
 
 def check_tokenize(request: TokenizeRequest) -> None:
@@ -69,24 +68,15 @@ def check_tokenize(request: TokenizeRequest) -> None:
     if request.prompt is not None:
         raise InvalidValue(param="messages", reason="it can't be combined with 'prompt'")
     check_final_message(request)
-    check_tool_schemas(request.tools or ())
+    check_tool_names(offered_tools(request.tools))
     check_template_kwargs(request.chat_template_kwargs or {})
     check_messages(request.messages)
 
 
 def check_stream_options(is_streamed: bool, options: AnyStreamOptions | None) -> None:
-    """Raise ApiError for stream options without a stream, and for obfuscation."""
-    if options is None:
-        return
-    if not is_streamed:
+    """Raise ApiError for stream options that have an effect, without a stream."""
+    if options is not None and options.needs_stream and not is_streamed:
         raise InvalidValue(param="stream_options", reason="it requires 'stream' to be true")
-    if options.include_obfuscation:
-        param = "stream_options.include_obfuscation"
-        raise UnsupportedValue(param=param, value="true", reason=NO_OBFUSCATION)
-
-
-def _unsupported(param: str, value: Any) -> ApiError:
-    return UnsupportedValue(param=param, value=printable(repr(value)), reason=WITHOUT_EFFECT[param])
 
 
 def _check_sampling(request: Sampling) -> None:
@@ -96,6 +86,9 @@ def _check_sampling(request: Sampling) -> None:
             raise InvalidValue(
                 param="logit_bias", reason=f"keys must be token ids, and '{printable(token)}' is not one"
             )
+    logprobs = getattr(request, "logprobs", None)
+    if request.logprob_token_ids and (logprobs is None or logprobs is False):
+        raise InvalidValue(param="logprob_token_ids", reason="it requires 'logprobs'")
     _check_constraints(request)
 
 
@@ -141,20 +134,17 @@ def _check_limits(request: ChatRequest) -> None:
             param="max_tokens",
             reason="it can't be combined with 'max_completion_tokens'; send only the latter",
         )
-    if request.top_logprobs is not None and not request.logprobs:
+    if request.top_logprobs and not request.logprobs:
         raise InvalidValue(param="top_logprobs", reason="it requires 'logprobs' to be true")
 
 
 def _check_single_values(request: ChatRequest) -> None:
-    """Check parameters with a single effective value. Other values must not be ignored silently."""
-    if request.store:
-        raise _unsupported("store", True)
-    if request.service_tier not in (None, "auto", "default"):
-        raise _unsupported("service_tier", request.service_tier)
-    if request.modalities not in (None, ["text"]):
-        raise _unsupported("modalities", request.modalities)
-    if request.verbosity not in (None, "medium"):
-        raise _unsupported("verbosity", request.verbosity)
+    """Check modalities, which have a single effective value, and the keys of metadata."""
+    if request.modalities and "audio" in request.modalities:
+        value = printable(repr(request.modalities))
+        raise UnsupportedValue(
+            param="modalities", value=value, reason="only text is generated, so only ['text'] is supported"
+        )
     for key in request.metadata or ():
-        if len(key) > 64:
-            raise StringAboveMaxLength(param="metadata", bound=64, length=len(key))
+        if len(key) > MAX_METADATA_KEY_LENGTH:
+            raise StringAboveMaxLength(param="metadata", bound=MAX_METADATA_KEY_LENGTH, length=len(key))

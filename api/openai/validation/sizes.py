@@ -17,9 +17,11 @@ from api.openai.errors.parameters import (
     ObjectAboveMaxProperties,
     StringAboveMaxLength,
 )
+from api.openai.schemas.fields import MAX_BAD_WORDS, MAX_METADATA, MAX_STOP_TEXTS, MAX_STOP_TOKENS, MAX_TOOLS
 
 MAX_PARAMETERS = 256
 MAX_KEYS = 1024
+MAX_SCHEMA_KEYS = 5000  # of an object in a JSON schema
 MAX_KEY_LENGTH = 1024
 # Over all arrays of one parameter together; the longest prompt of token ids fits.
 MAX_ELEMENTS = 131_072
@@ -29,14 +31,15 @@ MAX_MESSAGE_ELEMENTS = 16_384
 
 # OpenAI's limits where it has one: logit_bias, metadata, stop, tools.
 _ARRAYS: Mapping[str, int] = {
-    "stop": 4,
-    "tools": 128,
+    "stop": MAX_STOP_TEXTS,
+    "tools": MAX_TOOLS,
     "allowed_token_ids": 1024,
-    "stop_token_ids": 128,
-    "bad_words": 128,
+    "stop_token_ids": MAX_STOP_TOKENS,
+    "bad_words": MAX_BAD_WORDS,
     "modalities": 2,
 }
-_OBJECTS: Mapping[str, int] = {"logit_bias": 300, "metadata": 16, "chat_template_kwargs": 32}
+_WITH_SCHEMAS = frozenset({"response_format", "structured_outputs", "text", "tools"})
+_OBJECTS: Mapping[str, int] = {"logit_bias": 300, "metadata": MAX_METADATA, "chat_template_kwargs": 32}
 
 
 def max_array_length(name: str, *, conversation: str = "messages") -> int:
@@ -87,6 +90,7 @@ def check_characters(body: Mapping[str, Any], name: str, bound: int) -> None:
 
 def _check_nested(name: str, value: list[Any] | dict[str, Any], max_elements: int) -> None:
     elements = 0
+    max_keys = MAX_SCHEMA_KEYS if name in _WITH_SCHEMAS else MAX_KEYS
     pending: list[list[Any] | dict[str, Any]] = [value]
     while pending:
         container = pending.pop()
@@ -96,8 +100,8 @@ def _check_nested(name: str, value: list[Any] | dict[str, Any], max_elements: in
                 raise _too_long(name, max_elements, elements)
             pending.extend(inner for inner in container if isinstance(inner, list | dict))
             continue
-        if len(container) > MAX_KEYS:
-            raise _too_many(name, MAX_KEYS, len(container))
+        if len(container) > max_keys:
+            raise _too_many(name, max_keys, len(container))
         for key, inner in container.items():
             _check_key(key, name)
             if isinstance(inner, list | dict):

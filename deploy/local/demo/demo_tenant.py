@@ -12,9 +12,11 @@ from django.utils import timezone
 
 from deploy.local.files import read_env, write_env
 from inference_worker.registry.services import model_register
-from tenants.keys import key_matches, split_key
+from tenants.keys.secrets import key_matches, split_key
+from tenants.keys.services import key_create
+from tenants.members.services import membership_set
 from tenants.models import ApiKey, Tenant
-from tenants.services import key_create, membership_set, tenant_create
+from tenants.services import tenant_create
 
 ACTOR = "make run"
 TENANT = "demo"

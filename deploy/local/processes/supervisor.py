@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -15,7 +14,10 @@ from pathlib import Path
 
 import psutil
 
-PARENT_DEATH_SCRIPT = Path(__file__).with_name("parent_death.py")
+from deploy.local.files import write_private
+from deploy.local.processes.program_log import LogLimits, ProgramLog
+from inference_worker.runtime.parent_death import parent_bound_command
+
 STABLE_S = 60.0  # a process that ran this long resets its backoff
 BACKOFF_MAX_S = 30.0
 POLL_S = 0.05
@@ -39,7 +41,8 @@ class Program:
 @dataclass(slots=True)
 class _Process:
     program: Program
-    popen: subprocess.Popen[bytes]
+    log: ProgramLog
+    popen: subprocess.Popen[bytes]  # the last one that could be started
     started_at: float
     failures: int = 0
     restart_at: float | None = None
@@ -52,13 +55,17 @@ class ProgramFailedError(Exception):
 class Supervisor:
     """Owns the processes of one stack. Call ``poll`` regularly from one thread."""
 
-    def __init__(self, *, run_dir: Path, log_dir: Path, say: Callable[[str], None]) -> None:
+    def __init__(
+        self, *, run_dir: Path, log_dir: Path, say: Callable[[str], None], log_limits: LogLimits | None = None
+    ) -> None:
         self._run_dir = run_dir
         self._log_dir = log_dir
+        self._log_limits = log_limits or LogLimits()
         self._say = say
         self._processes: dict[str, _Process] = {}
-        run_dir.mkdir(parents=True, exist_ok=True)
-        log_dir.mkdir(parents=True, exist_ok=True)
+        for folder in (run_dir, log_dir):
+            folder.mkdir(parents=True, exist_ok=True)
+            folder.chmod(0o700)
 
     @property
     def names(self) -> list[str]:
@@ -75,11 +82,16 @@ class Supervisor:
         return process.popen.pid if process and process.popen.poll() is None else None
 
     def start(self, program: Program) -> None:
-        """Start the program in a new session that ends with this process."""
-        log = self.log_path(program.name)
-        if log.exists():
-            log.replace(log.with_name(f"{log.name}.1"))
-        process = _Process(program, self._spawn(program), time.monotonic())
+        """Start the program in a new session that ends with this process. Raises ProgramFailedError."""
+        try:
+            log = ProgramLog(self.log_path(program.name), self._log_limits)
+            try:
+                process = _Process(program, log, _spawn(program, log), time.monotonic())
+            except OSError:
+                log.close()
+                raise
+        except OSError as error:
+            raise ProgramFailedError(f"{program.name} can't be started: {error}") from error
         self._processes[program.name] = process
         self._record(program.name, process.popen.pid)
 
@@ -95,15 +107,15 @@ class Supervisor:
             time.sleep(POLL_S)
 
     def poll(self) -> None:
-        """Restart programs that have died, with exponential backoff."""
+        """Restart programs that have died, with exponential backoff, and writers of logs."""
         now = time.monotonic()
         for process in self._processes.values():
+            with suppress(OSError):  # the next call tries again; the pipe holds the output
+                process.log.ensure_writer()
             if process.restart_at is None and process.popen.poll() is not None:
                 self._schedule_restart(process, now)
             if process.restart_at is not None and now >= process.restart_at:
-                process.popen = self._spawn(process.program)
-                process.started_at, process.restart_at = now, None
-                self._record(process.program.name, process.popen.pid)
+                self._restart(process, now)
 
     def stop(self, name: str) -> None:
         """Stop the program gracefully, then kill the rest of its process group."""
@@ -119,8 +131,10 @@ class Supervisor:
             timeout_s=program.stop_timeout_s,
         )
         process.popen.wait()
+        process.log.close()
         del self._processes[name]
-        self._record_path(name).unlink(missing_ok=True)
+        with suppress(OSError):  # a record of a process that has ended is ignored
+            self._record_path(name).unlink(missing_ok=True)
 
     def kill_all(self) -> None:
         """Kill all programs at once."""
@@ -132,30 +146,40 @@ class Supervisor:
         code = self._processes[name].popen.poll()
         return self._failure(name, "is not running" if code is None else _describe_exit(code))
 
-    def _spawn(self, program: Program) -> subprocess.Popen[bytes]:
-        with self.log_path(program.name).open("ab") as log:
-            return subprocess.Popen(
-                bind_to_parent(program.argv, death_signal=program.stop_signal, user=program.user),
-                env=dict(program.env) if program.env else None,
-                cwd=program.cwd,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-
     def _schedule_restart(self, process: _Process, now: float) -> None:
-        is_stable = now - process.started_at > STABLE_S
-        process.failures = 1 if is_stable else process.failures + 1
-        delay_s = min(BACKOFF_MAX_S, 0.5 * 2**process.failures)
-        process.restart_at = now + delay_s
+        if now - process.started_at > STABLE_S:
+            process.failures = 0
         # Surviving children would keep the port or the memory.
         _signal_group(process.popen.pid, signal.SIGKILL)
+        delay_s = self._back_off(process, now)
         exit_text = _describe_exit(process.popen.returncode)
         self._say(f"{process.program.name} {exit_text}; restarting in {delay_s:.0f} s")
 
+    def _restart(self, process: _Process, now: float) -> None:
+        name = process.program.name
+        try:
+            process.log.ensure_writer()
+            process.popen = _spawn(process.program, process.log)
+        except OSError as error:  # no memory, no process left, …
+            delay_s = self._back_off(process, now)
+            self._say(f"{name} can't be started: {error}; trying again in {delay_s:.0f} s")
+            return
+        process.started_at, process.restart_at = now, None
+        self._record(name, process.popen.pid)
+
+    @staticmethod
+    def _back_off(process: _Process, now: float) -> float:
+        process.failures += 1
+        delay_s = float(min(BACKOFF_MAX_S, 0.5 * 2 ** min(process.failures, 10)))
+        process.restart_at = now + delay_s
+        return delay_s
+
     def _failure(self, name: str, reason: str) -> str:
-        lines = self.log_path(name).read_text(encoding="utf-8", errors="replace").splitlines()
+        self._processes[name].log.settle()
+        try:
+            lines = self.log_path(name).read_text(encoding="utf-8", errors="replace").splitlines()
+        except OSError as error:
+            return f"{name} {reason}. Its log can't be read: {error}"
         tail = "\n".join(f"    {line}" for line in lines[-15:])
         return f"{name} {reason}. Last lines of {self.log_path(name)}:\n{tail}"
 
@@ -164,20 +188,22 @@ class Supervisor:
 
     def _record(self, name: str, pid: int) -> None:
         record = {"pid": pid, "started": _start_time(pid)}
-        self._record_path(name).write_text(json.dumps(record), encoding="utf-8")
+        try:
+            write_private(self._record_path(name), json.dumps(record))
+        except OSError as error:
+            self._say(f"{name} runs, but its process id can't be recorded: {error}")
 
 
-def bind_to_parent(
-    argv: Sequence[str],
-    *,
-    death_signal: signal.Signals = signal.SIGTERM,
-    user: tuple[int, int] | None = None,
-) -> list[str]:
-    """Return a command line that runs ``argv`` and signals it when this process dies."""
-    uid, gid = user or (-1, -1)
-    # The script switches the user itself, because the other user may not be able to read Python.
-    script = (sys.executable, "-I", "-S", str(PARENT_DEATH_SCRIPT))
-    return [*script, str(int(death_signal)), str(os.getpid()), str(uid), str(gid), "--", *argv]
+def _spawn(program: Program, log: ProgramLog) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        parent_bound_command(program.argv, death_signal=program.stop_signal, user=program.user),
+        env=dict(program.env) if program.env else None,
+        cwd=program.cwd,
+        stdin=subprocess.DEVNULL,
+        stdout=log.write_end,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
 
 
 def stop_process(

@@ -6,13 +6,14 @@ import time
 
 import redis
 
-from inference_worker.protocol import codec, names
+from inference_worker.protocol import names
 from inference_worker.protocol.messages import Heartbeat
+from inference_worker.transport.heartbeats import parse_heartbeat
 
 PATIENCE_S = 30.0
 
 
-class RedisUnavailableError(Exception):
+class RedisSilentError(Exception):
     """Redis has not responded for too long; the text names the server."""
 
 
@@ -29,22 +30,15 @@ class HeartbeatReader:
         self._last_response_at = time.monotonic()
 
     def read(self) -> Heartbeat | None:
-        """Return the latest heartbeat, or None before the first. Raises RedisUnavailableError."""
+        """Return the latest heartbeat, or None before the first. Raises RedisSilentError."""
         try:
             data = self._client.get(self._key)
         except redis.RedisError as error:  # may be restarting
             silence_s = time.monotonic() - self._last_response_at
             if silence_s > self._patience_s:
-                raise RedisUnavailableError(
+                raise RedisSilentError(
                     f"{self._server} has not responded for {silence_s:.0f} s: {error}"
                 ) from None
             return None
         self._last_response_at = time.monotonic()
-        return _decode(data) if isinstance(data, bytes) else None
-
-
-def _decode(data: bytes) -> Heartbeat | None:
-    try:
-        return codec.decode_heartbeat(data)
-    except codec.ProtocolError:  # left by a worker of another version; the new worker overwrites it
-        return None
+        return parse_heartbeat(data)  # None from a worker of an earlier version: the new one overwrites it

@@ -14,7 +14,7 @@ TRAVERSE = stat.S_IXGRP | stat.S_IXOTH
 
 
 class AccountError(Exception):
-    """No account can run Postgres; the text names the remedy."""
+    """Raised if no account can run Postgres; the text names the remedy."""
 
 
 def database_account(data_dir: Path) -> tuple[int, int] | None:

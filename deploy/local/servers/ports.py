@@ -30,13 +30,6 @@ def free_port() -> int:
         return port
 
 
-def is_listening(port: int) -> bool:
-    """Return whether the port accepts connections."""
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.settimeout(0.5)
-        return probe.connect_ex((LOOPBACK, port)) == 0
-
-
 def require_free_port(port: int, *, setting: str) -> None:
     """Check that a server can listen on the port. Raises PortBusyError with the remedy."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:

@@ -11,8 +11,8 @@ import django
 from django.db import DatabaseError, connection
 from django.db.migrations.executor import MigrationExecutor
 
-from deploy.local.processes.supervisor import bind_to_parent
 from deploy.local.settings import ROOT
+from inference_worker.runtime.parent_death import parent_bound_command
 
 
 class MigrationError(Exception):
@@ -40,7 +40,9 @@ def migrate(environment: Mapping[str, str]) -> int:
 def _run_migrate(environment: Mapping[str, str]) -> None:
     # a separate process, because the statement timeout is lifted for this command only
     process = subprocess.run(
-        bind_to_parent([sys.executable, str(ROOT / "manage.py"), "migrate", "--noinput", "--verbosity", "0"]),
+        parent_bound_command(
+            [sys.executable, str(ROOT / "manage.py"), "migrate", "--noinput", "--verbosity", "0"]
+        ),
         env=dict(environment),
         cwd=ROOT,
         capture_output=True,

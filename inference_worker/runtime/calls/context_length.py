@@ -11,7 +11,7 @@ import msgspec
 
 from inference_worker.protocol.faults import ContextOverflow
 from inference_worker.protocol.messages import Operation, Submit
-from inference_worker.protocol.operations import OPERATION_SPECS
+from inference_worker.protocol.operations import OPERATION_SPECS, template_variables
 from inference_worker.runtime.calls.asgi_call import call_engine
 from inference_worker.runtime.calls.engine import Engine
 from inference_worker.runtime.calls.fault_parsing import is_context_overflow
@@ -58,15 +58,17 @@ def context_demand(submit: Submit) -> ContextDemand | None:
     return ContextDemand(submit.operation, limit)
 
 
-async def exact_overflow(engine: Engine, submit: Submit, error_body: bytes) -> ContextOverflow | None:
-    """Return the context overflow that the engine reported, with exact counts.
+async def exact_overflow(
+    engine: Engine, submit: Submit, engine_body: bytes, error_body: bytes
+) -> ContextOverflow | None:
+    """Return the context overflow that the engine reported for ``engine_body``, with exact counts.
 
     None if it reported another error, has no tokenizer route, or the text is too long to count.
     """
     demand = context_demand(submit)
     if demand is None or Operation.TOKENIZE not in engine.operations or not is_context_overflow(error_body):
         return None
-    for request in _tokenize_requests(submit.operation, json.loads(submit.body), engine.max_model_len):
+    for request in _tokenize_requests(submit.operation, json.loads(engine_body), engine.max_model_len):
         engine_id = f"count-{submit.request_id}"
         status, response = await call_engine(engine.app, Operation.TOKENIZE, request, engine_id)
         tokens = json.loads(response) if status == 200 else {}
@@ -84,7 +86,7 @@ def _tokenize_requests(operation: Operation, body: Mapping[str, Any], context: i
     model = {"model": body["model"]}
     if operation is Operation.CHAT_COMPLETIONS:
         parts = {name: body[name] for name in _CONVERSATION if name in body}
-        request = {**model, **parts, "chat_template_kwargs": _template_kwargs(body)}
+        request = {**model, **parts, "chat_template_kwargs": template_variables(body)}
         return [request] if len(json.dumps(parts, ensure_ascii=False)) <= max_characters else []
     prompt = body[OPERATION_SPECS[operation].prompt_param]
     texts = [text for text in ([prompt] if isinstance(prompt, str) else prompt) if isinstance(text, str)]
@@ -100,11 +102,3 @@ def _long_texts(texts: Sequence[str], max_tokens: int, max_characters: int) -> l
     """
     long_texts = [text for text in texts if len(text.encode("utf-8", "surrogatepass")) > max_tokens]
     return long_texts if sum(map(len, long_texts)) <= max_characters else []
-
-
-def _template_kwargs(body: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the template variables that vLLM's chat route sets; its tokenizer route ignores reasoning."""
-    kwargs = dict(body.get("chat_template_kwargs") or {})
-    if (effort := body.get("reasoning_effort")) is not None:
-        kwargs = {"enable_thinking": effort != "none", **kwargs, "reasoning_effort": effort}
-    return kwargs

@@ -7,8 +7,10 @@ import logging
 from collections.abc import Callable
 from contextvars import ContextVar
 
+import msgspec
+
 from inference_worker.protocol import sse
-from inference_worker.protocol.faults import RequestFault, ResponseTooLarge
+from inference_worker.protocol.faults import AdapterFault, RequestFault, ResponseTooLarge
 from inference_worker.protocol.messages import (
     Accepted,
     Delta,
@@ -17,17 +19,22 @@ from inference_worker.protocol.messages import (
     FailureKind,
     Finished,
     Meter,
+    Operation,
     Outcome,
     Submit,
 )
+from inference_worker.runtime.adapters.errors import AdapterUnavailableError
+from inference_worker.runtime.calls.adapter_model import engine_body
 from inference_worker.runtime.calls.asgi_call import engine_scope
 from inference_worker.runtime.calls.context_length import exact_overflow
 from inference_worker.runtime.calls.engine import Engine, Message
 from inference_worker.runtime.calls.fast_path import TextFastPath, current_fast_path, is_plain
 from inference_worker.runtime.calls.fault_parsing import error_status, parse_fault
 from inference_worker.runtime.calls.meter import CallMeter, current_meter
+from inference_worker.runtime.calls.projection import project_document, project_events
+from inference_worker.runtime.calls.sequence_shares import SequenceShares
 from inference_worker.telemetry.correlation import correlation_id
-from inference_worker.telemetry.log_formatters import trace_without_messages
+from inference_worker.telemetry.masking import trace_without_messages
 
 logger = logging.getLogger("cyllm.worker.call")
 
@@ -46,16 +53,26 @@ MAX_RESPONSE_BYTES = 16 * 1024 * 1024
 class EngineCall:
     """Passes a request to the engine and turns the response into numbered events.
 
-    ``fault`` may be set by an engine that knows why it fails the request.
+    ``sequences``: the shares of tenants in the engine's batch; None: no tenant has to wait. ``fault`` may be
+    set by an engine that knows why it fails the request, and ``abort_grace_s`` by one that doesn't listen for
+    a disconnect.
     """
 
-    def __init__(self, submit: Submit, engine: Engine, emit: Callable[[Event], None]) -> None:
+    def __init__(
+        self,
+        submit: Submit,
+        engine: Engine,
+        emit: Callable[[Event], None],
+        sequences: SequenceShares | None = None,
+    ) -> None:
         self.submit = submit
         self.meter = CallMeter(self._emit_accepted)
         self.outcome = Outcome.FAILED
         self.fault: RequestFault | None = None
+        self.abort_grace_s = ABORT_GRACE_S
         self._engine = engine
         self._emit = emit
+        self._sequences = sequences or SequenceShares(0)
         self._index = 0
         self._has_sent = False
         self._status = 0
@@ -63,6 +80,9 @@ class EngineCall:
         self._error_event: bytes | None = None
         self._cancel_reason: str | None = None
         self._is_body_delivered = False
+        self._engine_body = b""
+        self._is_in_engine = False
+        self._adapter_error: AdapterUnavailableError | None = None
         self._disconnect = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._fast_path: TextFastPath | None = None
@@ -84,10 +104,13 @@ class EngineCall:
         current_call.set(self)
         exception = ""
         try:
-            scope = engine_scope(self.submit.operation, self.engine_id)
-            await self._engine.app(scope, self._receive, self._send)
-            if self._status == 400 and self.fault is None:
-                self.fault = await exact_overflow(self._engine, self.submit, bytes(self._body))
+            async with self._sequences.occupy(self.submit, self.meter.observe_acceptance):
+                self.meter.observe_start()
+                async with engine_body(self._engine, self.submit) as self._engine_body:
+                    self._is_in_engine = True
+                    await self._run_in_engine()
+        except AdapterUnavailableError as error:
+            self._adapter_error = error
         except asyncio.CancelledError:
             if self._cancel_reason is None:
                 self.cancel(WORKER_STOPS)
@@ -100,6 +123,12 @@ class EngineCall:
         if self._fast_path is not None:
             logger.debug("%d chunks took the fast path", self._fast_path.chunks)
 
+    async def _run_in_engine(self) -> None:
+        scope = engine_scope(self.submit.operation, self.engine_id)
+        await self._engine.app(scope, self._receive, self._send)
+        if self._status == 400 and self.fault is None:
+            self.fault = await exact_overflow(self._engine, self.submit, self._engine_body, bytes(self._body))
+
     def cancel(self, reason: str) -> None:
         """Report a client disconnect to the engine, and abort the call if it does not react."""
         if self._cancel_reason is not None:
@@ -108,7 +137,8 @@ class EngineCall:
         self._engine.count_partial(self.engine_id, self.meter)
         self._disconnect.set()
         if self._task is not None:
-            asyncio.get_running_loop().call_later(ABORT_GRACE_S, self._task.cancel)
+            grace_s = self.abort_grace_s if self._is_in_engine else 0.0
+            asyncio.get_running_loop().call_later(grace_s, self._task.cancel)
 
     def _emit_accepted(self) -> None:
         self._emit(
@@ -123,7 +153,7 @@ class EngineCall:
     async def _receive(self) -> Message:
         if not self._is_body_delivered:
             self._is_body_delivered = True
-            return {"type": "http.request", "body": self.submit.body, "more_body": False}
+            return {"type": "http.request", "body": self._engine_body, "more_body": False}
         await self._disconnect.wait()
         return {"type": "http.disconnect"}
 
@@ -141,9 +171,18 @@ class EngineCall:
         elif data.startswith(ERROR_EVENT):
             self._error_event = data
         elif self._error_event is None:
+            data = self._projected(project_events, data)
             self._emit_delta(data)
             if self._fast_path is not None:
                 self._fast_path.observe_chunk(data)
+
+    def _projected(self, project: Callable[[Operation, bytes], bytes], data: bytes) -> bytes:
+        try:
+            return project(self.submit.operation, data)
+        except msgspec.MsgspecError:
+            # A remote engine may send anything; clients then receive what it sent.
+            logger.warning("the engine's output does not have the form of %s", self.submit.operation)
+            return data
 
     def _emit_delta(self, data: bytes) -> None:
         if self._cancel_reason is None:
@@ -165,6 +204,10 @@ class EngineCall:
         elif self._cancel_reason is not None:
             self.outcome = Outcome.CANCELLED
             self._fail(FailureKind.CANCELLED, 0, self._cancel_reason)
+        elif self._adapter_error is not None:
+            logger.warning("adapter unavailable: %s", self._adapter_error)
+            self.fault = AdapterFault(reason=str(self._adapter_error))
+            self._fail(self._adapter_error.kind, 0, self.fault.reason)
         elif exception:
             self._fail(FailureKind.ENGINE, 500, exception)
         elif self._error_event is not None:
@@ -183,9 +226,13 @@ class EngineCall:
             request_id=self.submit.request_id,
             attempt=self.submit.attempt,
             index=self._next_index(),
-            data=bytes(self._body),
+            data=self._document(),
             meter=self.meter.reading(),
         )
+
+    def _document(self) -> bytes:
+        """Return the body of a whole response, empty if it was streamed."""
+        return self._projected(project_document, bytes(self._body)) if self._body else b""
 
     def _fail_with_event(self, body: str) -> None:
         """Fail after an error event in a stream with status 200. Before any output it counts as a 4xx."""
@@ -218,7 +265,8 @@ class EngineCall:
     def _fault_of(self, kind: FailureKind, detail: str) -> RequestFault | None:
         if kind is FailureKind.REQUEST:
             return self.fault or parse_fault(detail)
-        return self.fault if kind is FailureKind.UPSTREAM else None
+        is_known = kind is FailureKind.UPSTREAM or isinstance(self.fault, AdapterFault)
+        return self.fault if is_known else None
 
 
 def refusal(submit: Submit, kind: FailureKind, reason: str) -> Failed:

@@ -10,11 +10,11 @@ from collections.abc import Callable
 
 from inference_worker.protocol import codec
 from inference_worker.protocol.messages import Delta, Event, Finished, Frame
-from inference_worker.telemetry.log_formatters import trace_without_messages
-from inference_worker.transport.channel_layer import NoReceiver, PubSubChannelLayer
-from inference_worker.transport.redis_connection import RedisUnavailable
+from inference_worker.telemetry.masking import trace_without_messages
+from inference_worker.transport.channel_layer import NoReceiverError, PubSubChannelLayer
+from inference_worker.transport.redis_connection import RedisUnavailableError
 
-logger = logging.getLogger("cyllm.worker.outbox")
+logger = logging.getLogger("cyllm.worker.frames")
 
 KEEPALIVE_INTERVAL_S = 1.0
 RETRY_INTERVAL_S = 0.1
@@ -133,10 +133,10 @@ class FrameSender:
         while loop.time() < deadline:
             try:
                 await self._layer.send(reply_to, {"type": "relay.frame", "data": data})
-            except NoReceiver:
+            except NoReceiverError:
                 logger.info("gateway %s no longer listens", reply_to)
                 return False
-            except RedisUnavailable:
+            except RedisUnavailableError:
                 await asyncio.sleep(RETRY_INTERVAL_S)
             else:
                 return True

@@ -23,9 +23,10 @@ class CallMeter:
         self._is_accepted = False
         self._first_token_s: float | None = None
         self._queue_s: float | None = None
-        self._prompt: dict[str, int] = {}
-        self._cached: dict[str, int] = {}
-        self._completion: dict[str, int] = {}
+        self._wait_s = 0.0
+        self._prompt_tokens: dict[str, int] = {}
+        self._cached_tokens: dict[str, int] = {}
+        self._completion_tokens: dict[str, int] = {}
 
     def observe_acceptance(self) -> None:
         """Note that the engine has accepted the call, or a part of it."""
@@ -33,37 +34,43 @@ class CallMeter:
             self._is_accepted = True
             self._on_accepted()
 
+    def observe_start(self) -> None:
+        """Record that the call enters the engine, after the wait for its tenant's share."""
+        self._wait_s = time.monotonic() - self._start
+
     def observe_output(self, output: Any) -> None:
         """Count a vLLM RequestOutput. A stream yields deltas, any other call one output at its end."""
         part = output.request_id
         new = sum(len(choice.token_ids) for choice in output.outputs)
-        if part not in self._prompt:
-            self._prompt[part] = len(output.prompt_token_ids or ())
-            self._cached[part] = output.num_cached_tokens or 0
+        if part not in self._prompt_tokens:
+            self._prompt_tokens[part] = len(output.prompt_token_ids or ())
+            self._cached_tokens[part] = output.num_cached_tokens or 0
             self._observe_times(output.metrics)
         if new and self._first_token_s is None:
             self._first_token_s = time.monotonic() - self._start
-        self._completion[part] = self._completion.get(part, 0) + new
+        self._completion_tokens[part] = self._completion_tokens.get(part, 0) + new
 
     def observe_pooled(self, output: Any) -> None:
         """Count a vLLM PoolingRequestOutput: a prompt, and no completion."""
-        self._prompt[output.request_id] = len(output.prompt_token_ids or ())
-        self._cached[output.request_id] = output.num_cached_tokens or 0
+        self._prompt_tokens[output.request_id] = len(output.prompt_token_ids or ())
+        self._cached_tokens[output.request_id] = output.num_cached_tokens or 0
 
     def _observe_times(self, times: Any) -> None:
-        """Take vLLM's own times, because calls that are not streamed yield a single output at the end."""
+        """Use vLLM's own times: a call that is not streamed yields a single output, at its end."""
         if times is None or not times.scheduled_ts:
             return
-        self._queue_s = max(self._queue_s or 0.0, times.scheduled_ts - times.queued_ts)
+        queue_s = self._wait_s + times.scheduled_ts - times.queued_ts
+        self._queue_s = max(self._queue_s or 0.0, queue_s)
         if times.first_token_latency:
-            self._first_token_s = max(self._first_token_s or 0.0, times.first_token_latency)
+            first_token_s = self._wait_s + times.first_token_latency
+            self._first_token_s = max(self._first_token_s or 0.0, first_token_s)
 
     def observe_usage(self, usage: dict[str, Any]) -> None:
         """Take the ``usage`` object of a remote engine, which counts the whole call so far."""
-        self._prompt["remote"] = _token_count(usage.get("prompt_tokens"))
-        self._completion["remote"] = _token_count(usage.get("completion_tokens"))
+        self._prompt_tokens["remote"] = _token_count(usage.get("prompt_tokens"))
+        self._completion_tokens["remote"] = _token_count(usage.get("completion_tokens"))
         details = usage.get("prompt_tokens_details")
-        self._cached["remote"] = (
+        self._cached_tokens["remote"] = (
             _token_count(details.get("cached_tokens")) if isinstance(details, dict) else 0
         )
 
@@ -74,19 +81,19 @@ class CallMeter:
 
     def observe_chunk(self) -> None:
         """Count a chunk of a remote engine as one token, until the engine reports its usage."""
-        self._completion["remote"] = self._completion.get("remote", 0) + 1
+        self._completion_tokens["remote"] = self._completion_tokens.get("remote", 0) + 1
 
     def observe_generated(self, part: str, tokens: int, prompt_tokens: int) -> None:
         """Take the engine's count for a part without output so far, as in a call that is not streamed."""
-        self._completion[part] = max(self._completion.get(part, 0), tokens)
-        self._prompt.setdefault(part, prompt_tokens)
+        self._completion_tokens[part] = max(self._completion_tokens.get(part, 0), tokens)
+        self._prompt_tokens.setdefault(part, prompt_tokens)
 
     def reading(self) -> Meter:
         """Return the usage so far."""
         return Meter(
-            prompt_tokens=sum(self._prompt.values()),
-            completion_tokens=sum(self._completion.values()),
-            cached_tokens=sum(self._cached.values()),
+            prompt_tokens=sum(self._prompt_tokens.values()),
+            completion_tokens=sum(self._completion_tokens.values()),
+            cached_tokens=sum(self._cached_tokens.values()),
             queue_s=self._queue_s,
             first_token_s=self._first_token_s,
             total_s=time.monotonic() - self._start,

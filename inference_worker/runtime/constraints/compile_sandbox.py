@@ -1,8 +1,8 @@
 """A process that compiles constraints before the engine does, each in a child process with limits.
 
-``python -m inference_worker.runtime.constraints.compile_sandbox FOLDER VOCABULARY_SIZE LIMIT_S`` reads one
-JSON object per line, ``{"id", "kind", "text"}``, and answers each with ``{"id", "reason"}``. An empty reason
-means that the constraint compiles. The tokenizer is loaded once and inherited by the forked children.
+``python -m inference_worker.runtime.constraints.compile_sandbox FOLDER VOCABULARY_SIZE LIMIT_S COMPACT``
+reads one JSON object per line, ``{"id", "kind", "text"}``, and answers each with ``{"id", "reason"}``. An
+empty reason means that the constraint compiles. The forked children inherit the tokenizer.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from inference_worker.runtime.parent_death import bind_to_parent
+from inference_worker.runtime.parent_death import bind_children_to_parent
 
 MEMORY_BYTES = 3 * 2**30  # on top of the process's own
 NICENESS = 5  # lower than generation
@@ -38,8 +38,11 @@ DROPPED_PART = re.compile(
 Compile = Callable[[str, str], Any]
 
 
-def make_compile(folder: str, vocabulary_size: int) -> Compile:
-    """Return a function that compiles with vLLM's options (v1/structured_output/backend_xgrammar.py)."""
+def make_compile(folder: str, vocabulary_size: int, *, is_compact: bool) -> Compile:
+    """Return a function that compiles with vLLM's options (v1/structured_output/backend_xgrammar.py).
+
+    ``is_compact``: vLLM's ``disable_any_whitespace``.
+    """
     import xgrammar
     from transformers import AutoTokenizer
 
@@ -50,7 +53,8 @@ def make_compile(folder: str, vocabulary_size: int) -> Compile:
         # Created in the child, because its threads do not survive a fork.
         compiler = xgrammar.GrammarCompiler(tokenizer_info, max_threads=1, cache_enabled=True)
         if kind == "json":
-            return compiler.compile_json_schema(text, any_whitespace=True)
+            separators = (",", ":") if is_compact else None
+            return compiler.compile_json_schema(text, any_whitespace=not is_compact, separators=separators)
         return (compiler.compile_regex if kind == "regex" else compiler.compile_structural_tag)(text)
 
     return compile_constraint
@@ -127,6 +131,6 @@ def respond(response: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    bind_to_parent()
+    bind_children_to_parent()
     os.nice(NICENESS)
-    serve(make_compile(sys.argv[1], int(sys.argv[2])), int(sys.argv[3]))
+    serve(make_compile(sys.argv[1], int(sys.argv[2]), is_compact=sys.argv[4] == "1"), int(sys.argv[3]))

@@ -13,6 +13,7 @@ import itertools
 import json
 import logging
 import os
+import signal
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections import OrderedDict
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import Any, Self, cast
 
 from inference_worker.runtime.constraints.compile_sandbox import TOO_LONG
+from inference_worker.runtime.parent_death import parent_bound_command
 
 logger = logging.getLogger("cyllm.worker.grammars")
 
@@ -39,12 +41,21 @@ class SandboxUnavailableError(Exception):
 class GrammarGuard:
     """Checks constraints in the compile sandbox, which the first check starts.
 
-    Inactive if the engine compiles with another backend than the sandbox.
+    Inactive if the engine compiles with another backend than the sandbox. ``is_compact``: without optional
+    white space in JSON.
     """
 
-    def __init__(self, tokenizer: Path, vocabulary_size: int, limit_s: int, *, active: bool = True) -> None:
+    def __init__(
+        self,
+        tokenizer: Path,
+        vocabulary_size: int,
+        limit_s: int,
+        *,
+        active: bool = True,
+        is_compact: bool = True,
+    ) -> None:
         self._active = active
-        self._arguments = [str(tokenizer), str(vocabulary_size), str(limit_s)]
+        self._arguments = [str(tokenizer), str(vocabulary_size), str(limit_s), str(int(is_compact))]
         self._timeout_s = float(limit_s * WALL_PER_CPU_S)
         self._process: Process | None = None
         self._reader: asyncio.Task[None] | None = None
@@ -58,8 +69,14 @@ class GrammarGuard:
     @classmethod
     def of_engine(cls, client: Any, limit_s: int) -> Self:
         """Return a guard for a vLLM engine; ``client`` is its AsyncLLM."""
-        model, backend = client.model_config, client.vllm_config.structured_outputs_config.backend
-        return cls(Path(model.tokenizer), model.get_vocab_size(), limit_s, active=backend == BACKEND)
+        model, config = client.model_config, client.vllm_config.structured_outputs_config
+        return cls(
+            Path(model.tokenizer),
+            model.get_vocab_size(),
+            limit_s,
+            active=config.backend == BACKEND,
+            is_compact=config.disable_any_whitespace,
+        )
 
     async def check(self, kind: str, text: str) -> str:
         """Return the reason to reject a constraint, empty if the engine may compile it.
@@ -132,8 +149,11 @@ class GrammarGuard:
             return self._process
 
     async def _start(self) -> Process:
+        module = "inference_worker.runtime.constraints.compile_sandbox"
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "inference_worker.runtime.constraints.compile_sandbox", *self._arguments),
+            *parent_bound_command(
+                [sys.executable, "-m", module, *self._arguments], death_signal=signal.SIGKILL
+            ),
             stdin=PIPE,
             stdout=PIPE,
             stderr=DEVNULL,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from typing import Any, TypeAlias
@@ -10,6 +11,7 @@ import msgspec
 
 from inference_worker.protocol.messages import Operation
 from inference_worker.runtime.calls.engine_call import current_call
+from inference_worker.runtime.constraints.grammar_schemas import without_annotations
 
 # Keywords that vLLM rejects in a schema (has_xgrammar_unsupported_json_features), some only in combinations.
 UNSUPPORTED_KEYWORDS = (
@@ -34,6 +36,7 @@ def check_constraints(
         constraint = getattr(params, "structured_outputs", None)
         if constraint is None:
             return generate(prompt, params, *args, **kwargs)
+        _remove_annotations(constraint)
         call = current_call.get()
         if call is not None and call.submit.operation is Operation.COMPLETIONS:
             # vLLM would wait for the end of reasoning, which it does not parse in completions.
@@ -60,6 +63,14 @@ async def _checked_outputs(
         if getattr(error, "parameter", None) is not None:
             raise
         raise VLLMValidationError(_one_line(error, constraint), parameter=param) from error
+
+
+def _remove_annotations(constraint: Any) -> None:
+    schema = constraint.json
+    if schema is not None:
+        schema = json.loads(schema) if isinstance(schema, str) else schema
+        # As a string, because vLLM takes an empty schema for a missing one.
+        constraint.json = json.dumps(without_annotations(schema))
 
 
 def _one_line(error: Exception, constraint: Any) -> str:

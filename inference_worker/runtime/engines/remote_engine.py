@@ -7,7 +7,7 @@ import json
 import logging
 import time
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
 import httpx
@@ -15,7 +15,8 @@ from typing_extensions import override
 
 from inference_worker.protocol import sse
 from inference_worker.protocol.faults import UpstreamSilence
-from inference_worker.protocol.messages import Operation
+from inference_worker.protocol.messages import AdapterRef, Operation
+from inference_worker.runtime.adapters.errors import AdapterUnavailableError
 from inference_worker.runtime.calls.engine import (
     Engine,
     EngineStartError,
@@ -64,7 +65,14 @@ class RemoteEngine(Engine):
     """A server with OpenAI's API. Never dead: it may respond to the next request."""
 
     fast_paths: Mapping[Operation, EmptyChunks] = {}
+    sampling_defaults: Mapping[str, float] = {}
+    template_variables: tuple[str, ...] | None = None
+    template_tokens: int | None = None
     is_dead = False
+    max_lora_rank = 0
+    dtype = ""
+    loaded_adapters: tuple[str, ...] = ()
+    kv_cache_use: float | None = None
 
     def __init__(self, client: httpx.AsyncClient, settings: WorkerSettings) -> None:
         self.max_model_len = settings.max_model_len or 0  # or from the engine's model list, see _fault
@@ -82,6 +90,16 @@ class RemoteEngine(Engine):
     @override
     def count_partial(self, request_id: str, meter: CallMeter) -> None:
         pass  # the meter has all that a remote engine reports
+
+    @override
+    def adapter_model(self, ref: AdapterRef, timeout_s: float) -> AbstractAsyncContextManager[str]:
+        raise AdapterUnavailableError(
+            f"{ref.name}: a remote engine loads no adapters; load it there, and serve it with its own worker"
+        )
+
+    @override
+    def remove_adapter(self, sha256: str) -> None:
+        """Do nothing: a remote engine has no adapters of the platform."""
 
     async def wait_ready(self, timeout_s: float, report: ReportStage) -> None:
         """Wait until the engine lists its models, and report why it doesn't. Raises EngineStartError."""
@@ -148,7 +166,8 @@ class RemoteEngine(Engine):
         request = json.loads(body)
         wants_usage = bool((request.get("stream_options") or {}).get("include_usage"))
         request["model"] = self._upstream_model
-        request.pop("cache_salt", None)  # vLLM's own; other engines reject unknown parameters
+        for name in ("cache_salt", "priority"):  # vLLM's own; other engines reject unknown parameters
+            request.pop(name, None)
         if request.get("stream"):
             request["stream_options"] = {**(request.get("stream_options") or {}), "include_usage": True}
         meter = current_meter.get()
@@ -185,7 +204,7 @@ class RemoteEngine(Engine):
             *events, rest = (rest + data).replace(b"\r\n", b"\n").split(sse.END)
             for event in events:
                 is_complete = is_complete or event.endswith(b"[DONE]")
-                if client_event := self._client_event(event, wants_usage, meter):
+                if client_event := self._client_event(sse.without_comments(event), wants_usage, meter):
                     body = client_event + sse.END
                     await send({"type": "http.response.body", "body": body, "more_body": True})
         if not is_complete:
@@ -198,7 +217,7 @@ class RemoteEngine(Engine):
         """
         text = event.removeprefix(b"data:").strip()
         if not event.startswith(b"data:") or not text.startswith(b"{"):
-            return event if text == b"[DONE]" else None
+            return sse.DONE if text == b"[DONE]" else None
         chunk: dict[str, Any] = json.loads(text)
         if "error" in chunk:
             # The error first and alone, as vLLM sends it: EngineCall recognizes it by that.

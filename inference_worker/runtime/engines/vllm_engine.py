@@ -1,10 +1,10 @@
-"""vLLM inside the worker process: its ASGI application, called without a socket."""
+"""vLLM inside the worker process: its handlers and its ASGI application, called without a socket."""
 
 from __future__ import annotations
 
+import argparse
 import asyncio
-import os
-import shlex
+import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -12,8 +12,10 @@ from typing import Any
 
 from typing_extensions import override
 
-from inference_worker.protocol.messages import DEFAULT_OPERATIONS, Operation
-from inference_worker.runtime.adapters import AdapterError, adapter_arguments
+from inference_worker.protocol.messages import DEFAULT_OPERATIONS, AdapterRef, Operation
+from inference_worker.runtime.adapters.errors import AdapterUnavailableError
+from inference_worker.runtime.adapters.pool import AdapterPool
+from inference_worker.runtime.adapters.static import AdapterError
 from inference_worker.runtime.calls.asgi_call import call_engine
 from inference_worker.runtime.calls.engine import (
     Engine,
@@ -24,20 +26,36 @@ from inference_worker.runtime.calls.engine import (
     Send,
 )
 from inference_worker.runtime.calls.meter import CallMeter
-from inference_worker.runtime.calls.reasoning_stop import stop_in_content_only
-from inference_worker.runtime.calls.truncated_tool_calls import report_truncated_tool_calls
-from inference_worker.runtime.constraints.grammar_guard import BACKEND, GrammarGuard
+from inference_worker.runtime.constraints.grammar_guard import GrammarGuard
 from inference_worker.runtime.constraints.request_constraints import check_constraints
+from inference_worker.runtime.constraints.tool_grammars import constrain_tool_calls
 from inference_worker.runtime.engines.hardware import EngineChoice, Hardware, checkpoint_dtype, choose_engine
-from inference_worker.runtime.engines.parsers import check_parsers, fast_paths, parser_arguments
-from inference_worker.runtime.engines.vllm_hooks import (
+from inference_worker.runtime.engines.parsers import check_parsers, fast_paths
+from inference_worker.runtime.engines.template_size import template_tokens
+from inference_worker.runtime.engines.template_variables import model_template_variables
+from inference_worker.runtime.engines.vllm_adapters import (
+    VllmAdapters,
+    adapter_arguments,
+    adapter_store,
+    max_lora_rank,
+    model_supports_lora,
+)
+from inference_worker.runtime.engines.vllm_arguments import engine_arguments, prepare_environment
+from inference_worker.runtime.engines.vllm_handlers import DirectHandlers
+from inference_worker.runtime.engines.vllm_patches.engine_stats import EngineStats
+from inference_worker.runtime.engines.vllm_patches.reasoning_stop import stop_in_content_only
+from inference_worker.runtime.engines.vllm_patches.short_prompts import render_short_prompts_inline
+from inference_worker.runtime.engines.vllm_patches.truncated_tool_calls import report_truncated_tool_calls
+from inference_worker.runtime.engines.vllm_patches.wrappers import (
     attach_fast_path,
-    meter_generation,
     meter_pooling,
+    observe_generation,
     reject_overflow,
 )
 from inference_worker.runtime.parent_death import bind_children_to_parent
 from inference_worker.runtime.settings import WorkerSettings
+
+logger = logging.getLogger("cyllm.worker.engine")
 
 HEALTH_INTERVAL_S = 0.5
 SELF_TESTS: Mapping[Operation, Mapping[str, Any]] = {
@@ -46,6 +64,12 @@ SELF_TESTS: Mapping[Operation, Mapping[str, Any]] = {
     Operation.EMBEDDINGS: {"input": "1"},
     Operation.TOKENIZE: {"prompt": "1"},
 }
+# Each passes the sandbox and the engine's compiler, whose start would delay the first client's constraint.
+FIRST_CONSTRAINTS: Sequence[Mapping[str, Any]] = (
+    {"json": {"type": "object", "properties": {"a": {"type": "boolean"}}, "required": ["a"]}},
+    {"regex": "[0-9]"},
+    {"choice": ["yes", "no"]},
+)
 ID_PREFIXES = ("chatcmpl-", "cmpl-", "embd-")
 
 
@@ -63,12 +87,9 @@ async def vllm_engine(
     from vllm.entrypoints.launchers.api_server.app_state import init_app_state
     from vllm.entrypoints.launchers.api_server.entry import build_async_engine_client
     from vllm.entrypoints.launchers.app import build_app
-    from vllm.entrypoints.launchers.cli_args import make_arg_parser
-    from vllm.utils.argparse_utils import FlexibleArgumentParser
 
     check_parsers(settings)
-    arguments = _arguments_with_adapters(settings, hardware, choice)
-    args = make_arg_parser(FlexibleArgumentParser()).parse_args(arguments)
+    args, lora_rank = _parse_arguments(settings, hardware, choice)
     report(f"loading weights ({_weights_mib(model_path)} MiB) and reserving the key-value cache")
     async with AsyncExitStack() as stack:
         try:
@@ -79,22 +100,43 @@ async def vllm_engine(
             stack.push_async_callback(guard.close)
             _install_hooks(client, guard)
             await init_app_state(client, app.state, args, tasks)
-            engine = VllmEngine(client, app, settings, operations_of(client, tasks))
-            engine.patch_parsers()
+            engine = VllmEngine(client, app, settings, operations_of(client, tasks), lora_rank)
+            engine.patch_responses()
             report("self-test")
             await engine.test()
+            report("compiling the first constraints")
+            await engine.warm_up_constraints()
         except (RuntimeError, ValueError, OSError) as error:
             raise EngineStartError(f"vLLM can't serve {settings.model} from {model_path}: {error}") from error
         yield engine
+
+
+def _parse_arguments(
+    settings: WorkerSettings, hardware: Hardware, choice: EngineChoice
+) -> tuple[argparse.Namespace, int]:
+    """Return vLLM's arguments, and the highest rank of adapters. Raises EngineStartError."""
+    from vllm.entrypoints.launchers.cli_args import make_arg_parser
+    from vllm.utils.argparse_utils import FlexibleArgumentParser
+
+    parse = make_arg_parser(FlexibleArgumentParser()).parse_args
+    try:
+        arguments = engine_arguments(settings, hardware, choice)
+        lora_rank = max_lora_rank(settings, lambda: model_supports_lora(parse(arguments)))
+        # The operator's own arguments come last, so they take precedence.
+        return parse(adapter_arguments(settings, hardware, lora_rank) + arguments), lora_rank
+    except AdapterError as error:
+        raise EngineStartError(str(error)) from None
 
 
 def _install_hooks(client: Any, guard: GrammarGuard) -> None:
     generate = reject_overflow(
         check_constraints(client.generate, guard.check), client.model_config.max_model_len
     )
-    client.generate = meter_generation(generate)
+    client.generate = observe_generation(generate)
     client.encode = meter_pooling(client.encode)
     client.add_request = attach_fast_path(client.add_request)
+    EngineStats().install(client)
+    render_short_prompts_inline(client.renderer)
 
 
 def operations_of(client: Any, tasks: Sequence[str]) -> tuple[Operation, ...]:
@@ -102,6 +144,12 @@ def operations_of(client: Any, tasks: Sequence[str]) -> tuple[Operation, ...]:
     generation = DEFAULT_OPERATIONS if "generate" in tasks else ()
     embedding = (Operation.EMBEDDINGS,) if client.model_config.get_pooling_task(tasks) == "embed" else ()
     return (*generation, *embedding, Operation.TOKENIZE, Operation.DETOKENIZE)
+
+
+def _sampling_defaults(model_config: Any) -> dict[str, float]:
+    """Return the sampling parameters of the checkpoint's generation config that vLLM applies."""
+    parameters: dict[str, Any] = model_config.get_diff_sampling_param()
+    return {name: float(value) for name, value in parameters.items() if isinstance(value, int | float)}
 
 
 def _model_folder(settings: WorkerSettings) -> Path:
@@ -115,88 +163,88 @@ def _model_folder(settings: WorkerSettings) -> Path:
     return path
 
 
-def _arguments_with_adapters(settings: WorkerSettings, hardware: Hardware, choice: EngineChoice) -> list[str]:
-    try:
-        return engine_arguments(settings, hardware, choice)
-    except AdapterError as error:
-        raise EngineStartError(str(error)) from None
-
-
 def _weights_mib(model_path: Path) -> int:
     return sum(file.stat().st_size for file in model_path.glob("*.safetensors")) // 2**20
-
-
-def prepare_environment(settings: WorkerSettings, hardware: Hardware) -> None:
-    """Set environment variables for vLLM options without an argument, unless the operator has set them."""
-    variables = {
-        "VLLM_NO_USAGE_STATS": "1",
-        "HF_HUB_OFFLINE": "1",
-        "VLLM_LOGGING_LEVEL": "INFO" if settings.log_level == "DEBUG" else "WARNING",
-    }
-    if hardware.kind == "cpu":
-        variables |= {
-            # One process for core and executor halves the CPU time per token on a machine with few cores.
-            "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
-            "OMP_NUM_THREADS": str(settings.threads),
-            "VLLM_CPU_OMP_THREADS_BIND": "nobind",
-        }
-    for name, value in variables.items():
-        os.environ.setdefault(name, value)
-
-
-def engine_arguments(settings: WorkerSettings, hardware: Hardware, choice: EngineChoice) -> list[str]:
-    """Return vLLM's arguments for these settings, the operator's own last. Raises AdapterError."""
-    arguments = [
-        *("--model", str(settings.model_path), "--served-model-name", settings.model),
-        *("--dtype", choice.dtype, "--max-num-seqs", str(settings.max_num_seqs)),
-        *("--scheduling-policy", "priority"),
-        "--enable-prompt-tokens-details",
-        # By default, vLLM keeps the backend that it chose for the first constraint.
-        *("--structured-outputs-config.backend", BACKEND),
-        "--disable-fastapi-docs",
-    ]
-    if settings.max_model_len:
-        arguments += ["--max-model-len", str(settings.max_model_len)]
-    if choice.eager:
-        arguments.append("--enforce-eager")
-    if hardware.kind == "cpu":
-        arguments += ["--distributed-executor-backend", "uni"]
-        # A prompt with a seed that is processed in two steps crashes vLLM 0.32: on CPUs, torch's generators
-        # have no offset, which vLLM needs to discard the token after the first step.
-        arguments.append("--no-enable-chunked-prefill")
-        arguments += ["--kv-cache-memory-bytes", str(int(settings.kv_cache_gib * 2**30))]
-    else:
-        arguments += ["--gpu-memory-utilization", str(settings.gpu_memory_utilization)]
-    arguments += adapter_arguments(settings.adapters)
-    return arguments + parser_arguments(settings) + shlex.split(settings.engine_args)
 
 
 class VllmEngine(Engine):
     """vLLM in this process."""
 
     def __init__(
-        self, client: Any, app: Any, settings: WorkerSettings, operations: tuple[Operation, ...]
+        self,
+        client: Any,
+        app: Any,
+        settings: WorkerSettings,
+        operations: tuple[Operation, ...],
+        max_lora_rank: int,
     ) -> None:
         self._app = app
+        self._handlers = DirectHandlers(app)
         self.operations = operations
         self.max_model_len: int = client.model_config.max_model_len
+        self.sampling_defaults = _sampling_defaults(client.model_config)
+        self.template_variables = self._template_variables(client, settings)
+        self.template_tokens: int | None = None
         self._client = client
         self._model = settings.model
+        self.max_lora_rank = max_lora_rank
+        self.max_num_seqs: int = client.vllm_config.scheduler_config.max_num_seqs
+        self.dtype = str(client.model_config.dtype).removeprefix("torch.")
+        self._store = adapter_store(settings)
+        self._removals: set[asyncio.Task[None]] = set()
+        adapters = VllmAdapters(client, app.state.openai_serving_models, self._store)
+        self._pool = AdapterPool(adapters, settings.max_adapters)
         generates = Operation.CHAT_COMPLETIONS in operations
         self._parser_cls = app.state.openai_serving_chat.parser_cls if generates else None
         self.fast_paths = fast_paths(self._parser_cls) if settings.fast_path and generates else {}
 
+    @staticmethod
+    def _template_variables(client: Any, settings: WorkerSettings) -> tuple[str, ...] | None:
+        # This architecture is rendered without a template.
+        if client.model_config.hf_config.model_type == "gpt_oss":
+            return None
+        template = settings.chat_template.read_text() if settings.chat_template else None
+        return model_template_variables(client.renderer.tokenizer, template)
+
     @override
     async def app(self, scope: Message, receive: Receive, send: Send) -> None:
-        await self._app(scope, receive, send)
+        await self._handlers(scope, receive, send)
 
-    def patch_parsers(self) -> None:
-        """Correct vLLM's application where its parsers deviate from OpenAI's API."""
+    @property
+    @override
+    def loaded_adapters(self) -> tuple[str, ...]:
+        return self._pool.digests
+
+    @asynccontextmanager
+    @override
+    async def adapter_model(self, ref: AdapterRef, timeout_s: float) -> AsyncIterator[str]:
+        if ref.base_model != self._model or ref.rank > self.max_lora_rank:
+            raise AdapterUnavailableError(
+                f"{ref.name} has base model {ref.base_model} and rank {ref.rank}; this worker serves "
+                f"{self._model} with adapters of rank {self.max_lora_rank} at most"
+            )
+        async with self._pool.use(ref, timeout_s) as name:
+            yield name
+
+    @override
+    def remove_adapter(self, sha256: str) -> None:
+        self._pool.remove(sha256)
+        removal = asyncio.create_task(self._store.remove(sha256), name=f"remove-{sha256[:12]}")
+        self._removals.add(removal)
+        removal.add_done_callback(self._removals.discard)
+
+    def patch_responses(self) -> None:
+        """Correct vLLM's application where it deviates from OpenAI's API."""
+        if (serving := getattr(self._app.state, "openai_serving_chat", None)) is not None:
+            # Without a generation prompt, vLLM's answer has the role of the last message.
+            serving.get_chat_request_role = lambda _request: serving.response_role
         if self._parser_cls is None:
             return
         if self._parser_cls.reasoning_parser_cls is not None:
             stop_in_content_only(self._parser_cls.reasoning_parser_cls)
         if self._parser_cls.tool_parser_cls is not None:
+            # vLLM's renderer has a parser class of its own, which derives the constraint from the tools.
+            constrain_tool_calls(self._app.state.openai_serving_chat.online_renderer.parser)
             report_truncated_tool_calls(self._app.state.openai_serving_chat)
 
     @property
@@ -209,17 +257,25 @@ class VllmEngine(Engine):
     def running_requests(self) -> int:
         return len(self._client.output_processor.request_states)
 
+    @property
+    @override
+    def kv_cache_use(self) -> float | None:
+        if not self.running_requests:
+            return 0.0  # the statistics are those of the last step
+        stats: EngineStats = self._client.logger_manager
+        return stats.kv_cache_use
+
     @override
     def count_partial(self, request_id: str, meter: CallMeter) -> None:
         engine_ids = tuple(prefix + request_id for prefix in ID_PREFIXES)
-        generated: dict[str, int] = {}
+        completions: dict[str, int] = {}
         prompts: dict[str, int] = {}
         for state in self._client.output_processor.request_states.values():
             part = state.external_req_id  # shared by the choices of one prompt
             if part.startswith(engine_ids) and state.stats is not None:
-                generated[part] = generated.get(part, 0) + state.stats.num_generation_tokens
+                completions[part] = completions.get(part, 0) + state.stats.num_generation_tokens
                 prompts[part] = state.prompt_len
-        for part, tokens in generated.items():
+        for part, tokens in completions.items():
             meter.observe_generated(part, tokens, prompts[part])
 
     @override
@@ -235,3 +291,19 @@ class VllmEngine(Engine):
         status, response = await call_engine(self._app, operation, body, "self-test")
         if status != 200:
             raise EngineStartError(f"the self-test failed with status {status}: {response.decode()[:500]}")
+        if Operation.CHAT_COMPLETIONS in self.operations:
+            self.template_tokens = await template_tokens(self._app, self._model)
+
+    async def warm_up_constraints(self) -> None:
+        """Compile constraints of each kind through the application. A failure is only logged."""
+        if Operation.COMPLETIONS not in self.operations:
+            return
+        for constraint in FIRST_CONSTRAINTS:
+            body = {
+                **SELF_TESTS[Operation.COMPLETIONS],
+                "model": self._model,
+                "structured_outputs": constraint,
+            }
+            status, response = await call_engine(self._app, Operation.COMPLETIONS, body, "warm-up")
+            if status != 200:
+                logger.warning("the engine refused %s: %s", constraint, response.decode()[:500])

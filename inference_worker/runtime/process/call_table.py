@@ -8,9 +8,11 @@ import logging
 import time
 
 from inference_worker.protocol.messages import (
+    AdapterRef,
     AttemptMetered,
     Cancel,
     Command,
+    Event,
     FailureKind,
     Submit,
     WorkerState,
@@ -18,8 +20,9 @@ from inference_worker.protocol.messages import (
 from inference_worker.runtime.calls.engine import Engine
 from inference_worker.runtime.calls.engine_call import WORKER_STOPS, EngineCall, refusal
 from inference_worker.runtime.calls.frame_sender import FrameSender
-from inference_worker.runtime.process.heartbeat import WorkerStatus
-from inference_worker.telemetry.log_formatters import trace_without_messages
+from inference_worker.runtime.calls.sequence_shares import SequenceShares
+from inference_worker.runtime.process.heartbeat import WorkerReport
+from inference_worker.telemetry.masking import trace_without_messages
 from inference_worker.transport.channel_layer import PubSubChannelLayer
 from inference_worker.transport.facts import FactWriter
 
@@ -35,13 +38,14 @@ class CallTable:
     def __init__(
         self,
         engine: Engine,
-        status: WorkerStatus,
+        status: WorkerReport,
         layer: PubSubChannelLayer,
         facts: FactWriter,
         max_requests: int,
+        sequences: SequenceShares,
     ) -> None:
         self._engine, self._status, self._facts = engine, status, facts
-        self._max_requests = max_requests
+        self._max_requests, self._sequences = max_requests, sequences
         self._frame_sender = FrameSender(
             layer, status.worker_id, has_calls=self._has_calls, on_disconnect=self._cancel_calls_of
         )
@@ -92,7 +96,9 @@ class CallTable:
             return f"worker is {self._status.state}"
         if self._engine.is_dead:
             return "the engine has ended"
-        if submit.model not in self._status.models:
+        if submit.adapter is not None and not self._serves_adapter(submit.adapter):
+            return f"the adapter {submit.model} can't be loaded here"
+        if submit.adapter is None and submit.model not in self._status.models:
             return f"{submit.model} is not served here"
         if submit.operation not in self._engine.operations:
             return f"the engine has no {submit.operation}"
@@ -102,8 +108,14 @@ class CallTable:
             return "an attempt of this request is still running here"
         return ""
 
+    def _serves_adapter(self, ref: AdapterRef) -> bool:
+        return ref.base_model in self._status.models and ref.rank <= self._engine.max_lora_rank
+
     def _start(self, submit: Submit) -> None:
-        call = EngineCall(submit, self._engine, lambda event: self._frame_sender.put(submit.reply_to, event))
+        def emit(event: Event) -> None:
+            self._frame_sender.put(submit.reply_to, event)
+
+        call = EngineCall(submit, self._engine, emit, self._sequences)
         self._calls[submit.request_id] = call
         self._frame_sender.open(submit.reply_to)
         task = asyncio.create_task(self._run(call), name=f"call-{submit.request_id}")
@@ -119,16 +131,18 @@ class CallTable:
         finally:
             overtime.cancel()
             del self._calls[call.submit.request_id]
-            self._facts.add(
-                AttemptMetered(
-                    request_id=call.submit.request_id,
-                    attempt=call.submit.attempt,
-                    worker_id=self._status.worker_id,
-                    outcome=call.outcome,
-                    meter=call.meter.reading(),
-                    at=time.time(),
-                )
-            )
+            if call.submit.is_metered:
+                self._facts.add(self._metered(call))
+
+    def _metered(self, call: EngineCall) -> AttemptMetered:
+        return AttemptMetered(
+            request_id=call.submit.request_id,
+            attempt=call.submit.attempt,
+            worker_id=self._status.worker_id,
+            outcome=call.outcome,
+            meter=call.meter.reading(),
+            at=time.time(),
+        )
 
     def _has_calls(self, reply_to: str) -> bool:
         return any(call.submit.reply_to == reply_to for call in self._calls.values())

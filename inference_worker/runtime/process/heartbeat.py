@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import redis
@@ -19,7 +19,7 @@ REDIS_TIMEOUT_S = 2.0
 
 
 @dataclass
-class WorkerStatus:
+class WorkerReport:
     """The contents of the heartbeat; written by the event loop, read by the thread."""
 
     worker_id: str
@@ -31,8 +31,15 @@ class WorkerStatus:
     state: WorkerState = WorkerState.STARTING
     max_model_len: int = 0
     operations: tuple[str, ...] = ()
+    sampling_defaults: Mapping[str, float] = field(default_factory=dict)
+    template_variables: tuple[str, ...] | None = None
+    template_tokens: int | None = None
+    max_lora_rank: int = 0
+    dtype: str = ""
+    adapters: tuple[str, ...] = ()
     running: int = 0
     waiting: int = 0
+    kv_cache_use: float | None = None
     stage: str = "starting"
     stage_start: float = field(default_factory=time.monotonic)
     last_loop_turn: float = field(default_factory=time.monotonic)
@@ -62,13 +69,20 @@ class WorkerStatus:
             hardware=self.hardware,
             written_at=time.time(),
             operations=self.operations,
+            sampling_defaults=dict(self.sampling_defaults),
+            template_variables=self.template_variables,
+            template_tokens=self.template_tokens,
+            max_lora_rank=self.max_lora_rank,
+            adapters=self.adapters,
+            dtype=self.dtype,
+            kv_cache_use=self.kv_cache_use,
         )
 
 
 class HeartbeatThread(threading.Thread):
     """Writes the status every ``names.HEARTBEAT_INTERVAL_S`` and whenever ``write_now`` is called."""
 
-    def __init__(self, url: str, status: WorkerStatus) -> None:
+    def __init__(self, url: str, status: WorkerReport) -> None:
         super().__init__(name="heartbeat", daemon=True)
         self._redis = redis.Redis.from_url(
             url, socket_timeout=REDIS_TIMEOUT_S, socket_connect_timeout=REDIS_TIMEOUT_S
@@ -113,13 +127,15 @@ class HeartbeatThread(threading.Thread):
     def _write(self) -> None:
         message = self._status.message()
         with self._redis.pipeline(transaction=False) as pipe:
-            key = names.worker_key(message.worker_id)
-            pipe.set(key, codec.encode(message), px=int(names.HEARTBEAT_EXPIRY_S * 1000))
+            key, value = names.worker_key(message.worker_id), codec.encode(message)
+            pipe.set(key, value, px=int(names.HEARTBEAT_EXPIRY_S * 1000))
+            pipe.set(names.last_seen_key(message.worker_id), value, ex=int(names.LAST_SEEN_EXPIRY_S))
             pipe.zadd(names.WORKER_INDEX, {message.worker_id: message.written_at})
             pipe.execute()
 
     def _remove(self) -> None:
         with self._redis.pipeline(transaction=False) as pipe:
-            pipe.delete(names.worker_key(self._status.worker_id))
+            worker_id = self._status.worker_id
+            pipe.delete(names.worker_key(worker_id), names.last_seen_key(worker_id))
             pipe.zrem(names.WORKER_INDEX, self._status.worker_id)
             pipe.execute()

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import logging
-import sys
 
 from inference_worker.runtime.settings import WorkerSettings
 from inference_worker.telemetry.log_formatters import JsonFormatter, TextFormatter
+from inference_worker.telemetry.log_output import QueuedHandler
 
 
 def configure_logging(settings: WorkerSettings) -> None:
     """Log the platform's messages and libraries' warnings to standard error. vLLM keeps its own format."""
     formatter = JsonFormatter if settings.log_format == "json" else TextFormatter
-    handler = logging.StreamHandler(sys.stderr)
+    handler = QueuedHandler()
     handler.setFormatter(formatter(worker=settings.id))
     root = logging.getLogger()
     root.handlers = [handler]

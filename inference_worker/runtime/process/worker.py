@@ -11,17 +11,20 @@ import secrets
 import signal
 import socket
 import time
+from functools import partial
 
 from inference_worker.protocol import codec, names
 from inference_worker.protocol.messages import WorkerState
 from inference_worker.runtime.calls.engine import Engine, EngineContext, EngineStartError
+from inference_worker.runtime.calls.sequence_shares import SequenceShares
 from inference_worker.runtime.engines.hardware import detect_hardware
 from inference_worker.runtime.process.call_table import CallTable
-from inference_worker.runtime.process.heartbeat import HeartbeatThread, WorkerStatus
+from inference_worker.runtime.process.heartbeat import HeartbeatThread, WorkerReport
 from inference_worker.runtime.settings import WorkerSettings
+from inference_worker.transport import changes
 from inference_worker.transport.channel_layer import PubSubChannelLayer
 from inference_worker.transport.facts import FactWriter
-from inference_worker.transport.redis_connection import RedisUnavailable
+from inference_worker.transport.redis_connection import RedisUnavailableError
 from inference_worker.transport.subscriber import Subscriber
 
 logger = logging.getLogger("cyllm.worker")
@@ -36,7 +39,7 @@ class Worker:
     def __init__(self, settings: WorkerSettings) -> None:
         self._settings = settings
         self._hardware = detect_hardware()
-        self._status = WorkerStatus(
+        self._status = WorkerReport(
             worker_id=settings.id or f"{socket.gethostname()}-{os.getpid()}",
             models=(settings.model, *(source.name for source in settings.adapters)),
             engine=settings.engine,
@@ -96,7 +99,17 @@ class Worker:
 
     async def _serve(self, engine: Engine) -> None:
         self._status.max_model_len, self._status.operations = engine.max_model_len, engine.operations
-        calls = CallTable(engine, self._status, self._layer, self._facts, self._settings.max_requests)
+        self._status.sampling_defaults = engine.sampling_defaults
+        self._status.template_variables = engine.template_variables
+        self._status.template_tokens = engine.template_tokens
+        self._status.max_lora_rank, self._status.dtype = engine.max_lora_rank, engine.dtype
+        deletions = self._subscriber.subscribe(
+            names.CHANGES_CHANNEL, partial(_remove_adapter, engine), on_gap=lambda: None
+        )
+        sequences = SequenceShares(engine.max_num_seqs)
+        calls = CallTable(
+            engine, self._status, self._layer, self._facts, self._settings.max_requests, sequences
+        )
         commands = asyncio.create_task(self._handle_commands(calls), name="commands")
         failure = asyncio.create_task(engine.wait_for_failure(), name="engine-health")
         stop = asyncio.create_task(self._stop.wait(), name="stop")
@@ -114,6 +127,7 @@ class Worker:
             for task in (commands, failure, stop, load):
                 task.cancel()
             await asyncio.gather(commands, failure, stop, load, return_exceptions=True)
+            self._subscriber.unsubscribe(deletions)
             await calls.close()
 
     async def _handle_commands(self, calls: CallTable) -> None:
@@ -150,12 +164,14 @@ class Worker:
             try:
                 await self._layer.open(self._status.channel)
                 return
-            except RedisUnavailable:
+            except RedisUnavailableError:
                 logger.warning("Redis is unavailable, trying again")
 
     async def _watch_load(self, engine: Engine, calls: CallTable) -> None:
         while True:
             self._status.running = engine.running_requests
+            self._status.adapters = engine.loaded_adapters
+            self._status.kv_cache_use = engine.kv_cache_use
             self._status.waiting = max(len(calls) - self._status.running, 0)
             await asyncio.sleep(STATUS_INTERVAL_S)
 
@@ -163,6 +179,13 @@ class Worker:
         while True:
             self._status.last_loop_turn = time.monotonic()
             await asyncio.sleep(STATUS_INTERVAL_S)
+
+
+def _remove_adapter(engine: Engine, change: bytes) -> None:
+    """Unload an adapter that has been deleted. One whose message is lost is removed when it is not used."""
+    kind, _, sha256 = change.decode(errors="replace").partition(" ")
+    if kind == changes.ADAPTER:
+        engine.remove_adapter(sha256)
 
 
 async def serve(settings: WorkerSettings) -> None:

@@ -69,7 +69,7 @@ def plain() -> dict[str, Any]:
     answer = ask()
     chunks = list(ask(stream=True, stream_options={"include_usage": True}))
     rebuilt = litellm.stream_chunk_builder(chunks, messages=MESSAGES)
-    hosted = litellm.completion(
+    hosted_answer = litellm.completion(
         **{"model": f"hosted_vllm/{MODEL}", "api_base": os.environ["OPENAI_BASE_URL"], **GREEDY},
         api_key=os.environ["OPENAI_API_KEY"],
     )
@@ -80,7 +80,7 @@ def plain() -> dict[str, Any]:
         "streamed": "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices),
         "rebuilt": rebuilt.choices[0].message.content,
         "rebuilt_usage": rebuilt.usage.model_dump(),
-        "hosted": hosted.choices[0].message.content,
+        "hosted": hosted_answer.choices[0].message.content,
     }
 
 

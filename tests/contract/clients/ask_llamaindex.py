@@ -95,12 +95,12 @@ def tools() -> dict[str, Any]:
     question = "How is the weather in Rome?"
     answer = llm.chat_with_tools([tool], user_msg=question, tool_required=True)
     calls = llm.get_tool_calls_from_response(answer)
-    done = llm.predict_and_call([tool], user_msg=question, tool_required=True)
+    call_result = llm.predict_and_call([tool], user_msg=question, tool_required=True)
     *_, last = llm.stream_chat_with_tools([tool], user_msg=question, tool_required=True)
     streamed = llm.get_tool_calls_from_response(last)
     return {
         "calls": [[call.tool_name, call.tool_kwargs] for call in calls],
-        "done": str(done),
+        "done": str(call_result),
         "streamed": [[call.tool_name, call.tool_kwargs] for call in streamed],
     }
 

@@ -8,10 +8,10 @@ import pytest
 
 from api.openai.errors.base import ApiError
 from api.openai.errors.parameters import ContextLengthExceeded
-from api.openai.responses.event_assembly import ResponseAssembly
+from api.openai.responses.events.numbered_events import ResponseAssembly
 from api.openai.responses.requests import validate_response_body
-from tests.openai.responses.strict import parse_item
 from tests.openai.splits import Call, ChatResponse
+from tests.sdk_validation import parse_item
 
 Item = dict[str, Any]
 Message = dict[str, Any]
@@ -203,21 +203,21 @@ def test_an_output_requires_a_call_which_may_be_in_the_history() -> None:
     plan = validate_response_body({"model": "m", "input": [output("1")], "previous_response_id": "resp_1"})
     history = validate_response_body({"model": "m", "input": [USER, call("1")]}).input
     assert plan.chat(history).fields["messages"][-1] == answered("1")
-    with pytest.raises(ApiError, match="invalid_value") as caught:
+    with pytest.raises(ApiError, match="invalid_value") as excinfo:
         plan.chat(history[:1])
-    assert caught.value.param == "input[0].call_id"
+    assert excinfo.value.param == "input[0].call_id"
 
 
 def test_a_request_that_is_too_large_with_its_history_is_rejected() -> None:
     plan = validate_response_body({"model": "m", "input": "hi", "previous_response_id": "resp_1"})
     history = validate_response_body({"model": "m", "input": [USER] * 2048}).input
-    with pytest.raises(ApiError, match="array_above_max_length") as caught:
+    with pytest.raises(ApiError, match="array_above_max_length") as excinfo:
         plan.chat(history)
-    assert caught.value.param == "input"
+    assert excinfo.value.param == "input"
     deep = [{**call("1", arguments="[" * 65), "id": "fc_1"}]
-    with pytest.raises(ApiError, match="invalid_value") as caught:
+    with pytest.raises(ApiError, match="invalid_value") as excinfo:
         plan.chat(deep)
-    assert caught.value.param == "previous_response_id"
+    assert excinfo.value.param == "previous_response_id"
 
 
 def test_a_conversation_can_continue_without_a_new_input() -> None:

@@ -11,12 +11,12 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from api.openai.errors.base import ApiError
-from api.openai.responses.event_assembly import ResponseAssembly
+from api.openai.responses.events.numbered_events import ResponseAssembly
 from api.openai.responses.requests import validate_response_body
 from api.openai.responses.response_plan import ResponsePlan
-from api.openai.responses.schemas.parameters import BUILT_IN_TOOLS, UNSUPPORTED_ITEMS, UNSUPPORTED_RESPONSES
+from api.openai.responses.schemas.parameters import BUILT_IN_TOOLS, UNSUPPORTED_ITEMS
 from api.openai.responses.schemas.request import LOGPROBS, ResponseRequest
-from tests.openai.responses.strict import parse_item, parse_response
+from tests.sdk_validation import parse_item, parse_response
 
 TOOL = {"type": "function", "name": "f", "parameters": {"type": "object"}, "strict": True, "description": "d"}
 FULL: dict[str, Any] = {
@@ -64,9 +64,7 @@ FULL: dict[str, Any] = {
     "chat_template_kwargs": {"a": 1},
 }
 FIELDS = {"type", "role", "id", "content", "output", "call_id", "name", "text", "schema", "mode"}
-NAMES = sorted(
-    {*ResponseRequest.model_fields, *FIELDS, *(path.rpartition(".")[2] for path in UNSUPPORTED_RESPONSES)}
-)
+NAMES = sorted({*ResponseRequest.model_fields, *FIELDS})
 WORDS = [
     "message",
     "function",

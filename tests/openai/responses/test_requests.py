@@ -7,12 +7,11 @@ from typing import Any
 
 import pytest
 
-from api.openai.errors.base import ApiError
-from api.openai.responses.event_assembly import ResponseAssembly
+from api.openai.responses.events.numbered_events import ResponseAssembly
 from api.openai.responses.requests import validate_response_body
-from api.openai.responses.schemas.parameters import UNSUPPORTED_RESPONSES
 from api.openai.responses.schemas.request import LOGPROBS, ResponseRequest
-from tests.openai.responses.strict import parse_response
+from api.openai.schemas.policies import refusals
+from tests.sdk_validation import parse_response
 
 BODY: dict[str, Any] = {"model": "m", "input": "hi"}
 USER = {"role": "user", "content": "hi"}
@@ -31,7 +30,7 @@ CHAT_TOOL = {
     "function": {"name": "f", "description": "d", "parameters": SCHEMA, "strict": True},
 }
 OTHER = {"type": "function", "name": "g"}
-CHAT_OTHER = {"type": "function", "function": {"name": "g"}}
+CHAT_OTHER = {"type": "function", "function": {"name": "g", "strict": False}}
 BOTH = {"tools": [CHAT_TOOL, CHAT_OTHER]}
 
 
@@ -103,8 +102,17 @@ TABLE = [
     honours("chat_template_kwargs", {"k": 1}, {"chat_template_kwargs": {"k": 1}}),
     honours("include_reasoning", False, {"include_reasoning": False}),
     # Without effect by definition.
-    honours("truncation", "disabled", {}),
-    honours("service_tier", "default", {}),
+    honours("truncation", "auto", {}),
+    honours("service_tier", "flex", {}),
+    honours("text", {"verbosity": "low"}, {}),
+    honours("reasoning", {"summary": "auto", "generate_summary": "detailed"}, {}),
+    honours("include", ["reasoning.encrypted_content"], {}),
+    honours("client_metadata", {"a": {"b": 1}}, {}),
+    honours("context_management", [{"type": "compaction"}], {}),
+    honours("max_tool_calls", 3, {}),
+    honours("prompt_cache_retention", "24h", {}),
+    honours("prompt_cache_options", {"mode": "explicit"}, {}),
+    honours("thinking_token_budget", 5, {"thinking_token_budget": 5}),
     honours("metadata", {"a": "b"}, {}),
     honours("user", "u", {}),
     honours("safety_identifier", "u", {}),
@@ -112,7 +120,7 @@ TABLE = [
     honours("store", False, {}),
     honours("background", True, {}),
     honours("stream", True, {}),
-    honours("stream_options", {"include_obfuscation": False}, {}, stream=True),
+    honours("stream_options", {"include_obfuscation": True, "include_usage": True}, {}, stream=True),
     pytest.param({"tools": [], "tool_choice": "auto", "parallel_tool_calls": True}, {}, id="no tools"),
 ]
 
@@ -126,36 +134,22 @@ def test_a_parameter_reaches_the_engine(change: dict[str, Any], chat: dict[str, 
 @pytest.mark.honours("responses", "model", "input")
 def test_every_supported_parameter_is_in_the_table_above() -> None:
     table_names = {name for case in TABLE for name in case.values[0]}
-    assert set(ResponseRequest.model_fields) - table_names == {"model", "input", "previous_response_id"}
+    supported_names = set(ResponseRequest.model_fields) - set(refusals(ResponseRequest))
+    assert supported_names - table_names == {"model", "input", "previous_response_id"}
     assert engine_fields({}) == {}
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(name, marks=pytest.mark.refuses("responses", name))
-        for name in sorted(UNSUPPORTED_RESPONSES)
-        if "." not in name and "[" not in name
-    ],
-)
-def test_null_is_the_default_even_for_unsupported_parameters(name: str) -> None:
-    assert engine_fields({name: None}) == {}
-    with pytest.raises(ApiError, match="unsupported_parameter") as caught:
-        engine_fields({name: "x"})
-    assert caught.value.param == name
-    assert UNSUPPORTED_RESPONSES[name] in caught.value.message
 
 
 def test_null_is_the_default_everywhere() -> None:
     optional = [name for name, field in ResponseRequest.model_fields.items() if not field.is_required()]
     assert engine_fields(dict.fromkeys({*optional} - {"input"})) == {}
-    nested = {
+    nested_names = {
         "text": {"format": None, "verbosity": None},
         "reasoning": dict.fromkeys(("effort", "summary", "generate_summary", "mode", "context")),
     }
-    assert engine_fields(nested) == {}
+    assert engine_fields(nested_names) == {}
     bare = {"type": "function", "name": "f", "strict": None, "description": None, "defer_loading": None}
-    assert engine_fields({"tools": [bare]})["tools"] == [{"type": "function", "function": {"name": "f"}}]
+    function = {"name": "f", "strict": False}
+    assert engine_fields({"tools": [bare]})["tools"] == [{"type": "function", "function": function}]
     text = {"type": "json_schema", "name": "n", "schema": SCHEMA, "strict": None, "description": None}
     assert engine_fields({"text": {"format": text}})["response_format"]["json_schema"] == {
         "name": "n",
@@ -195,6 +189,7 @@ def test_the_response_repeats_the_parameters_of_the_request() -> None:
     assert (response["id"], response["object"], response["status"]) == ("resp_1", "response", "queued")
 
 
+@pytest.mark.case("clients.25")
 def test_the_response_names_the_defaults_of_the_platform() -> None:
     response = snapshot({"tools": [OTHER]})
     parse_response(response)
@@ -202,9 +197,9 @@ def test_the_response_names_the_defaults_of_the_platform() -> None:
     assert response["text"] == {"format": {"type": "text"}, "verbosity": "medium"}
     assert (response["truncation"], response["service_tier"]) == ("disabled", "default")
     assert (response["metadata"], response["store"], response["background"]) == ({}, True, False)
-    # Only the engine knows the model's own defaults.
-    assert (response["temperature"], response["top_p"]) == (None, None)
-    nothing = {"description": None, "parameters": None, "strict": None}
+    assert (response["temperature"], response["top_p"]) == (1.0, 1.0)
+    assert (response["presence_penalty"], response["frequency_penalty"]) == (0.0, 0.0)
+    nothing = {"description": None, "parameters": None, "strict": False}
     assert response["tools"] == [{**OTHER, **nothing}]
 
 

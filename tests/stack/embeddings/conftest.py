@@ -8,8 +8,9 @@ from pathlib import Path
 import openai
 import pytest
 
-from tests.contract.client_environments import Guest
+from tests.contract.client_environments import Address, ClientRunner
 from tests.embedder import embedding_worker
+from tests.recording_proxy import recording_proxy
 from tests.stack.conftest import OwnedStack
 
 
@@ -28,6 +29,8 @@ def client(stack: OwnedStack) -> Iterator[openai.OpenAI]:
 
 
 @pytest.fixture(scope="package")
-def guest(stack: OwnedStack, tmp_path_factory: pytest.TempPathFactory) -> Guest:
-    """Runs other people's clients against the stack."""
-    return Guest(stack, tmp_path_factory.mktemp("guest"), idle_model="")
+def client_runner(stack: OwnedStack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClientRunner]:
+    """Runs other people's clients against the stack. What they receive is validated."""
+    with recording_proxy(stack.base_url) as base_url:
+        address = Address(base_url, stack.key, stack.model)
+        yield ClientRunner(address, tmp_path_factory.mktemp("client_runner"), idle_model="")

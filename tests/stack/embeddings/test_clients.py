@@ -9,7 +9,7 @@ import numpy as np
 import openai
 import pytest
 
-from tests.contract.client_environments import Guest
+from tests.contract.client_environments import ClientRunner
 
 TEXTS = ["The sea is calm.", "海は静かだ。", "Ça va 😀?"]
 
@@ -25,10 +25,12 @@ def vectors(client: openai.OpenAI, embedder: str) -> Any:
 
 
 @pytest.fixture(scope="module")
-def results(guest: Guest, embedder: str) -> dict[str, Any]:
+def results(client_runner: ClientRunner, embedder: str) -> dict[str, Any]:
     """Vectors and token counts of the other clients, by name."""
     variables = {"EMBEDDING_MODEL": embedder, "TEXTS": json.dumps(TEXTS)}
-    return guest.python("ask_embeddings.py", variables) | guest.node("embeddings.mjs", variables)
+    return client_runner.python("ask_embeddings.py", variables) | client_runner.node(
+        "embeddings.mjs", variables
+    )
 
 
 @pytest.mark.honours("embeddings", "input", "encoding_format")

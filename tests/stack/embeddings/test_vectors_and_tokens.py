@@ -14,8 +14,8 @@ import pytest
 from openai.types import CreateEmbeddingResponse
 
 from api.openai.schemas.response_bodies.resources import EmbeddingList
-from tests.documented import answer_faults, request_is_wrong
 from tests.embedder import CONTEXT, SHORT
+from tests.openapi_validation import answer_faults, request_is_wrong
 from tests.stack.conftest import OwnedStack
 from tests.stack.records import audit_row, settled_usage
 
@@ -89,10 +89,14 @@ def test_responses_have_the_sdks_type_and_base64_encodes_the_same_floats(
             reply = client.post("/v1/embeddings", json=body)
             assert reply.status_code == 200, reply.text
             answers[encoding] = reply.json()
-    typed = CreateEmbeddingResponse.model_validate_json(json.dumps(answers["float"]), strict=True)
-    assert (typed.object, typed.model, typed.data[0].object) == ("list", embedder, "embedding")
-    for plain, packed in zip(answers["float"]["data"], answers["base64"]["data"], strict=True):
-        floats = np.frombuffer(base64.b64decode(packed["embedding"]), dtype="<f4")
+    typed_response = CreateEmbeddingResponse.model_validate_json(json.dumps(answers["float"]), strict=True)
+    assert (typed_response.object, typed_response.model, typed_response.data[0].object) == (
+        "list",
+        embedder,
+        "embedding",
+    )
+    for plain, encoded_item in zip(answers["float"]["data"], answers["base64"]["data"], strict=True):
+        floats = np.frombuffer(base64.b64decode(encoded_item["embedding"]), dtype="<f4")
         assert floats.tolist() == pytest.approx(plain["embedding"], abs=1e-6)
         assert len(floats) == 64
 
@@ -158,13 +162,13 @@ def test_a_shorter_vector_is_the_normalised_beginning_of_the_full_one(
 def test_dimensions_that_the_model_does_not_support_are_rejected_by_name(
     client: openai.OpenAI, embedder: str
 ) -> None:
-    with pytest.raises(openai.BadRequestError) as caught:
+    with pytest.raises(openai.BadRequestError) as excinfo:
         client.embeddings.create(model=embedder, input="hi", dimensions=8)
-    assert caught.value.param == "dimensions"
-    assert caught.value.code in ("unsupported_parameter", "invalid_value")
-    with pytest.raises(openai.BadRequestError) as caught:
+    assert excinfo.value.param == "dimensions"
+    assert excinfo.value.code in ("unsupported_parameter", "invalid_value")
+    with pytest.raises(openai.BadRequestError) as excinfo:
         client.embeddings.create(model=embedder, input=[60_000])
-    assert (caught.value.code, caught.value.param) == ("invalid_value", "input")
+    assert (excinfo.value.code, excinfo.value.param) == ("invalid_value", "input")
 
 
 @pytest.mark.case("serving.32")
@@ -178,10 +182,10 @@ def test_an_error_for_a_long_input_has_its_length_in_every_form(
         assert client.embeddings.create(model=embedder, input=value).usage.prompt_tokens == CONTEXT
     messages = set()
     for value in (long, ["short", long], ids, [ids[:3], ids]):
-        with pytest.raises(openai.BadRequestError) as caught:
+        with pytest.raises(openai.BadRequestError) as excinfo:
             client.embeddings.create(model=embedder, input=value)
-        assert (caught.value.code, caught.value.param) == ("context_length_exceeded", "input")
-        messages.add(caught.value.message)
+        assert (excinfo.value.code, excinfo.value.param) == ("context_length_exceeded", "input")
+        messages.add(excinfo.value.message)
     (message,) = messages
     assert "maximum context length is 256 tokens. However, your input resulted in 257 tokens." in message
 
@@ -229,10 +233,10 @@ def test_messages_are_tokenized_through_the_chat_template(ready_stack: OwnedStac
         for changes, tokens in cases:
             body = {"model": ready_stack.model, "messages": MESSAGES, **changes}
             assert client.post("/tokenize", json=body).json()["tokens"] == tokens, changes
-        spent = client.post(
+        refusal = client.post(
             "/v1/chat/completions", json={"model": ready_stack.model, "messages": MESSAGES, "max_tokens": 1}
         )
-    assert spent.json()["usage"]["prompt_tokens"] == len(cases[0][1])
+    assert refusal.json()["usage"]["prompt_tokens"] == len(cases[0][1])
 
 
 def test_tokenizing_is_recorded_and_costs_nothing(ready_stack: OwnedStack) -> None:

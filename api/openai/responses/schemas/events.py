@@ -6,8 +6,13 @@ from typing import Annotated, Literal, TypeAlias
 
 from pydantic import Field, RootModel
 
-from api.openai.responses.schemas.response_object import Response, ResponseContentPart, ResponseOutputItem
-from api.openai.schemas.response_bodies.base import Count, LogProb, ResponseBody
+from api.openai.responses.schemas.response_object import (
+    ItemLogProb,
+    Response,
+    ResponseContentPart,
+    ResponseOutputItem,
+)
+from api.openai.schemas.response_bodies.base import Count, ResponseBody
 from api.openai.schemas.response_bodies.chat import ChatCompletionChunk
 from api.openai.schemas.response_bodies.completions import Completion
 
@@ -52,26 +57,13 @@ class PartEvent(ItemContentEvent):
     part: ResponseContentPart
 
 
-class EventTopLogProb(ResponseBody):
-    """An alternative token, with its log probability."""
-
-    token: str
-    logprob: LogProb
-
-
-class EventLogProb(EventTopLogProb):
-    """A generated token, with its alternatives."""
-
-    top_logprobs: list[EventTopLogProb]
-
-
 class TextDelta(ItemContentEvent):
     """A piece of text."""
 
     type: Literal["response.output_text.delta"]
     content_index: Count
     delta: str
-    logprobs: list[EventLogProb]
+    logprobs: list[ItemLogProb]
 
 
 class TextDone(ItemContentEvent):
@@ -80,7 +72,7 @@ class TextDone(ItemContentEvent):
     type: Literal["response.output_text.done"]
     content_index: Count
     text: str
-    logprobs: list[EventLogProb]
+    logprobs: list[ItemLogProb]
 
 
 class ReasoningDelta(ItemContentEvent):
@@ -110,6 +102,7 @@ class ArgumentsDone(ItemContentEvent):
     """The complete arguments of a function call."""
 
     type: Literal["response.function_call_arguments.done"]
+    name: str
     arguments: str
 
 

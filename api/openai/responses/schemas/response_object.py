@@ -1,7 +1,4 @@
-"""Response bodies of ``/v1/responses``: the response object and its items.
-
-A ``__qualname__`` is the name of a schema in the published document, which generated clients depend on.
-"""
+"""Response bodies of ``/v1/responses``: the response object and its items."""
 
 from __future__ import annotations
 
@@ -34,8 +31,6 @@ class ItemLogProb(ItemTopLogProb):
 class ResponseOutputText(ResponseBody):
     """The text of a message."""
 
-    __qualname__ = "MadeText"
-
     type: Literal["output_text"]
     text: str
     annotations: list[Json]
@@ -45,16 +40,12 @@ class ResponseOutputText(ResponseBody):
 class ResponseReasoningText(ResponseBody):
     """The text of reasoning."""
 
-    __qualname__ = "MadeReasoningText"
-
     type: Literal["reasoning_text"]
     text: str
 
 
 class ResponseOutputMessage(ResponseBody):
     """A message of the model."""
-
-    __qualname__ = "MadeMessage"
 
     id: Annotated[str, Field(pattern="^msg_")]
     type: Literal["message"]
@@ -66,8 +57,6 @@ class ResponseOutputMessage(ResponseBody):
 class ResponseReasoningItem(ResponseBody):
     """The model's reasoning."""
 
-    __qualname__ = "MadeReasoning"
-
     id: Annotated[str, Field(pattern="^rs_")]
     type: Literal["reasoning"]
     status: ItemStatus
@@ -78,14 +67,13 @@ class ResponseReasoningItem(ResponseBody):
 class ResponseFunctionCall(ResponseBody):
     """A function call of the model. ``arguments`` is the model's text, which may be invalid JSON."""
 
-    __qualname__ = "MadeCall"
-
     id: Annotated[str, Field(pattern="^fc_")]
     type: Literal["function_call"]
     status: ItemStatus
     call_id: str
     name: str
     arguments: str
+    namespace: str | None = None
 
 
 ResponseOutputItem: TypeAlias = Annotated[
@@ -129,7 +117,7 @@ class ResponseError(ResponseBody):
 
 
 class IncompleteDetails(ResponseBody):
-    """The reason why a response is incomplete."""
+    """The reason for an incomplete response."""
 
     reason: Literal["max_output_tokens", "content_filter"]
 
@@ -137,16 +125,12 @@ class IncompleteDetails(ResponseBody):
 class ResponseReasoningOptions(ResponseBody):
     """The requested reasoning effort."""
 
-    __qualname__ = "MadeReasoningOptions"
-
     effort: str | None
     summary: None
 
 
 class ResponseTextOptions(ResponseBody):
     """The requested text format."""
-
-    __qualname__ = "MadeTextOptions"
 
     format: Json
     verbosity: Literal["medium"]
@@ -175,16 +159,53 @@ class Response(ResponseBody):
     prompt_cache_key: str | None
     reasoning: ResponseReasoningOptions
     safety_identifier: str | None
-    service_tier: Literal["default"]
+    service_tier: Literal["flex", "default", "priority"]
     store: bool
-    temperature: float | None
+    temperature: float
     text: ResponseTextOptions
     tool_choice: str | Json
     tools: list[Json]
     top_logprobs: Count
-    top_p: float | None
+    top_p: float
+    presence_penalty: float
+    frequency_penalty: float
     truncation: Literal["disabled"]
     user: str | None
+
+
+class InputTokenCount(ResponseBody):
+    """The number of tokens of a prompt."""
+
+    object: Literal["response.input_tokens"]
+    input_tokens: Count
+
+
+class CompactedMessage(ResponseBody):
+    """A message to the model, as it was in the conversation."""
+
+    id: str
+    type: Literal["message"]
+    status: ItemStatus
+    role: Literal["user", "system", "developer"]
+    content: list[Json]
+
+
+class ResponseCompactionItem(ResponseBody):
+    """Stands for the conversation in the input of a later request. Its content is opaque."""
+
+    id: Annotated[str, Field(pattern="^cmp_")]
+    type: Literal["compaction"]
+    encrypted_content: str
+
+
+class CompactedResponse(ResponseBody):
+    """The items that replace a conversation: the messages to the model, and a summary as the last."""
+
+    id: Annotated[str, Field(pattern="^resp_")]
+    object: Literal["response.compaction"]
+    created_at: Count
+    output: list[Annotated[CompactedMessage | ResponseCompactionItem, Field(discriminator="type")]]
+    usage: ResponseUsage
 
 
 class ResponseDeleted(ResponseBody):
@@ -199,8 +220,8 @@ class StoredItem(ResponseBody, extra="allow"):
     """An input item of a response; its other fields depend on its type."""
 
     id: str
-    type: Literal["message", "function_call", "function_call_output", "reasoning"]
-    status: ItemStatus
+    type: str
+    status: ItemStatus | None = None
 
 
 class InputItemList(ResponseBody):

@@ -15,9 +15,9 @@ StopReason: TypeAlias = int | str
 
 
 class ResponseBody(BaseModel):
-    """Base of all response bodies. Engines may omit fields with a default, or send null.
+    """Base of all response bodies. A field with a default may be omitted.
 
-    Unknown fields are forbidden, so that tests notice those that an engine adds.
+    The worker projects engine output onto these fields, so unknown ones are forbidden.
     """
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
@@ -39,11 +39,10 @@ class ErrorAnswer(ResponseBody):
 
 
 class PromptDetails(ResponseBody):
-    """``cached_tokens``: prompt tokens read from the prefix cache."""
+    """``cached_tokens``: prompt tokens read from the prefix cache; ``cache_write_tokens``: added to it."""
 
     cached_tokens: Count | None = None
-    created_cache_tokens: Count | None = None
-    multimodal_tokens: dict[str, int] | None = None
+    cache_write_tokens: Count | None = None
 
 
 class CompletionDetails(ResponseBody):
@@ -57,6 +56,6 @@ class Usage(ResponseBody):
 
     prompt_tokens: Count
     total_tokens: Count
-    completion_tokens: Count | None = 0
+    completion_tokens: Count
     prompt_tokens_details: PromptDetails | None = None
     completion_tokens_details: CompletionDetails | None = None

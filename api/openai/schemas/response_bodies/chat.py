@@ -34,7 +34,8 @@ class TokenLogProb(TopLogProb):
 class LogProbs(ResponseBody):
     """Log probabilities of a chat completion."""
 
-    content: list[TokenLogProb] | None = None
+    content: list[TokenLogProb] | None
+    refusal: list[TokenLogProb] | None
 
 
 class CalledFunction(ResponseBody):
@@ -60,10 +61,9 @@ class ChatMessage(ResponseBody):
     """The model's message."""
 
     role: Role
-    content: str | None = None
-    refusal: str | None = None
-    annotations: list[Json] | None = None
-    audio: Json | None = None
+    content: str | None
+    refusal: str | None
+    annotations: list[Json] = []
     function_call: CalledFunction | None = None
     tool_calls: list[CalledTool] = []
     reasoning: str | None = None
@@ -75,11 +75,10 @@ class ChatChoice(ResponseBody):
 
     index: Count
     message: ChatMessage
-    logprobs: LogProbs | None = None
+    logprobs: LogProbs | None
     finish_reason: FinishReason
     stop_reason: StopReason | None = None
     token_ids: list[int] | None = None
-    routed_experts: str | None = None
 
 
 class ChatCompletion(ResponseBody):
@@ -93,11 +92,8 @@ class ChatCompletion(ResponseBody):
     usage: Usage
     service_tier: str | None = None
     system_fingerprint: str | None = None
-    prompt_logprobs: None = None
     prompt_token_ids: list[int] | None = None
     prompt_text: str | None = None
-    kv_transfer_params: None = None
-    ec_transfer_params: None = None
     metrics: Json | None = None
 
 
@@ -126,6 +122,7 @@ class ChatDelta(ResponseBody):
     reasoning_content: str | None = None
     refusal: str | None = None
     tool_calls: list[ToolDelta] | None = None
+    function_call: FunctionDelta | None = None
 
 
 class ChatChunkChoice(ResponseBody):
@@ -134,7 +131,7 @@ class ChatChunkChoice(ResponseBody):
     index: Count
     delta: ChatDelta
     logprobs: LogProbs | None = None
-    finish_reason: FinishReason | None = None
+    finish_reason: FinishReason | None
     stop_reason: StopReason | None = None
     token_ids: list[int] | None = None
 

@@ -37,13 +37,12 @@ class CompletionChoice(ResponseBody):
 
     index: Count
     text: str
-    logprobs: CompletionLogProbs | None = None
-    finish_reason: FinishReason | None = None
+    logprobs: CompletionLogProbs | None
+    finish_reason: FinishReason | None
     stop_reason: StopReason | None = None
     token_ids: list[int] | None = None
     prompt_logprobs: list[dict[str, PromptLogProb] | None] | None = None
     prompt_token_ids: list[int] | None = None
-    routed_experts: str | None = None
 
 
 class Completion(ResponseBody):
@@ -57,6 +56,4 @@ class Completion(ResponseBody):
     usage: Usage | None = None
     service_tier: str | None = None
     system_fingerprint: str | None = None
-    kv_transfer_params: None = None
-    ec_transfer_params: None = None
     metrics: Json | None = None

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from api.openai.schemas.response_bodies.base import Count, ResponseBody, Usage
+from api.openai.schemas.response_bodies.base import Count, ResponseBody
 
 
 class Embedding(ResponseBody):
@@ -17,15 +17,20 @@ class Embedding(ResponseBody):
     embedding: list[float] | str
 
 
+class EmbeddingUsage(ResponseBody):
+    """Token counts of embeddings."""
+
+    prompt_tokens: Count
+    total_tokens: Count
+
+
 class EmbeddingList(ResponseBody):
     """The vectors, in the order of the inputs."""
 
-    id: str | None = None
     object: Literal["list"]
-    created: Count | None = None
     model: str
     data: Annotated[list[Embedding], Field(min_length=1)]
-    usage: Usage
+    usage: EmbeddingUsage
 
 
 class Tokenized(ResponseBody):
@@ -44,12 +49,27 @@ class Detokenized(ResponseBody):
 
 
 class Model(ResponseBody):
-    """A model that the API key may use."""
+    """A model that the API key may use.
+
+    ``root``: the base model of an adapter, otherwise the model itself. ``max_model_len`` and
+    ``context_length`` are the context in tokens. Omitted if unknown.
+    """
 
     id: str
     object: Literal["model"]
     created: Count
     owned_by: str
+    root: str | None = None
+    max_model_len: Count | None = None
+    context_length: Count | None = None
+
+
+class ModelDeleted(ResponseBody):
+    """The deletion of a fine-tuned model."""
+
+    id: str
+    object: Literal["model"]
+    deleted: bool
 
 
 class ModelList(ResponseBody):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from argparse import ArgumentTypeError
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -11,15 +12,27 @@ from django.conf import settings
 from django.core.management.base import CommandError, CommandParser
 from django.db import transaction
 
-from backoffice.command_base import Handler, Options, SubcommandsCommand, command_actor, unknown_name
+from backoffice.command_base import (
+    Handler,
+    Options,
+    SubcommandsCommand,
+    command_actor,
+    microusd_argument,
+    unknown_name,
+)
+from backoffice.money import dollars
 from inference_worker.registry import selectors, services
 from inference_worker.registry.models import Visibility
 from inference_worker.registry.tenant_names import tenant_names
-from inference_worker.registry.workers import live_workers
+from inference_worker.registry.worker_sightings import live_workers
 
 if TYPE_CHECKING:
     from inference_worker.protocol.messages import Heartbeat
     from inference_worker.registry.services import ModelChanges
+
+
+# Marks the option that clears the price of cached tokens.
+AS_PROMPT = -1
 
 
 def _row(model: selectors.RegisteredModel, slugs: Mapping[uuid.UUID, str]) -> dict[str, object]:
@@ -30,9 +43,28 @@ def _row(model: selectors.RegisteredModel, slugs: Mapping[uuid.UUID, str]) -> di
         "visibility": model.visibility,
         "max_model_len": model.max_model_len,
         "owned_by": model.owned_by,
+        **{name: _dollars(getattr(model, name)) for name in services.PRICES},
         "source": model.source,
+        "adapter_of": model.adapter.base.name if hasattr(model, "adapter") else None,
         "granted_to": sorted(slugs.get(tenant_id, str(tenant_id)) for tenant_id in model.granted_ids),
     }
+
+
+def _dollars(microusd: int | None) -> str | None:
+    return None if microusd is None else dollars(microusd)
+
+
+def _context_length(text: str) -> int:
+    if text.lower() == "none":
+        return 0
+    try:
+        return int(text)
+    except ValueError:
+        raise ArgumentTypeError(f"{text} is neither a whole number nor none") from None
+
+
+def _cached_microusd(text: str) -> int:
+    return AS_PROMPT if text.lower() == "none" else microusd_argument(text)
 
 
 def _worker_row(worker: Heartbeat, model_names: Sequence[str]) -> dict[str, object]:
@@ -41,6 +73,8 @@ def _worker_row(worker: Heartbeat, model_names: Sequence[str]) -> dict[str, obje
         "state": worker.state,
         "models": list(worker.models),
         "not_registered": [name for name in worker.models if name not in model_names],
+        "max_lora_rank": worker.max_lora_rank,
+        "adapters": len(worker.adapters),
         "running": worker.running,
         "waiting": worker.waiting,
         "stage": worker.stage,
@@ -73,25 +107,52 @@ def _changes(options: Options) -> ModelChanges:
         changes["visibility"] = options["visibility"]
     if options["enabled"] is not None:
         changes["enabled"] = options["enabled"]
-    return changes
+    return {**changes, **_prices(options)}  # type: ignore[typeddict-item]
+
+
+def _prices(options: Options) -> dict[str, int | None]:
+    prices = {name: options[name] for name in services.PRICES if options[name] is not None}
+    return {name: None if price == AS_PROMPT else price for name, price in prices.items()}
 
 
 def _add_model_arguments(parser: CommandParser) -> None:
     parser.add_argument("name", help="1 to 200 letters, digits, or . _ : / -")
     parser.add_argument("--source", help="a folder or a name on a model hub, for information only")
-    parser.add_argument("--max-model-len", type=int, help="context length in tokens; 0: the workers' limit")
+    parser.add_argument(
+        "--max-model-len",
+        type=_context_length,
+        metavar="N",
+        help="context length in tokens, or none to apply the workers' limit",
+    )
     parser.add_argument("--owned-by")
     parser.add_argument("--visibility", choices=Visibility.values)
+    prices = parser.add_argument_group("prices", "in dollars per million tokens, such as 0.25")
+    for name, parse, text in (
+        ("prompt", microusd_argument, None),
+        (
+            "cached",
+            _cached_microusd,
+            "of prompt tokens from the prefix cache, or none to charge them as others",
+        ),
+        ("completion", microusd_argument, None),
+        ("training", microusd_argument, "of tokens that fine-tuning trains on"),
+    ):
+        prices.add_argument(f"--{name}-price", type=parse, metavar="DOLLARS", help=text)
     state = parser.add_mutually_exclusive_group()
     state.add_argument("--enable", action="store_const", const=True, dest="enabled")
     state.add_argument("--disable", action="store_const", const=False, dest="enabled")
-    parser.add_argument("--alias", nargs="*", dest="aliases", help="all aliases, replacing the existing ones")
+    parser.add_argument(
+        "--alias",
+        nargs="*",
+        dest="aliases",
+        help="all aliases, replacing the existing ones; alone: remove all",
+    )
     parser.add_argument(
         "--grant",
         nargs="*",
         dest="grants",
         metavar="TENANT",
-        help="all tenants with a grant, replacing the existing ones",
+        help="all tenants with a grant, replacing the existing ones; alone: remove all",
     )
 
 
@@ -99,6 +160,11 @@ class Command(SubcommandsCommand):
     """List, add, update and remove served models, and list the workers that serve them."""
 
     help = "List, add, update and remove served models, and list the workers that serve them."
+    example_arguments = {
+        "add": ("smollm2 --source HuggingFaceTB/SmolLM2-135M-Instruct",),
+        "update": ("smollm2 --max-model-len 2048",),
+        "remove": ("smollm2",),
+    }
 
     def subcommands(self, add: Callable[[str, Handler, str], CommandParser]) -> None:
         """Declare list, workers, add, update and remove."""

@@ -1,0 +1,272 @@
+"""A new job: choose or upload a file, read its report, set hyperparameters, review, submit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from django.conf import settings
+from django.contrib import messages
+from django.http import Http404, HttpResponse
+from django.shortcuts import redirect, render
+from django.utils import timezone
+from django.utils.translation import gettext
+from django.views.decorators.http import require_http_methods, require_POST
+
+from api.console.access import TenantRequest, tenant_page
+from api.console.job_data.dataset_checks import Figures, ReportError, file_report
+from api.console.job_data.job_form import (
+    FIELDS,
+    SELECTS,
+    Body,
+    curl_text,
+    field_label,
+    field_of,
+    form_fields,
+    python_text,
+    request_body,
+    values_of_job,
+)
+from api.console.rendering import page
+from api.openai.errors.base import ApiError
+from api.openai.validation.fine_tuning import validate_fine_tuning_body
+from backoffice.admin_base import actor_of
+from inference_worker.registry.models import ServedModel
+from inference_worker.registry.readiness import tenant_models
+from inference_worker.registry.worker_sightings import platform_workers
+from tenants.choices import Role
+from tenants.files.models import Purpose, StoredFile
+from tenants.files.selectors import file_find, files
+from training.choices import JobStatus
+from training.costs import training_cost
+from training.datasets.report import DatasetReport
+from training.engine.spec import TrainingOptions
+from training.jobs.past_runs import PastRun, latest_run
+from training.jobs.services import job_create
+from training.models import FineTuningJob
+from training.requests.checks.base_model import highest_rank
+from training.requests.checks.settings import check_settings
+from training.requests.hyperparameters import job_options, resolve
+from training.requests.job_request import DEFAULT_WORKER_CLASS, JobRequest
+from training.requests.memory_estimates import UNKNOWN_DEVICE
+from training.requests.refusals import JobRefusedError
+
+MAX_FILES = 200
+MAX_VALUE_LENGTH = 500
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedForm:
+    """A checked form: the request, or errors by the names of the fields; "" is for the whole form."""
+
+    body: Body
+    request: JobRequest | None
+    errors: Mapping[str, str]
+
+
+@tenant_page(reads=Role.MEMBER)
+@require_http_methods(["GET", "HEAD", "POST"])
+def job_new(request: TenantRequest) -> HttpResponse:
+    """Show the form, or create the job; after an error, the form is shown again with its input."""
+    if request.method != "POST":
+        return _form(request, _first_values(request), {})
+    values = _values(request.POST)
+    form = check(request, values)
+    if form.request is None:
+        return _form(request, values, form.errors, status=422)
+    try:
+        job = job_create(
+            form.request,
+            tenant_id=request.tenant.id,
+            actor=actor_of(request.user),
+            engine_rank=_engine_rank(form.request.base_model),
+        )
+    except JobRefusedError as error:
+        refusal = error.refusal
+        return _form(request, values, {field_of(refusal.param): refusal.message}, status=422)
+    messages.success(request, gettext("The job is created."))
+    return redirect("console:job", request.tenant.slug, job.id)
+
+
+def check(request: TenantRequest, values: Mapping[str, str]) -> CheckedForm:
+    """Check the typed values as the API does, apart from the files."""
+    body = request_body(values)
+    missing_fields = {name: gettext("Choose one.") for name in ("model", "training_file") if not body[name]}
+    if missing_fields:
+        return CheckedForm(body, None, missing_fields)
+    if body["model"] not in _models(request):
+        return CheckedForm(
+            body, None, {"model": gettext("This model can't be fine-tuned. Choose one from the list.")}
+        )
+    try:
+        job_request = validate_fine_tuning_body(body)
+        options = job_options(job_request.options)
+        check_settings(job_request, options, _engine_rank(job_request.base_model), settings.CYLLM)
+    except ApiError as error:
+        return CheckedForm(body, None, {field_of(error.param): str(error.message)})
+    except JobRefusedError as error:
+        return CheckedForm(body, None, {field_of(error.refusal.param): error.refusal.message})
+    except msgspec.ValidationError as error:
+        return CheckedForm(body, None, {"": str(error)})
+    return CheckedForm(body, job_request, {})
+
+
+def _models(request: TenantRequest) -> list[str]:
+    """Return the models that the tenant may use and that can be fine-tuned, by name."""
+    trainable = settings.CYLLM.training_models
+    usable = tenant_models(request.tenant.id).filter(name__in=trainable, enabled=True)
+    return list(usable.order_by("name").values_list("name", flat=True))
+
+
+def _engine_rank(model: str) -> int | None:
+    """Return the highest rank that the live workers of a base model load; None if it is unknown."""
+    workers = platform_workers()
+    if workers is None:
+        return None
+    return highest_rank(
+        model, [worker.heartbeat for worker in workers if worker.is_live and worker.heartbeat]
+    )
+
+
+def _values(data: Mapping[str, str]) -> dict[str, str]:
+    names = (*SELECTS, *(field.name for field in FIELDS))
+    return {name: str(data.get(name, ""))[:MAX_VALUE_LENGTH].replace("\0", "") for name in names}
+
+
+def _first_values(request: TenantRequest) -> dict[str, str]:
+    """Return the initial values: those of the job to clone, or the file named in the query string."""
+    source = request.GET.get("from", "").replace("\0", "")
+    if source:
+        job = FineTuningJob.objects.filter(tenant=request.tenant, id=source).first()
+        if job is None:
+            raise Http404
+        return values_of_job(job)
+    return {"training_file": request.GET.get("file", ""), "method": request.GET.get("method", "")}
+
+
+def _form(
+    request: TenantRequest, values: Mapping[str, str], errors: Mapping[str, str], status: int = 200
+) -> HttpResponse:
+    fields = form_fields(values, errors)
+    advanced_fields = [field for field in fields if field.is_advanced]
+    context = {
+        "values": values,
+        "errors": errors,
+        "basic": [field for field in fields if not field.is_advanced],
+        "advanced": advanced_fields,
+        "advanced_open": any(field.value or field.error for field in advanced_fields),
+        "datasets": _datasets(request),
+        "models": _models(request),
+        "source": request.GET.get("from", ""),
+    }
+    return page(
+        request, "console/jobs/new.html", context, section="jobs", title=gettext("New job"), status=status
+    )
+
+
+def _datasets(request: TenantRequest) -> list[tuple[str, str]]:
+    """Return id and label of the newest datasets. Labels are made once for both lists of the form."""
+    datasets = files(tenant_id=request.tenant.id).filter(purpose=Purpose.FINE_TUNE)
+    rows = datasets.order_by("-created_at", "-id").values_list(
+        "id", "filename", "dataset_report__examples", "created_at"
+    )
+    word = gettext("examples")
+    return [
+        (file_id, f"{name} · {examples or 0:,} {word} · {timezone.localtime(created_at):%Y-%m-%d %H:%M}")
+        for file_id, name, examples, created_at in rows[:MAX_FILES]
+    ]
+
+
+@tenant_page(reads=Role.MEMBER)
+@require_POST
+def job_review(request: TenantRequest) -> HttpResponse:
+    """Return an HTML fragment: the errors of the form, and the request as JSON, curl and Python."""
+    form = check(request, _values(request.POST))
+    base_url = request.build_absolute_uri("/v1")
+    context = {
+        "errors": [(name, field_label(name), text) for name, text in form.errors.items()],
+        "json": msgspec.json.format(msgspec.json.encode(form.body)).decode(),
+        "curl": curl_text(base_url, form.body),
+        "python": python_text(base_url, form.body),
+    }
+    return render(request, "console/jobs/parts/review.html", context)
+
+
+@tenant_page(reads=Role.MEMBER)
+@require_POST
+def job_report(request: TenantRequest) -> HttpResponse:
+    """Return the report on the chosen file in tokens of the chosen model, samples and an estimate."""
+    values = _values(request.POST)
+    file = file_find(file_id=values["training_file"], tenant_id=request.tenant.id)
+    if file is None:
+        return render(request, "console/jobs/parts/new_report.html", {})
+    if values["model"] not in _models(request):
+        values["model"] = ""  # prices and speeds of other models are not for this tenant
+    try:
+        context = _report(file, values)
+    except ReportError as error:
+        context = {"failure": str(error)}
+    return render(request, "console/jobs/parts/new_report.html", {"file": file, **context})
+
+
+def _report(file: StoredFile, values: Mapping[str, str]) -> dict[str, Any]:
+    body = request_body(values)
+    method = body["method"]["type"] if body["method"]["type"] in ("supervised", "dpo") else "supervised"
+    options = _options(body)
+    examples = int((file.dataset_report or {}).get("examples") or 1)
+    run = resolve(
+        method=method,
+        hyperparameters=_positive(body["method"].get(method, {}).get("hyperparameters", {})),
+        options={"adapter": options.adapter, "learning_rate": _learning_rate(body)},
+        examples=examples,
+        threads=None,
+    )
+    past_run = latest_run(values["model"], values["worker_class"] or DEFAULT_WORKER_CLASS)
+    speed = past_run.tokens_per_s if past_run else None
+    figures = Figures(method, run.n_epochs, run.batch_size, options.max_length, speed)
+    device = past_run.device if past_run else UNKNOWN_DEVICE
+    report, samples = file_report(file, values["model"], figures, options, device)
+    total_tokens = report.estimate.total_tokens if report.estimate else 0
+    price = ServedModel.objects.filter(name=values["model"]).values_list("training_price", flat=True).first()
+    return {
+        "report": msgspec.to_builtins(report),
+        "samples": samples,
+        "estimate": report.estimate,
+        **_duration(report, past_run),
+        "epochs": run.n_epochs,
+        "batch_size": run.batch_size,
+        "learning_rate": run.learning_rate,
+        "cost_microusd": training_cost(total_tokens, price) if price else None,
+        "queued": FineTuningJob.objects.across_tenants().filter(status=JobStatus.QUEUED).count(),
+    }
+
+
+def _duration(report: DatasetReport, past_run: PastRun | None) -> dict[str, float | None]:
+    """Return the estimated seconds of the whole job, and of its phases other than training."""
+    training_s = report.estimate.duration_s if report.estimate else None
+    overhead_s = past_run.overhead_s if past_run else None
+    return {
+        "duration_s": None if training_s is None else training_s + (overhead_s or 0.0),
+        "overhead_s": overhead_s,
+    }
+
+
+def _options(body: Body) -> TrainingOptions:
+    """Return the options if they are valid, else the defaults: the review reports the faults."""
+    fields = set(TrainingOptions.__struct_fields__)
+    values = {name: value for name, value in body.get("cyllm", {}).items() if name in fields}
+    try:
+        return msgspec.convert(values, TrainingOptions)
+    except msgspec.ValidationError:
+        return TrainingOptions()
+
+
+def _learning_rate(body: Body) -> float | None:
+    value = body.get("cyllm", {}).get("learning_rate")
+    return value if isinstance(value, int | float) and value > 0 else None
+
+
+def _positive(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if isinstance(value, int | float) and value > 0}

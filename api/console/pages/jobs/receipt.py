@@ -1,0 +1,51 @@
+"""The receipt of a finished job: data, seed, attempts, result, and commands that check them."""
+
+from __future__ import annotations
+
+from django.http import Http404, HttpResponse
+from django.urls import reverse
+from django.utils.translation import gettext
+from django.views.decorators.http import require_safe
+
+from api.console.access import TenantRequest, tenant_page
+from api.console.job_data.job_form import curl_text, request_body, values_of_job
+from api.console.job_data.owners import owner_names
+from api.console.pages.jobs.job import configuration, find_job, job_files
+from api.console.rendering import Link, page
+from tenants.files.models import StoredFile
+from training.jobs.selectors import attempts
+
+
+@tenant_page()
+@require_safe
+def job_receipt(request: TenantRequest, job_id: str) -> HttpResponse:
+    """Show the receipt of a job with a result; 404 for others."""
+    job = find_job(request, job_id)
+    if not job.result:
+        raise Http404
+    files = job_files(job)
+    base_url = request.build_absolute_uri("/v1")
+    context = {
+        "job": job,
+        "owner": owner_names(job.tenant_id, [job.created_by])[job.created_by],
+        "is_receipt": True,
+        "files": files,
+        "config": configuration(job),
+        "attempts": list(attempts(job)),
+        "result": job.result,
+        "check": _check_text(base_url, [file for _, _, file in files if file is not None]),
+        "repeat": curl_text(base_url, request_body(values_of_job(job))),
+    }
+    crumbs = [Link(job.suffix or job.id, reverse("console:job", args=[request.tenant.slug, job.id]))]
+    title = gettext("Receipt")
+    return page(request, "console/jobs/receipt.html", context, section="jobs", title=title, crumbs=crumbs)
+
+
+def _check_text(base_url: str, files: list[StoredFile]) -> str:
+    """Return commands that compare the files with their digests."""
+    lines = [
+        f'curl -s {base_url}/files/{file.id}/content -H "Authorization: Bearer $OPENAI_API_KEY" '
+        f"| sha256sum | grep {file.sha256}"
+        for file in files
+    ]
+    return "\n".join(lines)

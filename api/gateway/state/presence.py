@@ -1,0 +1,55 @@
+"""The gateway's presence key, which shows other processes that it is alive; and whether Redis responds."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from api.gateway.periodic import PeriodicTask
+from inference_worker.protocol import names
+from inference_worker.transport.address import Address
+from inference_worker.transport.redis_connection import RedisConnection, RedisUnavailableError
+
+PRESENCE_INTERVAL_S = 1.0
+COMMAND_TIMEOUT_S = 1.0
+
+
+class GatewayPresence:
+    """Refreshes the presence key on a connection of its own.
+
+    ``unwritten_count`` returns the number of facts about requests that Redis has not received.
+    """
+
+    def __init__(self, redis_url: str, gateway_id: str, unwritten_count: Callable[[], int]) -> None:
+        self.gateway_id = gateway_id
+        self._unwritten_count = unwritten_count
+        self._connection = RedisConnection(Address.from_url(redis_url))
+        self._refresher = PeriodicTask("gateway-presence", self._refresh, PRESENCE_INTERVAL_S)
+
+    async def start(self) -> None:
+        """Connect in the background and start to refresh the key."""
+        await self._connection.start()
+        await self._refresher.start()
+
+    async def stop(self) -> None:
+        """Disconnect. Remove the key if every fact has been written; otherwise it expires."""
+        await self._refresher.stop()
+        if not self._unwritten_count():
+            await self._command("DEL", names.gateway_key(self.gateway_id))
+        await self._connection.stop()
+
+    async def is_healthy(self) -> bool:
+        """Return whether Redis responds, for health checks."""
+        return await self._command("PING")
+
+    async def _refresh(self) -> None:
+        expiry_ms = int(names.GATEWAY_EXPIRY_S * 1000)
+        await self._command("SET", names.gateway_key(self.gateway_id), "1", "PX", expiry_ms)
+
+    async def _command(self, *command: str | int) -> bool:
+        try:
+            async with asyncio.timeout(COMMAND_TIMEOUT_S):
+                await self._connection.call(*command)
+        except (RedisUnavailableError, TimeoutError):
+            return False
+        return True

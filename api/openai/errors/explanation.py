@@ -1,0 +1,23 @@
+"""Explanations of recorded errors, from their codes and the values that records hold."""
+
+from __future__ import annotations
+
+import re
+
+from api.openai.errors.catalogue import CATALOGUE
+
+UNKNOWN = "…"
+_VALUE = re.compile(r"\{(\w+)[^}]*\}")
+
+
+def explain(code: str, param: str, model: str) -> tuple[str, str] | None:
+    """Return the message of an error and its remedy, None for an unknown code.
+
+    Values that no record holds appear as ``…``.
+    """
+    error = CATALOGUE.get(code)
+    if error is None:
+        return None
+    values = {"param": param, "model": model}
+    message = _VALUE.sub(lambda match: values.get(match[1]) or UNKNOWN, error.message_format)
+    return message, error.fix

@@ -1,0 +1,147 @@
+"""The state of quotas for people: use, limit, reservations and reset, in Redis and in the ledger."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import redis
+
+from tenants.limits.columns import UsageLimits
+from tenants.models import ApiKey, Tenant
+from tenants.quotas.amounts import WINDOW_S, Limit, limit_values, seconds_left, with_defaults
+from tenants.quotas.counters import names
+from tenants.quotas.figures import ScopeFigures, TenantFigures, tenant_figures
+from tenants.quotas.settings import QuotaDefaults
+
+
+@dataclass(frozen=True, slots=True)
+class QuotaLine:
+    """One limit of a tenant or a key. Rates are those of the last minute, spend is in micro-dollars.
+
+    ``use``: by the counters in Redis; ``reserved_amount``: the part of it for requests that have not ended.
+    ``ledger``: the use by the ledger, which lags behind by about a second. ``resets_in_s``: until the window
+    is empty, or the day or month in UTC ends.
+    """
+
+    holder: str
+    limit: Limit
+    value: int | None
+    use: int
+    reserved_amount: int
+    ledger: int
+    resets_in_s: int
+
+    @property
+    def remaining(self) -> int | None:
+        """The rest; None without a limit."""
+        return None if self.value is None else max(0, self.value - self.use)
+
+
+@dataclass(slots=True)
+class _Counters:
+    """The counters of a scope in Redis, with its open reservations."""
+
+    fields: Mapping[str, int]
+    concurrent: int
+    reserved_amounts: Counter[str] = field(default_factory=Counter)
+
+    def use(self, limit: Limit, now_s: int, day: str) -> int:
+        match limit:
+            case Limit.REQUESTS:
+                return self._window("r", now_s)
+            case Limit.TOKENS:
+                return self._window("t", now_s)
+            case Limit.CONCURRENT:
+                return self.concurrent
+            case Limit.DAY:
+                return self.fields.get(f"d{day}", 0)
+            case Limit.MONTH:
+                return self.fields.get(f"m{day[:6]}", 0)
+
+    def _window(self, kind: str, now_s: int) -> int:
+        return sum(self.fields.get(f"{kind}{second}", 0) for second in range(now_s - WINDOW_S + 1, now_s + 2))
+
+    def resets_in_s(self, limit: Limit, now_s: int) -> int:
+        if limit in (Limit.DAY, Limit.MONTH):
+            return seconds_left(limit, now_s)
+        newest = self.fields.get("newest", 0)
+        return max(0, newest + WINDOW_S - now_s) if limit is not Limit.CONCURRENT else 0
+
+
+def quota_lines(client: redis.Redis, tenant: Tenant, defaults: QuotaDefaults) -> list[QuotaLine]:
+    """Return a line for each limit of the tenant and of each of its keys, unlimited ones included."""
+    tenant_id, now_s = str(tenant.id), int(_first(client.time()))
+    day = dt.datetime.fromtimestamp(now_s, dt.UTC).strftime("%Y%m%d")
+    figures = tenant_figures(tenant.id, dt.datetime.fromtimestamp(now_s, dt.UTC))
+    reservations = _reservations(client, tenant_id)
+    lines = list[QuotaLine]()
+
+    def add(holder: str, limits: UsageLimits, key_id: str | None) -> None:
+        counters = _read(client, tenant_id, key_id, now_s, reservations)
+        ledger = _ledger_use(figures, figures.tenant if key_id is None else figures.keys[key_id], key_id, day)
+        for limit, value in zip(Limit, limit_values(limits), strict=True):
+            use, reset_s = counters.use(limit, now_s, day), counters.resets_in_s(limit, now_s)
+            reserved_amount = counters.reserved_amounts[_period(limit, day)]
+            lines.append(QuotaLine(holder, limit, value, use, reserved_amount, ledger[limit], reset_s))
+
+    add("tenant", with_defaults(tenant.limits(), defaults), None)
+    for key in ApiKey.objects.filter(tenant=tenant).order_by("created_at"):
+        add(key.prefix, key.limits(), str(key.id))
+    return lines
+
+
+def _first(pair: Any) -> int:
+    return int(pair[0])
+
+
+def _period(limit: Limit, day: str) -> str:
+    return {Limit.DAY: day, Limit.MONTH: day[:6], Limit.CONCURRENT: "requests"}.get(limit, limit.name)
+
+
+def _reservations(client: redis.Redis, tenant_id: str) -> list[tuple[str, str, int]]:
+    """Return key id, day and cost of the open reservations."""
+    values: Any = client.hvals(names.reservations(tenant_id))
+    parts = (value.decode().split("|") for value in values)
+    return [(key_id, day, int(cost)) for _, day, _, _, cost, key_id in parts]
+
+
+def _read(
+    client: redis.Redis,
+    tenant_id: str,
+    key_id: str | None,
+    now_s: int,
+    reservations: list[tuple[str, str, int]],
+) -> _Counters:
+    hash_key, leases = (
+        (names.tenant_counters(tenant_id), names.tenant_leases(tenant_id))
+        if key_id is None
+        else (names.key_counters(tenant_id, key_id), names.key_leases(tenant_id, key_id))
+    )
+    values: Any = client.hgetall(hash_key)
+    fields = {name.decode(): int(value) for name, value in values.items() if name != b"incarnation"}
+    counters = _Counters(fields, int(client.zcount(leases, f"({now_s * 1000}", "+inf")))
+    for owner, day, cost in reservations:
+        if key_id in (None, owner):
+            counters.reserved_amounts += Counter({day: cost, day[:6]: cost, "requests": 1})
+    return counters
+
+
+def _ledger_use(
+    figures: TenantFigures, scope: ScopeFigures, key_id: str | None, day: str
+) -> Mapping[Limit, int]:
+    return {
+        Limit.REQUESTS: sum(scope.requests.values()),
+        Limit.TOKENS: sum(scope.tokens.values()),
+        Limit.CONCURRENT: sum(key_id in (None, request.key_id) for request in figures.open_requests),
+        Limit.DAY: scope.spend[f"d{day}"],
+        Limit.MONTH: scope.spend[f"m{day[:6]}"],
+    }
+
+
+def tenant_or_all(tenant: Tenant | None) -> Iterator[Tenant]:
+    """Yield the tenant, or all tenants."""
+    yield from [tenant] if tenant is not None else Tenant.objects.order_by("slug")

@@ -1,0 +1,54 @@
+"""Every page of the admin, generated from its URLs, has no serious finding of axe in either theme."""
+
+from __future__ import annotations
+
+import pytest
+import redis
+from django.contrib.auth.models import User
+
+from tenants.models import Tenant
+from tests.browser import IN_BROWSER, Visit, set_theme
+from tests.console.harness.heartbeats import beat, heartbeat, lose
+from tests.console.harness.sample_site import fill_site
+from tests.gateway.harness.threads import in_thread
+from tests.site.harness.admin_urls import admin_pages
+
+pytestmark = IN_BROWSER
+OTHER_PAGES = ("/docs", "/nothing", "/admin/nothing")
+# Swagger UI's own markup is not ours to judge; the sidebar is the same on every page but the first.
+LEFT_OUT = "#reference, #nav-sidebar"
+THEMED_RULES = ("color-contrast", "link-in-text-block")
+
+
+def _filled_site(client: redis.Redis) -> list[str]:
+    """Fill the site; return the pages that the administrator may open."""
+    boss = User.objects.get(username="boss")
+    fill_site(Tenant.objects.get(slug="acme"), boss)
+    for worker_id in ("worker-1", "worker-2"):
+        beat(client, heartbeat(worker_id))
+    lose(client, "worker-2", 60)
+    return admin_pages(boss)
+
+
+@pytest.mark.case("admin.21")
+@pytest.mark.timeout(300)
+async def test_no_page_has_a_serious_finding_of_axe_in_either_theme(
+    redis_client: redis.Redis, visit: Visit
+) -> None:
+    faults: list[str] = []
+    pages: set[str] = set()
+    paths = await in_thread(lambda: _filled_site(redis_client))
+    for path in [*paths, *OTHER_PAGES]:
+        response = await visit.page.goto(visit.address + path)
+        if response is None or visit.page.url in pages:
+            continue  # it redirects to a page that was visited
+        await visit.settle()
+        without = LEFT_OUT if pages else "#reference"
+        pages.add(visit.page.url)
+        await set_theme(visit.page, "light")
+        faults += await visit.axe_faults(without=without)
+        await set_theme(visit.page, "dark")
+        assert await visit.page.evaluate("document.documentElement.matches('.dark, [data-theme=system]')")
+        faults += await visit.axe_faults(without=without, rules=THEMED_RULES)
+    assert len(pages) > 60
+    assert not faults, "\n".join(faults)

@@ -1,0 +1,26 @@
+"""Tiny models of known families."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from transformers import Qwen2Config, Qwen2ForCausalLM
+
+SMALL: dict[str, Any] = {
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "vocab_size": 64,
+    "pad_token_id": 0,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+}
+
+
+def qwen2() -> Any:
+    """Return a model with plain attention, the same each time."""
+    torch.manual_seed(0)
+    return Qwen2ForCausalLM(Qwen2Config(**SMALL))

@@ -1,0 +1,144 @@
+"""Failures: each has a stable code, a cause and a next step, and nothing bad is ever published."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.training.engine.runs import AttemptServer, Outcome, make_spec, run_here
+from training.engine import events
+from training.engine.checkpoints.manifest import verify_checkpoint
+
+
+def _failure(outcome: Outcome) -> events.Failed:
+    failure = outcome.one(events.Failed)
+    assert failure.message
+    assert failure.next_step
+    assert outcome.events[-1] == failure
+    return failure
+
+
+@pytest.mark.case("training.9", "training.16")
+@pytest.mark.criterion("2.3", "2.6")
+def test_a_diverged_run_stops_and_publishes_nothing(tiny_model: Path, tmp_path: Path) -> None:
+    spec = make_spec(
+        tmp_path,
+        tiny_model,
+        epochs=20,
+        learning_rate=1e20,
+        options={"checkpoint_steps": 1, "adapter": "full"},
+    )
+
+    outcome = run_here(spec)
+
+    failure = _failure(outcome)
+    assert failure.code == "non_finite_loss"
+    assert not failure.is_transient
+    assert not (tmp_path / "work" / "result").exists()
+    for checkpoint in (tmp_path / "work" / "checkpoints").glob("step-*"):
+        assert_finite(checkpoint)
+
+
+def assert_finite(folder: Path) -> None:
+    """Check all tensors of a folder."""
+    from training.engine.models.weights import read_weights
+
+    for name, tensor in read_weights(folder).items():
+        assert bool(tensor.isfinite().all()), name
+
+
+@pytest.mark.case("training.9", "training.16")
+@pytest.mark.criterion("2.6")
+def test_a_weight_that_is_not_finite_is_never_saved(tiny_model: Path, tmp_path: Path) -> None:
+    import torch
+
+    from training.engine.hardware.precision import Precision
+    from training.engine.loop.trainer import NonFiniteError
+    from training.engine.loop.training_loop import check_weights
+    from training.engine.models.weights import prepare_model
+
+    model = prepare_model(make_spec(tmp_path, tiny_model), Precision("float32", "float32", ""))
+    check_weights(model)
+    name, parameter = next(item for item in model.named_parameters() if item[1].requires_grad)
+    with torch.no_grad():
+        parameter[0, 0] = float("inf")
+
+    with pytest.raises(NonFiniteError, match=name.replace(".", r"\.")):
+        check_weights(model)
+
+
+@pytest.mark.criterion("2.3", "2.4")
+def test_a_full_disk_keeps_the_last_checkpoint_and_the_run_can_go_on(
+    attempts: AttemptServer, tiny_model: Path, tmp_path: Path
+) -> None:
+    spec = make_spec(tmp_path, tiny_model, options={"checkpoint_steps": 2})
+    assert attempts.run(spec, kill_at_event=10).status < 0  # step 2 is saved
+    checkpoints = tmp_path / "work" / "checkpoints"
+
+    end = attempts.run(spec, file_bytes=2000)
+
+    failure = _failure(end.outcome)
+    assert failure.code == "disk_full"
+    assert failure.is_transient
+    assert failure.checkpoint_step == 2
+    assert [path.name for path in checkpoints.iterdir()] == ["step-00000002"]
+    verify_checkpoint(checkpoints / "step-00000002")
+    assert attempts.run(spec).outcome.one(events.Prepared).start_step == 2
+    assert (tmp_path / "work" / "result").exists()
+
+
+@pytest.mark.criterion("2.3")
+def test_a_folder_that_can_not_be_written_is_diagnosed(tiny_model: Path, tmp_path: Path) -> None:
+    spec = make_spec(tmp_path, tiny_model, options={"checkpoint_steps": 1})
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work" / "checkpoints").write_text("a file where the folder should be")
+
+    failure = _failure(run_here(spec))
+
+    assert failure.code == "checkpoint_unwritable"
+    assert failure.is_transient
+    assert failure.checkpoint_step is None
+    assert not (tmp_path / "work" / "result").exists()
+
+
+@pytest.mark.criterion("2.3")
+def test_a_damaged_base_model_is_diagnosed(tiny_model: Path, tmp_path: Path) -> None:
+    broken_model = tmp_path / "model"
+    shutil.copytree(tiny_model, broken_model)
+    weights = broken_model / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+
+    failure = _failure(run_here(make_spec(tmp_path / "run", broken_model)))
+
+    assert failure.code == "base_model_unreadable"
+    assert "folder of the base model" in failure.next_step
+
+
+@pytest.mark.criterion("2.3")
+def test_data_that_can_not_be_trained_on_is_diagnosed(tiny_model: Path, tmp_path: Path) -> None:
+    (tmp_path / "training.jsonl").write_text('{"messages": [{"role": "wizard", "content": "secret"}]}\n')
+
+    failure = _failure(run_here(make_spec(tmp_path, tiny_model)))
+
+    assert failure.code == "invalid_dataset"
+    assert "training file" in failure.message
+    assert not failure.is_transient
+
+
+@pytest.mark.criterion("2.3")
+def test_a_missing_file_is_diagnosed(tiny_model: Path, tmp_path: Path) -> None:
+    spec = make_spec(tmp_path, tiny_model, training_file=str(tmp_path / "absent.jsonl"))
+
+    failure = _failure(run_here(spec))
+
+    assert failure.code == "invalid_dataset"
+    assert "can't be read" in failure.message
+
+
+@pytest.mark.criterion("2.10")
+def test_early_stopping_without_a_validation_file_is_refused(tiny_model: Path, tmp_path: Path) -> None:
+    spec = make_spec(tmp_path, tiny_model, options={"early_stopping": {"patience": 1}})
+
+    assert "validation file" in _failure(run_here(spec)).message

@@ -1,0 +1,153 @@
+"""The trainer as a process: events and nothing else on its output, its lease, signals and exit status."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from tests.training.engine.runs import Outcome, make_spec, run_here
+from training.engine import events
+from training.engine.checkpoints.plan import PLAN
+from training.engine.checkpoints.state import decode_state
+from training.engine.control import EXIT_LEASE_LOST
+from training.engine.events import Renew, Stop, decode_event, encode
+from training.engine.spec import TrainingSpec
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def _start(spec: TrainingSpec, folder: Path) -> subprocess.Popen[bytes]:
+    path = folder / "spec.json"
+    path.write_bytes(msgspec.json.encode(spec))
+    return subprocess.Popen(
+        [sys.executable, "-m", "training.engine", "run", str(path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+
+
+@pytest.mark.criterion("2.3", "2.4")
+def test_the_termination_signal_saves_within_a_step(tiny_model: Path, tmp_path: Path) -> None:
+    spec = make_spec(tmp_path, tiny_model, epochs=1000, lease_s=100, options={"checkpoint_steps": 10_000})
+    process = _start(spec, tmp_path)
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write(encode(Renew()))
+    process.stdin.flush()
+    lines: list[events.TrainerEvent] = []
+    while not lines or not isinstance(lines[-1], events.Progress):
+        lines.append(decode_event(process.stdout.readline()))
+
+    process.send_signal(signal.SIGTERM)
+    lines += [decode_event(line) for line in process.stdout]  # its input stays open: the lease holds
+    process.communicate(timeout=60)
+
+    stop_event = lines[-1]
+    assert isinstance(stop_event, events.Stopped)
+    assert stop_event.step == stop_event.checkpoint_step
+    assert process.returncode == 0
+    assert (tmp_path / "work" / "checkpoints" / f"step-{stop_event.step:08d}" / "manifest.json").exists()
+
+
+@pytest.mark.criterion("2.3")
+def test_without_a_renewal_the_trainer_ends_itself(tiny_model: Path, tmp_path: Path) -> None:
+    started_at = time.monotonic()
+    process = _start(make_spec(tmp_path, tiny_model, lease_s=0.5), tmp_path)
+    with process:
+        _, errors = process.stdout, process.stderr
+        assert errors is not None
+        text = errors.read()
+        assert process.wait(60) == EXIT_LEASE_LOST
+        assert b"the lease has expired" in text
+    assert time.monotonic() - started_at < 60
+
+
+@pytest.mark.criterion("2.3")
+def test_a_trainer_whose_supervisor_is_gone_ends_itself(tiny_model: Path, tmp_path: Path) -> None:
+    process = _start(make_spec(tmp_path, tiny_model, lease_s=1000), tmp_path)
+    assert process.stdin is not None
+
+    process.stdin.close()
+
+    process.stdin = None
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == EXIT_LEASE_LOST
+    assert b"the standard input has ended" in errors
+    assert not (tmp_path / "work" / "result").exists()
+
+
+def test_a_spec_that_is_not_one_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "spec.json").write_text('{"job_id": "x"}')
+
+    process = subprocess.run(
+        [sys.executable, "-m", "training.engine", "run", str(tmp_path / "spec.json")],
+        capture_output=True,
+        check=False,
+    )
+
+    assert process.returncode == 2
+    assert process.stdout == b""
+    assert b"missing required field" in process.stderr
+
+
+def test_a_request_to_stop_that_saves_is_not_replaced() -> None:
+    from training.engine.control import ManualControl
+
+    control = ManualControl()
+    control.request_stop(Stop(is_saved=True))
+    control.request_stop(Stop(is_saved=False))
+
+    assert control.stop == Stop(is_saved=True)
+
+
+_WITH_LITTLE_MEMORY_IN_THE_SECOND = """
+import os, sys
+from training.engine.__main__ import main
+from training.engine.hardware import device
+
+if os.environ["RANK"] == "1":
+    device.available_memory = lambda: 1
+sys.exit(main(["run", sys.argv[1]]))
+"""
+
+
+@pytest.mark.case("training.17")
+def test_two_processes_with_different_memory_share_each_step_and_compute_the_same(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    spec = make_spec(tmp_path / "two", tiny_model, validation=3)
+    path, script = tmp_path / "spec.json", tmp_path / "run.py"
+    path.write_bytes(msgspec.json.encode(spec))
+    script.write_text(_WITH_LITTLE_MEMORY_IN_THE_SECOND)
+    command = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+
+    process = subprocess.run(
+        [sys.executable, *command, str(script), str(path)],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        check=False,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
+    )
+
+    assert process.returncode == 0, process.stderr.decode()
+    pair = Outcome([decode_event(line) for line in process.stdout.splitlines()])
+    alone = run_here(make_spec(tmp_path / "one", tiny_model, validation=3))
+    assert len(pair.losses) == 6
+    assert list(pair.losses.values()) == pytest.approx(list(alone.losses.values()), abs=2e-5)
+    assert [event.learning_rate for event in pair.of(events.Progress)] == [
+        event.learning_rate for event in alone.of(events.Progress)
+    ]
+    plan = decode_state((tmp_path / "two" / "work" / PLAN).read_bytes())
+    assert (plan.micro_batch_tokens, plan.lanes) == (1, 1)
+    assert pair.choice("micro_batch_tokens").value == "1"
+    assert pair.one(events.Finished).result.loss == pytest.approx(
+        alone.one(events.Finished).result.loss, abs=2e-5
+    )

@@ -1,0 +1,96 @@
+"""Command line of the trainer.
+
+``python -m training.engine run SPEC``: one attempt of a TrainingSpec, with events on the standard output and
+control messages on the standard input. ``python -m training.engine score SPEC``: scores of a ScoringSpec, as
+JSON on the standard output.
+
+Exit status 0: done, or stopped as asked; 1: failed; 2: wrong usage; 75: the lease has expired.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from training.engine.control import EXIT_LEASE_LOST, InputControl, ManualControl
+from training.engine.event_stream import EventWriter, NoEvents, claim_stdout
+from training.engine.spec import ScoringSpec, TrainingSpec
+
+Spec = TypeVar("Spec")
+USAGE = "usage: python -m training.engine (run | score) SPEC"
+
+
+def main(arguments: list[str]) -> int:
+    """Run a command and return the exit status."""
+    match arguments:
+        case ["run", path]:
+            return _run(Path(path))
+        case ["score", path]:
+            return _score(Path(path))
+    print(USAGE, file=sys.stderr)
+    return 2
+
+
+def _run(path: Path) -> int:
+    is_main = os.environ.get("RANK", "0") == "0"
+    output = claim_stdout()
+    spec = _read(path, TrainingSpec)
+    if spec is None:
+        return 2
+    _configure_process(spec.job_id)
+    control = InputControl(spec.lease_s) if is_main else ManualControl()
+    if isinstance(control, InputControl):
+        control.start()
+    # The model libraries take seconds to load; the lease and requests to stop count from before that.
+    from training.engine.run import run
+
+    try:
+        is_successful = run(spec, EventWriter(output) if is_main else NoEvents(), control)
+    except BrokenPipeError:
+        logging.getLogger(__name__).error("nobody reads the events")
+        return EXIT_LEASE_LOST
+    return 0 if is_successful else 1
+
+
+def _score(path: Path) -> int:
+    output = claim_stdout()
+    spec = _read(path, ScoringSpec)
+    if spec is None:
+        return 2
+    _configure_process("scoring")
+    from training.engine.scoring import score
+
+    with os.fdopen(output, "wb") as file:
+        file.write(msgspec.json.encode(score(spec)) + b"\n")
+    return 0
+
+
+def _read(path: Path, kind: type[Spec]) -> Spec | None:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=kind)
+    except (OSError, msgspec.DecodeError) as error:
+        print(f"{path}: {error}", file=sys.stderr)
+        return None
+
+
+def _configure_process(name: str) -> None:
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    # Every length of a micro-batch has kernels of its own in oneDNN, up to a megabyte each, of which it keeps
+    # over a thousand by default. A pass needs fewer than 20.
+    for cache in ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"):
+        os.environ.setdefault(cache, "64")
+    logging.basicConfig(
+        level=logging.INFO,
+        stream=sys.stderr,
+        format=f"%(asctime)s %(levelname)s {name} %(name)s: %(message)s",
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

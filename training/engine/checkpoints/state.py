@@ -1,0 +1,58 @@
+"""State of a run beside its tensors: everything a resumed run needs to go on as if never interrupted."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+
+class Score(msgspec.Struct, frozen=True):
+    """Mean loss and token accuracy after ``step`` optimizer steps.
+
+    ``token_loss``: mean cross entropy of trained tokens. ``reward_accuracy``, ``reward_margin``: of pairs.
+    """
+
+    step: int
+    loss: float
+    token_accuracy: float
+    token_loss: float | None = None
+    reward_accuracy: float | None = None
+    reward_margin: float | None = None
+
+
+class RunState(msgspec.Struct, kw_only=True):
+    """Counters of a run after ``step`` optimizer steps.
+
+    ``fingerprint``: digest of all that determines the weights. ``unimproved``: evaluations since the
+    validation loss last improved by the threshold over ``reference_loss``. ``micro_batch_tokens``,
+    ``threads``, ``lanes``: they change the rounding, so a resumed run keeps them. ``skipped_steps``:
+    consecutive optimizer steps skipped up to now.
+    """
+
+    fingerprint: str
+    step: int = 0
+    trained_tokens: int = 0
+    threads: int = 1
+    micro_batch_tokens: int = 0
+    lanes: int = 0
+    base: Score | None = None
+    latest: Score | None = None
+    best: Score | None = None
+    train: Score | None = None
+    reference_loss: float | None = None
+    unimproved: int = 0
+    skipped_steps: int = 0
+    scheduler: dict[str, Any] = {}
+    optimizer_groups: list[dict[str, Any]] = []
+    scaler: dict[str, Any] = {}
+
+
+def encode_state(state: RunState) -> bytes:
+    """Return a state as JSON. Floats keep every bit."""
+    return msgspec.json.format(msgspec.json.encode(state), indent=1)
+
+
+def decode_state(data: bytes) -> RunState:
+    """Return the state in JSON. Raises msgspec.DecodeError."""
+    return msgspec.json.decode(data, type=RunState)

@@ -1,0 +1,77 @@
+"""Causes of a failed run: from an exception to a stable code, a cause and a next step."""
+
+from __future__ import annotations
+
+import re
+
+from safetensors import SafetensorError
+
+from training.engine.checkpoints.store import CheckpointWriteError
+from training.engine.disk_faults import Diagnosis, disk_fault, unwritable
+from training.engine.loop.out_of_memory import is_out_of_memory
+from training.engine.loop.trainer import NonFiniteError
+from training.engine.models.weights import BaseModelError
+from training.engine.objectives.batching import PackingError
+from training.engine.objectives.dataset import TrainingDataError
+
+_OS_ERROR = re.compile(r"os error (\d+)")
+
+
+def diagnose(error: BaseException) -> Diagnosis:
+    """Return the diagnosis of an exception."""
+    if is_out_of_memory(error):
+        return _out_of_memory()
+    match error:
+        case NonFiniteError():
+            return Diagnosis(
+                "non_finite_loss",
+                f"Training diverged: {error}.",
+                "Lower the learning rate or learning_rate_multiplier, or use precision float32.",
+                False,
+            )
+        case TrainingDataError():
+            return Diagnosis(
+                "invalid_dataset",
+                str(error),
+                "Correct the file (manage.py datasets check names its faults), upload it, start a new job.",
+                False,
+            )
+        case PackingError():
+            return Diagnosis("packing_not_possible", str(error), "Set packing to auto or off.", False)
+        case BaseModelError():
+            return _base_model(error)
+        case CheckpointWriteError():
+            cause = error.__cause__ or error
+            return disk_fault(_error_number(cause)) or unwritable(type(cause).__name__)
+    return disk_fault(_error_number(error)) or Diagnosis(
+        "internal_error",
+        f"The trainer failed unexpectedly: {type(error).__name__}. Its log has the traceback.",
+        "Resume the job; if it fails again, report the traceback in the training worker's log.",
+        True,
+    )
+
+
+def _out_of_memory() -> Diagnosis:
+    return Diagnosis(
+        "out_of_memory",
+        "Memory ran out with a single example per forward pass.",
+        "Lower max_length or the rank, turn gradient_checkpointing on, or use a worker with more memory.",
+        False,
+    )
+
+
+def _base_model(error: BaseException) -> Diagnosis:
+    return Diagnosis(
+        "base_model_unreadable",
+        f"The base model can't be loaded: {error}",
+        "Check that the folder of the base model is complete and readable on the training worker.",
+        False,
+    )
+
+
+def _error_number(error: BaseException) -> int | None:
+    if isinstance(error, OSError):
+        return error.errno
+    if isinstance(error, SafetensorError) and (match := _OS_ERROR.search(str(error))):
+        return int(match[1])
+    return None

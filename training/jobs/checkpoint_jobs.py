@@ -1,0 +1,147 @@
+"""Jobs that publish a checkpoint of an ended job: they train nothing, but verify and register its adapter."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable
+from enum import StrEnum
+
+from django.conf import settings
+from django.db import transaction
+
+from tenants.audit_trail.changes import admin_audit_record
+from training.choices import END_STATUSES, JobStatus
+from training.clock import database_now
+from training.ids import new_id
+from training.jobs.doorbells import ring_on_commit
+from training.jobs.events import event_add
+from training.jobs.selectors import (
+    is_base_available,
+    is_retention_over,
+    publication_find,
+    saved_since_restart,
+)
+from training.jobs.services import locked_open_job_count
+from training.jobs.state import locked_job
+from training.models import FineTuningJob, JobCheckpoint
+
+
+class CheckpointState(StrEnum):
+    """State of a checkpoint: publishable, or the reason why it can't be published.
+
+    REMOVED: training workers keep a few checkpoints, for a time. NO_BASE: the tenant has no access
+    to its base model any more.
+    """
+
+    PUBLISHABLE = "publishable"
+    NOT_ENDED = "not_ended"
+    NOT_SERVABLE = "not_servable"
+    REMOVED = "removed"
+    NO_BASE = "no_base"
+
+
+REFUSALS = {
+    CheckpointState.NOT_ENDED: "its job has not ended",
+    CheckpointState.NOT_SERVABLE: "engines load adapters of the kind 'lora' only",
+    CheckpointState.REMOVED: "the training workers no longer have it",
+    CheckpointState.NO_BASE: "its base model is no longer available",
+}
+
+
+class CheckpointRefusedError(Exception):
+    """The checkpoint can't be published. ``limit``: of the tenant's open jobs, None for another cause."""
+
+    def __init__(self, state: CheckpointState, *, limit: int | None = None) -> None:
+        tenant_limit = f"the tenant already has {limit} unfinished jobs"
+        self.reason = REFUSALS[state] if limit is None else tenant_limit
+        super().__init__(f"The checkpoint can't be published: {self.reason}.")
+        self.state = state
+        self.limit = limit
+
+
+def checkpoint_states(job: FineTuningJob, checkpoints: Iterable[JobCheckpoint]) -> dict[str, CheckpointState]:
+    """Return the state of each checkpoint of a job by its id, given all of them.
+
+    At most one query, or three for a job that was resumed after a failure.
+    """
+    rows = sorted(checkpoints, key=lambda checkpoint: -checkpoint.step)
+    if job.options.get("adapter", "lora") != "lora":
+        return {row.id: CheckpointState.NOT_SERVABLE for row in rows}
+    kept_count = int(job.options.get("keep_checkpoints") or 2)
+    # When a job began anew, it had lost those that it had saved before.
+    saved_ids = saved_since_restart(job)
+    saved_rows = [row for row in rows if saved_ids is None or row.id in saved_ids]
+    kept_ids = {row.id for row in saved_rows[:kept_count]} | {row.id for row in saved_rows if row.is_best}
+    if is_retention_over(job):
+        kept_ids = set()
+    kept_state = _kept_state(job)
+    return {row.id: kept_state if row.id in kept_ids else CheckpointState.REMOVED for row in rows}
+
+
+def _kept_state(job: FineTuningJob) -> CheckpointState:
+    if job.status not in END_STATUSES:
+        return CheckpointState.NOT_ENDED
+    return CheckpointState.PUBLISHABLE if is_base_available(job) else CheckpointState.NO_BASE
+
+
+@transaction.atomic
+def checkpoint_publish(
+    *, tenant_id: uuid.UUID, job_id: str, checkpoint_id: str, actor: str, correlation_id: str = ""
+) -> FineTuningJob:
+    """Create the job that publishes a checkpoint, or return the one that does or whose model exists.
+
+    A training worker finds out whether it still has the checkpoint. Raises CheckpointRefusedError,
+    JobCheckpoint.DoesNotExist.
+    """
+    checkpoint = JobCheckpoint.objects.get(id=checkpoint_id, job=job_id, job__tenant=tenant_id)
+    # The job before its tenant, like a resumption.
+    source = locked_job(job_id)
+    open_jobs = locked_open_job_count(tenant_id)
+    if (current := publication_find(checkpoint.id)) is not None:
+        return current
+    state = checkpoint_states(source, JobCheckpoint.objects.filter(job=source))[checkpoint.id]
+    if state != CheckpointState.PUBLISHABLE:
+        raise CheckpointRefusedError(state)
+    if open_jobs >= settings.CYLLM.training_open_jobs:
+        raise CheckpointRefusedError(state, limit=settings.CYLLM.training_open_jobs)
+    return _insert(source, checkpoint, actor, correlation_id)
+
+
+def _insert(
+    source: FineTuningJob, checkpoint: JobCheckpoint, actor: str, correlation_id: str
+) -> FineTuningJob:
+    job = FineTuningJob(
+        id=new_id("ftjob-"),
+        tenant=source.tenant,
+        created_by=actor[:200],
+        correlation_id=correlation_id,
+        source_checkpoint=checkpoint,
+        base_model=source.base_model,
+        suffix=source.suffix,
+        method=source.method,
+        hyperparameters=source.hyperparameters,
+        resolved=source.resolved,
+        options=source.options,
+        seed=source.seed,
+        training_file=source.training_file,
+        validation_file=source.validation_file,
+        status=JobStatus.QUEUED,
+        queued_at=database_now(),
+        priority=source.priority,
+        worker_class=source.worker_class,
+        step=checkpoint.step,
+        report=source.report,
+    )
+    job.save(force_insert=True)
+    admin_audit_record(
+        actor=actor,
+        action="job.create",
+        object_id=job.id,
+        object_name=job.id,
+        tenant_id=job.tenant_id,
+        before=None,
+        after={"status": str(job.status), "base_model": job.base_model, "source_checkpoint": checkpoint.id},
+    )
+    event_add(job, f"Created job to publish the checkpoint of step {checkpoint.step} of {source.id}")
+    ring_on_commit(job.worker_class, job.priority)
+    return job

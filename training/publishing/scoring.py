@@ -1,0 +1,32 @@
+"""Runs ``python -m training.engine score`` as a child process."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import msgspec
+
+from training.child_process import run_child
+from training.engine.spec import Scores, ScoringSpec
+
+MAX_ERROR_CHARS = 2000
+
+
+class ScoringError(Exception):
+    """The child process has failed. The text is the end of its standard error."""
+
+
+def run_scoring(spec: ScoringSpec, environment: Mapping[str, str], check: Callable[[], None]) -> Scores:
+    """Return the scores. ``check`` is called while it runs, and may raise to end it. Raises ScoringError."""
+    with tempfile.TemporaryDirectory(prefix="cyllm-scoring-") as folder:
+        path = Path(folder) / "spec.json"
+        path.write_bytes(msgspec.json.encode(spec))
+        command = [sys.executable, "-m", "training.engine", "score", str(path)]
+        result = run_child(command, environment=environment, check=check)
+    if result.code != 0:
+        text = result.errors.decode(errors="replace")[-MAX_ERROR_CHARS:]
+        raise ScoringError(f"status {result.code}: {text}")
+    return msgspec.json.decode(result.output, type=Scores)

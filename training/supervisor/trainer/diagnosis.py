@@ -1,0 +1,53 @@
+"""Failures of a trainer: as it reports them, or deduced from its exit code."""
+
+from __future__ import annotations
+
+import signal
+
+from training.engine.events import Failed
+from training.jobs.failures import Failure
+
+SIGKILL_CODES = (-signal.SIGKILL, 128 + signal.SIGKILL)
+OUT_OF_MEMORY = Failure(
+    code="out_of_memory",
+    message="The trainer was killed by the operating system, most likely because memory ran out.",
+    next_step="Use a smaller batch_size, max_length or rank, or a worker with more memory.",
+    is_transient=True,
+)
+NO_PROGRAM_CODES = (126, 127)
+
+
+def failure_of_exit(code: int) -> Failure:
+    """Return the cause of an exit without a final event; ``code`` is negative for a signal."""
+    if code in SIGKILL_CODES:
+        return OUT_OF_MEMORY
+    if code in NO_PROGRAM_CODES:
+        return Failure(
+            code="trainer_unavailable",
+            message="The trainer can't be started on the training worker.",
+            next_step="The operator must check the installation of the training worker.",
+        )
+    ending = f"by signal {_signal_name(-code)}" if code < 0 else f"with status {code}"
+    return Failure(
+        code="trainer_crashed",
+        message=f"The trainer ended unexpectedly {ending}.",
+        next_step="The training worker's log has the details.",
+        is_transient=True,
+    )
+
+
+def failure_of_event(event: Failed) -> Failure:
+    """Return the cause that the trainer reports."""
+    return Failure(
+        code=event.code,
+        message=event.message,
+        next_step=event.next_step,
+        is_transient=event.is_transient,
+    )
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return str(number)
