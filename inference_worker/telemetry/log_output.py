@@ -6,13 +6,14 @@ import logging
 import os
 import threading
 import time
-from collections import deque
 from contextlib import suppress
+from queue import Empty, SimpleQueue
 
 from typing_extensions import override
 
 MAX_QUEUED_BYTES = 4 * 2**20
 FLUSH_TIMEOUT_S = 1.0
+_FLUSH_INTERVAL_S = 0.005
 _WRITE_BYTES = 2**16  # the capacity of a pipe
 
 
@@ -22,6 +23,10 @@ class QueuedHandler(logging.Handler):
     A full queue drops further lines; their number is logged once writing resumes. The thread writes to the
     descriptor itself, because a blocked ``sys.stderr`` would keep the interpreter from exiting. A line that
     is queued when the process is killed is lost.
+
+    A signal handler or a finalizer may log in the midst of ``emit()``, on the same thread. So ``emit()``
+    takes no lock but the reentrant one of ``logging.Handler``, the queue is reentrant too, and each counter
+    is written either under that lock or by the thread.
     """
 
     def __init__(self, descriptor: int = 2, max_bytes: int = MAX_QUEUED_BYTES) -> None:
@@ -33,11 +38,16 @@ class QueuedHandler(logging.Handler):
 
     def _reset(self) -> None:
         """Empty the queue: a forked process has no thread, and its parent writes the queued lines."""
-        self._lines: deque[bytes] = deque()
-        self._queued_bytes = 0
+        self._lines: SimpleQueue[bytes] = SimpleQueue()
+        self._accepted_bytes = 0
+        self._written_bytes = 0
         self._dropped_lines = 0
-        self._condition = threading.Condition(threading.Lock())
-        self._thread: threading.Thread | None = None
+        self._reported_lines = 0
+        self._has_thread = False
+
+    @property
+    def _queued_bytes(self) -> int:
+        return self._accepted_bytes - self._written_bytes
 
     @override
     def emit(self, record: logging.LogRecord) -> None:
@@ -48,48 +58,44 @@ class QueuedHandler(logging.Handler):
                 f"{record.pathname}:{record.lineno}: a log record can't be formatted: {type(error).__name__}"
             )
         line = f"{text}\n".encode(errors="backslashreplace")
-        with self._condition:
-            if self._queued_bytes + len(line) > self._max_bytes:
-                self._dropped_lines += 1
-                return
-            self._append(line)
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._write_lines, name="log-output", daemon=True)
-                self._thread.start()
-            self._condition.notify_all()
+        size = len(line)
+        if self._queued_bytes + size > self._max_bytes:
+            self._dropped_lines += 1
+            return
+        self._accepted_bytes += size
+        self._lines.put(line)
+        if not self._has_thread:
+            self._has_thread = True
+            threading.Thread(target=self._write_lines, name="log-output", daemon=True).start()
 
     @override
     def flush(self) -> None:
         """Wait until all lines are written, at most ``FLUSH_TIMEOUT_S``."""
-        with self._condition:
-            self._condition.wait_for(lambda: not self._queued_bytes, FLUSH_TIMEOUT_S)
-
-    def _append(self, line: bytes) -> None:
-        self._lines.append(line)
-        self._queued_bytes += len(line)
+        deadline = time.monotonic() + FLUSH_TIMEOUT_S
+        while self._queued_bytes and time.monotonic() < deadline:
+            time.sleep(_FLUSH_INTERVAL_S)
 
     def _write_lines(self) -> None:
         while True:
-            with self._condition:
-                self._condition.wait_for(lambda: self._lines)
-                data = self._next_lines()
+            data = self._next_lines()
             self._write(data)
-            with self._condition:
-                self._queued_bytes -= len(data)
-                if self._dropped_lines and self._queued_bytes <= self._max_bytes // 2:
-                    self._append(self._dropped_line())
-                self._condition.notify_all()
+            self._written_bytes += len(data)
+            if self._reported_lines < self._dropped_lines and self._queued_bytes <= self._max_bytes // 2:
+                self._put_report()
 
     def _next_lines(self) -> bytes:
-        lines = [self._lines.popleft()]
+        """Wait for a line, and return it with those behind it, up to about ``_WRITE_BYTES``."""
+        lines = [self._lines.get()]
         size = len(lines[0])
-        while self._lines and size + len(self._lines[0]) <= _WRITE_BYTES:
-            lines.append(self._lines.popleft())
-            size += len(lines[-1])
+        with suppress(Empty):
+            while size < _WRITE_BYTES:
+                lines.append(self._lines.get_nowait())
+                size += len(lines[-1])
         return b"".join(lines)
 
-    def _dropped_line(self) -> bytes:
-        number, self._dropped_lines = self._dropped_lines, 0
+    def _put_report(self) -> None:
+        number = self._dropped_lines - self._reported_lines
+        self._reported_lines += number
         record = logging.makeLogRecord(
             {
                 "name": "cyllm.log",
@@ -99,7 +105,9 @@ class QueuedHandler(logging.Handler):
                 "args": (number,),
             }
         )
-        return f"{self.format(record)}\n".encode()
+        line = f"{self.format(record)}\n".encode()
+        self._written_bytes -= len(line)  # this thread's counter
+        self._lines.put(line)
 
     def _write(self, data: bytes) -> None:
         """Write the data. Without a reader or with a full disk, it is discarded."""

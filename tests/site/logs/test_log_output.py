@@ -114,6 +114,44 @@ def test_lines_of_several_threads_stay_whole(pipe: tuple[int, int]) -> None:
     assert os.read(pipe[0], PIPE_BYTES).decode().splitlines() == ["y" * 60] * 800
 
 
+SIGNALLED_PROGRAM = """
+import logging, os, signal, sys
+from inference_worker.telemetry.log_output import QueuedHandler
+
+handler = QueuedHandler(os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT), max_bytes=2**30)
+logger = logging.Logger("cyllm.test")
+logger.addHandler(handler)
+signals = []
+
+def log_signal(*_):
+    signals.append(None)
+    logger.info("signal")
+
+signal.signal(signal.SIGALRM, log_signal)
+signal.setitimer(signal.ITIMER_REAL, 0.001, 0.0001)
+while len(signals) < 3000:
+    logger.info("line")
+signal.setitimer(signal.ITIMER_REAL, 0)
+handler.flush()
+print(len(signals))
+"""
+
+
+@pytest.mark.case("robustness.10")
+def test_a_signal_handler_may_log_in_the_midst_of_a_line(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    output = subprocess.run(
+        [sys.executable, "-c", SIGNALLED_PROGRAM, log],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        timeout=30,
+        check=True,
+    ).stdout
+    lines = log.read_text().splitlines()
+    assert set(lines) == {"line", "signal"}
+    assert lines.count("signal") == int(output)
+
+
 @pytest.mark.case("robustness.10")
 def test_a_gateway_whose_output_is_not_read_serves_and_stops(
     django_db_setup: None, postgres_url: str, redis_url: str

@@ -99,6 +99,8 @@ def test_celery_waits_for_a_loading_server(
             wait_for_text(process, log, "Connected to redis")
         time.sleep(1)
         assert process.poll() is None, log.read_text()
-    finally:
         process.terminate()
         process.wait(20)
+    finally:
+        process.kill()
+        process.wait()
