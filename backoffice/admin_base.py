@@ -8,6 +8,7 @@ from urllib.parse import urlencode
 
 from django.conf import settings
 from django.contrib import messages
+from django.contrib.admin.utils import unquote
 from django.contrib.auth.models import AnonymousUser, User
 from django.core.exceptions import ValidationError
 from django.db import transaction
@@ -18,6 +19,7 @@ from typing_extensions import override
 from unfold.decorators import action, display
 
 from backoffice.tenant_access import TenantAccess
+from backoffice.versions import OutdatedForm, is_outdated, object_version
 
 # Only django-stubs' versions of these classes are generic.
 if TYPE_CHECKING:
@@ -94,8 +96,11 @@ class ServiceAdmin(AuditedAdmin[M]):
         extra_context: dict[str, Any] | None = None,
     ) -> Any:
         """Show or process the form. A validation error from a service rolls back its transaction."""
+        version = None if object_id is None else object_version(self.audit_kind, unquote(object_id))
         try:
-            return super().changeform_view(request, object_id, form_url, extra_context)
+            return super().changeform_view(
+                request, object_id, form_url, {"version": version, **(extra_context or {})}
+            )
         except ValidationError as error:
             return self.error_response(request, error)
 
@@ -118,6 +123,14 @@ class ServiceAdmin(AuditedAdmin[M]):
         except ValidationError as error:
             return self.error_response(request, error)
 
+    @override
+    def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **options: Any) -> Any:
+        """Return the form; one that was opened before another change of the object is not valid."""
+        form: Any = super().get_form(request, obj, change=change, **options)
+        if obj is None or not is_outdated(request, object_version(self.audit_kind, str(obj.pk))):
+            return form
+        return type(form.__name__, (OutdatedForm, form), {})
+
     def error_response(self, request: HttpRequest, error: ValidationError) -> HttpResponse:
         """Redirect to the form and show the validation errors there."""
         for message in error.messages:
@@ -132,6 +145,14 @@ class ServiceAdmin(AuditedAdmin[M]):
 class ReadOnlyAdmin(TenantAccess[M]):
     """Admin pages of records that can be viewed but not changed."""
 
+    @override
+    def history_view(
+        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """Redirect to the record itself, which has no history, because nobody edits it."""
+        name = f"admin:{self.opts.app_label}_{self.opts.model_name}_change"
+        return HttpResponseRedirect(reverse(name, args=[object_id]))
+
     def changeform_view(
         self,
         request: HttpRequest,
@@ -139,7 +160,7 @@ class ReadOnlyAdmin(TenantAccess[M]):
         form_url: str = "",
         extra_context: dict[str, Any] | None = None,
     ) -> Any:
-        """Show the record without a history button, because nobody edits it."""
+        """Show the record without a history button."""
         return super().changeform_view(
             request, object_id, form_url, {"show_history": False, **(extra_context or {})}
         )

@@ -6,6 +6,7 @@ import datetime as dt
 import hashlib
 import io
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -96,13 +97,15 @@ def test_a_file_that_a_job_uses_is_protected(cast: Cast, client: Client) -> None
     question = client.get(_page(used_file, "delete")).content.decode()
     assert "ftjob-1" in question
     assert 'name="post"' not in question, "there is nothing to confirm"
+    assert re.search(rf'<a href="{_page(used_file, "change")}"[^>]*>\s*Back\s*</a>', question)
     client.post(_page(used_file, "delete"), {"post": "yes"})
     selection = {
         "action": "delete_selected",
         "_selected_action": [used_file.id, unused_file.id],
         "post": "yes",
     }
-    client.post("/admin/files/storedfile/", selection)
+    question = client.post("/admin/files/storedfile/", selection).content.decode()
+    assert re.search(r'<a href="/admin/files/storedfile/"[^>]*>\s*Back\s*</a>', question)
     assert StoredFile.objects.count() == 2, "as a whole, like Django's own protected objects"
     selection["_selected_action"] = [unused_file.id]
     client.post("/admin/files/storedfile/", selection)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from django.contrib.auth.models import Permission, User
@@ -11,6 +11,7 @@ from django.test import Client
 from django.utils import timezone
 
 from backoffice.request_ids import request_id
+from inference_worker.registry.services import model_register
 from tenants.audit_trail.change_texts import change_lines
 from tenants.keys.selectors import KeyState, key_state, key_state_condition
 from tenants.keys.services import key_create, key_revoke
@@ -96,6 +97,61 @@ def test_the_history_of_an_object_shows_its_audit_records(admin: Client, cast: C
     assert "name: Acme → Acme Corporation" in page.content.decode()
     user_page = admin.get(f"/admin/auth/user/{cast.member.pk}/history/", follow=True)
     assert user_page.context["cl"].result_count == 0
+
+
+def test_the_history_of_a_record_that_nobody_edits_is_the_record_itself(admin: Client, cast: Cast) -> None:
+    change = AdminAudit.objects.latest("id")
+    page = admin.get(f"/admin/tenants/adminaudit/{change.pk}/history/", follow=True)
+    assert page.redirect_chain == [(f"/admin/tenants/adminaudit/{change.pk}/change/", 302)]
+    assert page.status_code == 200
+
+
+def test_a_list_offers_to_show_all_only_if_it_shows_a_part(
+    admin: Client, keys_by_state: dict[KeyState, ApiKey]
+) -> None:
+    texts = {
+        query: admin.get(f"/admin/{path}/?{query}").content.decode()
+        for path, query in (
+            *(("files/storedfile", query) for query in ("", "o=2", "q=x", "created_at__year=2020")),
+            ("tenants/apikey", "state=revoked"),
+        )
+    }
+    assert {query: "Show all" in text or "total</a>" in text for query, text in texts.items()} == {
+        "": False,
+        "o=2": False,
+        "q=x": True,
+        "created_at__year=2020": True,
+        "state=revoked": True,
+    }
+    assert "Nothing matches the search and the filters." in texts["created_at__year=2020"]
+
+
+@pytest.mark.parametrize("page", ["tenants/tenant", "tenants/apikey", "registry/servedmodel"])
+def test_a_form_that_was_opened_before_another_change_does_not_undo_it(
+    admin: Client, cast: Cast, page: str
+) -> None:
+    pk: object = cast.acme.pk
+    if page == "tenants/apikey":
+        pk = key_create(tenant=cast.acme, name="k", actor="tests")[0].pk
+    elif page == "registry/servedmodel":
+        pk = model_register(name="tiny", actor="tests").pk
+    address = f"/admin/{page}/{pk}/change/"
+    first_form, second_form = (_form(admin.get(address)) for _ in range(2))
+    assert admin.post(address, first_form | {"name": "by-one", "owned_by": "one"}).status_code == 302
+    answer = admin.post(address, second_form | {"name": "by-two", "owned_by": "two"})
+    assert answer.status_code == 200
+    assert "changed after you opened the page" in answer.content.decode()
+    changes = AdminAudit.objects.filter(object_id=str(pk), action__endswith=".update")
+    assert changes.count() == 1
+    assert admin.post(address, _form(answer)).status_code == 302
+    assert changes.count() == 2
+
+
+def _form(response: Any) -> dict[str, Any]:
+    """Return the fields of a page's form as a browser sends them."""
+    values = {field.name: field.value() for field in response.context["adminform"].form}
+    fields = {name: value for name, value in values.items() if value not in (None, False, [])}
+    return {**fields, "version": response.context["version"]}
 
 
 @pytest.mark.criterion("6.6")

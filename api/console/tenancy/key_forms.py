@@ -13,6 +13,8 @@ from django.utils.translation import gettext_lazy as _
 from api.console.access import TenantRequest
 from api.console.forms import ConsoleForm
 from backoffice.form_fields import DollarsField, LinesField
+from backoffice.versions import CHANGED_MEANWHILE
+from tenants.audit_trail.versions import object_version
 from tenants.choices import ADMIN_SCOPES, Role, Scope
 from tenants.keys.services import DEFAULT_SCOPES
 from tenants.limits.texts import KEY_HELP
@@ -125,14 +127,25 @@ class NewKeyForm(KeySettingsForm):
 
 
 class ChangeKeyForm(KeySettingsForm):
-    """The settings of an existing key."""
+    """The settings of an existing key. It is not valid if the key was changed after the form was opened."""
 
     id_prefix = "key"
+    version = forms.CharField(widget=forms.HiddenInput, required=False)
 
     @classmethod
     def initial_of(cls, key: ApiKey) -> dict[str, Any]:
         """Return the form's values for a key."""
-        return {name: getattr(key, name) for name in ("name", "scopes", "allowed_networks", *LIMITS)}
+        values = {name: getattr(key, name) for name in ("name", "scopes", "allowed_networks", *LIMITS)}
+        return {**values, "version": object_version("key", str(key.pk))}
+
+    def clean(self) -> dict[str, Any]:
+        """Refuse an old version once: the page then has the present one."""
+        if self.data.get("version", self.initial["version"]) != self.initial["version"]:
+            data: Any = self.data
+            self.data = data = data.copy()
+            data["version"] = self.initial["version"]
+            self.add_error(None, CHANGED_MEANWHILE)
+        return self.cleaned_data
 
     def changes(self) -> dict[str, Any]:
         """Return the values for the service."""

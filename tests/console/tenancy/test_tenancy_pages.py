@@ -345,3 +345,20 @@ def test_viewers_cannot_use_the_playground_and_strangers_do_not_find_it(cast: Ca
     page = _get(cast.member, "keys/").content.decode()
     assert "playground of member" in page
     assert f"keys/{ApiKey.objects.get(purpose='playground').id}/rotate" not in page
+
+
+def test_a_form_of_a_key_that_was_opened_before_another_change_does_not_undo_it(cast: Cast) -> None:
+    key, _ = key_create(tenant=cast.acme, name="k", actor="t", created_by=cast.owner)
+    version = _get(cast.owner, f"keys/{key.id}/").context["form"].initial["version"]
+    key_update(key_id=key.id, actor="user:maria", requests_per_minute=7)
+    values = {**SETTINGS, "name": "renamed", "version": version}
+    answer = _post(cast.owner, f"keys/{key.id}/", **values)
+    assert answer.status_code == 422
+    assert "changed after you opened the page" in answer.content.decode()
+    key.refresh_from_db()
+    assert (key.name, key.requests_per_minute) == ("k", 7)
+    fields = {name: answer.context["form"][name].value() for name in ("version", "name", "scopes")}
+    assert fields["name"] == "renamed"
+    assert _post(cast.owner, f"keys/{key.id}/", **{**SETTINGS, **fields}).status_code == 302
+    key.refresh_from_db()
+    assert (key.name, key.requests_per_minute) == ("renamed", None)

@@ -57,10 +57,6 @@ form.addEventListener("input", (event) => {
   if (event.target === methodField) showMethodFields();
 });
 
-form.addEventListener("submit", () => {
-  document.getElementById("submit").setAttribute("aria-busy", "true");
-});
-
 watchUpload(form.dataset.upload, (file) => {
   ["training_file", "validation_file"].forEach((name) => document.getElementById(name).add(new Option(file.filename, file.id), 1));
   document.getElementById("training_file").value = file.id;

@@ -9,6 +9,7 @@ const form = document.getElementById("playground");
 const texts = document.getElementById("playground-texts")?.dataset;
 const data = JSON.parse(document.getElementById("playground-data")?.textContent ?? "null");
 const field = (name) => document.getElementById(name);
+const PARAMETERS = ["temperature", "top_p", "max_tokens", "seed"];
 
 // ---- the key: in memory only, renewed when it is about to end ------------------------------------
 
@@ -71,7 +72,7 @@ function requestBody(model) {
   const messages = [{ role: "user", content: field("prompt").value }];
   if (system) messages.unshift({ role: "system", content: system });
   const body = { model, messages };
-  for (const name of ["temperature", "top_p", "max_tokens", "seed"]) {
+  for (const name of PARAMETERS) {
     if (numeric(name) !== undefined) body[name] = numeric(name);
   }
   return body;
@@ -84,10 +85,7 @@ class Pane {
     this.element = element;
     this.select = element.querySelector("[data-model-select]");
     this.answer = element.querySelector("[data-answer]");
-    this.select.addEventListener("change", () => {
-      rememberState();
-      refresh();
-    });
+    this.select.addEventListener("change", refresh);
     element.querySelectorAll("[data-copy-as]").forEach((button) => {
       button.addEventListener("click", () => this.copy(button));
     });
@@ -239,13 +237,16 @@ function refresh() {
   field("stop").hidden = running === null;
 }
 
-/** Keep models and prompts in the address, so that the page can be shared; long prompts stay out. */
+/** Keep models, prompts and parameters in the address, so that the page can be shared; long prompts stay out. */
 function rememberState() {
   const query = new URLSearchParams();
   panes.forEach((pane) => pane.model && query.set(pane.element.dataset.pane, pane.model));
   for (const [name, id] of [["p", "prompt"], ["s", "system"]]) {
     const value = field(id).value;
     if (value && value.length < 1500) query.set(name, value);
+  }
+  for (const name of PARAMETERS) {
+    if (field(name).value !== field(name).dataset.default) query.set(name, field(name).value);
   }
   history.replaceState(null, "", `?${query}`);
 }
@@ -271,8 +272,7 @@ if (form) {
     if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) send();
   });
   field("stop").addEventListener("click", () => running?.abort());
-  field("prompt").addEventListener("change", rememberState);
-  field("system").addEventListener("change", rememberState);
+  form.addEventListener("change", rememberState);
   poll(form.dataset.modelStates, 2000, ({ models }) => {
     models.forEach((model) => {
       data.models[model.name] = { ...data.models[model.name], ...model };

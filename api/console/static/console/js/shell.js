@@ -1,6 +1,7 @@
 // The frame of every page: theme, language, menu, copy buttons, dialogs and keyboard shortcuts.
 
 import { announce } from "./page.js";
+import { keepTyped, restoreTyped } from "./typed.js";
 
 const YEAR_S = 365 * 24 * 3600;
 
@@ -17,12 +18,31 @@ matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
   document.dispatchEvent(new CustomEvent("themechange"));
 });
 
+// Before the script of the page reads its forms.
+restoreTyped();
+
 document.addEventListener("change", (event) => {
   const form = event.target.closest("form[data-autosubmit]");
   if (!form) return;
+  keepTyped();
   // Scripts keep the page's view in its address, which has changed since the server wrote the form.
   if (form.elements.next) form.elements.next.value = location.pathname + location.search;
   form.requestSubmit();
+});
+
+// A second click must not send a form again. On the window: scripts that send a form themselves come first.
+const RESEND_MS = 5000; // the page is still there after a download, or if its loading was stopped
+window.addEventListener("submit", (event) => {
+  const form = event.target;
+  // Not form.method: a form can have a field of this name.
+  const method = event.submitter?.formMethod || form.getAttribute("method");
+  if (event.defaultPrevented || method !== "post") return;
+  if (form.hasAttribute("aria-busy")) {
+    event.preventDefault();
+    return;
+  }
+  form.setAttribute("aria-busy", "true");
+  setTimeout(() => form.removeAttribute("aria-busy"), RESEND_MS);
 });
 
 document.addEventListener("click", async (event) => {
