@@ -14,6 +14,8 @@ from typing_extensions import override
 MAX_QUEUED_BYTES = 4 * 2**20
 FLUSH_TIMEOUT_S = 1.0
 _FLUSH_INTERVAL_S = 0.005
+# A thread that wakes up takes the interpreter from the event loop, so it writes the lines of a while at once.
+_GATHER_S = 0.02
 _WRITE_BYTES = 2**16  # the capacity of a pipe
 
 
@@ -84,8 +86,9 @@ class QueuedHandler(logging.Handler):
                 self._put_report()
 
     def _next_lines(self) -> bytes:
-        """Wait for a line, and return it with those behind it, up to about ``_WRITE_BYTES``."""
+        """Wait for a line, and return it with those that follow soon, up to about ``_WRITE_BYTES``."""
         lines = [self._lines.get()]
+        time.sleep(_GATHER_S)
         size = len(lines[0])
         with suppress(Empty):
             while size < _WRITE_BYTES:

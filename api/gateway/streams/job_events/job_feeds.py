@@ -18,7 +18,8 @@ PAGE = 512
 KEPT_EVENTS = 1024
 # Notifications can be lost, so the database is polled as well: sooner if none can arrive.
 POLL_S, POLL_WITHOUT_NOTIFICATIONS_S = 5.0, 1.0
-MIN_INTERVAL_S = 0.05
+# After a pause an event is read at once, and the next ones with those that follow within this time.
+MIN_INTERVAL_S = 0.25
 
 
 class JobFeeds:
