@@ -28,7 +28,7 @@ from tenants.ledger.request_state import StateChange
 USE_COLUMNS = ("tenant_id", "key_id", "started_at", "prompt_tokens", "completion_tokens", "cost_microusd")
 # Set of tenant ids.
 LATE_TENANTS = "cyllm:facts:late-tenants"
-CLOCKS_DIFFER_S = 2.0  # between gateways, workers and Redis
+CLOCK_SKEW_S = 2.0  # at most, between gateways, workers and Redis
 
 
 def late_tenants_note(
@@ -36,7 +36,7 @@ def late_tenants_note(
 ) -> None:
     """Note the tenants whose records ``facts`` have changed late. Raises RedisError."""
     _, age_s = incarnation_read(client)
-    limit = now.timestamp() - age_s + CLOCKS_DIFFER_S
+    limit = now.timestamp() - age_s + CLOCK_SKEW_S
     old_ids = {_request_id(fact) for fact in facts if _time(fact) < limit}
     tenant_ids = {
         str(change.state.tenant_id)

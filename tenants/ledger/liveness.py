@@ -22,7 +22,7 @@ def dead_gateways(
     Raises RedisError.
     """
     missing_ids = _without_presence_key(client, sorted(gateway_ids))
-    now = _redis_time(client)
+    now = redis_time(client)
     earlier = cast("dict[bytes, bytes]", client.hgetall(missing_key))
     missing_since = {name: float(earlier.get(name.encode(), now)) for name in missing_ids}
     with client.pipeline(transaction=True) as pipeline:
@@ -47,10 +47,11 @@ def workers_prune(client: redis.Redis) -> int:
 
     Raises RedisError.
     """
-    oldest = _redis_time(client) - PRUNE_AFTER_S
+    oldest = redis_time(client) - PRUNE_AFTER_S
     return int(client.zremrangebyscore(names.WORKER_INDEX, "-inf", oldest))
 
 
-def _redis_time(client: redis.Redis) -> float:
+def redis_time(client: redis.Redis) -> float:
+    """Return the Unix time by Redis's clock. Raises RedisError."""
     seconds, microseconds = client.time()
     return seconds + microseconds / 1e6

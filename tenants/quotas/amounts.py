@@ -25,6 +25,9 @@ class Limit(enum.IntEnum):
     MONTH = 5
 
 
+SPEND = (Limit.DAY, Limit.MONTH)
+
+
 class LimitScope(enum.IntEnum):
     """The holders of limits, in the order of the script's arguments."""
 
@@ -61,6 +64,30 @@ class Claim:
     day: str
     amounts: Amounts
     needs_budget: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class StoredReservation:
+    """A reservation in Redis: a text with its values separated by ``|``, which the scripts also write.
+
+    ``day``: as in ``Claim``.
+    """
+
+    admitted_at_s: int
+    day: str
+    amounts: Amounts
+    key_id: str
+
+    @classmethod
+    def parse(cls, text: str) -> StoredReservation:
+        """Return the reservation with this text."""
+        admitted_at_s, day, requests, tokens, cost, key_id = text.split("|")
+        return cls(int(admitted_at_s), day, Amounts(int(requests), int(tokens), int(cost)), key_id)
+
+    def __str__(self) -> str:
+        amounts = self.amounts
+        parts = (self.admitted_at_s, self.day, amounts.requests, amounts.tokens, amounts.cost, self.key_id)
+        return "|".join(map(str, parts))
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,21 +175,14 @@ def decision(reply: Sequence[Any]) -> Decision | None:
     return Decision(now_ms // 1000, Use(*reply[5:11]), Use(*reply[11:17]), refusal)
 
 
-def reservation_text(claim: Claim, admitted_at_s: int) -> str:
-    """Return the reservation as Redis stores it."""
-    amounts = claim.amounts
-    parts = (admitted_at_s, claim.day, amounts.requests, amounts.tokens, amounts.cost, claim.key_id)
-    return "|".join(map(str, parts))
-
-
-def reservation_key(reservation: bytes) -> str:
-    """Return the id of the API key of a reservation as Redis stores it."""
-    return reservation.split(b"|")[5].decode()
-
-
 def utc_day(unix_s: float) -> str:
     """Return the day in UTC of a Unix time, as yyyymmdd."""
     return dt.datetime.fromtimestamp(unix_s, dt.UTC).strftime("%Y%m%d")
+
+
+def spend_field(limit: Limit, day: str) -> str:
+    """Return the field of the counters with the spend of a day (yyyymmdd), or of its month."""
+    return f"d{day}" if limit is Limit.DAY else f"m{day[:6]}"
 
 
 def seconds_left(limit: Limit, unix_s: float) -> int:

@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from tenants.limits.columns import UsageLimits
 from tenants.models import ApiKey, Tenant
-from tenants.quotas.amounts import Limit, LimitScope, limit_values, with_defaults
+from tenants.quotas.amounts import SPEND, Limit, LimitScope, limit_values, spend_field, utc_day, with_defaults
 from tenants.quotas.figures import ScopeFigures, tenant_figures
 
 
@@ -38,7 +38,7 @@ def budget_shortage(tenant: Tenant, key: ApiKey | None, cost: int) -> Shortage |
     shortages = [
         Shortage(scope, limit, value, use)
         for scope, limits, scope_figures in scopes
-        for limit, value, use in _budgets(limits, scope_figures, f"{now:%Y%m%d}")
+        for limit, value, use in _budgets(limits, scope_figures, utc_day(now.timestamp()))
         if use >= value or use + cost > value
     ]
     permanent_shortages = [shortage for shortage in shortages if shortage.value < max(cost, 1)]
@@ -48,8 +48,7 @@ def budget_shortage(tenant: Tenant, key: ApiKey | None, cost: int) -> Shortage |
 
 
 def _budgets(limits: UsageLimits, figures: ScopeFigures, day: str) -> Iterator[tuple[Limit, int, int]]:
-    periods = ((Limit.DAY, f"d{day}"), (Limit.MONTH, f"m{day[:6]}"))
-    for limit, name in periods:
+    for limit in SPEND:
         value = limit_values(limits)[limit - 1]
         if value is not None:
-            yield limit, value, figures.spend[name]
+            yield limit, value, figures.spend[spend_field(limit, day)]

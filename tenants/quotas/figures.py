@@ -13,7 +13,7 @@ from django.db.models.functions import Trunc
 
 from tenants.choices import RecordState
 from tenants.models import ApiKey, SpendReservation, UsageRecord
-from tenants.quotas.amounts import WINDOW_S, utc_day
+from tenants.quotas.amounts import SPEND, WINDOW_S, Amounts, StoredReservation, spend_field, utc_day
 
 WINDOW = dt.timedelta(seconds=WINDOW_S)
 
@@ -31,8 +31,8 @@ class ScopeFigures:
 
     def add_spend(self, day: str, cost: int) -> None:
         """Add the cost of requests that started on ``day`` (yyyymmdd)."""
-        self.spend[f"d{day}"] += cost
-        self.spend[f"m{day[:6]}"] += cost
+        for limit in SPEND:
+            self.spend[spend_field(limit, day)] += cost
 
     def fields(self) -> dict[str, str]:
         """Return the fields of the counters hash."""
@@ -47,40 +47,32 @@ class ScopeFigures:
         return fields
 
 
-@dataclass(frozen=True, slots=True)
-class OpenRequest:
-    """A request that the ledger has not settled, with the reservation as Redis stores it."""
-
-    request_id: str
-    key_id: str
-    reservation: str
-
-
 @dataclass(slots=True)
 class TenantFigures:
     """Figures of a tenant and of each of its keys, and its open requests.
 
+    ``open_requests``: reservations of the requests that the ledger has not settled, by request id.
     ``reserved_day``: the day on which work without a request has reserved spend; empty without such work.
     """
 
     tenant: ScopeFigures = field(default_factory=ScopeFigures)
     keys: defaultdict[str, ScopeFigures] = field(default_factory=lambda: defaultdict(ScopeFigures))
-    open_requests: list[OpenRequest] = field(default_factory=list)
+    open_requests: dict[str, StoredReservation] = field(default_factory=dict)
     reserved_day: str = ""
 
     def scopes(self, key_id: str) -> tuple[ScopeFigures, ...]:
         """Return the figures that a request of this key counts towards: the tenant's and the key's."""
         return (self.tenant, self.keys[key_id]) if key_id else (self.tenant,)
 
-    def add_open(self, request_id: str, reservation: str, now: dt.datetime) -> None:
+    def add_open(self, request_id: str, reservation: StoredReservation, now: dt.datetime) -> None:
         """Add an open request. One that began before the last minute counts in no bucket of the rates."""
-        second, day, requests, tokens, cost, key_id = reservation.split("|")
-        self.open_requests.append(OpenRequest(request_id, key_id, reservation))
-        for scope in self.scopes(key_id):
-            scope.add_spend(day, int(cost))
-            if int(second) > now.timestamp() - WINDOW_S:
-                scope.requests[int(second)] += int(requests)
-                scope.tokens[int(second)] += int(tokens)
+        self.open_requests[request_id] = reservation
+        second, amounts = reservation.admitted_at_s, reservation.amounts
+        for scope in self.scopes(reservation.key_id):
+            scope.add_spend(reservation.day, amounts.cost)
+            if second > now.timestamp() - WINDOW_S:
+                scope.requests[second] += amounts.requests
+                scope.tokens[second] += amounts.tokens
 
 
 def tenant_figures(
@@ -121,7 +113,7 @@ def settled_spend(records: QuerySet[UsageRecord], now: dt.datetime) -> Iterator[
         .annotate(cost=Sum("cost_microusd"))
     )
     for key_id, day, cost in rows:
-        yield str(key_id or ""), day.strftime("%Y%m%d"), cost
+        yield str(key_id or ""), utc_day(day.timestamp()), cost
 
 
 def reserved_spend(tenant_id: uuid.UUID) -> int:
@@ -160,9 +152,9 @@ def _add_window(figures: TenantFigures, records: QuerySet[UsageRecord], now: dt.
 def _add_open(figures: TenantFigures, records: QuerySet[UsageRecord], now: dt.datetime) -> None:
     for record in open_requests(records):
         started_s, key_id = record.started_at.timestamp(), str(record.key_id or "")
-        tokens, cost = record.reserved_tokens, record.reserved_microusd
-        text = f"{int(started_s)}|{utc_day(started_s)}|1|{tokens}|{cost}|{key_id}"
-        figures.add_open(record.request_id, text, now)
+        amounts = Amounts(1, record.reserved_tokens, record.reserved_microusd)
+        reservation = StoredReservation(int(started_s), utc_day(started_s), amounts, key_id)
+        figures.add_open(record.request_id, reservation, now)
 
 
 def _add_unrecorded(figures: TenantFigures, reservations: Mapping[str, str], now: dt.datetime) -> None:
@@ -171,7 +163,7 @@ def _add_unrecorded(figures: TenantFigures, reservations: Mapping[str, str], now
     recorded_ids = set(records.values_list("request_id", flat=True))
     for request_id, reservation in reservations.items():
         if request_id not in recorded_ids:
-            figures.add_open(request_id, reservation, now)
+            figures.add_open(request_id, StoredReservation.parse(reservation), now)
 
 
 def open_requests(records: QuerySet[UsageRecord]) -> QuerySet[UsageRecord]:

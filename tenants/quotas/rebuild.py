@@ -23,6 +23,7 @@ from inference_worker.protocol.names import FACTS_GROUP, FACTS_STREAM
 from inference_worker.transport.incarnation import incarnation_read
 from tenants.ledger.drain import ledger_drain
 from tenants.ledger.late_facts import late_tenant_forget
+from tenants.quotas.amounts import utc_day
 from tenants.quotas.counters import names, scripts
 from tenants.quotas.counters.quota_counters import LEASE_MS
 from tenants.quotas.figures import TenantFigures, tenant_figures
@@ -144,7 +145,7 @@ def _state(
     tenant_id: str, figures: TenantFigures, incarnation: bytes, now: dt.datetime
 ) -> tuple[list[str], dict[str, object]]:
     """Return the keys and the JSON of the rebuild script."""
-    day = now.astimezone(dt.UTC).strftime("%Y%m%d")
+    day = utc_day(now.timestamp())
     keys = [
         names.tenant_counters(tenant_id),
         names.rebuild_lock(tenant_id),
@@ -155,8 +156,8 @@ def _state(
     for key_id in figures.keys:
         keys += (names.key_counters(tenant_id, key_id), names.key_leases(tenant_id, key_id))
     reservations = [
-        (request.request_id, positions.get(request.key_id, 0), request.reservation)
-        for request in figures.open_requests
+        (request_id, positions.get(reservation.key_id, 0), str(reservation))
+        for request_id, reservation in figures.open_requests.items()
     ]
     scopes = [scope.fields() | {"day": day} for scope in figures.keys.values()]
     reservation_field = {"reserved_day": figures.reserved_day} if figures.reserved_day else {}

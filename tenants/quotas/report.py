@@ -4,15 +4,26 @@ from __future__ import annotations
 
 import datetime as dt
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import redis
 
+from tenants.ledger.liveness import redis_time
 from tenants.limits.columns import UsageLimits
 from tenants.models import ApiKey, Tenant
-from tenants.quotas.amounts import WINDOW_S, Limit, limit_values, seconds_left, with_defaults
+from tenants.quotas.amounts import (
+    SPEND,
+    WINDOW_S,
+    Limit,
+    StoredReservation,
+    limit_values,
+    seconds_left,
+    spend_field,
+    utc_day,
+    with_defaults,
+)
 from tenants.quotas.counters import names
 from tenants.quotas.figures import ScopeFigures, TenantFigures, tenant_figures
 from tenants.quotas.settings import QuotaDefaults
@@ -43,11 +54,10 @@ class QuotaLine:
 
 @dataclass(slots=True)
 class _Counters:
-    """The counters of a scope in Redis, with its open reservations."""
+    """The counters of a scope in Redis."""
 
     fields: Mapping[str, int]
     concurrent: int
-    reserved_amounts: Counter[str] = field(default_factory=Counter)
 
     def use(self, limit: Limit, now_s: int, day: str) -> int:
         match limit:
@@ -57,16 +67,14 @@ class _Counters:
                 return self._window("t", now_s)
             case Limit.CONCURRENT:
                 return self.concurrent
-            case Limit.DAY:
-                return self.fields.get(f"d{day}", 0)
-            case Limit.MONTH:
-                return self.fields.get(f"m{day[:6]}", 0)
+            case Limit.DAY | Limit.MONTH:
+                return self.fields.get(spend_field(limit, day), 0)
 
     def _window(self, kind: str, now_s: int) -> int:
         return sum(self.fields.get(f"{kind}{second}", 0) for second in range(now_s - WINDOW_S + 1, now_s + 2))
 
     def resets_in_s(self, limit: Limit, now_s: int) -> int:
-        if limit in (Limit.DAY, Limit.MONTH):
+        if limit in SPEND:
             return seconds_left(limit, now_s)
         newest = self.fields.get("newest", 0)
         return max(0, newest + WINDOW_S - now_s) if limit is not Limit.CONCURRENT else 0
@@ -74,18 +82,19 @@ class _Counters:
 
 def quota_lines(client: redis.Redis, tenant: Tenant, defaults: QuotaDefaults) -> list[QuotaLine]:
     """Return a line for each limit of the tenant and of each of its keys, unlimited ones included."""
-    tenant_id, now_s = str(tenant.id), int(_first(client.time()))
-    day = dt.datetime.fromtimestamp(now_s, dt.UTC).strftime("%Y%m%d")
+    tenant_id, now_s = str(tenant.id), int(redis_time(client))
+    day = utc_day(now_s)
     figures = tenant_figures(tenant.id, dt.datetime.fromtimestamp(now_s, dt.UTC))
     reservations = _reservations(client, tenant_id)
     lines = list[QuotaLine]()
 
     def add(holder: str, limits: UsageLimits, key_id: str | None) -> None:
-        counters = _read(client, tenant_id, key_id, now_s, reservations)
+        reserved_amounts = _reserved_amounts(reservations, key_id, day)
+        counters = _read(client, tenant_id, key_id, now_s)
         ledger = _ledger_use(figures, figures.tenant if key_id is None else figures.keys[key_id], key_id, day)
         for limit, value in zip(Limit, limit_values(limits), strict=True):
             use, reset_s = counters.use(limit, now_s, day), counters.resets_in_s(limit, now_s)
-            reserved_amount = counters.reserved_amounts[_period(limit, day)]
+            reserved_amount = reserved_amounts[limit]
             lines.append(QuotaLine(holder, limit, value, use, reserved_amount, ledger[limit], reset_s))
 
     add("tenant", with_defaults(tenant.limits(), defaults), None)
@@ -94,28 +103,24 @@ def quota_lines(client: redis.Redis, tenant: Tenant, defaults: QuotaDefaults) ->
     return lines
 
 
-def _first(pair: Any) -> int:
-    return int(pair[0])
-
-
-def _period(limit: Limit, day: str) -> str:
-    return {Limit.DAY: day, Limit.MONTH: day[:6], Limit.CONCURRENT: "requests"}.get(limit, limit.name)
-
-
-def _reservations(client: redis.Redis, tenant_id: str) -> list[tuple[str, str, int]]:
-    """Return key id, day and cost of the open reservations."""
+def _reservations(client: redis.Redis, tenant_id: str) -> list[StoredReservation]:
     values: Any = client.hvals(names.reservations(tenant_id))
-    parts = (value.decode().split("|") for value in values)
-    return [(key_id, day, int(cost)) for _, day, _, _, cost, key_id in parts]
+    return [StoredReservation.parse(value.decode()) for value in values]
 
 
-def _read(
-    client: redis.Redis,
-    tenant_id: str,
-    key_id: str | None,
-    now_s: int,
-    reservations: list[tuple[str, str, int]],
-) -> _Counters:
+def _reserved_amounts(
+    reservations: Sequence[StoredReservation], key_id: str | None, day: str
+) -> Counter[Limit]:
+    """Return the open requests of a key, None: of the tenant, and their part of the spend."""
+    own = [reservation for reservation in reservations if key_id in (None, reservation.key_id)]
+    amounts = Counter({Limit.CONCURRENT: len(own)})
+    for limit in SPEND:
+        period = spend_field(limit, day)
+        amounts[limit] = sum(item.amounts.cost for item in own if spend_field(limit, item.day) == period)
+    return amounts
+
+
+def _read(client: redis.Redis, tenant_id: str, key_id: str | None, now_s: int) -> _Counters:
     hash_key, leases = (
         (names.tenant_counters(tenant_id), names.tenant_leases(tenant_id))
         if key_id is None
@@ -123,11 +128,7 @@ def _read(
     )
     values: Any = client.hgetall(hash_key)
     fields = {name.decode(): int(value) for name, value in values.items() if name != b"incarnation"}
-    counters = _Counters(fields, int(client.zcount(leases, f"({now_s * 1000}", "+inf")))
-    for owner, day, cost in reservations:
-        if key_id in (None, owner):
-            counters.reserved_amounts += Counter({day: cost, day[:6]: cost, "requests": 1})
-    return counters
+    return _Counters(fields, int(client.zcount(leases, f"({now_s * 1000}", "+inf")))
 
 
 def _ledger_use(
@@ -136,9 +137,8 @@ def _ledger_use(
     return {
         Limit.REQUESTS: sum(scope.requests.values()),
         Limit.TOKENS: sum(scope.tokens.values()),
-        Limit.CONCURRENT: sum(key_id in (None, request.key_id) for request in figures.open_requests),
-        Limit.DAY: scope.spend[f"d{day}"],
-        Limit.MONTH: scope.spend[f"m{day[:6]}"],
+        Limit.CONCURRENT: sum(key_id in (None, request.key_id) for request in figures.open_requests.values()),
+        **{limit: scope.spend[spend_field(limit, day)] for limit in SPEND},
     }
 
 

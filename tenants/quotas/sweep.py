@@ -15,8 +15,9 @@ import redis
 
 from inference_worker.protocol.names import FACTS_STREAM
 from tenants.choices import RecordState
+from tenants.ledger.liveness import redis_time
 from tenants.models import UsageRecord
-from tenants.quotas.amounts import NOTHING, Amounts, reservation_key
+from tenants.quotas.amounts import NOTHING, Amounts, StoredReservation
 from tenants.quotas.counters import names, scripts
 from tenants.quotas.counters.quota_counters import LEASE_MS
 from tenants.quotas.verify import late_counters_forget
@@ -35,17 +36,12 @@ def reservations_sweep(client: redis.Redis) -> int:
     Raises RedisError and Django's database errors; the next sweep continues.
     """
     late_counters_forget(client)
-    now_s = _redis_seconds(client)
+    now_s = redis_time(client)
     count = 0
     for tenant_id in _tenants(client):
         count += _sweep_tenant(client, tenant_id, now_s)
     _forget_idle(client, now_s)
     return count
-
-
-def _redis_seconds(client: redis.Redis) -> float:
-    seconds, microseconds = client.time()
-    return float(seconds) + float(microseconds) / 1_000_000
 
 
 def _tenants(client: redis.Redis) -> list[str]:
@@ -76,7 +72,7 @@ def _shorten_leases(client: redis.Redis, tenant_id: str, now_s: float) -> None:
     for request_id, reservation in zip(request_ids, reservations, strict=True):
         lease_keys = [key]
         if reservation:
-            lease_keys.append(names.key_leases(tenant_id, reservation_key(reservation)))
+            lease_keys.append(names.key_leases(tenant_id, _key_id(reservation)))
         for lease_key in lease_keys:
             client.zadd(lease_key, {request_id: latest}, xx=True)
 
@@ -113,11 +109,15 @@ def settle_all(client: redis.Redis, tenant_id: str, uses: Mapping[str, Amounts])
     reservations: Any = client.hmget(names.reservations(tenant_id), list(uses))
     with client.pipeline(transaction=False) as pipeline:
         for (request_id, amounts), reservation in zip(uses.items(), reservations, strict=True):
-            key_id = reservation_key(reservation) if reservation else ""
+            key_id = _key_id(reservation) if reservation else ""
             keys = names.script_keys(tenant_id, key_id)
             arguments = (request_id, amounts.requests, amounts.tokens, amounts.cost)
             pipeline.eval(scripts.SETTLE.text, len(keys), *keys, *arguments)
         pipeline.execute()
+
+
+def _key_id(reservation: bytes) -> str:
+    return StoredReservation.parse(reservation.decode()).key_id
 
 
 def _unrecorded(

@@ -20,7 +20,7 @@ def quick_rebuilds(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(rebuild, "WRITERS_WAIT_S", 0.0)
     # Redis's data are as young as the facts of a test.
-    monkeypatch.setattr(late_facts, "CLOCKS_DIFFER_S", -3600.0)
+    monkeypatch.setattr(late_facts, "CLOCK_SKEW_S", -3600.0)
 
 
 @pytest.fixture

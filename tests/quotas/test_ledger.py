@@ -241,7 +241,7 @@ def test_facts_from_before_a_loss_count_although_they_are_stored_after_the_rebui
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # However old Redis's data are, the facts are older.
-    monkeypatch.setattr(late_facts, "CLOCKS_DIFFER_S", 1e6)
+    monkeypatch.setattr(late_facts, "CLOCK_SKEW_S", 1e6)
     counters_rebuild(world.client, world.tenant_id)
     write_facts(world.client, *world.settled_facts("late"))
     world.drain()

@@ -13,12 +13,11 @@ from backoffice.command_base import Handler, Options, SubcommandsCommand
 from backoffice.money import dollars
 from tenants.management.lookup import tenant_by_name, tenant_filter
 from tenants.models import Tenant
-from tenants.quotas.amounts import Limit
+from tenants.quotas.amounts import SPEND
 from tenants.quotas.rebuild import counters_rebuild
 from tenants.quotas.report import QuotaLine, quota_lines, tenant_or_all
 from tenants.quotas.texts import NAMES
 
-SPEND = (Limit.DAY, Limit.MONTH)
 FORCED_TIMEOUT_S = 30.0
 
 

@@ -23,9 +23,9 @@ from tenants.quotas.amounts import (
     Amounts,
     Claim,
     Decision,
+    StoredReservation,
     decision,
     limit_arguments,
-    reservation_text,
 )
 from tenants.quotas.counters import names, scripts
 from tenants.quotas.counters.scripts import Script
@@ -56,6 +56,11 @@ class Reservation:
     claim: Claim
     admitted_at_s: int
     incarnation: bytes
+
+    def stored_text(self) -> str:
+        """Return the reservation as Redis stores it."""
+        claim = self.claim
+        return str(StoredReservation(self.admitted_at_s, claim.day, claim.amounts, claim.key_id))
 
 
 class QuotaCounters:
@@ -220,8 +225,8 @@ class QuotaCounters:
                 current = [item for item in reservations if item.claim.request_id in self._reservations]
                 arguments: list[str | bytes | int] = [incarnation, LEASE_MS]
                 for item in current:
-                    text = reservation_text(item.claim, item.admitted_at_s)
-                    arguments += [item.claim.request_id, text, int(item.incarnation != incarnation)]
+                    is_lost = item.incarnation != incarnation
+                    arguments += [item.claim.request_id, item.stored_text(), int(is_lost)]
                 keys = names.script_keys(tenant_id, key_id)
                 if await self._run(scripts.RENEW, keys, arguments):
                     for item in current:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from api.gateway.stages.quota.call_bound import CallBound
 from api.gateway.stages.quota.rate_limit_fields import duration_text
-from api.gateway.stages.quota.refused_claim import SPEND, RefusedClaim
+from api.gateway.stages.quota.refused_claim import RefusedClaim
 from api.openai.errors.base import ApiError
 from api.openai.errors.quotas import InsufficientQuota, RateLimitExceeded
 from api.openai.errors.retry_after import NO_RETRY, retry_after_ms
 from backoffice.money import dollars
-from tenants.quotas.amounts import Limit, Refusal, limit_values, seconds_left
+from tenants.quotas.amounts import SPEND, Limit, Refusal, limit_values, seconds_left
 from tenants.quotas.texts import NAMES, SUBJECTS, renewal_text
 
 CONCURRENCY_WAIT_MS = 1000  # a guess: a running request may end at any time

@@ -7,9 +7,7 @@ from dataclasses import dataclass
 
 from api.gateway.stages.quota.call_bound import CallBound
 from tenants.limits.columns import UsageLimits
-from tenants.quotas.amounts import Amounts, Claim, Decision, Limit, LimitScope, Refusal, limit_values
-
-SPEND = (Limit.DAY, Limit.MONTH)
+from tenants.quotas.amounts import SPEND, Amounts, Claim, Decision, Limit, LimitScope, Refusal, limit_values
 
 
 @dataclass(frozen=True, slots=True)
