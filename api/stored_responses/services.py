@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-import uuid
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
-from django.db import transaction
 from django.db.models import F, Func, Q, QuerySet, Value
 
 from api.stored_responses.models import OPEN_STATUSES, StoredResponse, is_item_id
-from tenants.audit_trail.changes import admin_audit_record
-from tenants.long_tasks import paced_batches
+from tenants.audit_trail.row_purge import PurgeKind, rows_purge
 from tenants.models import Tenant
 
 BATCH = 500
-PURGE_ACTION = "response.purge"
+PURGE = PurgeKind("response.purge", "responses", "stored responses", unit="responses")
 GATEWAY_DIED = {
     "code": "server_error",
     "message": "The gateway process that ran this request died before the response was complete.",
@@ -75,7 +71,7 @@ def response_delete(response_id: str, tenant_id: str) -> bool:
     return bool(count)
 
 
-def responses_purge(*, now: dt.datetime, batch: int = BATCH) -> int:
+def responses_expire(*, now: dt.datetime, batch: int = BATCH) -> int:
     """Delete expired responses in small batches. Returns their number."""
     count = 0
     expired_responses = (
@@ -86,7 +82,7 @@ def responses_purge(*, now: dt.datetime, batch: int = BATCH) -> int:
     return count
 
 
-def responses_delete(*, before: dt.datetime, actor: str, tenant: Tenant | None = None) -> int:
+def responses_purge(*, before: dt.datetime, actor: str, tenant: Tenant | None = None) -> int:
     """Delete the responses of a tenant, None: of all, that were created before a time and have ended.
 
     Each batch is one transaction with its own administrative audit record. Returns the number of responses.
@@ -94,34 +90,16 @@ def responses_delete(*, before: dt.datetime, actor: str, tenant: Tenant | None =
     responses = ended_responses(before=before, tenant=tenant)
     tenant_ids = list(responses.order_by().values_list("tenant_id", flat=True).distinct())
     return sum(
-        paced_batches(partial(_delete_batch, responses.filter(tenant_id=tenant_id), tenant_id, actor))
+        rows_purge(responses.filter(tenant_id=tenant_id), PURGE, tenant_id=tenant_id, actor=actor)
         for tenant_id in tenant_ids
     )
 
 
 def ended_responses(*, before: dt.datetime, tenant: Tenant | None = None) -> QuerySet[StoredResponse]:
-    """Return the responses that ``responses_delete`` would delete."""
+    """Return the responses that ``responses_purge`` would delete."""
     responses = StoredResponse.objects.across_tenants().exclude(status__in=OPEN_STATUSES)
     responses = responses.filter(created_at__lt=before).order_by("created_at")
     return responses if tenant is None else responses.for_tenant(tenant)
-
-
-@transaction.atomic
-def _delete_batch(responses: QuerySet[StoredResponse], tenant_id: uuid.UUID, actor: str) -> int:
-    ids = list(responses.values_list("id", flat=True)[:BATCH])
-    if not ids:
-        return 0
-    count, _ = responses.filter(id__in=ids).order_by().delete()
-    admin_audit_record(
-        actor=actor,
-        action=PURGE_ACTION,
-        object_id="responses",
-        object_name="stored responses",
-        tenant_id=tenant_id,
-        before={"responses": count},
-        after=None,
-    )
-    return count
 
 
 def responses_fail_lost(*, dead_gateways: Collection[str], created_before: dt.datetime) -> int:

@@ -9,7 +9,7 @@ from django.conf import settings
 from django.utils import timezone
 
 from api.stored_responses.selectors import active_gateways
-from api.stored_responses.services import responses_fail_lost, responses_purge
+from api.stored_responses.services import responses_expire, responses_fail_lost
 from inference_worker.protocol import names
 from tenants.ledger.liveness import dead_gateways
 from tenants.long_tasks import one_at_a_time
@@ -23,7 +23,7 @@ LIFETIME_MARGIN = dt.timedelta(seconds=60)
 @one_at_a_time
 def responses_purge_task() -> int:
     """Delete expired responses."""
-    return responses_purge(now=timezone.now())
+    return responses_expire(now=timezone.now())
 
 
 @shared_task(ignore_result=True)

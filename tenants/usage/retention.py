@@ -5,15 +5,13 @@ from __future__ import annotations
 import datetime as dt
 import uuid
 
-from django.db import transaction
 from django.db.models import Q, QuerySet
 
-from tenants.audit_trail.changes import admin_audit_record
+from tenants.audit_trail.row_purge import PurgeKind, rows_purge
 from tenants.models import Tenant
 from tenants.usage.models import RefusalCount
 
-BATCH = 1000
-PURGE_ACTION = "audit.purge_refusals"
+PURGE = PurgeKind("audit.purge_refusals", "refusals", "counts of refusals", unit="counts")
 
 
 def refusals_retention(*, now: dt.datetime, default_days: int, actor: str) -> int:
@@ -52,25 +50,5 @@ def _before(before: dt.datetime, tenant: Tenant | None) -> Q:
 
 
 def _purge(tenant_id: uuid.UUID | None, old: Q, actor: str) -> int:
-    count = 0
-    while batch_count := _purge_batch(tenant_id, old, actor):
-        count += batch_count
-    return count
-
-
-@transaction.atomic
-def _purge_batch(tenant_id: uuid.UUID | None, old: Q, actor: str) -> int:
-    ids = list(RefusalCount.objects.filter(old).order_by("id").values_list("id", flat=True)[:BATCH])
-    if not ids:
-        return 0
-    count, _ = RefusalCount.objects.filter(id__in=ids).delete()
-    admin_audit_record(
-        actor=actor,
-        action=PURGE_ACTION,
-        object_id="refusals",
-        object_name="counts of refusals",
-        tenant_id=tenant_id,
-        before={"counts": count},
-        after=None,
-    )
-    return count
+    counts = RefusalCount.objects.filter(old).order_by("id")
+    return rows_purge(counts, PURGE, tenant_id=tenant_id, actor=actor)

@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from api.stored_responses import tasks
 from api.stored_responses.models import StoredResponse
-from api.stored_responses.services import NewResponse, response_create, response_update, responses_purge
+from api.stored_responses.services import NewResponse, response_create, response_update, responses_expire
 from inference_worker.protocol import names
 from tenants.ledger import liveness
 from tenants.models import AdminAudit
@@ -47,7 +47,7 @@ def test_expired_responses_are_purged_in_batches(cast: Cast) -> None:
     for number in range(5):
         store_response(cast, f"old{number}", expires_at=now - dt.timedelta(seconds=number))
     store_response(cast, "new")
-    assert responses_purge(now=now, batch=2) == 5
+    assert responses_expire(now=now, batch=2) == 5
     assert list(StoredResponse.objects.values_list("id", flat=True)) == ["resp_new"]
     assert tasks.responses_purge_task() == 0
 

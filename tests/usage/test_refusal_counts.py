@@ -14,6 +14,7 @@ from inference_worker.protocol import codec
 from inference_worker.protocol.codec import ProtocolError
 from inference_worker.protocol.messages import Outcome
 from tenants import tasks
+from tenants.audit_trail import row_purge
 from tenants.ledger.drain import DEAD_STREAM, ledger_drain
 from tenants.ledger.fact_decoding import fact_decode
 from tenants.models import AdminAudit, ApiKey, AuditRecord, Tenant, UsageRecord
@@ -92,7 +93,7 @@ def test_a_count_of_refusals_is_a_refusal_of_its_key(redis_client: redis.Redis, 
 def test_counts_are_purged_with_the_retention_of_their_tenant(
     cast: Cast, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(retention, "BATCH", 2)
+    monkeypatch.setattr(row_purge, "BATCH", 2)
     now, day = timezone.now(), dt.timedelta(days=1)
     Tenant.objects.filter(id=cast.acme.id).update(audit_keep_days=5)
     ages = {cast.acme: (6, 7, 8, 4), cast.globex: (6, 200), None: (6, 200)}
@@ -104,7 +105,7 @@ def test_counts_are_purged_with_the_retention_of_their_tenant(
     assert tasks.audit_purge_task() == 0
     left = RefusalCount.objects.order_by("fact_id").values_list("fact_id", flat=True)
     assert list(left) == ["f3", "f4", "f6"]
-    purges = AdminAudit.objects.filter(action=retention.PURGE_ACTION).order_by("id")
+    purges = AdminAudit.objects.filter(action=retention.PURGE.action).order_by("id")
     assert [(purge.tenant_id, purge.before) for purge in purges] == [
         (cast.acme.id, {"counts": 2}),
         (cast.acme.id, {"counts": 1}),

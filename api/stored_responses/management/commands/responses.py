@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from django.core.management.base import CommandParser
 
-from api.stored_responses.services import ended_responses, responses_delete
+from api.stored_responses.services import ended_responses, responses_purge
 from backoffice.command_base import Handler, Options, SubcommandsCommand, command_actor
 from tenants.management.purges import purge_arguments, purge_bounds, purge_row, purge_text
 
@@ -27,7 +27,7 @@ class Command(SubcommandsCommand):
     def _purge(self, options: Options) -> None:
         bounds = purge_bounds(options)
         if options["yes"]:
-            count = responses_delete(before=bounds.before, tenant=bounds.tenant, actor=command_actor())
+            count = responses_purge(before=bounds.before, tenant=bounds.tenant, actor=command_actor())
         else:
             count = ended_responses(before=bounds.before, tenant=bounds.tenant).count()
         counts = {"stored_responses": count}
