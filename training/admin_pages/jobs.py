@@ -15,12 +15,7 @@ from django.urls import reverse
 from django.utils.translation import gettext_lazy as _
 from typing_extensions import override
 
-from backoffice.admin_base import (
-    AuditedAdmin,
-    actor_of,
-    label_column,
-    page_action,
-)
+from backoffice.admin_base import AuditedAdmin, actor_of, label_column, page_action
 from backoffice.list_filters import RelatedRowFilter
 from training.choices import JobStatus
 from training.jobs import services

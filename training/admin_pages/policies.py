@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django.forms import ModelForm
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 from typing_extensions import override
 
-from backoffice.admin_base import (
-    ServiceAdmin,
-    actor_of,
-)
+from backoffice.admin_base import ServiceAdmin, actor_of
 from training.jobs import policies
 from training.models import TrainingPolicy
-
-if TYPE_CHECKING:
-    pass
 
 
 class TrainingPolicyAdmin(ServiceAdmin[TrainingPolicy]):

@@ -41,6 +41,18 @@ def add_check_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def check_arguments(run: RunFigures, *, method: str, max_length: int | None) -> list[str]:
+    """Return the arguments of ``check`` for a run."""
+    options = {
+        "--method": method,
+        "--epochs": run.epochs,
+        "--batch-size": run.batch_size,
+        "--max-length": max_length,
+        "--tokens-per-s": run.tokens_per_s,
+    }
+    return [text for name, value in options.items() if value is not None for text in (name, str(value))]
+
+
 def _count(text: str) -> int:
     value = int(text)
     if value < 1:

@@ -18,7 +18,7 @@ def _lines(report: DatasetReport) -> Iterator[str]:
     for fault in report.faults:
         yield fault.message
     if report.fault_count > len(report.faults):
-        yield f"… and {faults_text(report.fault_count - len(report.faults))} more"
+        yield f"… and {count_text(report.fault_count - len(report.faults))} more"
     if report.fault_count:
         yield "Faults by code: " + ", ".join(f"{code} {count}" for code, count in report.fault_codes.items())
     yield f"Format: {report.format or 'unknown'}" + (f" (method {report.method})" if report.method else "")
@@ -40,7 +40,7 @@ def _lines(report: DatasetReport) -> Iterator[str]:
 def _verdict(report: DatasetReport) -> str:
     if report.is_valid:
         return "Valid."
-    reason = faults_text(report.fault_count) if report.fault_count else "no example is left to train on"
+    reason = count_text(report.fault_count) if report.fault_count else "no example is left to train on"
     return f"Not valid: {reason}."
 
 
@@ -76,7 +76,7 @@ def _estimate_lines(estimate: Estimate) -> Iterator[str]:
         yield f"Memory: about {bytes_text(estimate.memory_bytes)}"
 
 
-def faults_text(count: int) -> str:
+def count_text(count: int) -> str:
     """Return a number of faults in words."""
     return "1 fault" if count == 1 else f"{count} faults"
 

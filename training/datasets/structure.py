@@ -29,10 +29,9 @@ def check_structure(
 ) -> DatasetReport:
     """Check every line of a file; keep the first ``max_faults`` faults and count all.
 
-    ``visit`` is called with every example and returns its fault if it finds one.
-
-    ``method``: the training method the file is meant for, None for any. Raises OSError. Memory is
-    bounded: one example of up to 16 MiB, and 16 bytes for each of the first four million examples.
+    ``method``: the training method the file is meant for, None for any. ``visit`` is called with every
+    example and returns its fault if it finds one. Memory is bounded: one example of up to 16 MiB, and 16
+    bytes for each of the first four million examples. Raises OSError.
     """
     if isinstance(source, Path | str):
         with Path(source).open("rb") as stream:

@@ -10,10 +10,7 @@ import redis
 from django.conf import settings
 from django.core.management.base import CommandError, CommandParser
 
-from backoffice.command_base import (
-    Options,
-    command_actor,
-)
+from backoffice.command_base import Options, command_actor
 from inference_worker.registry.worker_sightings import live_workers
 from tenants.files.creation import NewFile, file_store
 from tenants.files.models import Purpose

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 
-from backoffice.command_base import (
-    Row,
-)
+from backoffice.command_base import Row
 from training.models import FineTuningJob, JobAttempt, JobCheckpoint, JobEvent
 
 

@@ -16,14 +16,7 @@ from inference_worker.client.interface import Call, ClientError, Lost
 from inference_worker.client.relay_client import RelayClient
 from inference_worker.client.routing import is_usable
 from inference_worker.protocol.faults import AdapterFault
-from inference_worker.protocol.messages import (
-    AdapterRef,
-    Failed,
-    FailureKind,
-    Finished,
-    Heartbeat,
-    Operation,
-)
+from inference_worker.protocol.messages import AdapterRef, Failed, FailureKind, Finished, Heartbeat, Operation
 from inference_worker.transport.subscriber import Subscriber
 
 T = TypeVar("T")

@@ -51,7 +51,8 @@ def attempt_succeed(token: uuid.UUID, success: Success) -> bool:
         job = locked_attempt.job
         locked_attempt.attempt.trained_tokens = success.trained_tokens
         if job.requested_action == RequestedAction.CANCEL:
-            return not _end_as_requested(locked_attempt)
+            _end_as_requested(locked_attempt)
+            return False
         _end_attempt(locked_attempt, AttemptOutcome.SUCCEEDED)
         for content in success.contents:
             file_create(upload=content.upload, incoming=content, new=content.new, actor=f"job:{job.id}")
@@ -143,7 +144,8 @@ def end_failed(locked_attempt: LockedAttempt, failure: Failure, outcome: Attempt
     """End a failed or lost attempt: retry the job with a delay, or fail it after too many attempts."""
     job, attempt = locked_attempt.job, locked_attempt.attempt
     attempt.error_code, attempt.error_message = failure.code, failure.text
-    if job.requested_action == RequestedAction.CANCEL or (failure.is_transient and _is_pausing(job)):
+    is_pausing = failure.is_transient and job.requested_action == RequestedAction.PAUSE
+    if is_pausing or job.requested_action == RequestedAction.CANCEL:
         _end_as_requested(locked_attempt)
         return
     _end_attempt(locked_attempt, outcome)
@@ -165,10 +167,6 @@ def _fail(job: FineTuningJob, failure: Failure, failures: int) -> None:
     job.save(update_fields=["error_code", "error_message", "error_param"])
     data = {"code": failure.code, "next_step": failure.next_step}
     job_end(job, JobStatus.FAILED, job.error_message, level=EventLevel.ERROR, data=data)
-
-
-def _is_pausing(job: FineTuningJob) -> bool:
-    return job.requested_action == RequestedAction.PAUSE
 
 
 def _end_as_requested(locked_attempt: LockedAttempt) -> bool:

@@ -24,7 +24,7 @@ from inference_worker.telemetry.masking import trace_without_messages
 from tenants.files.selectors import file_of_open_job
 from tenants.outages import DATABASE_ERRORS, is_outage
 from training.child_process import ChildResult, child_environment, run_child
-from training.datasets.command import UNUSABLE_MODEL
+from training.datasets.command import UNUSABLE_MODEL, check_arguments
 from training.datasets.faults import clip
 from training.datasets.report import DatasetReport, RunFigures
 from training.jobs.failures import Failure
@@ -163,12 +163,8 @@ def _run_figures(job: FineTuningJob, structure: Mapping[str, Any]) -> RunFigures
         examples=int(structure.get("examples") or 1),
         threads=None,
     )
-    return RunFigures(epochs=values.n_epochs, batch_size=values.batch_size, tokens_per_s=_known_speed(job))
-
-
-def _known_speed(job: FineTuningJob) -> float | None:
-    """Return the tokens per second of the latest job on this base model and worker class."""
-    return latest_speed(job.base_model, job.worker_class)
+    speed = latest_speed(job.base_model, job.worker_class)
+    return RunFigures(epochs=values.n_epochs, batch_size=values.batch_size, tokens_per_s=speed)
 
 
 def _check_copy(
@@ -193,11 +189,7 @@ def _check_copy(
 def _report(
     job: FineTuningJob, path: Path, folder: Path, run: RunFigures, check: Callable[[], None]
 ) -> DatasetReport | None:
-    options = ["--method", job.method, "--epochs", str(run.epochs), "--batch-size", str(run.batch_size)]
-    if run.tokens_per_s is not None:
-        options += ["--tokens-per-s", str(run.tokens_per_s)]
-    if job.options.get("max_length") is not None:
-        options += ["--max-length", str(job.options["max_length"])]
+    options = check_arguments(run, method=job.method, max_length=job.options.get("max_length"))
     command = [sys.executable, "-m", "training.datasets", "check", str(path), "--json"]
     try:
         result = run_child(

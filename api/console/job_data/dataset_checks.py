@@ -19,7 +19,8 @@ from django.utils.translation import gettext
 from tenants.files.models import StoredFile
 from tenants.files.selectors import file_open
 from training.child_process import child_environment, run_child
-from training.datasets.report import DatasetReport, SampleText
+from training.datasets.command import check_arguments
+from training.datasets.report import DatasetReport, RunFigures, SampleText
 from training.engine.spec import TrainingOptions
 from training.requests.memory_estimates import UNKNOWN_DEVICE, TrainingDevice, with_memory
 
@@ -36,29 +37,11 @@ class ReportError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """Figures of a run that the report on its file needs. ``tokens_per_s``: a known speed."""
+    """What the report on a file needs to know about its run."""
 
     method: str
-    epochs: int
-    batch_size: int
+    run: RunFigures
     max_length: int | None = None
-    tokens_per_s: float | None = None
-
-    def arguments(self) -> list[str]:
-        """Return the arguments of the dataset command."""
-        arguments = [
-            "--method",
-            self.method,
-            "--epochs",
-            str(self.epochs),
-            "--batch-size",
-            str(self.batch_size),
-        ]
-        if self.max_length is not None:
-            arguments += ["--max-length", str(self.max_length)]
-        if self.tokens_per_s is not None:
-            arguments += ["--tokens-per-s", str(self.tokens_per_s)]
-        return arguments
 
 
 def upload_report(path: Path) -> DatasetReport:
@@ -97,7 +80,8 @@ def _cached(
             return upload_report(path), ()
         model = ("--model", str(folder.absolute()))
         limit = ("--max-faults", str(MAX_FAULTS))
-        report = _decoded(_run("check", path, "--json", *model, *limit, *figures.arguments()), DatasetReport)
+        options = check_arguments(figures.run, method=figures.method, max_length=figures.max_length)
+        report = _decoded(_run("check", path, "--json", *model, *limit, *options), DatasetReport)
         texts = _run("sample", path, *model, "--count", str(SAMPLES)) if report.is_valid else b"[]"
         return report, _decoded(texts, tuple[SampleText, ...])
 

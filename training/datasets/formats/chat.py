@@ -5,12 +5,7 @@ from __future__ import annotations
 from training.datasets.examples import ChatExample, Json, Message, Role
 from training.datasets.faults import LineFaults, quote
 from training.datasets.formats.fields import Fields, objects
-from training.datasets.formats.messages import (
-    MAX_MESSAGES,
-    check_calls,
-    read_message,
-    read_tools,
-)
+from training.datasets.formats.messages import MAX_MESSAGES, check_calls, read_message, read_tools
 
 CHAT_FIELDS = ("messages", "tools", "parallel_tool_calls")
 _DEPRECATED = ("functions", "function_call")

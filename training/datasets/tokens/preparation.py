@@ -12,7 +12,7 @@ import msgspec
 from training.datasets.examples import ChatExample, Example
 from training.datasets.faults import Fault
 from training.datasets.formats.detection import Method
-from training.datasets.formatting import faults_text
+from training.datasets.formatting import count_text
 from training.datasets.lines import ByteSource
 from training.datasets.report import DatasetReport, Note, RunFigures
 from training.datasets.structure import DEFAULT_MAX_FAULTS, check_structure
@@ -78,7 +78,7 @@ def require_samples(report: DatasetReport) -> None:
     """Raise DatasetError unless a file has no faults and something to train on."""
     if report.fault_count:
         first = f", the first: {report.faults[0].message}" if report.faults else ""
-        raise DatasetError(f"the dataset has {faults_text(report.fault_count)}{first}", report)
+        raise DatasetError(f"the dataset has {count_text(report.fault_count)}{first}", report)
     if report.tokens is None or report.tokens.samples == 0:
         dropped_counts = report.tokens.dropped if report.tokens else {}
         counts = ", ".join(f"{reason}: {count}" for reason, count in dropped_counts.items())

@@ -176,7 +176,7 @@ class Command(SubcommandsCommand):
         row = event_row(event)
         text = f"{event.at:%Y-%m-%d %H:%M:%SZ}  {event.level:5}  {printable(event.message)}"
         line = json.dumps(row | {"data": event.data}, default=str, ensure_ascii=False)
-        self.show_one(row, {"json": False}, line if options["json"] else text)
+        self._write(line if options["json"] else text)
 
 
 def _job_argument(parser: CommandParser) -> None:

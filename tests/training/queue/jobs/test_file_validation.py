@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from tenants.files.creation import NewFile, file_store
 from tenants.files.models import Purpose, StoredFile
 from tests.people import Cast
 from tests.training.datasets.families import FAMILIES, make_model
+from training.datasets.report import RunFigures
 from training.datasets.structure import check_structure
 from training.jobs.doorbells import VALIDATION_QUEUE, VALIDATION_TASK
 from training.jobs.services import job_cancel, job_insert, job_pause, job_resume
@@ -222,14 +223,14 @@ def test_a_failed_query_of_one_validation_does_not_keep_others_waiting(
     cast: Cast, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bad, good = waiting_job(cast, [line("Fine.")]), waiting_job(cast, [line("Fine.")])
-    speed = file_validation._known_speed
+    figures = file_validation._run_figures
 
-    def time_out(job: FineTuningJob) -> float | None:
+    def time_out(job: FineTuningJob, structure: Mapping[str, Any]) -> RunFigures:
         if job.id == bad.id:
             raise OperationalError("canceling statement due to statement timeout")
-        return speed(job)
+        return figures(job, structure)
 
-    monkeypatch.setattr(file_validation, "_known_speed", time_out)
+    monkeypatch.setattr(file_validation, "_run_figures", time_out)
     for _ in range(MAX_CLAIMS):
         with pytest.raises(OperationalError):
             waiting_jobs_validate()
