@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
 from django.urls import NoReverseMatch, reverse
 from django.utils.functional import Promise
@@ -84,6 +84,11 @@ def page(
     response = render(request, template, {**shell, **context}, status=status)
     response["Cache-Control"] = "no-store"
     return response
+
+
+def json_response(body: Mapping[str, object]) -> JsonResponse:
+    """Return a JSON response that no cache stores."""
+    return JsonResponse(body, headers={"Cache-Control": "no-store"})
 
 
 def theme(request: HttpRequest) -> str:

@@ -6,7 +6,6 @@ The API's validation is the only one: a field knows its place in the body, and e
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,11 +14,12 @@ import msgspec
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
+from api.console.snippets import EXTENSION
 from training.engine.spec import TrainingOptions
 from training.models import FineTuningJob
 from training.requests.job_request import DEFAULT_PRIORITY, DEFAULT_WORKER_CLASS
 
-HYPERPARAMETERS, EXTENSION = "hyperparameters", "cyllm"
+HYPERPARAMETERS = "hyperparameters"
 _INTEGER = re.compile(r"[+-]?\d{1,18}", re.ASCII)
 _DECIMAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?", re.ASCII)
 Body = dict[str, Any]
@@ -267,32 +267,3 @@ def values_of_job(job: FineTuningJob) -> dict[str, str]:
 
 def _text(value: object) -> str:
     return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
-
-
-def curl_text(base_url: str, body: Body) -> str:
-    """Return the request as a command; the key comes from the environment."""
-    data = shlex.quote(msgspec.json.format(msgspec.json.encode(body)).decode())
-    return (
-        f"curl {base_url}/fine_tuning/jobs \\\n"
-        '  -H "Authorization: Bearer $OPENAI_API_KEY" \\\n'
-        '  -H "Content-Type: application/json" \\\n'
-        f"  -d {data}"
-    )
-
-
-def python_text(base_url: str, body: Body) -> str:
-    """Return the request as Python with OpenAI's client."""
-    arguments = {name: value for name, value in body.items() if name != EXTENSION}
-    lines = [f"    {name}={value!r}," for name, value in arguments.items()]
-    if EXTENSION in body:
-        lines.append(f"    extra_body={ {EXTENSION: body[EXTENSION]}!r},")
-    return "\n".join(
-        [
-            "import os\n\nfrom openai import OpenAI\n",
-            f'client = OpenAI(base_url="{base_url}", api_key=os.environ["OPENAI_API_KEY"])',
-            "job = client.fine_tuning.jobs.create(",
-            *lines,
-            ")",
-            "print(job.id)",
-        ]
-    )

@@ -15,7 +15,7 @@ from django.views.decorators.http import require_http_methods, require_POST
 
 from api.console.access import TenantRequest, tenant_page
 from api.console.forms import error_response
-from api.console.rendering import page
+from api.console.rendering import json_response, page
 from api.console.tenancy.key_forms import ChangeKeyForm, NewKeyForm, RotateForm
 from api.console.tenancy.key_rows import key_rows, tenant_keys
 from backoffice.admin_base import actor_of
@@ -130,8 +130,7 @@ def key_revocation(request: TenantRequest, key_id: uuid.UUID) -> JsonResponse:
 
 @sensitive_variables("secret")
 def _secret_response(key: ApiKey, secret: str) -> JsonResponse:
-    body = {"name": key.name, "prefix": key.prefix, "secret": secret}
-    return JsonResponse(body, headers={"Cache-Control": "no-store"})
+    return json_response({"name": key.name, "prefix": key.prefix, "secret": secret})
 
 
 def _find(request: TenantRequest, key_id: uuid.UUID, *, with_playground: bool = False) -> ApiKey:

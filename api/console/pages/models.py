@@ -10,10 +10,10 @@ from django.utils.translation import gettext
 from django.views.decorators.http import require_http_methods, require_safe
 
 from api.console.access import TenantRequest, has_role, tenant_page
-from api.console.rendering import page
+from api.console.rendering import json_response, page
 from api.console.serving.models import ModelRow, lineage, lineage_addresses, model_row, model_rows
-from api.console.serving.snippets import chat_snippets
 from api.console.serving.speed import model_speeds
+from api.console.snippets import chat_snippets
 from backoffice.admin_base import actor_of
 from inference_worker.registry.adapter_services import adapter_delete
 from tenants.choices import Role
@@ -35,7 +35,7 @@ def model_list(request: TenantRequest) -> HttpResponse:
 def model_states(request: TenantRequest) -> JsonResponse:
     """Return the readiness of every model, for pages that stay open."""
     rows = [row.as_json() for row in model_rows(request.tenant.id)]
-    return JsonResponse({"models": rows}, headers={"Cache-Control": "no-store"})
+    return json_response({"models": rows})
 
 
 @tenant_page()
@@ -47,23 +47,21 @@ def model_detail(request: TenantRequest, name: str) -> HttpResponse:
         raise Http404
     if request.method == "POST":
         return _delete(request, row)
-    speeds, origin = (
-        model_speeds(tenant_id=request.tenant.id, model=name),
-        lineage(row.model, request.tenant.id),
-    )
+    speeds = model_speeds(tenant_id=request.tenant.id, model=name)
+    origin = lineage(row.model, request.tenant.id)
     context = {
         "row": row,
         "speed": speeds.get(name),
         "lineage": origin,
         **lineage_addresses(origin, request.tenant.slug),
         "snippets": chat_snippets(request.build_absolute_uri("/v1"), name),
-        "may_delete": row.may_delete(request.tenant.id) and has_role(request.role, Role.MEMBER),
+        "can_delete": row.belongs_to(request.tenant.id) and has_role(request.role, Role.MEMBER),
     }
     return page(request, "console/models/detail.html", context, section="models", title=name)
 
 
 def _delete(request: TenantRequest, row: ModelRow) -> HttpResponse:
-    if not row.may_delete(request.tenant.id):
+    if not row.belongs_to(request.tenant.id):
         raise PermissionDenied(gettext("Only a fine-tuned model of the tenant can be deleted here."))
     name = row.model.name
     if adapter_delete(name=name, tenant_id=request.tenant.id, actor=actor_of(request.user)):

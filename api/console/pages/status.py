@@ -8,7 +8,7 @@ from django.utils.translation import gettext
 from django.views.decorators.http import require_safe
 
 from api.console.access import ConsoleRequest, operator_page
-from api.console.rendering import page
+from api.console.rendering import json_response, page
 from api.console.serving.platform import platform_state
 
 
@@ -25,4 +25,4 @@ def status(request: ConsoleRequest) -> HttpResponse:
 def status_part(request: ConsoleRequest) -> JsonResponse:
     """Return the part of the page that changes."""
     html = render_to_string("console/status/part.html", {"state": platform_state()}, request)
-    return JsonResponse({"html": html}, headers={"Cache-Control": "no-store"})
+    return json_response({"html": html})

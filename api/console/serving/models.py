@@ -50,7 +50,7 @@ class ModelRow:
         """The base model of an adapter."""
         return self.model.adapter.base if hasattr(self.model, "adapter") else None
 
-    def may_delete(self, tenant_id: uuid.UUID) -> bool:
+    def belongs_to(self, tenant_id: uuid.UUID) -> bool:
         """Return whether the model is an adapter of this tenant."""
         return hasattr(self.model, "adapter") and self.model.adapter.tenant_id == tenant_id
 

@@ -116,7 +116,7 @@ def duration(seconds: float) -> str:
 def moment(value: dt.datetime | None) -> SafeString | str:
     """Return a time relative to now, with the exact time and its zone in the title; “—” for None."""
     if value is None:
-        return "—"
+        return ABSENT
     local = timezone.localtime(value)
     exact = f"{local:%Y-%m-%d %H:%M:%S} {local.tzname()}"
     text = _relative((timezone.now() - value).total_seconds(), value)

@@ -33,7 +33,7 @@ class KeyRow:
     key: ApiKey
     state: KeyState
     use: UsageSum
-    may_change: bool
+    can_change: bool
     successor_prefix: str
 
     @property
@@ -52,10 +52,10 @@ class KeyRow:
         return self.key.purpose == KeyPurpose.PLAYGROUND
 
     @property
-    def may_rotate(self) -> bool:
+    def can_rotate(self) -> bool:
         """True if the person may rotate it now."""
         is_usable = self.state is KeyState.VALID and not self.successor_prefix
-        return self.may_change and is_usable and not self.is_of_playground
+        return self.can_change and is_usable and not self.is_of_playground
 
     @property
     def scopes(self) -> list[Scope]:
@@ -98,7 +98,7 @@ def key_rows(request: TenantRequest, rows: list[ApiKey]) -> list[KeyRow]:
             key=key,
             state=key_state(key, now),
             use=use.get(key.id, NOTHING),
-            may_change=can_manage_key(request.role, request.user.pk, key),
+            can_change=can_manage_key(request.role, request.user.pk, key),
             successor_prefix=_successor_prefix(key),
         )
         for key in rows

@@ -10,6 +10,7 @@ from django.contrib import messages
 from django.http import Http404, HttpResponse, HttpResponseRedirect, JsonResponse
 from django.shortcuts import redirect
 from django.template.loader import render_to_string
+from django.urls import reverse
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_POST, require_safe
@@ -22,7 +23,7 @@ from api.console.job_data.reads import job_history, queue_positions, with_best_l
 from api.console.job_data.reads import messages as job_messages
 from api.console.job_data.series import MAX_SMOOTHING, columns
 from api.console.job_data.state import eta_s, job_state
-from api.console.rendering import page
+from api.console.rendering import Link, json_response, page
 from backoffice.admin_base import actor_of
 from tenants.choices import Role
 from tenants.files.models import StoredFile
@@ -52,6 +53,11 @@ def find_job(request: TenantRequest, job_id: str) -> FineTuningJob:
     return job
 
 
+def job_link(request: TenantRequest, job: FineTuningJob) -> Link:
+    """Return the link of a job's page, for the breadcrumbs."""
+    return Link(job.suffix or job.id, reverse("console:job", args=[request.tenant.slug, job.id]))
+
+
 @tenant_page()
 @require_safe
 def job_page(request: TenantRequest, job_id: str) -> HttpResponse:
@@ -67,7 +73,7 @@ def job_page(request: TenantRequest, job_id: str) -> HttpResponse:
         "files": job_files(job),
         "head": job.next_event - 1,
     }
-    return page(request, "console/jobs/job.html", context, section="jobs", title=_title(job))
+    return page(request, "console/jobs/job.html", context, section="jobs", title=job.suffix or job.id)
 
 
 def _context(request: TenantRequest, job: FineTuningJob) -> dict[str, Any]:
@@ -106,13 +112,7 @@ def _parts(request: TenantRequest, context: dict[str, Any]) -> JsonResponse:
     names = ("header", "alerts", "timeline", "attempts", "report", "checkpoints", "config", "logs", "result")
     parts = {name: render_to_string(f"console/jobs/parts/{name}.html", context, request) for name in names}
     job: FineTuningJob = context["job"]
-    response = JsonResponse({"parts": parts, "status": job.status, "word": context["state"].word})
-    response["Cache-Control"] = "no-store"
-    return response
-
-
-def _title(job: FineTuningJob) -> str:
-    return job.suffix or job.id
+    return json_response({"parts": parts, "status": job.status, "word": context["state"].word})
 
 
 def _tabs() -> list[tuple[str, str]]:
@@ -157,9 +157,7 @@ def job_series(request: TenantRequest, job_id: str) -> JsonResponse:
         first_step=_step(request, "from"),
         last_step=_step(request, "to"),
     )
-    response = JsonResponse(series)
-    response["Cache-Control"] = "no-store"
-    return response
+    return json_response(series)
 
 
 def _number(request: TenantRequest, name: str) -> float:

@@ -29,7 +29,7 @@ from api.console.job_data.reads import (
     queue_positions,
 )
 from api.console.job_data.state import JobState, eta_s, job_state
-from api.console.rendering import page
+from api.console.rendering import json_response, page
 from backoffice.admin_base import actor_of
 from training.choices import JobStatus
 from training.jobs.refusal_texts import refusal_text
@@ -104,15 +104,13 @@ def _changes(request: TenantRequest, job_filter: JobFilter) -> JsonResponse:
     since = _moment(request.GET.get("since", ""))
     newer = filtered_jobs(request.tenant.id, job_filter)
     texts = {row.job.id: _html(request, "console/jobs/row.html", row=row) for row in rows}
-    response = JsonResponse(
+    return json_response(
         {
             "rows": texts,
             "new": newer.filter(created_at__gt=since).order_by().count() if since else 0,
             "running": _html(request, "console/jobs/running.html", running=_running(request)),
         }
     )
-    response["Cache-Control"] = "no-store"
-    return response
 
 
 def _moment(text: str) -> dt.datetime | None:

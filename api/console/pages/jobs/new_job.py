@@ -21,15 +21,14 @@ from api.console.job_data.job_form import (
     FIELDS,
     SELECTS,
     Body,
-    curl_text,
     field_label,
     field_of,
     form_fields,
-    python_text,
     request_body,
     values_of_job,
 )
 from api.console.rendering import page
+from api.console.snippets import job_snippets
 from api.openai.errors.base import ApiError
 from api.openai.validation.fine_tuning import validate_fine_tuning_body
 from backoffice.admin_base import actor_of
@@ -41,7 +40,7 @@ from tenants.files.models import Purpose, StoredFile
 from tenants.files.selectors import file_find, files
 from training.choices import JobStatus
 from training.costs import training_cost
-from training.datasets.report import DatasetReport
+from training.datasets.report import DatasetReport, RunFigures
 from training.engine.spec import TrainingOptions
 from training.jobs.past_runs import PastRun, latest_run
 from training.jobs.services import job_create
@@ -188,8 +187,7 @@ def job_review(request: TenantRequest) -> HttpResponse:
     context = {
         "errors": [(name, field_label(name), text) for name, text in form.errors.items()],
         "json": msgspec.json.format(msgspec.json.encode(form.body)).decode(),
-        "curl": curl_text(base_url, form.body),
-        "python": python_text(base_url, form.body),
+        **job_snippets(base_url, form.body),
     }
     return render(request, "console/jobs/parts/review.html", context)
 
@@ -225,7 +223,11 @@ def _report(file: StoredFile, values: Mapping[str, str]) -> dict[str, Any]:
     )
     past_run = latest_run(values["model"], values["worker_class"] or DEFAULT_WORKER_CLASS)
     speed = past_run.tokens_per_s if past_run else None
-    figures = Figures(method, run.n_epochs, run.batch_size, options.max_length, speed)
+    figures = Figures(
+        method,
+        RunFigures(epochs=run.n_epochs, batch_size=run.batch_size, tokens_per_s=speed),
+        options.max_length,
+    )
     device = past_run.device if past_run else UNKNOWN_DEVICE
     report, samples = file_report(file, values["model"], figures, options, device)
     total_tokens = report.estimate.total_tokens if report.estimate else 0

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from django.http import Http404, HttpResponse
-from django.urls import reverse
 from django.utils.translation import gettext
 from django.views.decorators.http import require_safe
 
 from api.console.access import TenantRequest, tenant_page
-from api.console.job_data.job_form import curl_text, request_body, values_of_job
+from api.console.job_data.job_form import request_body, values_of_job
 from api.console.job_data.owners import owner_names
-from api.console.pages.jobs.job import configuration, find_job, job_files
-from api.console.rendering import Link, page
+from api.console.pages.jobs.job import configuration, find_job, job_files, job_link
+from api.console.rendering import page
+from api.console.snippets import KEY_VARIABLE, job_snippets
 from tenants.files.models import StoredFile
 from training.jobs.selectors import attempts
 
@@ -34,9 +34,9 @@ def job_receipt(request: TenantRequest, job_id: str) -> HttpResponse:
         "attempts": list(attempts(job)),
         "result": job.result,
         "check": _check_text(base_url, [file for _, _, file in files if file is not None]),
-        "repeat": curl_text(base_url, request_body(values_of_job(job))),
+        "repeat": job_snippets(base_url, request_body(values_of_job(job)))["curl"],
     }
-    crumbs = [Link(job.suffix or job.id, reverse("console:job", args=[request.tenant.slug, job.id]))]
+    crumbs = [job_link(request, job)]
     title = gettext("Receipt")
     return page(request, "console/jobs/receipt.html", context, section="jobs", title=title, crumbs=crumbs)
 
@@ -44,7 +44,7 @@ def job_receipt(request: TenantRequest, job_id: str) -> HttpResponse:
 def _check_text(base_url: str, files: list[StoredFile]) -> str:
     """Return commands that compare the files with their digests."""
     lines = [
-        f'curl -s {base_url}/files/{file.id}/content -H "Authorization: Bearer $OPENAI_API_KEY" '
+        f'curl -s {base_url}/files/{file.id}/content -H "Authorization: Bearer ${KEY_VARIABLE}" '
         f"| sha256sum | grep {file.sha256}"
         for file in files
     ]

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from django.http import Http404, HttpResponse
-from django.urls import reverse
 from django.utils.translation import gettext
 from django.views.decorators.http import require_safe
 
 from api.console.access import TenantRequest, has_role, tenant_page
 from api.console.job_data.step_samples import MAX_SHOWN, samples_of_lines
-from api.console.pages.jobs.job import find_job
-from api.console.rendering import Link, page
+from api.console.pages.jobs.job import find_job, job_link
+from api.console.rendering import page
 from tenants.choices import Role
 from tenants.files.models import StoredFile
 from tenants.files.selectors import file_find
@@ -28,8 +27,8 @@ def job_step(request: TenantRequest, job_id: str, step: int) -> HttpResponse:
         raise Http404
     lines = step_lines(job, step)
     file = file_find(file_id=job.training_file, tenant_id=job.tenant_id)
-    may_read = has_role(request.role, Role.MEMBER)
-    samples, problem = samples_of_lines(lines or (), file if may_read else None)
+    can_read = has_role(request.role, Role.MEMBER)
+    samples, problem = samples_of_lines(lines or (), file if can_read else None)
     context = {
         "job": job,
         "step": step,
@@ -41,9 +40,9 @@ def job_step(request: TenantRequest, job_id: str, step: int) -> HttpResponse:
         "is_known": lines is not None,
         "samples": samples[:MAX_SHOWN],
         "other_lines": [sample.line for sample in samples[MAX_SHOWN:]],
-        "notice": problem or _notice(file, may_read=may_read),
+        "notice": problem or _notice(file, can_read=can_read),
     }
-    crumbs = [Link(job.suffix or job.id, reverse("console:job", args=[request.tenant.slug, job.id]))]
+    crumbs = [job_link(request, job)]
     title = gettext("Samples of step %(n)d") % {"n": step}
     return page(request, "console/jobs/step.html", context, section="jobs", title=title, crumbs=crumbs)
 
@@ -57,9 +56,9 @@ def _metrics(job: FineTuningJob, step: int) -> dict[str, object]:
     return data or {}
 
 
-def _notice(file: StoredFile | None, *, may_read: bool) -> str:
+def _notice(file: StoredFile | None, *, can_read: bool) -> str:
     if file is None:
         return gettext("The training file was deleted, so only the line numbers of the samples are known.")
-    if not may_read:
+    if not can_read:
         return gettext("Your role doesn't include reading files, so you see only the samples' line numbers.")
     return ""
