@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from typing_extensions import override
 
-from backoffice.tenant_access import ALL_ROLES, TenantAccess
+from backoffice.roles import ALL_ROLES
+from backoffice.tenant_access import TenantAccess
 
 if TYPE_CHECKING:
     from django.contrib.admin import RelatedFieldListFilter as AutocompleteSelectFilter

@@ -23,9 +23,7 @@ from django.utils.module_loading import import_string
 from django.utils.translation import gettext
 from typing_extensions import override
 
-from backoffice.roles import ALL_ROLES as ALL_ROLES
-from backoffice.roles import MANAGERS as MANAGERS
-from backoffice.roles import OWNERS as OWNERS
+from backoffice.roles import ALL_ROLES, MANAGERS
 from backoffice.times import time_column
 
 # Only django-stubs' version of the class is generic.

@@ -13,9 +13,8 @@ M = TypeVar("M", bound=Model)
 class TenantRows(QuerySet[M]):
     """Rows with a tenant, in the column ``tenant_id`` or by the lookup ``TENANT_LOOKUP`` of their model.
 
-    Modules of the API begin each query with one of these methods.
-
-    A test reads their code: a query with neither method nor a lookup of the tenant fails it.
+    Modules of the API begin each query with one of these methods. A test reads their code: a query with
+    neither method nor a lookup of the tenant fails it.
     """
 
     def for_tenant(self, tenant: Any) -> Self:

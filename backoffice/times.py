@@ -1,4 +1,4 @@
-"""Times on pages: how long ago, with the exact time and its zone on hover."""
+"""Texts of times and durations. Pages show how long ago, with the exact time and its zone on hover."""
 
 from __future__ import annotations
 
@@ -31,6 +31,11 @@ def relative_time(at: dt.datetime, now: dt.datetime | None = None) -> str:
 def exact_time(at: dt.datetime) -> str:
     """Return the time in UTC to the second, with its zone."""
     return f"{at.astimezone(dt.UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def seconds_text(seconds: float) -> str:
+    """Return a duration to the millisecond, such as ``0.250 s``."""
+    return f"{seconds:.3f} s"
 
 
 def time_html(at: dt.datetime | None) -> SafeString | str:

@@ -13,8 +13,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from backoffice.tenant_rows import TenantRows
-from tenants.choices import KeyPurpose, Role, Scope, Tier
-from tenants.choices import choices_constraint as choices_constraint
+from tenants.choices import KeyPurpose, Role, Scope, Tier, choices_constraint
 from tenants.limits.columns import LimitColumns
 from tenants.record_models import AdminAudit as AdminAudit
 from tenants.record_models import AuditRecord as AuditRecord
@@ -237,3 +236,10 @@ class ApiKey(LimitColumns):
 
     def __str__(self) -> str:
         return f"{self.name} (sk-cy-{self.prefix}-…)"
+
+    @property
+    def holder_name(self) -> str | None:
+        """The name of the person or the service account, None for a key of the tenant as a whole."""
+        if self.user is not None:
+            return self.user.get_username()
+        return self.service_account.name if self.service_account else None

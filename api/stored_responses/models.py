@@ -8,7 +8,8 @@ from django.db import models
 from django.utils.translation import gettext_lazy as _
 
 from backoffice.tenant_rows import TenantRows
-from tenants.models import Tenant, choices_constraint
+from tenants.choices import choices_constraint
+from tenants.models import Tenant
 
 
 class ResponseStatus(models.TextChoices):

@@ -16,10 +16,11 @@ from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget, UnfoldAdminS
 
 from backoffice.admin_base import PageForm
 from backoffice.form_fields import LinesField
-from tenants.admin_pages.limit_forms import LIMIT_FIELDS, LimitFields
+from tenants.admin_pages.limit_forms import LimitFields
 from tenants.choices import Scope
 from tenants.keys import services as key_services
 from tenants.keys.selectors import KeyState, key_state_condition
+from tenants.limits.changes import LIMIT_FIELDS
 from tenants.limits.texts import KEY_HELP
 from tenants.models import ApiKey
 
@@ -36,8 +37,6 @@ GRACE_PERIODS = (
     (30 * DAY_S, _("30 days")),
     (key_services.MAX_GRACE_S, _("90 days")),
 )
-
-
 SETTINGS = ("name", "scopes", "expires_at", "allowed_networks", *LIMIT_FIELDS)
 HOLDERS = ("user", "service_account")
 

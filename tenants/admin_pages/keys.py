@@ -22,11 +22,12 @@ from typing_extensions import override
 from backoffice.admin_base import ServiceAdmin, actor_of, label_column, page_action
 from backoffice.list_filters import RelatedRowFilter
 from tenants.admin_pages.key_forms import HOLDERS, SETTINGS, KeyForm, RevokeForm, RotateForm, StateFilter
-from tenants.admin_pages.limit_forms import LIMIT_FIELDS, limits_line, settings_of
+from tenants.admin_pages.limit_forms import limits_line, settings_of
 from tenants.admin_pages.usage_links import UsageLinks
 from tenants.choices import Scope
 from tenants.keys import services as key_services
 from tenants.keys.selectors import KeyState, key_state
+from tenants.limits.changes import LIMIT_FIELDS
 from tenants.models import ApiKey
 
 if TYPE_CHECKING:
@@ -81,9 +82,7 @@ class KeyAdmin(UsageLinks, ServiceAdmin[ApiKey]):
     @display(description=gettext_lazy("belongs to"), empty_value="-")
     def holder(self, key: ApiKey) -> str | None:
         """Return the name of the person or the service account."""
-        if key.user is not None:
-            return key.user.get_username()
-        return key.service_account.name if key.service_account else None
+        return key.holder_name
 
     @display(description=gettext_lazy("limits"))
     def limits(self, key: ApiKey) -> str:

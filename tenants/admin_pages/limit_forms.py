@@ -9,14 +9,11 @@ from django import forms
 from django.utils.translation import gettext_lazy as _
 
 from backoffice.form_fields import DollarsField, LinesField
-from tenants.limits.changes import LIMIT_COLUMNS
 from tenants.limits.columns import LimitColumns
 from tenants.limits.texts import limit_texts
 
 if TYPE_CHECKING:
     from django_stubs_ext import StrOrPromise
-
-LIMIT_FIELDS = (*LIMIT_COLUMNS, "allowed_models")
 
 
 class LimitFields(forms.Form):

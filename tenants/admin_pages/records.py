@@ -15,13 +15,13 @@ from django.utils.translation import gettext_lazy as _
 from typing_extensions import override
 
 from backoffice.admin_base import ReadOnlyAdmin, label_column, view_action
-from backoffice.tenant_access import ALL_ROLES
-from backoffice.times import exact_time
+from backoffice.roles import ALL_ROLES
+from backoffice.times import exact_time, seconds_text
 from tenants.audit_trail.differences import Difference, change_differences
+from tenants.audit_trail.selectors import admin_changes_with_tenant
 from tenants.audit_trail.vocabulary import verb
 from tenants.choices import RecordOutcome
 from tenants.models import AdminAudit, AuditRecord, UsageRecord
-from tenants.record_selectors import admin_changes_with_tenant
 from tenants.usage.models import UsageRollup
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def seconds(model: type[Model], name: str) -> Callable[[Any, Model], str]:
     @display(description=cast("Field[Any, Any]", model._meta.get_field(name)).verbose_name, ordering=name)
     def column(_page: Any, record: Model) -> str:
         value = getattr(record, name)
-        return "-" if value is None else f"{value:.3f} s"
+        return "-" if value is None else seconds_text(value)
 
     return column
 

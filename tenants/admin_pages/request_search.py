@@ -13,10 +13,11 @@ from django.utils.translation import gettext_lazy
 from unfold.widgets import UnfoldAdminTextInputWidget
 
 from backoffice.money import dollars
-from backoffice.times import exact_time, relative_time
+from backoffice.times import exact_time, relative_time, seconds_text
+from tenants.keys.selectors import key_of_text
 from tenants.models import ApiKey, AuditRecord, UsageRecord
 from tenants.usage.filters import RecordFilter, audit_list, usage_list
-from tenants.usage.requests import RequestReport, key_of_text, request_reports
+from tenants.usage.requests import RequestReport, request_reports
 
 LATEST = 20
 
@@ -54,12 +55,11 @@ def _latest_of(key: ApiKey, tenant_ids: Collection[uuid.UUID] | None) -> list[Re
 
 def _match(report: RequestReport) -> dict[str, Any]:
     record = report.record
-    at = report.audit.at if report.audit else record.started_at if isinstance(record, UsageRecord) else None
     return {
         "id": report.request_id,
         "url": request_url(report.request_id),
-        "time": relative_time(at) if at else "",
-        "exact": exact_time(at) if at else "",
+        "time": relative_time(report.at),
+        "exact": exact_time(report.at),
         "endpoint": record.endpoint,
         "result": record.error_code or record.get_outcome_display(),
     }
@@ -87,11 +87,10 @@ def _present(values: list[tuple[str, object]]) -> list[tuple[str, str]]:
 def _request_values(report: RequestReport) -> list[tuple[str, object]]:
     record, audit = report.record, report.audit
     key = record.key or (audit.key_prefix if audit else "")
-    at = audit.at if audit else record.started_at if isinstance(record, UsageRecord) else None
     return [
         (_("request id"), report.request_id),
         (_("correlation id"), record.correlation_id),
-        (_("time"), f"{exact_time(at)} ({relative_time(at)})" if at else ""),
+        (_("time"), f"{exact_time(report.at)} ({relative_time(report.at)})"),
         (_("tenant"), report.tenant),
         (_("API key"), key),
         (_("client address"), audit.client_ip if audit else ""),
@@ -152,4 +151,4 @@ def _place_values(usage: UsageRecord) -> list[tuple[str, object]]:
 
 
 def _seconds(value: float | None) -> str:
-    return "" if value is None else f"{value:.3f} s"
+    return "" if value is None else seconds_text(value)

@@ -11,21 +11,21 @@ from django.forms import BooleanField, ModelForm
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils import timezone
-from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from typing_extensions import override
 
 from backoffice.admin_base import PageForm, ServiceAdmin, actor_of
+from backoffice.links import link_html
 from backoffice.list_filters import RelatedRowFilter
-from backoffice.tenant_access import ALL_ROLES, OWNERS
+from backoffice.roles import ALL_ROLES, OWNERS
 from tenants import services
-from tenants.admin_pages.limit_forms import LIMIT_FIELDS, LimitFields, limits_line, settings_of
+from tenants.admin_pages.limit_forms import LimitFields, limits_line, settings_of
 from tenants.admin_pages.usage_links import UsageLinks
 from tenants.choices import Tier
 from tenants.keys.selectors import KeyState
-from tenants.limits.changes import LIMIT_COLUMNS
+from tenants.limits.changes import LIMIT_COLUMNS, LIMIT_FIELDS
 from tenants.limits.columns import UsageLimits
 from tenants.limits.texts import TENANT_HELP
 from tenants.members import services as member_services
@@ -35,12 +35,7 @@ from tenants.quotas.rehearsal import Rehearsal, limits_rehearse
 from tenants.selectors import tenants_with_counts
 
 if TYPE_CHECKING:
-
-    class TenantWithCounts(Tenant):
-        """A tenant annotated with counts of keys and members."""
-
-        key_count: int
-        member_count: int
+    from tenants.selectors import TenantWithCounts
 
 
 DETAILS = ("valid_keys", "members", "id", "created_at")
@@ -117,7 +112,7 @@ class TenantAdmin(UsageLinks, ServiceAdmin[Tenant]):
         """Return the number of valid keys, linked to their list."""
         page = reverse("admin:tenants_apikey_changelist")
         address = f"{page}?tenant__id__exact={tenant.pk}&state={KeyState.VALID.value}"
-        return _link(address, tenant.key_count)
+        return link_html(address, tenant.key_count)
 
     @display(description=_("limits"), empty_value="-")
     def limits(self, tenant: Tenant) -> str | None:
@@ -128,7 +123,7 @@ class TenantAdmin(UsageLinks, ServiceAdmin[Tenant]):
     def members(self, tenant: TenantWithCounts) -> SafeString:
         """Return the number of members, linked to their list."""
         page = reverse("admin:tenants_membership_changelist")
-        return _link(f"{page}?tenant__id__exact={tenant.pk}", tenant.member_count)
+        return link_html(f"{page}?tenant__id__exact={tenant.pk}", tenant.member_count)
 
     def has_add_permission(self, request: HttpRequest, obj: object = None) -> bool:  # noqa: ARG002 - Unfold passes it
         """Leave new tenants to superusers: nobody has a role in them yet."""
@@ -160,10 +155,6 @@ class TenantAdmin(UsageLinks, ServiceAdmin[Tenant]):
         else:
             new = services.tenant_create(actor=actor, **settings_of(form, ("slug", "name", *SETTINGS)))
             obj.pk = new.pk
-
-
-def _link(address: str, count: int) -> SafeString:
-    return format_html('<a class="text-primary-600 dark:text-primary-500" href="{}">{}</a>', address, count)
 
 
 class MembershipAdmin(ServiceAdmin[Membership]):

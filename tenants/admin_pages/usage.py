@@ -15,6 +15,7 @@ from django.utils.translation import gettext_lazy as _
 from backoffice.admin_base import view_action
 from backoffice.list_filters import RelatedRowFilter
 from backoffice.money import dollars
+from backoffice.times import seconds_text
 from tenants.admin_pages.records import ModelFilter, RecordAdmin, exact_moment, seconds
 from tenants.admin_pages.usage_sums import SumsForm, SumsPage
 from tenants.models import UsageRecord
@@ -121,7 +122,7 @@ class UsageAdmin(RecordAdmin[UsageRecord]):
 def _attempt_line(number: str, meter: dict[str, Any]) -> str:
     values = {"number": number, "worker": meter["worker_id"], "outcome": meter["outcome"]}
     values |= {"prompt": meter["prompt_tokens"], "completion": meter["completion_tokens"]}
-    values["time"] = f"{meter['total_s']:.3f} s"
+    values["time"] = seconds_text(meter["total_s"])
     text = gettext("%(number)s: %(worker)s, %(outcome)s, %(prompt)s + %(completion)s tokens, %(time)s")
     return text % values
 

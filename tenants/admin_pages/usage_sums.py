@@ -16,15 +16,16 @@ from django.core.exceptions import ValidationError
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.formats import number_format
-from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
+from backoffice.links import link_html
 from backoffice.money import dollars
+from backoffice.times import seconds_text
+from tenants.keys.selectors import key_of_text
 from tenants.models import ApiKey, Tenant
-from tenants.usage.requests import key_of_text
 from tenants.usage.sums import (
     Dimension,
     UsageGroup,
@@ -203,10 +204,7 @@ class SumsPage:
         if period.endpoint is not None:
             query["endpoint__exact"] = period.endpoint
         url = reverse("admin:tenants_usagerecord_changelist")
-        return format_html('<a href="{}?{}" class="{}">{}</a>', url, urlencode(query), LINK, _("records"))
-
-
-LINK = "text-primary-600 dark:text-primary-500"
+        return link_html(f"{url}?{urlencode(query)}", _("records"))
 
 
 def _headers(by: Dimension) -> list[str]:
@@ -228,7 +226,7 @@ def _measures(total: UsageSum) -> list[str]:
     return [
         *(_number(total.requests), _number(total.failures), prompt),
         *(_number(total.completion_tokens), _number(total.trained_tokens)),
-        *(f"${dollars(total.cost_microusd)}", "-" if first_token_s is None else f"{first_token_s:.3f} s"),
+        *(f"${dollars(total.cost_microusd)}", "-" if first_token_s is None else seconds_text(first_token_s)),
     ]
 
 
@@ -274,7 +272,4 @@ def _names(by: Dimension, ids: Sequence[Any], can_see: Collection[str]) -> dict[
     if page not in can_see:
         return dict(rows)
     view = f"admin:tenants_{page}_change"
-    return {
-        name: format_html('<a href="{}" class="{}">{}</a>', reverse(view, args=[name]), LINK, text)
-        for name, text in rows.items()
-    }
+    return {name: link_html(reverse(view, args=[name]), text) for name, text in rows.items()}

@@ -1,4 +1,4 @@
-"""Administrative changes as lines of text for people."""
+"""Administrative changes as lines of text for commands, with the names that the audit trail stores."""
 
 from __future__ import annotations
 

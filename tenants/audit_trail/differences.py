@@ -1,4 +1,4 @@
-"""Administrative changes as people read them: labels of columns, choices in words, amounts in dollars."""
+"""Administrative changes for pages: labels of columns, choices in words, amounts in dollars."""
 
 from __future__ import annotations
 

@@ -11,10 +11,17 @@ from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
-from tenants.audit_trail.digests import TextMac, export_mac, is_key_known, records_digest, seal_chain
+from tenants.audit_trail.digests import TextMac, export_mac, is_key_known, seal_chain
 from tenants.audit_trail.export import CSV_DEVIATION, CSV_END, DEVIATION_COLUMNS, SEAL_COLUMNS
 from tenants.audit_trail.models import AuditSeal, Trail
-from tenants.audit_trail.verification import UNKNOWN_KEY, Finding
+from tenants.audit_trail.verification import (
+    CHANGED_SEAL,
+    MISSING_SEALS,
+    UNKNOWN_KEY,
+    UNSEALED_RECORDS,
+    Finding,
+    records_fault,
+)
 
 MAX_CELL = 2**31 - 1  # characters; the csv module allows 131,072 by default
 
@@ -152,22 +159,18 @@ def _fault(chain: _Chain, seal: AuditSeal) -> str:
     if not is_key_known(seal.key_id):
         return UNKNOWN_KEY
     if seal.number != chain.number + 1:
-        return "seals before this one are missing"
+        return MISSING_SEALS
     if (seal.trail, seal.tenant_id) != (chain.trail, chain.tenant_id):
         return "the seal is of another chain"
     if seal.chain != seal_chain(seal, chain.chain):
-        return "the seal was changed"
-    missing = seal.record_count - len(chain.records)
-    if missing:
-        return f"records were {'deleted' if missing > 0 else 'inserted'}: {abs(missing)}"
-    is_unchanged = seal.digest == records_digest(seal.key_id, chain.trail, chain.records)
-    return "" if is_unchanged else "a record was changed"
+        return CHANGED_SEAL
+    return records_fault(chain.trail, seal, chain.records)
 
 
 def _unsealed(chain: _Chain | None) -> list[Finding]:
     if chain is None or not chain.records:
         return []
-    return [_finding(chain, chain.records[-1].id, "records were inserted, or a seal was deleted")]
+    return [_finding(chain, chain.records[-1].id, UNSEALED_RECORDS)]
 
 
 def _check_end(end: dict[str, Any] | None, mac: Callable[[str], Mapping[str, str]]) -> Iterator[Finding]:

@@ -45,6 +45,11 @@ def split_key(raw: str) -> str | None:
     return match.group(1) if match else None
 
 
+def key_prefix(text: str) -> str:
+    """Return the public prefix in a text: a whole key, its beginning, or the prefix alone."""
+    return split_key(text) or text.removeprefix("sk-cy-").partition("-")[0]
+
+
 def key_matches(raw: str, secret_hash: str | None) -> bool:
     """Return whether ``raw`` has this hash. An unknown key (None) takes the same time."""
     is_equal = hmac.compare_digest(key_hash(raw), secret_hash or _NO_HASH)

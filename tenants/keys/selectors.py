@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 import uuid
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from django.db import models
@@ -12,8 +13,9 @@ from django.db.models import Q, QuerySet
 from django.utils.translation import gettext_lazy as _
 
 from tenants.choices import Tier
+from tenants.keys.secrets import key_prefix
 from tenants.limits.columns import NO_LIMITS, UsageLimits
-from tenants.models import ApiKey, Tenant
+from tenants.models import PREFIX_PATTERN, ApiKey, Tenant
 
 KEY_ACTOR = "key:"
 
@@ -128,6 +130,17 @@ def keys(*, tenant: Tenant | None = None) -> QuerySet[ApiKey]:
     """Return one tenant's or all keys, with their tenants."""
     rows = ApiKey.objects.select_related("tenant", "replaced_by", "user", "service_account")
     return rows if tenant is None else rows.filter(tenant=tenant)
+
+
+def key_of_text(text: str, *, tenant_ids: Collection[uuid.UUID] | None = None) -> ApiKey | None:
+    """Return the key that a text shows: the whole key, ``sk-cy-…``, or its prefix."""
+    prefix = key_prefix(text.strip())
+    if not re.match(PREFIX_PATTERN, prefix):
+        return None
+    rows = ApiKey.objects.select_related("tenant").filter(prefix=prefix)
+    if tenant_ids is not None:
+        rows = rows.filter(tenant_id__in=tenant_ids)
+    return rows.first()
 
 
 def key_prefixes() -> list[str]:

@@ -18,15 +18,15 @@ from tenants.choices import Role, Scope
 from tenants.invalidation import key_publish
 from tenants.keys.changes import KeyChanges, KeySettings, key_apply, key_values
 from tenants.keys.secrets import key_generate
-from tenants.limits.changes import LIMIT_COLUMNS
+from tenants.limits.changes import LIMIT_FIELDS
 from tenants.models import ApiKey, Membership, ServiceAccount, Tenant
 
 DEFAULT_SCOPES = (Scope.INFERENCE, Scope.MODELS_READ, Scope.FILES, Scope.FINE_TUNING)
 MAX_GRACE_S = 90 * 24 * 3600
 # A successor has its predecessor's settings.
 _INHERITED = (
-    *("name", "scopes", "user", "service_account", "allowed_networks", "allowed_models"),
-    *LIMIT_COLUMNS,
+    *("name", "scopes", "user", "service_account", "allowed_networks"),
+    *LIMIT_FIELDS,
 )
 
 

@@ -21,13 +21,7 @@ from tenants.audit_trail.models import SealPosition, Trail
 from tenants.choices import RecordOutcome
 from tenants.keys.last_use import LastUse, last_use_advance
 from tenants.ledger.column_values import utc_time
-from tenants.ledger.columns import (
-    AuditColumns,
-    audit_columns,
-    state_of_audit,
-    state_of_usage,
-    usage_columns,
-)
+from tenants.ledger.columns import AuditColumns, audit_columns, state_of_audit, state_of_usage, usage_columns
 from tenants.ledger.refusals import refusals_save
 from tenants.ledger.request_state import RequestState, StateChange, fact_merge
 from tenants.ledger.upsert import records_upsert

@@ -24,6 +24,7 @@ LIMIT_COLUMNS = (
     "spend_per_day_microusd",
     "spend_per_month_microusd",
 )
+LIMIT_FIELDS = (*LIMIT_COLUMNS, "allowed_models")
 
 
 class LimitChanges(TypedDict, total=False):

@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 
 from django.core.management.base import CommandParser, OutputWrapper
 from django.db.models import Model, QuerySet
+from django.utils import timezone
 
 from backoffice.command_base import Options
 from tenants.usage.period_bounds import first_instant, parse_bound
@@ -30,6 +31,11 @@ def days(text: str) -> float:
 def hours(text: str) -> float:
     """Parse a number of hours, more than 0 and at most a hundred years. Raises ArgumentTypeError."""
     return _duration(text, MAX_DAYS * 24)
+
+
+def since(hours: float | None) -> dt.datetime | None:
+    """Return the time this many hours ago, None for no limit."""
+    return None if hours is None else timezone.now() - dt.timedelta(hours=hours)
 
 
 def utc_moment(text: str) -> dt.datetime:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import datetime as dt
-
 from django.contrib.auth.models import User
-from django.utils import timezone
 
 from backoffice.command_base import unknown_name
 from tenants import selectors
 from tenants.keys import selectors as key_selectors
-from tenants.keys.secrets import split_key
+from tenants.keys.secrets import key_prefix
 from tenants.members import selectors as member_selectors
 from tenants.models import ApiKey, ServiceAccount, Tenant
 
@@ -49,14 +46,9 @@ def service_account_by_name(tenant: Tenant, name: str) -> ServiceAccount:
 
 def key_by_prefix(text: str) -> ApiKey:
     """Return the key with this prefix or complete text. Raises CommandError, never with a secret."""
-    prefix = split_key(text) or text.removeprefix("sk-cy-").partition("-")[0]
+    prefix = key_prefix(text)
     key = key_selectors.keys().filter(prefix=prefix).first()
     if key is None:
         remedy = "Run `manage.py keys list` to see all."
         raise unknown_name("key", prefix[:12], key_selectors.key_prefixes(), remedy)
     return key
-
-
-def since(hours: float | None) -> dt.datetime | None:
-    """Return the time this many hours ago, None for no limit."""
-    return None if hours is None else timezone.now() - dt.timedelta(hours=hours)

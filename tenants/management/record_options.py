@@ -10,10 +10,10 @@ from django.core.exceptions import ValidationError
 from django.core.management.base import CommandError, CommandParser
 
 from backoffice.command_base import Options
+from tenants.audit_trail.selectors import ChangeFilter
 from tenants.choices import RecordOutcome
-from tenants.management.arguments import hours, limit_argument
-from tenants.management.lookup import key_by_prefix, since, tenant_filter
-from tenants.record_selectors import ChangeFilter
+from tenants.management.arguments import hours, limit_argument, since
+from tenants.management.lookup import key_by_prefix, tenant_filter
 from tenants.usage.filters import RecordFilter
 from tenants.usage.period_bounds import end_instant, first_instant, parse_bound
 from tenants.usage.zones import time_zone

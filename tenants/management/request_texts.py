@@ -8,6 +8,7 @@ from django.core.management.base import CommandError
 
 from backoffice.command_base import printable
 from backoffice.money import dollars
+from backoffice.times import exact_time, seconds_text
 from tenants.models import AuditRecord, UsageRecord
 from tenants.usage.requests import RequestReport, request_reports
 
@@ -61,7 +62,7 @@ def _outcome(record: UsageRecord | AuditRecord) -> str:
 
 
 def _audit_lines(audit: AuditRecord) -> Iterator[tuple[str, str]]:
-    yield "time", f"{audit.at:%Y-%m-%d %H:%M:%S} UTC, {audit.duration_s:.3f} s"
+    yield "time", f"{exact_time(audit.at)}, {seconds_text(audit.duration_s)}"
     yield "client address", audit.client_ip or ""
     yield "method", audit.method
     yield "requested model", audit.requested_model
@@ -69,7 +70,7 @@ def _audit_lines(audit: AuditRecord) -> Iterator[tuple[str, str]]:
 
 
 def _usage_lines(usage: UsageRecord) -> Iterator[tuple[str, str]]:
-    yield "started", f"{usage.started_at:%Y-%m-%d %H:%M:%S} UTC"
+    yield "started", exact_time(usage.started_at)
     if usage.trained_tokens or usage.training_price:
         yield "tokens", f"{usage.trained_tokens} trained"
     else:
@@ -78,7 +79,8 @@ def _usage_lines(usage: UsageRecord) -> Iterator[tuple[str, str]]:
     yield "wasted tokens", str(usage.wasted_tokens or "")
     yield "cost", f"${dollars(usage.cost_microusd)}"
     times = {"queue": usage.queue_s, "first token": usage.first_token_s, "total": usage.total_s}
-    yield "times", ", ".join(f"{name} {value:.3f} s" for name, value in times.items() if value is not None)
+    texts = (f"{name} {seconds_text(value)}" for name, value in times.items() if value is not None)
+    yield "times", ", ".join(texts)
     yield "gateway", usage.gateway_id
     yield "worker", usage.worker_id
     yield "attempts", str(usage.attempt or "")

@@ -167,7 +167,7 @@ def _all_measures(group: UsageGroup) -> dict[str, object]:
 
 def _main_measures(group: UsageGroup) -> dict[str, object]:
     total = group.sum
-    measures: dict[str, object] = {
+    return {
         "requests": total.requests,
         "failed": total.failures,
         "prompt": total.prompt_tokens,
@@ -176,4 +176,3 @@ def _main_measures(group: UsageGroup) -> dict[str, object]:
         "trained": total.trained_tokens,
         "cost": f"${dollars(total.cost_microusd)}",
     }
-    return measures

@@ -10,10 +10,11 @@ from itertools import groupby
 from django.core.management.base import CommandError
 
 from backoffice.command_base import printable
+from backoffice.times import exact_time
 from tenants.audit_trail.change_texts import change_lines
+from tenants.audit_trail.selectors import changes_of_requests
 from tenants.management.request_texts import NAME_WIDTH, report_text
 from tenants.models import AdminAudit
-from tenants.record_selectors import changes_of_requests
 from tenants.usage.requests import RequestReport, request_reports
 
 
@@ -57,5 +58,5 @@ def _lines(trace: Trace, slugs: Mapping[uuid.UUID, str]) -> Iterator[str]:
         tenant_id = change.tenant_id
         tenant = f", tenant {slugs.get(tenant_id, tenant_id)}" if tenant_id else ""
         text = f"{change.action} {change.object_name}{tenant}, by {change.actor}"
-        yield f"{'change':<{NAME_WIDTH}}{printable(text)}, {change.at:%Y-%m-%d %H:%M:%S} UTC"
+        yield f"{'change':<{NAME_WIDTH}}{printable(text)}, {exact_time(change.at)}"
         yield from (" " * NAME_WIDTH + printable(line) for line in change_lines(change))

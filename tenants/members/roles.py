@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
-from backoffice.roles import ALL_ROLES as ALL_ROLES
 from backoffice.roles import MANAGERS, OWNERS, USERS
 from tenants.choices import ADMIN_SCOPES
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import uuid
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
@@ -12,12 +13,10 @@ from django.conf import settings
 from django.db.models import Q
 from django.utils.module_loading import import_string
 
-from tenants.keys.secrets import split_key
-from tenants.models import ApiKey, AuditRecord, Tenant, UsageRecord
+from tenants.models import AuditRecord, Tenant, UsageRecord
 
-MIN_PREFIX = 8
+MIN_ID_PREFIX = 8
 MAX_MATCHES = 50
-KEY_PREFIX_LENGTH = 12
 Explain: TypeAlias = Callable[[str, str, str], tuple[str, str] | None]
 
 
@@ -43,6 +42,12 @@ class RequestReport:
         record = self.audit or self.usage
         assert record is not None  # noqa: S101 - one exists
         return record
+
+    @property
+    def at(self) -> dt.datetime:
+        """The time of the audit record, or else the start."""
+        record = self.record
+        return record.at if isinstance(record, AuditRecord) else record.started_at
 
     @property
     def tenant(self) -> Tenant | None:
@@ -71,7 +76,7 @@ def request_reports(text: str, *, tenant_ids: Collection[uuid.UUID] | None = Non
     if not text or "\x00" in text:
         return []
     condition = Q(request_id=text) | Q(correlation_id=text)
-    if len(text) >= MIN_PREFIX:
+    if len(text) >= MIN_ID_PREFIX:
         condition |= Q(request_id__startswith=text)
     if tenant_ids is not None:
         condition &= Q(tenant_id__in=tenant_ids)
@@ -82,18 +87,6 @@ def request_reports(text: str, *, tenant_ids: Collection[uuid.UUID] | None = Non
     ids = dict.fromkeys([*audit_by_id, *usage_by_id])
     reports = [RequestReport(name, usage_by_id.get(name), audit_by_id.get(name)) for name in ids]
     return [report for report in reports if report.request_id == text] or reports[:MAX_MATCHES]
-
-
-def key_of_text(text: str, *, tenant_ids: Collection[uuid.UUID] | None = None) -> ApiKey | None:
-    """Return the key that a text shows: the whole key, ``sk-cy-…``, or its prefix."""
-    text = text.strip()
-    prefix = split_key(text) or text.removeprefix("sk-cy-").partition("-")[0]
-    if len(prefix) != KEY_PREFIX_LENGTH or not prefix.isalnum():
-        return None
-    keys = ApiKey.objects.select_related("tenant").filter(prefix=prefix)
-    if tenant_ids is not None:
-        keys = keys.filter(tenant_id__in=tenant_ids)
-    return keys.first()
 
 
 @cache

@@ -120,7 +120,7 @@ class UsageSum:
     @property
     def mean_first_token_s(self) -> float | None:
         """Mean time to the first token; None if no record has one."""
-        return _mean_s(self.first_token_us, self.first_token_count)
+        return self.first_token_us / self.first_token_count / 1e6 if self.first_token_count else None
 
 
 MEASURES = tuple(measure.name for measure in fields(UsageSum))
@@ -302,7 +302,3 @@ def _order(group: UsageGroup, by: Sequence[Dimension]) -> tuple[object, ...]:
     times = [group.labels[dimension] for dimension in by if dimension in (Dimension.DAY, Dimension.HOUR)]
     labels = [str(label) for label in group.labels.values()]
     return (*times, -group.sum.cost_microusd, -group.sum.requests, *labels)
-
-
-def _mean_s(total_us: int, count: int) -> float | None:
-    return total_us / count / 1e6 if count else None

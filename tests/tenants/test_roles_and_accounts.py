@@ -7,6 +7,7 @@ from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
 from django.test import Client
 
+from backoffice.roles import ALL_ROLES
 from tenants.choices import ADMIN_SCOPES, Role, Scope
 from tenants.keys import services as key_services
 from tenants.members import roles
@@ -18,7 +19,7 @@ pytestmark = pytest.mark.django_db
 
 
 def test_the_rules_cover_every_role() -> None:
-    assert list(roles.ALL_ROLES) == Role.values
+    assert list(ALL_ROLES) == Role.values
     own = {role: roles.can_manage_keys_of(role, is_own=True) for role in Role.values}
     others = {role: roles.can_manage_keys_of(role, is_own=False) for role in Role.values}
     assert own == {"owner": True, "admin": True, "member": True, "viewer": False}

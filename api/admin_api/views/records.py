@@ -21,8 +21,8 @@ from api.admin_api.paging import page
 from api.admin_api.schemas import records as schemas
 from api.admin_api.schemas.base import Answer
 from api.openai.errors.parameters import InvalidValue
+from tenants.audit_trail.selectors import admin_changes_with_tenant
 from tenants.models import AdminAudit, AuditRecord, Tenant, UsageRecord
-from tenants.record_selectors import admin_changes_with_tenant
 from tenants.usage.filters import RecordFilter, audit_list, refusal_list, usage_list
 from tenants.usage.models import RefusalCount
 from tenants.usage.period_bounds import end_instant, first_instant

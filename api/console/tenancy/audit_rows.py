@@ -12,9 +12,9 @@ from django.utils.translation import gettext
 from tenants.audit_trail.differences import Difference, change_differences
 from tenants.audit_trail.digests import TRAILS
 from tenants.audit_trail.models import AuditSeal, Trail
+from tenants.audit_trail.selectors import ChangeFilter, admin_changes
 from tenants.audit_trail.vocabulary import audited_changes, phrase
 from tenants.models import AdminAudit, AuditRecord, Tenant
-from tenants.record_selectors import ChangeFilter, admin_changes
 from tenants.usage.filters import RecordFilter, audit_list
 
 

@@ -23,8 +23,9 @@ from tenants.audit_trail.export import DamagedTrailError
 from tenants.audit_trail.models import Trail
 from tenants.audit_trail.purge import audit_purge, purge_findings, purgeable_records
 from tenants.audit_trail.sealing import audit_seal
+from tenants.audit_trail.selectors import admin_changes
 from tenants.audit_trail.verification import Finding, Head, missing_heads
-from tenants.management.arguments import hours, limit_argument, newest
+from tenants.management.arguments import hours, limit_argument, newest, since
 from tenants.management.audit_files import export_arguments, export_verify, export_write
 from tenants.management.audit_rows import (
     Slugs,
@@ -37,12 +38,11 @@ from tenants.management.audit_rows import (
     verification_columns,
     verification_row,
 )
-from tenants.management.lookup import key_by_prefix, since, tenant_filter
+from tenants.management.lookup import key_by_prefix, tenant_filter
 from tenants.management.purges import purge_arguments, purge_bounds, purge_row, purge_text
 from tenants.management.record_options import change_arguments, change_filter, record_arguments, record_filter
 from tenants.management.rows import audit_columns
 from tenants.management.traces import trace_text, traces_by_id
-from tenants.record_selectors import admin_changes
 from tenants.selectors import tenant_names
 from tenants.usage.filters import RecordFilter, audit_list, refusal_list
 from tenants.usage.retention import old_refusals, refusals_purge

@@ -10,6 +10,7 @@ from django.core.management.base import CommandError, CommandParser
 from django.utils import timezone
 
 from backoffice.command_base import Handler, Options, SubcommandsCommand, command_actor
+from backoffice.times import exact_time
 from tenants.choices import Scope
 from tenants.keys import selectors as key_selectors
 from tenants.keys import services as key_services
@@ -28,12 +29,6 @@ from tenants.models import ApiKey
 DEFAULT_GRACE_S = 24 * 3600
 
 
-def _holder(key: ApiKey) -> str | None:
-    if key.user is not None:
-        return key.user.get_username()
-    return key.service_account.name if key.service_account else None
-
-
 def _details(key: ApiKey) -> dict[str, object]:
     """Return all settings, for JSON."""
     return _row(key) | limit_row(key.limits())
@@ -44,7 +39,7 @@ def _row(key: ApiKey) -> dict[str, object]:
         "prefix": key.prefix,
         "name": key.name,
         "tenant": key.tenant.slug,
-        "holder": _holder(key),
+        "holder": key.holder_name,
         "state": key_selectors.key_state(key, timezone.now()),
         "scopes": list(key.scopes),
         "limits": limit_texts(key.limits()),
@@ -53,10 +48,6 @@ def _row(key: ApiKey) -> dict[str, object]:
         "last_used_at": key.last_used_at,
         "last_refused_at": key.last_refused_at,
     }
-
-
-def _utc(at: dt.datetime) -> str:
-    return f"{at:%Y-%m-%d %H:%M:%S %Z}"
 
 
 def _expiry(options: Options) -> dt.datetime | None:
@@ -187,8 +178,10 @@ class Command(SubcommandsCommand):
     ) -> None:
         row = _details(key) | {"secret": secret}
         text = f"Key {key.prefix} for {key.tenant.slug}. Its secret is shown only once:\n\n  {secret}\n"
-        text += f"\nIt is valid until {_utc(key.expires_at)}." if key.expires_at else "\nIt never expires."
+        text += (
+            f"\nIt is valid until {exact_time(key.expires_at)}." if key.expires_at else "\nIt never expires."
+        )
         if predecessor is not None and predecessor.expires_at is not None:
             row["replaces"] = {"prefix": predecessor.prefix, "expires_at": predecessor.expires_at}
-            text += f"\nKey {predecessor.prefix} stays valid until {_utc(predecessor.expires_at)}."
+            text += f"\nKey {predecessor.prefix} stays valid until {exact_time(predecessor.expires_at)}."
         self.show_one(row, options, text)

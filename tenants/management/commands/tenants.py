@@ -12,13 +12,7 @@ from backoffice.command_base import Handler, Options, SubcommandsCommand, comman
 from tenants import selectors, services
 from tenants.choices import Role, Tier
 from tenants.limits.texts import limit_texts
-from tenants.management.limit_options import (
-    limit_arguments,
-    limit_row,
-    none_or,
-    settings_of,
-    whole_number,
-)
+from tenants.management.limit_options import limit_arguments, limit_row, none_or, settings_of, whole_number
 from tenants.management.lookup import service_account_by_name, tenant_by_name, user_by_name
 from tenants.members import selectors as member_selectors
 from tenants.members import services as member_services
