@@ -72,7 +72,7 @@ class KeyAuthentication(BaseAuthentication):
         last_use_advance(principal.key_id, timezone.now())
         role = Role.ADMIN if Scope.ADMIN in principal.scopes else Role.VIEWER
         return None, Caller(
-            actor=f"key:{principal.key_prefix}",
+            actor=principal.actor,
             identity=f"key:{principal.key_id}",
             roles={principal.tenant_id: role},
             requests_per_minute=principal.key_limits.requests_per_minute,

@@ -15,11 +15,7 @@ from api.gateway.capacity.process_capacity import Capacity
 from api.gateway.http.disconnect import Disconnected, Receive, cancel_on_disconnect
 from api.gateway.http.download import send_content
 from api.gateway.http.exchange import Exchange
-from api.gateway.http.multipart import (
-    MAX_FORM_BYTES,
-    MultipartForm,
-    check_multipart_headers,
-)
+from api.gateway.http.multipart import MAX_FORM_BYTES, MultipartForm, check_multipart_headers
 from api.gateway.http.response_sender import ResponseSender
 from api.gateway.http.url_table import QueryParameters
 from api.gateway.settings import Limits

@@ -18,10 +18,7 @@ from api.gateway.capacity.tenant_semaphore import TenantSemaphore
 from api.gateway.settings import Limits
 from api.gateway.state.object_storage import ObjectStorage, storage_errors
 from api.openai.errors.base import ApiError
-from api.openai.errors.files import (
-    FileQuotaExceeded,
-    FileStorageUnavailable,
-)
+from api.openai.errors.files import FileQuotaExceeded, FileStorageUnavailable
 from tenants.files import creation, deletion, uploads
 from tenants.files.creation import NewFile
 from tenants.files.models import StoredFile

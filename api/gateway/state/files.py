@@ -11,10 +11,7 @@ from typing import IO
 
 from api.gateway.state.object_storage import ObjectStorage, storage_errors
 from api.openai.errors.base import printable
-from api.openai.errors.files import (
-    FileInUse,
-    FileNotFound,
-)
+from api.openai.errors.files import FileInUse, FileNotFound
 from api.openai.errors.parameters import InvalidValue
 from tenants.files import deletion, selectors
 from tenants.files.models import StoredFile

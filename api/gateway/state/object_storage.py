@@ -17,10 +17,7 @@ from api.gateway.capacity.tenant_semaphore import TenantSemaphore
 from api.gateway.state.database import THREADS as DATABASE_THREADS
 from api.gateway.state.database import Database
 from api.openai.errors.base import ApiError
-from api.openai.errors.files import (
-    FileStorageUnavailable,
-    FileTooLarge,
-)
+from api.openai.errors.files import FileStorageUnavailable, FileTooLarge
 from inference_worker.telemetry.masking import trace_without_messages
 from tenants.files.storage import incoming
 

@@ -14,9 +14,7 @@ from api.gateway.endpoints.health import HealthEndpoints
 from api.gateway.endpoints.input_tokens import InputTokenEndpoint
 from api.gateway.endpoints.models import ModelEndpoints
 from api.gateway.endpoints.responses import ResponseEndpoints
-from api.gateway.endpoints.stored_responses import (
-    StoredResponseEndpoints,
-)
+from api.gateway.endpoints.stored_responses import StoredResponseEndpoints
 from api.gateway.endpoints.streams import StreamEndpoints
 
 

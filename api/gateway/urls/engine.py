@@ -14,11 +14,7 @@ from api.openai.schemas.completions import CompletionRequest
 from api.openai.schemas.embeddings import EmbeddingRequest
 from api.openai.schemas.response_bodies.chat import ChatCompletion, ChatCompletionChunk
 from api.openai.schemas.response_bodies.completions import Completion
-from api.openai.schemas.response_bodies.resources import (
-    Detokenized,
-    EmbeddingList,
-    Tokenized,
-)
+from api.openai.schemas.response_bodies.resources import Detokenized, EmbeddingList, Tokenized
 from api.openai.schemas.tokenize import DetokenizeRequest, TokenizeRequest
 from api.openai.validation.requests import (
     BodyValidator,

@@ -7,11 +7,7 @@ from collections.abc import Iterator
 from api.gateway.http.url_table import Route, RouteDoc
 from api.openai.errors.fine_tuning import ModelNotDeletable
 from api.openai.errors.models import ModelNotFound
-from api.openai.schemas.response_bodies.resources import (
-    Model,
-    ModelDeleted,
-    ModelList,
-)
+from api.openai.schemas.response_bodies.resources import Model, ModelDeleted, ModelList
 from tenants.choices import Scope
 
 READ_MODELS = (Scope.MODELS_READ.value, Scope.INFERENCE.value)

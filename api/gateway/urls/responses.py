@@ -5,10 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from api.gateway.document import error_groups
-from api.gateway.endpoints.stored_responses import (
-    PAGE_QUERY,
-    RETRIEVE_QUERY,
-)
+from api.gateway.endpoints.stored_responses import PAGE_QUERY, RETRIEVE_QUERY
 from api.gateway.http.url_table import Route, RouteDoc
 from api.gateway.urls.engine import RUN_MODELS
 from api.openai.errors.streams import ResponseNotCancellable

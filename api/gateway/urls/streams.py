@@ -9,10 +9,7 @@ from api.gateway.http.url_table import Route, RouteDoc
 from api.gateway.streams.event_logs.log_readers import STARTING_AFTER_QUERY
 from api.gateway.urls.engine import RUN_MODELS
 from api.openai.responses.schemas.events import StreamData
-from api.openai.schemas.response_bodies.resources import (
-    StreamDeleted,
-    StreamState,
-)
+from api.openai.schemas.response_bodies.resources import StreamDeleted, StreamState
 
 
 def stream_routes() -> Iterator[Route]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from api.openai.errors.parameters import InvalidValue, StringAboveMaxLength
-from api.openai.schemas.fields import MAX_METADATA_KEY_LENGTH
+from api.openai.errors.parameters import InvalidValue
 from api.openai.schemas.fine_tuning import FineTuningRequest, Hyperparameters, TrainingOptions
 from api.openai.schemas.policies import wire_fields
 from api.openai.validation.requests import parse_request
+from api.openai.validation.rules import check_metadata_keys
 from training.requests.job_request import DEFAULT_PRIORITY, DEFAULT_WORKER_CLASS, JobRequest
 
 SUPERVISED, DPO = "supervised", "dpo"
@@ -66,8 +66,6 @@ def _set_values(hyperparameters: Hyperparameters | None) -> dict[str, int | floa
 
 
 def _check_metadata(metadata: Mapping[str, str]) -> None:
-    for key, value in metadata.items():
-        if len(key) > MAX_METADATA_KEY_LENGTH:
-            raise StringAboveMaxLength(param="metadata", bound=MAX_METADATA_KEY_LENGTH, length=len(key))
-        if "\0" in key + value:
-            raise InvalidValue(param="metadata", reason="it must not contain NUL characters")
+    check_metadata_keys(metadata)
+    if any("\0" in key + value for key, value in metadata.items()):
+        raise InvalidValue(param="metadata", reason="it must not contain NUL characters")

@@ -11,17 +11,8 @@ from typing_extensions import override
 # such as ``default``, ``enum``, ``examples`` and unknown keywords, are data.
 _ONE = frozenset(
     {
-        *(
-            "additionalItems",
-            "additionalProperties",
-            "contains",
-            "contentSchema",
-            "else",
-            "if",
-            "items",
-            "not",
-        ),
-        *("propertyNames", "then", "unevaluatedItems", "unevaluatedProperties"),
+        *("additionalItems", "additionalProperties", "contains", "contentSchema", "else", "if", "items"),
+        *("not", "propertyNames", "then", "unevaluatedItems", "unevaluatedProperties"),
     }
 )
 _MANY = frozenset({"allOf", "anyOf", "items", "oneOf", "prefixItems"})

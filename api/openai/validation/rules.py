@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from api.openai.errors.base import printable
 from api.openai.errors.parameters import (
     IntegerBelowMinValue,
@@ -139,12 +141,17 @@ def _check_limits(request: ChatRequest) -> None:
 
 
 def _check_single_values(request: ChatRequest) -> None:
-    """Check modalities, which have a single effective value, and the keys of metadata."""
+    """Check modalities, which have a single effective value, and metadata."""
     if request.modalities and "audio" in request.modalities:
         value = printable(repr(request.modalities))
         raise UnsupportedValue(
             param="modalities", value=value, reason="only text is generated, so only ['text'] is supported"
         )
-    for key in request.metadata or ():
+    check_metadata_keys(request.metadata or ())
+
+
+def check_metadata_keys(keys: Iterable[str]) -> None:
+    """Raise ApiError for the first key that is too long."""
+    for key in keys:
         if len(key) > MAX_METADATA_KEY_LENGTH:
             raise StringAboveMaxLength(param="metadata", bound=MAX_METADATA_KEY_LENGTH, length=len(key))

@@ -3,12 +3,7 @@
 from __future__ import annotations
 
 from tenants.limits.columns import UsageLimits
-from tenants.quotas.amounts import (
-    Decision,
-    Limit,
-    LimitScope,
-    limit_values,
-)
+from tenants.quotas.amounts import Decision, Limit, LimitScope, limit_values
 
 
 def rate_limit_fields(

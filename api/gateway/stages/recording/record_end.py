@@ -1,4 +1,4 @@
-"""Settlement: exactly one record per request, however it ends."""
+"""Recording of a request's end: exactly one record per request, however it ends."""
 
 from __future__ import annotations
 

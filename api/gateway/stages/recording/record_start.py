@@ -1,4 +1,4 @@
-"""Reservation: records a request durably before it is dispatched to a worker, or before a long read.
+"""Recording of a request's start, durably before it is dispatched to a worker or before a long read.
 
 If the gateway dies, the ledger's sweep finds this fact and settles the request.
 """
