@@ -11,6 +11,7 @@ from tests.snapshots import from_snapshot
 
 if TYPE_CHECKING:  # pytest imports this before Django is set up
     from django.contrib.auth.models import User
+    from django.test import Client
 
     from tenants.models import Tenant
 
@@ -37,6 +38,33 @@ def cast(db: None) -> Cast:
 
     # Servers outlive tests, cache by ids and record late, so committed rows get new ids in each test.
     return from_snapshot(_create_cast) if connection.in_atomic_block else _create_cast()
+
+
+@pytest.fixture
+def admin(cast: Cast) -> Client:
+    """A browser in which the owner is signed in as a superuser."""
+    return signed_in(make_superuser(cast.owner))
+
+
+def make_superuser(user: User) -> User:
+    """Make a person a superuser, and return the person."""
+    user.is_staff = user.is_superuser = True
+    user.save(update_fields=["is_staff", "is_superuser"])
+    return user
+
+
+def signed_in(user: User) -> Client:
+    """Return a browser in which a person is signed in."""
+    from django.test import Client
+
+    client = Client()
+    client.force_login(user)
+    return client
+
+
+def session_key(user: User) -> str:
+    """Sign a person in, and return the value of the session cookie."""
+    return str(signed_in(user).cookies["sessionid"].value)
 
 
 def _create_cast() -> Cast:

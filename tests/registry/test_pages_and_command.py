@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import redis
-from django.contrib.auth.models import User
 from django.core.management import call_command
 from django.core.management.base import CommandError
 from django.test import Client
@@ -92,15 +91,6 @@ def test_an_invalid_command_reports_the_fault_and_changes_nothing() -> None:
         with pytest.raises(CommandError, match=fault):
             run("models", *arguments)
     assert list(ServedModel.objects.values_list("name", flat=True)) == ["smollm2"]
-
-
-@pytest.fixture
-def admin(cast: Cast) -> Client:
-    """A browser in which the owner is signed in as a superuser."""
-    User.objects.filter(pk=cast.owner.pk).update(is_staff=True, is_superuser=True)
-    client = Client()
-    client.force_login(User.objects.get(pk=cast.owner.pk))
-    return client
 
 
 def test_models_are_added_changed_and_removed_in_the_admin(admin: Client, cast: Cast) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
 
 import pytest
 import redis
@@ -18,23 +17,12 @@ from psycopg import sql
 from tenants.keys.secrets import key_matches, split_key
 from tenants.ledger.drain import ledger_drain
 from tenants.models import AdminAudit, ApiKey, AuditRecord, Membership, Tenant, UsageRecord
+from tests.people import Cast, make_superuser
 from tests.tenants.facts import end_fact, meter_fact, start_fact, write_facts
-
-if TYPE_CHECKING:
-    from tests.people import Cast
 
 pytestmark = pytest.mark.django_db
 
 SECRET = re.compile(r"sk-cy-[0-9A-Za-z]{12}-[A-Za-z0-9_-]{43}")
-
-
-@pytest.fixture
-def admin(cast: Cast) -> Client:
-    """Return a client signed in as the owner, a superuser."""
-    User.objects.filter(pk=cast.owner.pk).update(is_staff=True, is_superuser=True)
-    client = Client()
-    client.force_login(User.objects.get(pk=cast.owner.pk))
-    return client
 
 
 def all_text_of_the_database() -> str:
@@ -121,10 +109,9 @@ def test_revocation_needs_confirmation_and_makes_the_key_read_only(admin: Client
 
 def test_revocation_and_rotation_need_a_csrf_token_and_the_permission(cast: Cast) -> None:
     key = ApiKey.objects.get(tenant=cast.acme)
-    User.objects.filter(pk__in=[cast.owner.pk, cast.member.pk]).update(is_staff=True)
-    User.objects.filter(pk=cast.owner.pk).update(is_superuser=True)
+    User.objects.filter(pk=cast.member.pk).update(is_staff=True)
     forging_client = Client(enforce_csrf_checks=True)
-    forging_client.force_login(User.objects.get(pk=cast.owner.pk))
+    forging_client.force_login(make_superuser(cast.owner))
     viewer = Client()
     viewer.force_login(User.objects.get(pk=cast.member.pk))
     cast.member.user_permissions.add(Permission.objects.get(codename="view_apikey"))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
 from django.contrib.auth.models import Permission, User
 from django.test import Client
@@ -11,9 +9,7 @@ from django.test import Client
 from tenants.admin_pages.staff_presets import StaffPreset
 from tenants.models import AdminAudit, ApiKey, Membership
 from tests.console.harness.jobs import job_with_steps
-
-if TYPE_CHECKING:
-    from tests.people import Cast
+from tests.people import Cast, make_superuser
 
 pytestmark = [pytest.mark.django_db, pytest.mark.case("robustness.14")]
 
@@ -26,7 +22,7 @@ def clerk(cast: Cast) -> User:
     """A member of staff who may view, add and change users."""
     user = User.objects.create_user("clerk", password="x", is_staff=True)
     user.user_permissions.set(Permission.objects.filter(codename__endswith="_user"))
-    User.objects.filter(pk=cast.owner.pk).update(is_staff=True, is_superuser=True)
+    make_superuser(cast.owner)
     return user
 
 

@@ -224,15 +224,6 @@ def test_commands_set_prices(cast: Cast) -> None:
     assert (row["prompt_price"], row["cached_price"], row["completion_price"]) == ("0.25", None, "1.00")
 
 
-@pytest.fixture
-def superuser(cast: Cast) -> Client:
-    """A client signed in as a superuser."""
-    User.objects.filter(pk=cast.owner.pk).update(is_staff=True, is_superuser=True)
-    client = Client()
-    client.force_login(User.objects.get(pk=cast.owner.pk))
-    return client
-
-
 def form_values(client: Client, page: str) -> dict[str, Any]:
     """Return the values with which a form page is shown."""
     form = client.get(page).context["adminform"].form
@@ -241,33 +232,33 @@ def form_values(client: Client, page: str) -> dict[str, Any]:
     return {name: value for name, value in prepared_values.items() if value not in (None, False)}
 
 
-def test_the_admin_shows_and_takes_spend_in_dollars(superuser: Client, cast: Cast) -> None:
+def test_the_admin_shows_and_takes_spend_in_dollars(admin: Client, cast: Cast) -> None:
     register("a", "b")
     page = f"/admin/tenants/tenant/{cast.acme.id}/change/"
     services.tenant_update(tenant_id=cast.acme.id, actor="tests", spend_per_day_microusd=1_000_001)
-    values = form_values(superuser, page)
+    values = form_values(admin, page)
     assert values["spend_per_day_microusd"] == "1.000001"
-    answer = superuser.post(page, values | {"spend_per_month_microusd": "12.5", "allowed_models": "a\nb"})
+    answer = admin.post(page, values | {"spend_per_month_microusd": "12.5", "allowed_models": "a\nb"})
     assert answer.status_code == 302
     tenant = Tenant.objects.get(id=cast.acme.id)
     assert (tenant.spend_per_day_microusd, tenant.spend_per_month_microusd) == (1_000_001, 12_500_000)
     assert tenant.allowed_models == ["a", "b"]
-    answer = superuser.post(page, values | {"allowed_models": "c"}, follow=True)
+    answer = admin.post(page, values | {"allowed_models": "c"}, follow=True)
     assert "No such model: c. Choose from: a, b." in answer.content.decode()
-    answer = superuser.post(page, values | {"spend_per_month_microusd": "many"})
+    answer = admin.post(page, values | {"spend_per_month_microusd": "many"})
     assert "many is not an amount in dollars" in answer.content.decode()
-    assert "$12.50/month" in superuser.get("/admin/tenants/tenant/").content.decode()
+    assert "$12.50/month" in admin.get("/admin/tenants/tenant/").content.decode()
 
 
-def test_the_admin_sets_networks_and_limits_of_keys(superuser: Client, cast: Cast) -> None:
+def test_the_admin_sets_networks_and_limits_of_keys(admin: Client, cast: Cast) -> None:
     key = ApiKey.objects.get(name="acme")
     page = f"/admin/tenants/apikey/{key.pk}/change/"
-    values = form_values(superuser, page) | {"expires_at_0": "", "expires_at_1": ""}
-    answer = superuser.post(page, values | {"allowed_networks": "192.0.2.9", "requests_per_minute": "5"})
+    values = form_values(admin, page) | {"expires_at_0": "", "expires_at_1": ""}
+    answer = admin.post(page, values | {"allowed_networks": "192.0.2.9", "requests_per_minute": "5"})
     assert answer.status_code == 302
     key.refresh_from_db()
     assert (key.allowed_networks, key.requests_per_minute) == (["192.0.2.9/32"], 5)
-    answer = superuser.post(page, values | {"allowed_networks": "10.0.0.5/8"}, follow=True)
+    answer = admin.post(page, values | {"allowed_networks": "10.0.0.5/8"}, follow=True)
     assert "Did you mean 10.0.0.0/8?" in answer.content.decode()
 
 
@@ -288,18 +279,18 @@ def test_members_of_a_tenant_can_not_raise_its_limits(cast: Cast) -> None:
     assert tenant.active
 
 
-def test_the_admin_takes_prices_in_dollars(superuser: Client, cast: Cast) -> None:
+def test_the_admin_takes_prices_in_dollars(admin: Client, cast: Cast) -> None:
     registry.model_register(name="priced", actor="tests")
     model = ServedModel.objects.get(name="priced")
     page = f"/admin/registry/servedmodel/{model.pk}/change/"
-    values = form_values(superuser, page)
-    answer = superuser.post(page, values | {"prompt_price": "0.25", "completion_price": ""})
+    values = form_values(admin, page)
+    answer = admin.post(page, values | {"prompt_price": "0.25", "completion_price": ""})
     assert answer.status_code == 302
     model.refresh_from_db()
     assert (model.prompt_price, model.completion_price, model.cached_price) == (250_000, 0, None)
-    assert "$0.25 / $0.00" in superuser.get("/admin/registry/servedmodel/").content.decode()
+    assert "$0.25 / $0.00" in admin.get("/admin/registry/servedmodel/").content.decode()
     adapter = ServedModel.objects.create(name="ft:priced", visibility="restricted")
     Adapter.objects.create(
         model=adapter, base=model, sha256="0" * 64, rank=8, size_bytes=1, tenant_id=cast.acme.id, job_id=""
     )
-    assert superuser.get("/admin/registry/servedmodel/").content.decode().count("$0.25 / $0.00") == 2
+    assert admin.get("/admin/registry/servedmodel/").content.decode().count("$0.25 / $0.00") == 2

@@ -31,14 +31,6 @@ REQUEST = "/admin/tenants/auditrecord/request/"
 MARCH = {"since": "2026-03-01", "until": "2026-03-31"}
 
 
-@pytest.fixture
-def admin() -> Client:
-    """A signed-in superuser."""
-    client = Client()
-    client.force_login(User.objects.create_superuser("root"))
-    return client
-
-
 def staff_of(cast: Cast, tenant: str) -> Client:
     """Return a client of staff who may view everything of one tenant."""
     user = User.objects.create_user(f"staff-{tenant}", is_staff=True)

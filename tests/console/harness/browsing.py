@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from tests.browser import Visit, begin_visit, open_browser
 from tests.gateway.harness.threads import in_thread
+from tests.people import session_key
 
 if TYPE_CHECKING:  # pytest imports this before Django is set up
     from django.contrib.auth.models import User
@@ -30,15 +31,7 @@ async def visit_as(browser: Browser, port: int, user: User | None, **options: An
         **{"viewport": {"width": 1440, "height": 900}, "locale": "en-US", **options}
     )
     if user is not None:
-        key = await in_thread(lambda: _session_key(user))
+        key = await in_thread(lambda: session_key(user))
         cookies: Sequence[Any] = [{"name": "sessionid", "value": key, "url": address}]
         await context.add_cookies(cookies)
     return await begin_visit(context, address)
-
-
-def _session_key(user: User) -> str:
-    from django.test import Client
-
-    client = Client()
-    client.force_login(user)
-    return str(client.cookies["sessionid"].value)

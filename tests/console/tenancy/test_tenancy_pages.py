@@ -16,7 +16,7 @@ from tenants.keys.services import key_create, key_update
 from tenants.members.services import membership_set, service_account_create
 from tenants.models import AdminAudit, ApiKey, AuditRecord, Membership
 from tenants.services import tenant_update
-from tests.people import Cast
+from tests.people import Cast, make_superuser
 from tests.usage.records import usage_at
 
 pytestmark = pytest.mark.django_db
@@ -241,8 +241,7 @@ def test_pages_count_requests_failures_and_tokens_in_the_same_way(cast: Cast) ->
     assert page.count(">1,030<") >= 1
     table = _get(cast.owner, "usage/?tz=UTC&format=csv").content.decode()
     assert ",3,2,20,0,10,1000," in table
-    User.objects.filter(pk=cast.owner.pk).update(is_staff=True, is_superuser=True)
-    total = _client(User.objects.get(pk=cast.owner.pk)).get("/admin/").context["overview"]["total"]
+    total = _client(make_superuser(cast.owner)).get("/admin/").context["overview"]["total"]
     assert (total.requests, total.failures, total.tokens) == (3, 2, 1030)
 
 

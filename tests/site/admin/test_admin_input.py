@@ -4,17 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import cycle
-from typing import TYPE_CHECKING
 
 import pytest
-from django.contrib.auth.models import User
 
+from tests.people import Cast, make_superuser
 from tests.site.harness.admin_urls import AdminUrl, admin_urls
 from tests.site.harness.admin_visitor import Visitor
 from tests.site.harness.admin_visitor import plain_error_pages as plain_error_pages
-
-if TYPE_CHECKING:
-    from tests.people import Cast
 
 pytestmark = [pytest.mark.django_db, pytest.mark.case("clients.29")]
 
@@ -38,8 +34,7 @@ OTHER_QUERIES = (
 @pytest.fixture
 def admin(cast: Cast) -> Visitor:
     """A superuser."""
-    User.objects.filter(pk=cast.owner.pk).update(is_staff=True, is_superuser=True)
-    return Visitor(User.objects.get(pk=cast.owner.pk))
+    return Visitor(make_superuser(cast.owner))
 
 
 def urls(*, has_argument: bool | None = None) -> list[AdminUrl]:

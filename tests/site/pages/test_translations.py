@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import pytest
 from babel.messages.catalog import Catalog
 from django.apps import apps
-from django.contrib.auth.models import User
 from django.test import Client
 from django.utils import translation
 
@@ -34,10 +33,9 @@ def page(client: Client, address: str, language: str) -> str:
 
 
 @pytest.mark.django_db
-def test_the_list_of_keys_is_chinese_for_chinese_browsers_and_english_for_others(cast: Cast) -> None:
-    User.objects.filter(pk=cast.owner.pk).update(is_staff=True, is_superuser=True)
-    client = Client()
-    client.force_login(User.objects.get(pk=cast.owner.pk))
+def test_the_list_of_keys_is_chinese_for_chinese_browsers_and_english_for_others(
+    admin: Client, cast: Cast
+) -> None:
     key_revoke(key_id=cast.acme.keys.get().pk, actor="tests")
     chinese = (
         "API 密钥",
@@ -51,11 +49,11 @@ def test_the_list_of_keys_is_chinese_for_chinese_browsers_and_english_for_others
     )
     english = ("API keys", "Name, prefix or tenant", "Valid until", "Last used", "revoked", "valid", "Access")
     for language in ("zh-CN,zh;q=0.9,en;q=0.8", "zh-hans"):
-        content = page(client, "/admin/tenants/apikey/", language)
+        content = page(admin, "/admin/tenants/apikey/", language)
         assert [word for word in chinese if word not in content] == []
         assert [word for word in ("Valid until", "Last used", "Name, prefix") if word in content] == []
     for language in ("en", "de-DE,de", "fr;q=0.8"):
-        content = page(client, "/admin/tenants/apikey/", language)
+        content = page(admin, "/admin/tenants/apikey/", language)
         assert [word for word in english if word not in content] == []
         # the menu of languages has the native name
         assert CHINESE.search(content.replace("简体中文", "")) is None
