@@ -28,6 +28,9 @@ from tenants.models import AdminAudit
 PURGE_ACTION = "audit.purge"
 LOWEST_ID = -(2**63)
 SEALED_WITHIN = dt.timedelta(minutes=10)
+MISSING_SEALS = "seals before this one are missing"
+CHANGED_SEAL = "the seal was changed"
+UNSEALED_RECORDS = "records were inserted, or a seal was deleted"
 UNKNOWN_KEY = "sealed with a secret key that is neither CYLLM_SECRET_KEY nor in CYLLM_OLD_SECRET_KEYS"
 
 
@@ -193,15 +196,15 @@ def _verify_chain(
         fault = _seal_fault(seal, number, chain)
         if is_selected(seal):
             records = _records(trail, tenant_id, last_id, seal.last_id)
-            fault = fault or _records_fault(trail, seal, records)
+            fault = fault or records_fault(trail, seal, records)
             record_count += len(records)
         if fault:
             first_id = None if last_id == LOWEST_ID else last_id + 1
             findings.append(Finding(trail, tenant_id, first_id, seal.last_id, fault))
         chain, number, last_id, seal_count = seal.chain, seal.number, seal.last_id, seal_count + 1
     if unsealed_records := _records(trail, tenant_id, last_id, position.last_id):
-        fault = "records were inserted, or a seal was deleted"
-        findings.append(Finding(trail, tenant_id, unsealed_records[0].id, unsealed_records[-1].id, fault))
+        first_id, last_id = unsealed_records[0].id, unsealed_records[-1].id
+        findings.append(Finding(trail, tenant_id, first_id, last_id, UNSEALED_RECORDS))
     return _ChainResult(tenant_id, seal_count, record_count, number, chain, tuple(findings))
 
 
@@ -215,13 +218,14 @@ def _seal_fault(seal: AuditSeal, previous_number: int, previous_chain: str) -> s
         is_recorded = previous_number == 0 and _is_purge_recorded(seal)
         return "" if is_recorded else "records are marked as purged, but no purge is recorded"
     if seal.number != previous_number + 1:
-        return "seals before this one are missing"
+        return MISSING_SEALS
     if not is_key_known(seal.key_id):
         return UNKNOWN_KEY
-    return "" if seal.chain == seal_chain(seal, previous_chain) else "the seal was changed"
+    return "" if seal.chain == seal_chain(seal, previous_chain) else CHANGED_SEAL
 
 
-def _records_fault(trail: Trail, seal: AuditSeal, records: list[Any]) -> str:
+def records_fault(trail: Trail, seal: AuditSeal, records: list[Any]) -> str:
+    """Return how records deviate from their seal, an empty text if they don't."""
     missing = (0 if seal.purged_at else seal.record_count) - len(records)
     if missing:
         return f"records were {'deleted' if missing > 0 else 'inserted'}: {abs(missing)}"
