@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
+import psycopg
 import pytest
 import redis
+from django.db import connection
 from django.utils import timezone
 
 from inference_worker.protocol import codec
@@ -111,6 +113,19 @@ def test_counts_are_purged_with_the_retention_of_their_tenant(
         (cast.acme.id, {"counts": 1}),
         (None, {"counts": 2}),
     ]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_purge_leaves_the_rows_of_another_one_to_it() -> None:
+    for number in range(3):
+        RefusalCount.objects.create(fact_id=f"f{number}", minute_at=timezone.now(), status=429, requests=1)
+    server: dict[str, Any] = connection.get_connection_params()
+    server.pop("cursor_factory", None)
+    with psycopg.connect(**server) as other_purge:
+        other_purge.execute("SELECT id FROM usage_refusalcount WHERE fact_id = 'f0' FOR UPDATE")
+        assert retention.refusals_purge(before=timezone.now(), actor="tests") == 2
+    assert [count.fact_id for count in RefusalCount.objects.all()] == ["f0"]
+    assert AdminAudit.objects.get(action=retention.PURGE.action).before == {"counts": 2}
 
 
 @pytest.mark.case("admin.2")
