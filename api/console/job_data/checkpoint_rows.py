@@ -37,9 +37,18 @@ class CheckpointRow:
         return self.publication is not None and self.publication.status == JobStatus.FAILED
 
 
-def checkpoint_rows(job: FineTuningJob) -> list[CheckpointRow]:
-    """Return a job's checkpoints, newest first. One query without checkpoints, four with some."""
-    rows = list(checkpoints(job))
+def latest_checkpoints(job: FineTuningJob, limit: int) -> list[JobCheckpoint]:
+    """Return a job's latest checkpoints, newest first, and the best one. At most two queries."""
+    rows = checkpoints(job)
+    latest = list(rows[:limit])
+    if len(latest) < limit:
+        return latest
+    return [*latest, *rows.filter(is_best=True, step__lt=latest[-1].step)[:1]]
+
+
+def checkpoint_rows(job: FineTuningJob, limit: int) -> list[CheckpointRow]:
+    """Return a job's latest checkpoints, newest first, and the best one. At most five queries."""
+    rows = latest_checkpoints(job, limit)
     if not rows:
         return []
     by_checkpoint = _publications(job, rows)

@@ -237,7 +237,7 @@ def test_members_see_the_last_lines_of_the_trainer(cast: Cast, browser: Client) 
 
 
 def test_a_page_lists_the_latest_checkpoints_and_the_best_one_and_all_on_request(
-    cast: Cast, browser: Client
+    cast: Cast, browser: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = job_with_steps(cast.acme, 60)
     for step in range(1, 61):
@@ -251,6 +251,12 @@ def test_a_page_lists_the_latest_checkpoints_and_the_best_one_and_all_on_request
 
     assert steps() == [*range(60, 10, -1), 3]
     assert steps("?checkpoints=all") == list(range(60, 0, -1))
+    compared_steps = browser.get(f"/console/acme/compare/?jobs={job.id}").context["checkpoints"][0][1]
+    assert [row.step for row in compared_steps] == steps()
+    monkeypatch.setattr("api.console.pages.jobs.job.MAX_ALL_CHECKPOINTS", 55)
+    assert steps("?checkpoints=all") == [*range(60, 5, -1), 3]
+    page = browser.get(f"/console/acme/jobs/{job.id}/?checkpoints=all").content.decode()
+    assert "These are the latest of 60 checkpoints and the best one" in page
 
 
 def test_a_viewer_sees_a_job_without_its_actions(cast: Cast, browser: Client) -> None:

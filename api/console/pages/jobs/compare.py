@@ -10,14 +10,16 @@ from django.utils.translation import gettext
 from django.views.decorators.http import require_safe
 
 from api.console.access import TenantRequest, tenant_page
+from api.console.job_data.checkpoint_rows import latest_checkpoints
 from api.console.job_data.reads import jobs_by_id, with_best_loss
 from api.console.job_data.state import job_state
 from api.console.pages.jobs.job import configuration
 from api.console.rendering import page
-from training.models import FineTuningJob, JobCheckpoint
+from training.models import FineTuningJob
 
 MAX_JOBS = 6
 MAX_OFFERED = 30
+MAX_CHECKPOINTS = 50  # of each job
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +49,7 @@ def compare(request: TenantRequest) -> HttpResponse:
         "differing": differing,
         "equal": [setting for setting in settings if not setting.differs],
         "shows_equal": request.GET.get("diff") == "0",
-        "checkpoints": _checkpoints(jobs),
+        "checkpoints": [(job, latest_checkpoints(job, MAX_CHECKPOINTS)) for job in jobs],
         "offered": _other_jobs(request, {job.id for job in jobs}),
     }
     return page(request, "console/jobs/compare.html", context, section="jobs", title=gettext("Compare jobs"))
@@ -58,14 +60,6 @@ def job_settings(jobs: Sequence[FineTuningJob]) -> list[Setting]:
     configurations = [configuration(job) for job in jobs]
     names = dict.fromkeys(name for settings in configurations for name in settings)
     return [Setting(name, tuple(settings.get(name, "—") for settings in configurations)) for name in names]
-
-
-def _checkpoints(jobs: Sequence[FineTuningJob]) -> list[tuple[FineTuningJob, list[JobCheckpoint]]]:
-    rows = JobCheckpoint.objects.filter(job__in=[job.id for job in jobs]).order_by("step")
-    by_job: dict[str, list[JobCheckpoint]] = {}
-    for checkpoint in rows:
-        by_job.setdefault(checkpoint.job_id, []).append(checkpoint)
-    return [(job, by_job.get(job.id, [])) for job in jobs]
 
 
 def _other_jobs(request: TenantRequest, job_ids: set[str]) -> list[FineTuningJob]:

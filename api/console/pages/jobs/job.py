@@ -16,7 +16,7 @@ from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_POST, require_safe
 
 from api.console.access import TenantRequest, has_role, tenant_page
-from api.console.job_data.checkpoint_rows import CheckpointRow, checkpoint_rows
+from api.console.job_data.checkpoint_rows import checkpoint_rows
 from api.console.job_data.learning import learning_hint
 from api.console.job_data.owners import owner_names
 from api.console.job_data.reads import job_history, queue_positions, with_best_loss
@@ -29,13 +29,14 @@ from tenants.choices import Role
 from tenants.files.models import StoredFile
 from training.choices import JobAction
 from training.jobs.refusal_texts import refusal_text
-from training.jobs.selectors import attempts, attempts_with_logs
+from training.jobs.selectors import attempts, attempts_with_logs, checkpoints
 from training.jobs.services import job_act
 from training.jobs.transition_errors import JobTransitionError
 from training.models import FineTuningJob
 
 TABS = ("data", "checkpoints", "config", "logs", "result")
-MAX_CHECKPOINTS = 50  # of a page, unless all are requested: an open page must not grow for ever
+# Of a page, and of one for which all are requested: an open page must not grow for ever.
+MAX_CHECKPOINTS, MAX_ALL_CHECKPOINTS = 50, 1000
 CONFIRMATIONS = {
     JobAction.CANCEL: _("The job is being cancelled."),
     JobAction.PAUSE: _("The job is being paused."),
@@ -79,7 +80,9 @@ def job_page(request: TenantRequest, job_id: str) -> HttpResponse:
 def _context(request: TenantRequest, job: FineTuningJob) -> dict[str, Any]:
     places = queue_positions([job])
     events = job_messages(job.id)
-    rows = checkpoint_rows(job)
+    shows_all = request.GET.get("checkpoints") == "all"
+    limit = MAX_ALL_CHECKPOINTS if shows_all else MAX_CHECKPOINTS
+    rows = checkpoint_rows(job, limit)
     can_change = has_role(request.role, Role.MEMBER)
     return {
         "job": job,
@@ -90,8 +93,9 @@ def _context(request: TenantRequest, job: FineTuningJob) -> dict[str, Any]:
         "best_loss": getattr(job, "best_loss", None),
         "events": events,
         "alerts": [event for event in events if event.level != "info"][:5],
-        "checkpoints": _shown_checkpoints(request, rows),
-        "checkpoint_count": len(rows),
+        "checkpoints": rows,
+        "checkpoint_count": len(rows) if len(rows) < limit else checkpoints(job).count(),
+        "shows_all": shows_all,
         "attempts": list(attempts(job)),
         "config": configuration(job),
         "result": job.result or {},
@@ -99,13 +103,6 @@ def _context(request: TenantRequest, job: FineTuningJob) -> dict[str, Any]:
         "logs": attempts_with_logs(job) if can_change else (),
         "can_change": can_change,
     }
-
-
-def _shown_checkpoints(request: TenantRequest, rows: list[CheckpointRow]) -> list[CheckpointRow]:
-    """Return the latest checkpoints and the best one; all with ``?checkpoints=all``."""
-    if request.GET.get("checkpoints") == "all":
-        return rows
-    return [row for place, row in enumerate(rows) if place < MAX_CHECKPOINTS or row.checkpoint.is_best]
 
 
 def _parts(request: TenantRequest, context: dict[str, Any]) -> JsonResponse:
