@@ -208,10 +208,11 @@ class Heartbeat(_Message, frozen=True, kw_only=True, tag="heartbeat"):
     empty means ``DEFAULT_OPERATIONS``. ``sampling_defaults``: the model's own sampling parameters by
     name, which apply to requests that omit them. ``template_variables``: the variables of the chat
     template, None if unknown. ``template_tokens``: those of a conversation with a single short message,
-    None if unknown. ``max_lora_rank``: the highest rank of adapters that the engine loads on demand, 0 if
-    it loads none. ``adapters``: digests of the adapters that it has loaded. ``dtype``: data type of the
-    engine's computation, empty if unknown. ``kv_cache_use``: the used part of the key-value cache, 0 to
-    1; None if unknown.
+    None if unknown. ``template_option_tokens``: those of all texts in the template, which bound what its
+    options add; None if unknown. ``max_lora_rank``: the highest rank of adapters that the engine loads on
+    demand, 0 if it loads none. ``adapters``: digests of the adapters that it has loaded. ``dtype``: data
+    type of the engine's computation, empty if unknown. ``kv_cache_use``: the used part of the key-value
+    cache, 0 to 1; None if unknown.
     """
 
     worker_id: str
@@ -236,6 +237,7 @@ class Heartbeat(_Message, frozen=True, kw_only=True, tag="heartbeat"):
     dtype: str = ""
     kv_cache_use: float | None = None
     template_tokens: int | None = None
+    template_option_tokens: int | None = None
 
 
 # ---- facts: the durable stream behind usage and audit records -------------------------------------

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
@@ -34,7 +34,7 @@ class EngineRequest:
     ``effort_name``: the parameter that the client's reasoning effort is in.
     ``service_tier``: OpenAI's name of the tier that the client asks for.
     ``token_prompt_lengths``: lengths of the prompts that consist of token ids.
-    ``prompt_growth``: the most tokens that the prompt has beyond the bytes of the request.
+    ``most_prompt_tokens``: upper bound of the tokens of all prompts, without those of the chat template.
     """
 
     model: str
@@ -50,7 +50,7 @@ class EngineRequest:
     names_without_effect: tuple[str, ...] = ()
     effort_name: str = "reasoning_effort"
     service_tier: str | None = None
-    prompt_growth: int = 0
+    most_prompt_tokens: int = 0
 
     @classmethod
     def without_generation(
@@ -72,6 +72,13 @@ class EngineRequest:
         if priority:
             body["priority"] = priority
         return msgspec.json.encode(body)
+
+    def with_limit(self, completion_tokens: int) -> EngineRequest:
+        """Return the request with a limit of each completion, unless it has one."""
+        if self.completion_limit is not None:
+            return self
+        fields = {**self.fields, "max_tokens": completion_tokens}
+        return replace(self, completion_limit=completion_tokens, fields=fields)
 
     def cost_tokens(self, body_bytes: int, max_model_len: int) -> int:
         """Return a rough upper bound of the tokens used, for routing; never for billing."""

@@ -17,7 +17,7 @@ from api.openai.schemas.sampling import Sampling
 from api.openai.schemas.tokenize import MAX_CHARACTERS, DetokenizeRequest, TokenizeRequest
 from api.openai.validation.deprecated_functions import convert_messages, functions_error, with_tools
 from api.openai.validation.engine_request import EngineRequest
-from api.openai.validation.prompt_growth import prompt_growth
+from api.openai.validation.prompt_bound import most_prompt_tokens
 from api.openai.validation.rules import check_chat, check_completion, check_tokenize
 from api.openai.validation.sizes import check_characters, check_sizes
 from api.openai.validation.validation_errors import first_validation_error
@@ -50,7 +50,7 @@ def validate_chat_body(body: Any) -> EngineRequest:
         has_functions=bool(request.functions),
         names_without_effect=names_without_effect(request),
         service_tier=request.service_tier,
-        prompt_growth=prompt_growth(fields),
+        most_prompt_tokens=most_prompt_tokens(fields),
     )
 
 
@@ -70,7 +70,7 @@ def validate_completion_body(body: Any) -> EngineRequest:
         names_without_effect=names_without_effect(request),
         requested_completion_tokens=request.max_tokens,
         token_prompt_lengths=request.token_prompt_lengths,
-        prompt_growth=0 if request.token_prompt_lengths else prompt_growth(fields),
+        most_prompt_tokens=sum(request.token_prompt_lengths) or most_prompt_tokens(fields),
     )
 
 
@@ -84,7 +84,7 @@ def validate_embedding_body(body: Any) -> EngineRequest:
         fields,
         choices=request.inputs,
         token_prompt_lengths=lengths,
-        prompt_growth=0 if lengths else prompt_growth(fields),
+        most_prompt_tokens=sum(lengths) or most_prompt_tokens(fields),
     )
 
 

@@ -26,7 +26,7 @@ class Engine(Protocol):
 
     ``max_model_len``: the model's context in tokens, 0 if unknown. ``sampling_defaults``: the model's own
     sampling parameters by name, as far as they are known. ``template_variables``: the variables of the
-    chat template, None if unknown. ``template_tokens``: as in Heartbeat. ``fast_paths``: operations whose
+    chat template, None if unknown. ``template_*_tokens``: as in Heartbeat. ``fast_paths``: operations whose
     plain text streams may take the fast path (``TextFastPath``). ``max_lora_rank``: the highest rank of
     adapters that it loads on demand, 0 if it loads none. ``max_num_seqs``: the most sequences of a batch,
     0 if unknown. ``dtype``: data type of the computation, empty if unknown.
@@ -37,6 +37,7 @@ class Engine(Protocol):
     sampling_defaults: Mapping[str, float]
     template_variables: tuple[str, ...] | None
     template_tokens: int | None
+    template_option_tokens: int | None
     fast_paths: Mapping[Operation, EmptyChunks]
     max_lora_rank: int
     max_num_seqs: int = 0

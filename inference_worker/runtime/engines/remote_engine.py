@@ -16,6 +16,7 @@ from typing_extensions import override
 from inference_worker.protocol import sse
 from inference_worker.protocol.faults import UpstreamSilence
 from inference_worker.protocol.messages import AdapterRef, Operation
+from inference_worker.protocol.operations import OPERATION_SPECS
 from inference_worker.runtime.adapters.errors import AdapterUnavailableError
 from inference_worker.runtime.calls.engine import (
     Engine,
@@ -37,6 +38,8 @@ CHECK_TIMEOUT_S = 5.0
 LOG_INTERVAL_S = 10.0
 MAX_FAILED_CHECKS = 5
 START_TIMEOUT_S = 600.0
+COMPLETIONS_PATH = OPERATION_SPECS[Operation.COMPLETIONS].path
+COMPLETION_TOKENS = 16  # OpenAI's default, which gateways reserve; llama.cpp generates without end
 
 
 @asynccontextmanager
@@ -68,6 +71,7 @@ class RemoteEngine(Engine):
     sampling_defaults: Mapping[str, float] = {}
     template_variables: tuple[str, ...] | None = None
     template_tokens: int | None = None
+    template_option_tokens: int | None = None
     is_dead = False
     max_lora_rank = 0
     dtype = ""
@@ -168,6 +172,8 @@ class RemoteEngine(Engine):
         request["model"] = self._upstream_model
         for name in ("cache_salt", "priority"):  # vLLM's own; other engines reject unknown parameters
             request.pop(name, None)
+        if scope["path"] == COMPLETIONS_PATH:
+            request.setdefault("max_tokens", COMPLETION_TOKENS)
         if request.get("stream"):
             request["stream_options"] = {**(request.get("stream_options") or {}), "include_usage": True}
         meter = current_meter.get()

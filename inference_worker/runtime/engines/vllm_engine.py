@@ -29,10 +29,10 @@ from inference_worker.runtime.calls.meter import CallMeter
 from inference_worker.runtime.constraints.grammar_guard import GrammarGuard
 from inference_worker.runtime.constraints.request_constraints import check_constraints
 from inference_worker.runtime.constraints.tool_grammars import constrain_tool_calls
+from inference_worker.runtime.engines.chat_templates import model_templates, template_variables
 from inference_worker.runtime.engines.hardware import EngineChoice, Hardware, checkpoint_dtype, choose_engine
 from inference_worker.runtime.engines.parsers import check_parsers, fast_paths
-from inference_worker.runtime.engines.template_size import template_tokens
-from inference_worker.runtime.engines.template_variables import model_template_variables
+from inference_worker.runtime.engines.template_size import template_option_tokens, template_tokens
 from inference_worker.runtime.engines.vllm_adapters import (
     VllmAdapters,
     adapter_arguments,
@@ -183,7 +183,9 @@ class VllmEngine(Engine):
         self.operations = operations
         self.max_model_len: int = client.model_config.max_model_len
         self.sampling_defaults = _sampling_defaults(client.model_config)
-        self.template_variables = self._template_variables(client, settings)
+        tokenizer, templates = client.renderer.tokenizer, self._templates(client, settings)
+        self.template_variables = template_variables(templates)
+        self.template_option_tokens = template_option_tokens(tokenizer, templates)
         self.template_tokens: int | None = None
         self._client = client
         self._model = settings.model
@@ -199,12 +201,12 @@ class VllmEngine(Engine):
         self.fast_paths = fast_paths(self._parser_cls) if settings.fast_path and generates else {}
 
     @staticmethod
-    def _template_variables(client: Any, settings: WorkerSettings) -> tuple[str, ...] | None:
+    def _templates(client: Any, settings: WorkerSettings) -> tuple[str, ...]:
         # This architecture is rendered without a template.
         if client.model_config.hf_config.model_type == "gpt_oss":
-            return None
+            return ()
         template = settings.chat_template.read_text() if settings.chat_template else None
-        return model_template_variables(client.renderer.tokenizer, template)
+        return model_templates(client.renderer.tokenizer, template)
 
     @override
     async def app(self, scope: Message, receive: Receive, send: Send) -> None:

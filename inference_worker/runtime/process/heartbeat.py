@@ -34,6 +34,7 @@ class WorkerReport:
     sampling_defaults: Mapping[str, float] = field(default_factory=dict)
     template_variables: tuple[str, ...] | None = None
     template_tokens: int | None = None
+    template_option_tokens: int | None = None
     max_lora_rank: int = 0
     dtype: str = ""
     adapters: tuple[str, ...] = ()
@@ -72,6 +73,7 @@ class WorkerReport:
             sampling_defaults=dict(self.sampling_defaults),
             template_variables=self.template_variables,
             template_tokens=self.template_tokens,
+            template_option_tokens=self.template_option_tokens,
             max_lora_rank=self.max_lora_rank,
             adapters=self.adapters,
             dtype=self.dtype,

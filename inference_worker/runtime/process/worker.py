@@ -102,6 +102,7 @@ class Worker:
         self._status.sampling_defaults = engine.sampling_defaults
         self._status.template_variables = engine.template_variables
         self._status.template_tokens = engine.template_tokens
+        self._status.template_option_tokens = engine.template_option_tokens
         self._status.max_lora_rank, self._status.dtype = engine.max_lora_rank, engine.dtype
         deletions = self._subscriber.subscribe(
             names.CHANGES_CHANNEL, partial(_remove_adapter, engine), on_gap=lambda: None

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
+from functools import partial
 
 import redis
 from django.utils import timezone
 
 from api.gateway.app import Gateway
-from api.gateway.stages.quota.call_bound import TEMPLATE_TOKENS
+from api.openai.validation.engine_request import DEFAULT_CONTEXT_TOKENS
+from api.openai.validation.prompt_bound import UNKNOWN_TEMPLATE
 from inference_worker.protocol.prices import Prices
 from tests.gateway.conftest import Keys
 from tests.gateway.harness.calls import BODIES, CHAT, chat
@@ -21,6 +24,11 @@ from tests.gateway.harness.scripted import ScriptedClient
 from tests.gateway.harness.scripts import chat_script
 from tests.gateway.harness.threads import in_thread
 from tests.gateway.models.test_adapters import NAME, register, until_listed
+
+
+async def _has_prices(gateway: Gateway) -> bool:
+    entry = (await gateway.endpoints.engine.admission.read_catalogue()).by_name["tiny"]
+    return bool(entry.prices.completion)
 
 
 async def test_a_request_costs_what_its_model_cost_when_it_was_admitted(
@@ -41,11 +49,7 @@ async def test_a_request_costs_what_its_model_cost_when_it_was_admitted(
     await in_thread(set_prices)
     client.scripts = [chat_script()]
 
-    async def is_priced() -> bool:
-        entry = (await gateway.endpoints.engine.admission.read_catalogue()).by_name["tiny"]
-        return bool(entry.prices.completion)
-
-    await eventually(is_priced)
+    await eventually(partial(_has_prices, gateway))
     assert (await call(gateway, "POST", CHAT, key=keys.acme, body=BODIES[CHAT])).status == 200
     await until_settled(gateway)
     await in_thread(lambda: set_prices(9_000_000, 9_000_000))
@@ -65,7 +69,26 @@ async def test_the_template_that_workers_report_bounds_the_cost(
         client.template_tokens = template_tokens
         assert (await chat(gateway, keys.acme, max_completion_tokens=10)).status == 200
     default_cost, reported_cost = (start.reserved_microusd for start in starts_of(redis_client))
-    assert default_cost - reported_cost == TEMPLATE_TOKENS - 31
+    assert default_cost - reported_cost == UNKNOWN_TEMPLATE.tokens - 31
+
+
+async def test_a_model_with_a_price_and_no_known_context_gets_a_limit_for_each_completion(
+    gateway: Gateway, keys: Keys, client: ScriptedClient, redis_client: redis.Redis
+) -> None:
+    client.max_model_len = 0
+    client.scripts = [chat_script(), chat_script(), chat_script()]
+    assert (await chat(gateway, keys.acme)).status == 200
+    await in_thread(set_prices)
+    await eventually(partial(_has_prices, gateway))
+    assert (await chat(gateway, keys.acme)).status == 200
+    assert (await chat(gateway, keys.acme, max_completion_tokens=7)).status == 200
+    limits = [
+        (body.get("max_tokens"), body.get("max_completion_tokens"))
+        for body in (json.loads(submitted.body) for submitted in client.calls)
+    ]
+    assert limits == [(None, None), (DEFAULT_CONTEXT_TOKENS, None), (None, 7)]
+    bounds = [start.reserved_microusd - 10 * DEFAULT_CONTEXT_TOKENS for start in starts_of(redis_client)]
+    assert 0 < bounds[1] < 1000, "the completion's limit and the prompt"
 
 
 async def test_an_adapter_has_the_prices_of_its_base_model(

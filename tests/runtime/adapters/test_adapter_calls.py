@@ -45,6 +45,7 @@ class FakeEngine(Engine):
     sampling_defaults: dict[str, float] = {}
     template_variables = None
     template_tokens = None
+    template_option_tokens = None
     fast_paths: dict[Operation, Any] = {}
     loaded_adapters = ()
     kv_cache_use = None

@@ -14,11 +14,12 @@ import pytest
 ROOT = Path(__file__).resolve().parents[3]
 # The process ids of its compile sandboxes when the engine is ready. Then six requests of priority 3
 # for two places in the batch, and one of priority 0: who ended when, and the use of the key-value cache
-# meanwhile and at the end. Last, the prompt tokens of the shortest chat.
+# meanwhile and at the end. Last, the prompt tokens of the shortest chat, and the tokens of an echo.
 SCRIPT = """
 import asyncio, json, os, pathlib
 from inference_worker.protocol.messages import Operation
 from inference_worker.runtime.calls.asgi_call import call_engine
+from inference_worker.runtime.calls.meter import CallMeter, current_meter
 from inference_worker.runtime.engines.hardware import detect_hardware
 from inference_worker.runtime.engines.vllm_engine import vllm_engine
 from inference_worker.runtime.settings import WorkerSettings
@@ -57,6 +58,12 @@ async def main():
         status, reply = await call_engine(engine.app, Operation.CHAT_COMPLETIONS, chat, "chat")
         prompt_tokens = json.loads(reply)["usage"]["prompt_tokens"]
         result |= {"template_tokens": engine.template_tokens, "prompt_tokens": prompt_tokens}
+        result |= {"option_tokens": engine.template_option_tokens}
+        meter = CallMeter(lambda: None)
+        current_meter.set(meter)
+        echo = {"model": "tiny", "prompt": ["a", "b"], "n": 3, "max_tokens": 0, "echo": True}
+        await call_engine(engine.app, Operation.COMPLETIONS, echo, "echo")
+        result |= {"echo_tokens": meter.reading().completion_tokens}
         print("result " + json.dumps(result))
 
 asyncio.run(main())
@@ -112,3 +119,11 @@ def test_a_request_of_a_tenant_with_nothing_in_flight_overtakes_those_that_wait(
 
 def test_the_tokens_of_the_chat_template_are_those_of_the_shortest_chat(result: dict[str, Any]) -> None:
     assert result["template_tokens"] == result["prompt_tokens"] > 1
+    assert result["option_tokens"] > 1
+
+
+@pytest.mark.criterion("6.1")
+def test_an_echo_generates_no_more_than_the_one_token_of_each_choice_that_is_reserved(
+    result: dict[str, Any],
+) -> None:
+    assert 0 < result["echo_tokens"] <= 2 * 3

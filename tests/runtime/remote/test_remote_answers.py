@@ -26,7 +26,7 @@ SETTINGS = WorkerSettings(
 
 
 def _call(
-    operation: Operation, response: dict[str, Any]
+    operation: Operation, response: dict[str, Any], **fields: Any
 ) -> tuple[dict[str, Any], dict[str, Any], str, CallMeter]:
     """Return the worker's response, the remote engine's request and its path, and the meter."""
     requests: list[httpx.Request] = []
@@ -41,7 +41,7 @@ def _call(
         async with httpx.AsyncClient(transport=httpx.MockTransport(respond), base_url="http://e") as client:
             engine = RemoteEngine(client, SETTINGS)
             assert engine.operations == (Operation.EMBEDDINGS, Operation.TOKENIZE)
-            body = {"model": "ours", "input": "hi", "cache_salt": "s", "priority": 3}
+            body = {"model": "ours", "cache_salt": "s", "priority": 3} | (fields or {"input": "hi"})
             return await call_engine(engine.app, operation, body, "1")
 
     status, body = asyncio.run(run())
@@ -69,6 +69,18 @@ def test_a_tokenizer_response_is_unchanged_and_not_metered() -> None:
     document, _, path, meter = _call(Operation.TOKENIZE, response)
     assert (document, path) == (response, "/tokenize")
     assert meter.reading().prompt_tokens == 0
+
+
+@pytest.mark.criterion("6.1")
+@pytest.mark.parametrize(("limit", "expected"), [({}, 16), ({"max_tokens": 3}, 3)])
+def test_a_completion_without_a_limit_has_the_one_that_its_quota_reserved(
+    limit: dict[str, int], expected: int
+) -> None:
+    response = {"model": "theirs", "choices": []}
+    _, request, _, _ = _call(Operation.COMPLETIONS, response, prompt="hi", **limit)
+    assert request == {"model": "theirs", "prompt": "hi", "max_tokens": expected}
+    _, request, _, _ = _call(Operation.CHAT_COMPLETIONS, response, messages=[])
+    assert "max_tokens" not in request
 
 
 @pytest.mark.parametrize("wrong", ["", "chat", "embeddings,", "embeddings, tokenize"])

@@ -27,7 +27,7 @@ from api.gateway.stages.models.context_length import check_context
 from api.gateway.stages.models.workers import (
     model_context_tokens,
     model_sampling_defaults,
-    model_template_tokens,
+    model_template_size,
     names_without_effect,
     require_workers,
 )
@@ -37,8 +37,10 @@ from api.openai.errors.base import ApiError
 from api.openai.errors.files import FileStorageUnavailable
 from api.openai.validation.engine_request import DEFAULT_CONTEXT_TOKENS, EngineRequest, request_weight
 from api.openai.validation.json_shape import LARGE_BYTES
+from api.openai.validation.prompt_bound import TemplateSize
 from inference_worker.client.interface import Call, EngineClient
 from inference_worker.protocol.messages import GENERATIONS, AdapterRef, Operation
+from inference_worker.protocol.prices import FREE
 from inference_worker.registry.adapter_urls import AdapterUrls
 from inference_worker.registry.selectors import CatalogueEntry
 from inference_worker.telemetry.masking import trace_without_messages
@@ -132,15 +134,18 @@ class Admission:
         workers = await require_workers(self.client, entry, operation)
         context_tokens = model_context_tokens(entry, workers)
         check_context(engine_request, operation, context_tokens)
+        if not context_tokens and entry.prices != FREE:
+            # Without a limit, nothing would bound the cost.
+            engine_request = engine_request.with_limit(DEFAULT_CONTEXT_TOKENS)
         tier = tier_used(exchange.caller.tier, engine_request.service_tier)
         exchange.names_without_effect = names_without_effect(engine_request, entry, workers)
         if not is_granted(tier, engine_request.service_tier):
             exchange.names_without_effect = tuple(sorted((*exchange.names_without_effect, "service_tier")))
         adapter = None if entry.adapter is None else await self._with_url(entry.adapter)
         input_bytes = body_bytes + request.history_bytes
-        template_tokens = model_template_tokens(entry, workers)
+        template = model_template_size(entry, workers)
         cost_tokens = await self._reserve(
-            exchange, engine_request, operation, input_bytes, context_tokens, template_tokens
+            exchange, engine_request, operation, input_bytes, context_tokens, template
         )
         call = Call(
             request_id=exchange.request_id,
@@ -163,14 +168,14 @@ class Admission:
         operation: Operation,
         input_bytes: int,
         context_tokens: int,
-        template_tokens: int | None,
+        template: TemplateSize,
     ) -> int:
         """Weigh the request and reserve its quota. Return its tokens, for routing. Raises ApiError."""
         context = context_tokens or DEFAULT_CONTEXT_TOKENS
         cost_tokens = request.cost_tokens(input_bytes, context)
         weight = request_weight(cost_tokens, context)
         exchange.resources.enter_context(self.capacity.requests.weigh(exchange.tenant_id, weight))
-        bound = call_bound(request, operation, input_bytes, context_tokens, template_tokens, exchange.prices)
+        bound = call_bound(request, operation, input_bytes, context_tokens, template, exchange.prices)
         await self.quota.reserve(exchange, bound)
         return cost_tokens
 

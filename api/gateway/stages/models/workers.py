@@ -8,6 +8,7 @@ from api.openai.errors.models import UnsupportedModel
 from api.openai.errors.retry_after import NO_WORKER_RETRY_S, retry_after
 from api.openai.errors.service import NoWorkerAvailable, RedisUnavailable
 from api.openai.validation.engine_request import EngineRequest
+from api.openai.validation.prompt_bound import UNKNOWN_TEMPLATE, TemplateSize
 from inference_worker.client.interface import EngineClient, TransportError
 from inference_worker.client.routing import is_usable, serves, supports
 from inference_worker.protocol.messages import Heartbeat, Operation
@@ -75,11 +76,18 @@ def model_context_tokens(entry: CatalogueEntry, workers: Iterable[Heartbeat]) ->
     return max(lengths, default=0) or entry.max_model_len or 0
 
 
-def model_template_tokens(entry: CatalogueEntry, workers: Iterable[Heartbeat]) -> int | None:
-    """Return the tokens that the longest chat template of a model adds to a message, None if unknown."""
-    counts = [worker.template_tokens for worker in workers if is_served_by(entry, worker)]
-    known_counts = [count for count in counts if count is not None]
-    return max(known_counts) if known_counts and len(known_counts) == len(counts) else None
+def model_template_size(entry: CatalogueEntry, workers: Iterable[Heartbeat]) -> TemplateSize:
+    """Return the size of the longest chat template of a model, as far as all its workers report it."""
+    serving = [worker for worker in workers if is_served_by(entry, worker)]
+    return TemplateSize(
+        _longest([worker.template_tokens for worker in serving], UNKNOWN_TEMPLATE.tokens),
+        _longest([worker.template_option_tokens for worker in serving], UNKNOWN_TEMPLATE.option_tokens),
+    )
+
+
+def _longest(counts: Sequence[int | None], default: int) -> int:
+    """Return the highest count, at least ``default`` if one is unknown."""
+    return max((default if count is None else count for count in counts), default=default)
 
 
 def model_sampling_defaults(entry: CatalogueEntry, workers: Iterable[Heartbeat]) -> Mapping[str, float]:

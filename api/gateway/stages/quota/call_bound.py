@@ -9,12 +9,12 @@ from api.openai.validation.engine_request import (
     DEFAULT_CONTEXT_TOKENS,
     EngineRequest,
 )
+from api.openai.validation.prompt_bound import TemplateSize
 from inference_worker.protocol.messages import TOKENIZER_OPERATIONS, Operation
+from inference_worker.protocol.operations import OPERATION_SPECS
 from inference_worker.protocol.prices import Prices
 from tenants.quotas.amounts import MAX_COST, Amounts
 
-# Allowance for what a template adds for its options, and for a whole template of which no size is reported.
-TEMPLATE_TOKENS = 256
 TEMPLATE_OPTIONS = ("tools", "chat_template_kwargs", "reasoning_effort")
 MICRO = 1_000_000
 LIMIT_BYTES = 40  # of a parameter that limits the completion
@@ -75,26 +75,26 @@ def call_bound(
     operation: Operation,
     input_bytes: int,
     context_tokens: int,
-    template_tokens: int | None,
+    template: TemplateSize,
     prices: Prices,
 ) -> CallBound | None:
     """Return the bound of a call, None if it uses no model.
 
-    A prompt of token ids has as many tokens. In a text, each has at least one byte, apart from what template
-    and tokenizer add (``prompt_growth``). ``context_tokens``: 0 if unknown; then the prompt and the limit of
-    the completion bound the call. ``template_tokens``: those of a conversation with a single short message,
-    None if unknown.
+    ``input_bytes``: those of the request and of what it refers to, for the estimate. ``context_tokens``: 0 if
+    unknown; then the prompt and the limit of the completion bound the call, so it needs one.
     """
     if operation in TOKENIZER_OPERATIONS:
         return None
-    id_count, limit = sum(request.token_prompt_lengths), request.completion_limit
-    prompt_tokens = id_count or input_bytes + request.prompt_growth
+    limit, prompt_tokens = request.completion_limit, request.most_prompt_tokens
+    if limit is not None:
+        # vLLM generates a token even for an echo without completion.
+        limit = max(limit, OPERATION_SPECS[operation].min_completion_tokens)
     if operation is Operation.CHAT_COMPLETIONS:
-        prompt_tokens += _most_template_tokens(request, template_tokens)
+        prompt_tokens += _most_template_tokens(request, template)
     context = context_tokens or prompt_tokens + (DEFAULT_CONTEXT_TOKENS if limit is None else limit)
     return CallBound(
         prompt_tokens=min(prompt_tokens, context * request.choices),
-        estimated_prompt_tokens=id_count or input_bytes // BYTES_PER_TOKEN,
+        estimated_prompt_tokens=sum(request.token_prompt_lengths) or input_bytes // BYTES_PER_TOKEN,
         completion_tokens=context if limit is None else min(limit, context),
         choices=request.choices,
         context_tokens=context,
@@ -102,9 +102,7 @@ def call_bound(
     )
 
 
-def _most_template_tokens(request: EngineRequest, template_tokens: int | None) -> int:
+def _most_template_tokens(request: EngineRequest, template: TemplateSize) -> int:
     """Return the most tokens of the template. It adds less to further messages than their JSON has bytes."""
-    if template_tokens is None:
-        return TEMPLATE_TOKENS
     has_options = any(request.fields.get(name) for name in TEMPLATE_OPTIONS)
-    return template_tokens + (TEMPLATE_TOKENS if has_options else 0)
+    return template.tokens + (template.option_tokens if has_options else 0)
