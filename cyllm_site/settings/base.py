@@ -95,7 +95,7 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 ADMIN_AUDIT = "tenants.audit_trail.changes.admin_audit_record"
 ADMIN_AUDIT_PAGE = "admin:tenants_adminaudit_changelist"
 CELERY_APP = "cyllm_site.celery.app"
-OBJECT_VERSION = "tenants.audit_trail.versions.object_version"
+OBJECT_VERSION = "tenants.audit_trail.selectors.object_version"
 TENANT_NAMES = "tenants.selectors.tenant_names"
 TENANTS_OF_USER = "tenants.members.selectors.tenants_of_user"
 # Nor may tenants import the registry, whose names the limits of tenants and keys contain.

@@ -1,4 +1,4 @@
-"""Queries of administrative changes."""
+"""Queries of administrative changes, and the versions of objects that follow from them."""
 
 from __future__ import annotations
 
@@ -50,6 +50,16 @@ def changes_of_requests(text: str, request_ids: Collection[str]) -> QuerySet[Adm
     """
     condition = _request_condition(text) | Q(request_id__in=request_ids)
     return AdminAudit.objects.filter(condition).order_by("request_id", "id")
+
+
+def object_version(kind: str, object_id: str) -> str:
+    """Return the version of an object whose actions begin with ``kind``, empty if it was never changed.
+
+    Every change has a row in the trail, so the newest row names the version.
+    """
+    changes = AdminAudit.objects.filter(object_id=object_id, action__startswith=f"{kind}.")
+    number = changes.order_by("-at", "-id").values_list("id", flat=True).first()
+    return "" if number is None else str(number)
 
 
 def _condition(values: ChangeFilter) -> Q:

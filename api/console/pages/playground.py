@@ -10,7 +10,7 @@ from django.views.decorators.http import require_POST, require_safe
 
 from api.console.access import TenantRequest, has_role, tenant_page
 from api.console.job_data.first_prompt import FirstPrompt, first_prompt
-from api.console.rendering import page
+from api.console.rendering import json_response, page
 from api.console.serving.models import ModelRow, lineage, model_rows
 from api.openai.errors.catalogue import CATALOGUE
 from backoffice.admin_base import actor_of
@@ -39,7 +39,7 @@ def playground(request: TenantRequest) -> HttpResponse:
             name for name in (request.GET.get("a"), request.GET.get("b")) if name and name not in names
         ],
         **_values(request, rows, set(models.values())),
-        "may_send": can_use(request.role) and request.tenant.active,
+        "can_send": can_use(request.role) and request.tenant.active,
         "data": {
             "models": {row.model.name: _model_data(row) for row in rows},
             "remedies": {code: error.fix.replace("`", "") for code, error in CATALOGUE.items()},
@@ -93,4 +93,4 @@ def playground_key(request: TenantRequest) -> JsonResponse:
     except ValidationError as error:
         return JsonResponse({"message": " ".join(error.messages)}, status=422)
     body = {"secret": secret, "prefix": key.prefix, "valid_s": int(VALID_FOR.total_seconds())}
-    return JsonResponse(body, headers={"Cache-Control": "no-store"})
+    return json_response(body)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from django import forms
 from django.utils import timezone
@@ -14,13 +14,17 @@ from api.console.access import TenantRequest
 from api.console.forms import ConsoleForm
 from backoffice.form_fields import DollarsField, LinesField
 from backoffice.versions import CHANGED_MEANWHILE
-from tenants.audit_trail.versions import object_version
+from tenants.audit_trail.selectors import object_version
 from tenants.choices import ADMIN_SCOPES, Role, Scope
 from tenants.keys.services import DEFAULT_SCOPES
+from tenants.limits.changes import LIMIT_FIELDS
 from tenants.limits.texts import KEY_HELP
 from tenants.members.roles import can_grant_scopes, can_manage_service_accounts
 from tenants.members.selectors import service_accounts
 from tenants.models import ApiKey, ServiceAccount
+
+if TYPE_CHECKING:
+    from django.http import QueryDict
 
 HOUR_S = 3600
 DAY_S = 24 * HOUR_S
@@ -36,10 +40,6 @@ LIFETIMES = (
     (90, _("90 days")),
     (365, _("1 year")),
     (0, _("no end")),
-)
-LIMITS = (
-    *("requests_per_minute", "tokens_per_minute", "concurrent_requests"),
-    *("spend_per_day_microusd", "spend_per_month_microusd", "allowed_models"),
 )
 
 
@@ -91,7 +91,7 @@ class KeySettingsForm(ConsoleForm):
 
     def settings(self) -> dict[str, Any]:
         """Return the values for the services."""
-        return {name: self.cleaned_data[name] for name in ("allowed_networks", *LIMITS)}
+        return {name: self.cleaned_data[name] for name in ("allowed_networks", *LIMIT_FIELDS)}
 
 
 class NewKeyForm(KeySettingsForm):
@@ -135,15 +135,15 @@ class ChangeKeyForm(KeySettingsForm):
     @classmethod
     def initial_of(cls, key: ApiKey) -> dict[str, Any]:
         """Return the form's values for a key."""
-        values = {name: getattr(key, name) for name in ("name", "scopes", "allowed_networks", *LIMITS)}
+        values = {name: getattr(key, name) for name in ("name", "scopes", "allowed_networks", *LIMIT_FIELDS)}
         return {**values, "version": object_version("key", str(key.pk))}
 
     def clean(self) -> dict[str, Any]:
         """Refuse an old version once: the page then has the present one."""
         if self.data.get("version", self.initial["version"]) != self.initial["version"]:
-            data: Any = self.data
-            self.data = data = data.copy()
-            data["version"] = self.initial["version"]
+            values = cast("QueryDict", self.data).copy()
+            values["version"] = self.initial["version"]
+            self.data = values
             self.add_error(None, CHANGED_MEANWHILE)
         return self.cleaned_data
 
