@@ -19,14 +19,6 @@ pytestmark = pytest.mark.django_db
 MODEL_NAME = "ft:base:acme::x"
 
 
-@pytest.fixture
-def browser(cast: Cast) -> Client:
-    """A client of the member."""
-    client = Client()
-    client.force_login(cast.member)
-    return client
-
-
 def _trained(cast: Cast, **values: Any) -> FineTuningJob:
     """Return a job whose best checkpoint is that of step 10 and whose result is that of step 40."""
     model_register(name=MODEL, actor="tests")

@@ -27,15 +27,6 @@ FRAME = 4
 TEXTS = {3: "<script>alert(1)</script>", 7: "\ud800", 9: "x" * 5000}
 
 
-@pytest.fixture
-def browser(cast: Cast) -> Client:
-    """A client of the member."""
-    client = Client()
-    client.force_login(cast.member)
-    client.get("/console/acme/jobs/")  # remembers the tenant in the session
-    return client
-
-
 def _file(cast: Cast, count: int) -> StoredFile:
     """Return a file whose second line is blank; the example on line n says so."""
     lines = [_chat(TEXTS.get(line, f"answer {line}")) for line in range(1, count + 1) if line != 2]
