@@ -121,7 +121,7 @@ def _cell(value: object) -> str:
         case float():
             return f"{value:.3f}"
         case dt.datetime():
-            return value.astimezone(dt.UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+            return value.isoformat(sep=" ", timespec="seconds").replace("+00:00", "Z")
         case list() | tuple():
             return ", ".join(map(_cell, value)) or "-"
     return printable(str(value))

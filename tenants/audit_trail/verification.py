@@ -184,6 +184,39 @@ def _every_seal(_: AuditSeal) -> bool:
     return True
 
 
+@dataclass(frozen=True, slots=True)
+class CheckedSeal:
+    """A seal with the fault of it or of its records, empty if there is none.
+
+    ``record_count``: records that were compared with it. ``finding``: the fault with its place.
+    """
+
+    seal: AuditSeal
+    record_count: int
+    finding: Finding | None
+
+
+def checked_seals(
+    seals: Iterable[AuditSeal], is_selected: Callable[[AuditSeal], bool] = _every_seal
+) -> Iterator[CheckedSeal]:
+    """Compare seals with each other, and selected ones with their records.
+
+    ``seals``: those of one tenant in order, from the first of its chain.
+    """
+    chain, number, last_id = FIRST_CHAIN, 0, LOWEST_ID
+    for seal in seals:
+        trail, record_count, finding = Trail(seal.trail), 0, None
+        fault = _seal_fault(seal, number, chain)
+        if is_selected(seal):
+            records = _records(trail, seal.tenant_id, last_id, seal.last_id)
+            fault, record_count = fault or records_fault(trail, seal, records), len(records)
+        if fault:
+            first_id = None if last_id == LOWEST_ID else last_id + 1
+            finding = Finding(trail, seal.tenant_id, first_id, seal.last_id, fault)
+        yield CheckedSeal(seal, record_count, finding)
+        chain, number, last_id = seal.chain, seal.number, seal.last_id
+
+
 def _verify_chain(
     trail: Trail,
     tenant_id: uuid.UUID | None,
@@ -192,19 +225,15 @@ def _verify_chain(
 ) -> _ChainResult:
     findings: list[Finding] = []
     chain, number, last_id, seal_count, record_count = FIRST_CHAIN, 0, LOWEST_ID, 0, 0
-    for seal in AuditSeal.objects.filter(trail=trail, tenant_id=tenant_id).order_by("number").iterator():
-        fault = _seal_fault(seal, number, chain)
-        if is_selected(seal):
-            records = _records(trail, tenant_id, last_id, seal.last_id)
-            fault = fault or records_fault(trail, seal, records)
-            record_count += len(records)
-        if fault:
-            first_id = None if last_id == LOWEST_ID else last_id + 1
-            findings.append(Finding(trail, tenant_id, first_id, seal.last_id, fault))
-        chain, number, last_id, seal_count = seal.chain, seal.number, seal.last_id, seal_count + 1
+    seals = AuditSeal.objects.filter(trail=trail, tenant_id=tenant_id).order_by("number")
+    for checked in checked_seals(seals.iterator(), is_selected):
+        if checked.finding is not None:
+            findings.append(checked.finding)
+        chain, number, last_id = checked.seal.chain, checked.seal.number, checked.seal.last_id
+        seal_count, record_count = seal_count + 1, record_count + checked.record_count
     if unsealed_records := _records(trail, tenant_id, last_id, position.last_id):
-        first_id, last_id = unsealed_records[0].id, unsealed_records[-1].id
-        findings.append(Finding(trail, tenant_id, first_id, last_id, UNSEALED_RECORDS))
+        first, last = unsealed_records[0], unsealed_records[-1]
+        findings.append(Finding(trail, tenant_id, first.id, last.id, UNSEALED_RECORDS))
     return _ChainResult(tenant_id, seal_count, record_count, number, chain, tuple(findings))
 
 

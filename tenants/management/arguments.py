@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import math
 from argparse import ArgumentTypeError
+from collections.abc import Callable
 from typing import TypeVar
 from zoneinfo import ZoneInfo
 
@@ -13,7 +14,7 @@ from django.db.models import Model, QuerySet
 from django.utils import timezone
 
 from backoffice.command_base import Options
-from tenants.usage.period_bounds import first_instant, parse_bound
+from tenants.usage.period_bounds import end_instant, first_instant, parse_bound
 
 Record = TypeVar("Record", bound=Model)
 
@@ -40,8 +41,17 @@ def since(hours: float | None) -> dt.datetime | None:
 
 def utc_moment(text: str) -> dt.datetime:
     """Parse a date or a time in UTC such as 2026-01-31 or 2026-01-31T12:00. Raises ArgumentTypeError."""
+    return _instant(text, first_instant)
+
+
+def utc_end(text: str) -> dt.datetime:
+    """Parse a time in UTC, or a date as its end. Raises ArgumentTypeError."""
+    return _instant(text, end_instant)
+
+
+def _instant(text: str, convert: Callable[[dt.date, ZoneInfo], dt.datetime]) -> dt.datetime:
     try:
-        return first_instant(parse_bound(text), UTC)
+        return convert(parse_bound(text), UTC)
     except ValueError as error:
         raise ArgumentTypeError(str(error)) from None
 

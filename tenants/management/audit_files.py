@@ -12,7 +12,7 @@ from backoffice.command_base import Options, command_actor
 from tenants.audit_trail.export import DamagedTrailError, Export, Selection, audit_export
 from tenants.audit_trail.models import Trail
 from tenants.audit_trail.offline import FileVerification, NotAnExportError, csv_verify, file_verify
-from tenants.management.arguments import utc_moment
+from tenants.management.arguments import utc_end, utc_moment
 from tenants.management.lookup import tenant_filter
 
 FORMATS = ("jsonl", "csv")
@@ -31,9 +31,9 @@ def export_arguments(parser: CommandParser) -> None:
     parser.add_argument(
         "--to",
         dest="end",
-        type=utc_moment,
+        type=utc_end,
         metavar="TIME",
-        help="the time before which, in UTC; a date is its beginning",
+        help="up to this time in UTC, or to the end of this date",
     )
     parser.add_argument(
         "--format",
@@ -54,9 +54,7 @@ def export_write(options: Options) -> Export:
     tenant = tenant_filter(options["tenant"])
     tenant_id = None if tenant is None else tenant.id
     if options["start"] and options["end"] and options["start"] >= options["end"]:
-        raise CommandError(
-            "--from must be before --to, which is not exported itself: a date is its beginning."
-        )
+        raise CommandError("--from must be before --to.")
     selection = Selection(Trail(options["trail"]), tenant_id, options["start"], options["end"])
     path: Path | None = options["output"]
     write = partial(

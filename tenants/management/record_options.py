@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 from django.core.exceptions import ValidationError
 from django.core.management.base import CommandError, CommandParser
 
-from backoffice.command_base import Options
+from backoffice.command_base import Options, Row
 from tenants.audit_trail.selectors import ChangeFilter
 from tenants.choices import RecordOutcome
 from tenants.management.arguments import hours, limit_argument, since
@@ -49,8 +49,17 @@ def period_arguments(parser: CommandParser) -> None:
         default="UTC",
         metavar="ZONE",
         help="time zone of --from and --to, and of days and hours in sums, such as Asia/Kolkata; default: "
-        "UTC. Times of records are in UTC",
+        "UTC. Records are listed with their times in it; JSON has UTC",
     )
+
+
+def in_zone(row: Row, options: Options) -> dict[str, object]:
+    """Return the row with its times in the zone of ``--tz``."""
+    zone = options["tz"]
+    return {
+        name: value.astimezone(zone) if isinstance(value, dt.datetime) else value
+        for name, value in row.items()
+    }
 
 
 def period(options: Options) -> tuple[dt.datetime | None, dt.datetime | None]:

@@ -236,7 +236,7 @@ def test_the_command_names_a_file_with_other_values_than_an_export(tmp_path: Pat
 
 def test_the_commands_export_and_verify_a_file(cast: Cast, records: dt.datetime, tmp_path: Path) -> None:
     path = tmp_path / "acme.jsonl"
-    times = ("--from", f"{records:%Y-%m-%d}", "--to", f"{records + DAY:%Y-%m-%dT%H:%M}")
+    times = ("--from", f"{records:%Y-%m-%d}", "--to", f"{records:%Y-%m-%d}")
     call_command("audit", "export", "--tenant", "acme", *times, "--output", str(path), stderr=io.StringIO())
     assert path.stat().st_mode & 0o777 == 0o600
     output = io.StringIO()
@@ -262,8 +262,8 @@ def test_the_commands_export_and_verify_a_file(cast: Cast, records: dt.datetime,
         call_command("audit", "verify", "--file", str(tmp_path / "none"), stdout=io.StringIO())
     with pytest.raises(CommandError, match="is not a date"):
         call_command("audit", "export", "--from", "yesterday")
-    with pytest.raises(CommandError, match=r"--from must be before --to, .* a date is its beginning"):
-        call_command("audit", "export", "--from", "2026-01-31", "--to", "2026-01-31")
+    with pytest.raises(CommandError, match=r"--from must be before --to\."):
+        call_command("audit", "export", "--from", "2026-01-31", "--to", "2026-01-30")
 
 
 Damage = Callable[[Cast], None]

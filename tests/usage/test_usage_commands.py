@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import csv
+import datetime as dt
 import io
 import shlex
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
 
 import msgspec
 import pytest
@@ -119,6 +121,12 @@ def test_usage_and_audit_have_the_same_filters(cast: Cast) -> None:
         assert len(run_json(command, "list", "--model", "smollm2", "--endpoint", "/v1/chat/completions")) == 2
         assert run_json(command, "list", "--from", "2025-06-16") == []
         assert len(run_json(command, "list", "--from", "2025-06-15", "--to", "2025-06-15")) == 2
+        column = "started_at" if command == "usage" else "at"
+        at = dt.datetime.fromisoformat(run_json(command, "list", "--request", "r1")[0][column])
+        assert at.utcoffset() == dt.timedelta(), "scripts get UTC"
+        local_at = at.astimezone(ZoneInfo("Asia/Kolkata"))
+        assert f"{local_at:%Y-%m-%d %H:%M:%S}+05:30" in run(command, "list", "--tz", "Asia/Kolkata")
+        assert f"{at:%Y-%m-%d %H:%M:%S}Z" in run(command, "list")
 
 
 @pytest.mark.case("admin.2")

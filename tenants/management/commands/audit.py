@@ -40,7 +40,13 @@ from tenants.management.audit_rows import (
 )
 from tenants.management.lookup import key_by_prefix, tenant_filter
 from tenants.management.purges import purge_arguments, purge_bounds, purge_row, purge_text
-from tenants.management.record_options import change_arguments, change_filter, record_arguments, record_filter
+from tenants.management.record_options import (
+    change_arguments,
+    change_filter,
+    in_zone,
+    record_arguments,
+    record_filter,
+)
 from tenants.management.rows import audit_columns
 from tenants.management.traces import trace_text, traces_by_id
 from tenants.selectors import tenant_names
@@ -91,7 +97,7 @@ class Command(SubcommandsCommand):
         self._verify_arguments(add("verify", self._verify, "find records changed, deleted or inserted"))
         export = add("export", self._export, "write records with their seals to a file; this is audited")
         export_arguments(export)
-        examples(export, "--tenant acme --from 2026-01-01 --to 2026-02-01 --output acme.jsonl")
+        examples(export, "--tenant acme --from 2026-01-01 --to 2026-01-31 --output acme.jsonl")
         purge = add("purge", self._purge, "delete old records of API requests and counts of refusals")
         purge.description = PURGE_DESCRIPTION
         purge_arguments(purge)
@@ -138,7 +144,7 @@ class Command(SubcommandsCommand):
             rows = [audit_columns(record) for record in records]
         else:
             width = self.terminal_width
-            rows = [request_row(record, width) for record in records]
+            rows = [in_zone(request_row(record, width), options) for record in records]
         self.show(rows, options)
 
     def _show(self, options: Options) -> None:
@@ -205,14 +211,17 @@ class Command(SubcommandsCommand):
         before, tenant = bounds.before, bounds.tenant
         findings = purge_findings(before=before, tenant=tenant)
         self._report(findings, tenant_names())
-        if options["yes"] and findings and not options["accept_damage"]:
-            raise CommandError(
+        if findings and not options["accept_damage"]:
+            refusal = (
                 "Nothing is deleted: a purge would delete the traces of these deviations. Pass "
                 "--accept-damage to delete the records nevertheless."
             )
+            if options["yes"]:
+                raise CommandError(refusal)
+            self.stderr.write(f"With --yes: {refusal}")
         if options["yes"]:
-            actor = command_actor()
-            records = audit_purge(before=before, tenant=tenant, actor=actor)
+            actor, accept_damage = command_actor(), options["accept_damage"]
+            records = audit_purge(before=before, tenant=tenant, actor=actor, accept_damage=accept_damage)
             refusals = refusals_purge(before=before, tenant=tenant, actor=actor)
         else:
             records = purgeable_records(before=before, tenant=tenant)
@@ -230,5 +239,5 @@ class Command(SubcommandsCommand):
             rows = [change_columns(change, slugs) for change in changes]
         else:
             width = self.terminal_width
-            rows = [change_row(change, width) for change in changes]
+            rows = [in_zone(change_row(change, width), options) for change in changes]
         self.show(rows, options)

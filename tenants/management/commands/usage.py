@@ -13,7 +13,13 @@ from backoffice.csv_cells import plain_cell
 from backoffice.money import dollars
 from tenants.management.arguments import newest, row_count
 from tenants.management.lookup import key_by_prefix, tenant_filter
-from tenants.management.record_options import period, period_arguments, record_arguments, record_filter
+from tenants.management.record_options import (
+    in_zone,
+    period,
+    period_arguments,
+    record_arguments,
+    record_filter,
+)
 from tenants.management.request_texts import report_text, requests_by_id
 from tenants.management.rows import deviation_rows, id_text, sum_rows, usage_columns
 from tenants.models import UsageRecord
@@ -89,8 +95,10 @@ class Command(SubcommandsCommand):
 
     def _list(self, options: Options) -> None:
         records = newest(usage_list(record_filter(options)), options, self.stderr)
-        width = self.terminal_width
-        rows = [usage_columns(record) if options["json"] else _row(record, width) for record in records]
+        if options["json"]:
+            rows = [usage_columns(record) for record in records]
+        else:
+            rows = [in_zone(_row(record, self.terminal_width), options) for record in records]
         self.show(rows, options)
 
     def _show(self, options: Options) -> None:
