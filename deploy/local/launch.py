@@ -193,7 +193,8 @@ class Stack:
             reader = HeartbeatReader(client, environment.worker_id(self.local), server=server)
             heartbeat = self._wait_for_heartbeat(reader, stage)
         self._wait_until_ready()
-        return f"ready ({heartbeat.engine}, {heartbeat.hardware}, context {heartbeat.max_model_len} tokens)"
+        context = f"{heartbeat.max_model_len} tokens" if heartbeat.max_model_len else "unknown"
+        return f"ready ({heartbeat.engine}, {heartbeat.hardware}, context {context})"
 
     def _wait_for_heartbeat(self, reader: HeartbeatReader, stage: Stage) -> Heartbeat:
         while (heartbeat := reader.read()) is None or heartbeat.state is not WorkerState.READY:

@@ -62,7 +62,6 @@ def _audited_fields(adapter: Adapter) -> dict[str, object]:
         "rank": adapter.rank,
         "size_bytes": adapter.size_bytes,
         "job_id": adapter.job_id,
-        "tenants": [str(adapter.tenant_id)],
     }
 
 

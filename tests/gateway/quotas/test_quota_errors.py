@@ -123,6 +123,20 @@ def test_a_used_up_budget_is_renewed_for_requests_without_a_call() -> None:
 
 
 @pytest.mark.parametrize(
+    ("used_tokens", "waiting", "remedy"),
+    [(30, "Waiting", "to 10 tokens, or"), (80, "Waiting alone", "to 40 tokens and wait up to a minute, or")],
+)
+def test_a_smaller_request_may_have_to_wait_for_the_tokens_of_the_last_minute(
+    used_tokens: int, waiting: str, remedy: str
+) -> None:
+    refusal = Refusal(LimitScope.TENANT, Limit.TOKENS, None)
+    use = replace(UNUSED, tokens=used_tokens)
+    message = error_of(refusal, UsageLimits(tokens_per_minute=100), use=use).message
+    assert f"{waiting} doesn't help: " in message
+    assert f"Please limit the completion {remedy}" in message
+
+
+@pytest.mark.parametrize(
     ("limit", "choices", "remedy"),
     [
         (100, 1, "Please limit the completion to 40 tokens"),

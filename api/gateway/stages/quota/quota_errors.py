@@ -49,10 +49,15 @@ def _rate_advice(refusal: Refusal, wait_ms: int | None) -> str:
 def _permanent_rate_advice(refusal: Refusal, claim: RefusedClaim) -> str:
     if refusal.limit is not Limit.TOKENS or claim.bound is None:
         return "The limit admits no request. Please ask your administrator for a higher one."
-    remedy = _smaller_request(claim.bound, claim.bound.completion_within_tokens(_value(refusal, claim)))
+    limit, use = _value(refusal, claim), claim.use(refusal.scope, refusal.limit)
+    tokens_now, tokens_later = map(claim.bound.completion_within_tokens, (limit - use, limit))
+    waiting, remedy = "Waiting", _smaller_request(claim.bound, tokens_now or tokens_later)
+    if tokens_later and not tokens_now:
+        waiting = "Waiting alone"
+        remedy += " and wait up to a minute"
     return (
-        f"Waiting doesn't help: the request exceeds the limit by itself. {remedy}, or ask your administrator "
-        f"for a limit of at least {claim.need(Limit.TOKENS)}."
+        f"{waiting} doesn't help: the request exceeds the limit by itself. {remedy}, or ask your "
+        f"administrator for a limit of at least {claim.need(Limit.TOKENS)}."
     )
 
 
