@@ -5,7 +5,9 @@ from __future__ import annotations
 import io
 import os
 import stat
+import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ from django.core.files.base import ContentFile, File
 from django.core.files.storage import default_storage, storages
 
 from inference_worker.registry.archives import archive_open, archive_save
-from tenants.files.settings import storage_settings
+from tenants.files.settings import bucket_address, storage_settings
 
 SHA256 = "ab" * 32
 
@@ -88,3 +90,35 @@ def test_an_incomplete_archive_is_replaced_and_a_complete_one_kept(folder: Path)
     archive_save(SHA256, io.BytesIO(b"other content"))
     assert (folder / "artifacts" / SHA256).read_bytes() == b"half and half"
     assert files_below(folder) == [SHA256]
+
+
+class Bucket(BaseHTTPRequestHandler):
+    """An object store that forbids one object and breaks off in the middle of another."""
+
+    def do_GET(self) -> None:
+        """Answer a request."""
+        is_forbidden = self.path.endswith("/forbidden")
+        self.send_response(403 if is_forbidden else 200)
+        self.send_header("content-length", "0" if is_forbidden else "100")
+        self.end_headers()
+        if not is_forbidden:
+            self.wfile.write(b"beginning")
+
+    def log_message(self, *_: Any) -> None:
+        """Log nothing."""
+
+
+def test_faults_of_an_object_store_are_those_of_a_disk(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    with ThreadingHTTPServer(("127.0.0.1", 0), Bucket) as server:
+        threading.Thread(target=server.serve_forever).start()
+        url = f"s3://models?endpoint=http://127.0.0.1:{server.server_port}&region=us-east-1"
+        storage: Any = storages.create_storage(dict(storage_settings(bucket_address(url), tmp_path)))
+        with pytest.raises(OSError, match="the object store answers 403"):
+            storage.open("forbidden")
+        with storage.open("broken") as content, pytest.raises(OSError, match="the object store failed"):
+            content.read()
+        server.shutdown()

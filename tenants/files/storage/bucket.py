@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Any
 
 from boto3.s3.transfer import TransferConfig
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
 from django.core.files.base import File
 from storages.backends.s3 import S3Storage
 from typing_extensions import override
@@ -18,12 +20,28 @@ else:
 NOT_FOUND = 404
 
 
+@contextmanager
+def _store_errors() -> Iterator[None]:
+    """Raise the store's errors as OSError, as a folder does. Their texts can have requests' headers."""
+    try:
+        yield
+    except ClientError as error:
+        raise OSError(f"the object store answers {error.response['Error'].get('Code')}") from error
+    except BotoCoreError as error:
+        raise OSError(f"the object store failed: {type(error).__name__}") from error
+
+
 class BucketFile(BytesFile):
     """An object that is read once, from its beginning, as it arrives."""
 
     def __init__(self, body: IO[bytes], name: str, size: int) -> None:
         super().__init__(body, name)
         self.size = size
+
+    def read(self, size: int = -1) -> bytes:
+        """Return up to ``size`` bytes, by default all. Raises OSError."""
+        with _store_errors():
+            return self.file.read(size) if size >= 0 else self.file.read()
 
 
 class BucketStorage(S3Storage):  # type: ignore[misc]  # the package has no types
@@ -39,10 +57,11 @@ class BucketStorage(S3Storage):  # type: ignore[misc]  # the package has no type
     def _open(self, name: str, mode: str = "rb") -> Any:
         if mode != "rb":
             return super()._open(name, mode)
-        try:
-            response = self.bucket.Object(self._normalize_name(name)).get()
-        except ClientError as error:
-            if error.response["ResponseMetadata"]["HTTPStatusCode"] == NOT_FOUND:
-                raise FileNotFoundError(name) from None
-            raise
+        with _store_errors():
+            try:
+                response = self.bucket.Object(self._normalize_name(name)).get()
+            except ClientError as error:
+                if error.response["ResponseMetadata"]["HTTPStatusCode"] == NOT_FOUND:
+                    raise FileNotFoundError(name) from None
+                raise
         return BucketFile(response["Body"], name, response["ContentLength"])
