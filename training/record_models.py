@@ -122,7 +122,10 @@ class JobEvent(models.Model):
 
 
 class JobCheckpoint(models.Model):
-    """A published checkpoint. ``metrics``: as in the API. ``folder``: its name in the job's folder."""
+    """A published checkpoint. ``metrics``: as in the API. ``folder``: its name in the job's folder.
+
+    ``is_outdated``: the job may have begun anew since, so training workers need not have it.
+    """
 
     id = models.CharField(_("id"), max_length=64, primary_key=True)  # ftckpt_…
     job = models.ForeignKey(
@@ -136,6 +139,7 @@ class JobCheckpoint(models.Model):
     folder = models.CharField(_("folder"), max_length=200)
     metrics = models.JSONField(_("metrics"), default=dict)
     is_best = models.BooleanField(_("best"), default=False)
+    is_outdated = models.BooleanField(default=False, db_default=False, editable=False)
     created_at = models.DateTimeField(_("created"), default=timezone.now, editable=False)
 
     TENANT_LOOKUP = "job__tenant_id"

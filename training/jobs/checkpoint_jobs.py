@@ -19,7 +19,6 @@ from training.jobs.selectors import (
     is_base_available,
     is_retention_over,
     publication_find,
-    saved_since_restart,
 )
 from training.jobs.services import locked_open_job_count
 from training.jobs.state import locked_job
@@ -60,17 +59,12 @@ class CheckpointRefusedError(Exception):
 
 
 def checkpoint_states(job: FineTuningJob, checkpoints: Iterable[JobCheckpoint]) -> dict[str, CheckpointState]:
-    """Return the state of each checkpoint of a job by its id, given all of them.
-
-    At most one query, or three for a job that was resumed after a failure.
-    """
+    """Return the state of each checkpoint of a job by its id, given all of them. At most one query."""
     rows = sorted(checkpoints, key=lambda checkpoint: -checkpoint.step)
     if job.options.get("adapter", "lora") != "lora":
         return {row.id: CheckpointState.NOT_SERVABLE for row in rows}
     kept_count = int(job.options.get("keep_checkpoints") or 2)
-    # When a job began anew, it had lost those that it had saved before.
-    saved_ids = saved_since_restart(job)
-    saved_rows = [row for row in rows if saved_ids is None or row.id in saved_ids]
+    saved_rows = [row for row in rows if not row.is_outdated]
     kept_ids = {row.id for row in saved_rows[:kept_count]} | {row.id for row in saved_rows if row.is_best}
     if is_retention_over(job):
         kept_ids = set()

@@ -12,10 +12,8 @@ from django.utils import timezone
 
 from inference_worker.registry.models import ServedModel
 from inference_worker.registry.selectors import visible_to
-from training.choices import END_STATUSES, EventType, JobStatus
+from training.choices import END_STATUSES, JobStatus
 from training.models import FineTuningJob, JobAttempt, JobCheckpoint, JobEvent
-
-CHECKPOINTS_EXPIRED = "checkpoints_expired"  # code of the event with which a job begins anew
 
 
 def job_find(*, tenant_id: uuid.UUID | str, job_id: str) -> FineTuningJob | None:
@@ -79,21 +77,6 @@ def events_before(job: FineTuningJob, number: int | None, limit: int) -> list[Jo
 def checkpoints(job: FineTuningJob) -> QuerySet[JobCheckpoint]:
     """Return a job's checkpoints, newest first."""
     return JobCheckpoint.objects.filter(job=job).order_by("-step")
-
-
-def saved_since_restart(job: FineTuningJob) -> set[str] | None:
-    """Return the ids of the checkpoints that a job has saved since it last began anew, None if it never did.
-
-    No query for a job that was not resumed after a failure, two at most otherwise.
-    """
-    if not job.forgiven_attempts:
-        return None
-    messages = JobEvent.objects.filter(job=job, type=EventType.MESSAGE)
-    restart = messages.filter(data__code=CHECKPOINTS_EXPIRED).order_by("-number").first()
-    if restart is None:
-        return None
-    saved_events = messages.filter(number__gt=restart.number, data__has_key="checkpoint")
-    return {event.data["checkpoint"] for event in saved_events}
 
 
 def publication_find(checkpoint_id: str | None) -> FineTuningJob | None:

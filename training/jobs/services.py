@@ -19,7 +19,6 @@ from training.jobs.budget import check_budget, remaining_shortage, reserve_budge
 from training.jobs.doorbells import ring_for_validation, ring_on_commit
 from training.jobs.events import event_add
 from training.jobs.selectors import (
-    CHECKPOINTS_EXPIRED,
     is_base_available,
     is_retention_over,
     open_job_count,
@@ -35,7 +34,7 @@ from training.jobs.transition_errors import (
     OpenJobsLimitError,
     OtherPublicationError,
 )
-from training.models import FineTuningJob
+from training.models import FineTuningJob, JobCheckpoint
 from training.requests.checks.files import check_files
 from training.requests.checks.settings import check_settings
 from training.requests.hyperparameters import job_options, stored_options
@@ -215,8 +214,9 @@ def _reopen(job: FineTuningJob) -> None:
     if (shortage := remaining_shortage(job)) is not None:  # its reservation ended with it
         raise JobBudgetError(job, shortage)
     if job.source_checkpoint_id is None and is_retention_over(job):
-        job.step = 0  # so that no worker requires a checkpoint
-        event_add(job, _EXPIRED, level=EventLevel.WARN, data={"code": CHECKPOINTS_EXPIRED})
+        JobCheckpoint.objects.filter(job=job).update(is_outdated=True)
+        job.step = 0
+        event_add(job, _EXPIRED, level=EventLevel.WARN, data={"code": "checkpoints_expired"})
     job.error_code = job.error_message = job.error_param = ""
     job.finished_at, job.forgiven_attempts = None, job.attempt_count
     job.save(

@@ -121,7 +121,12 @@ def _record_checkpoint(job: FineTuningJob, event: events.CheckpointSaved) -> Non
     present = {name: value for name, value in metrics.items() if _finite(value) is not None}
     if event.is_best:
         JobCheckpoint.objects.filter(~Q(step=event.step), job=job, is_best=True).update(is_best=False)
-    values = {"folder": event.folder, "metrics": present, "is_best": event.is_best}
+    values = {
+        "folder": event.folder,
+        "metrics": present,
+        "is_best": event.is_best,
+        "is_outdated": False,
+    }
     # A later attempt reaches a step again and saves the same.
     checkpoint, _ = JobCheckpoint.objects.update_or_create(
         job=job, step=event.step, defaults=values, create_defaults={**values, "id": new_id("ftckpt_")}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from training.engine.checkpoints.manifest import list_checkpoints
 from training.jobs.failures import Failure
-from training.jobs.selectors import saved_since_restart
 from training.models import FineTuningJob, JobCheckpoint
 from training.supervisor.folders import JobFolder
 from training.supervisor.persistence import Persist
@@ -26,9 +25,7 @@ def require_checkpoint(job: FineTuningJob, folder: JobFolder, persist: Persist) 
 
 def _latest_step(job: FineTuningJob) -> int | None:
     """Return the latest step with a checkpoint that was saved since the job last began anew."""
-    rows = JobCheckpoint.objects.filter(job=job, step__lte=job.step)
-    if (saved_ids := saved_since_restart(job)) is not None:
-        rows = rows.filter(id__in=saved_ids)
+    rows = JobCheckpoint.objects.filter(job=job, step__lte=job.step, is_outdated=False)
     return rows.order_by("-step").values_list("step", flat=True).first()
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import datetime as dt
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
+from django.db import connection
 from django.utils import timezone
 
 from tests.people import Cast
@@ -15,6 +17,7 @@ from training.choices import JobStatus
 from training.engine.checkpoints.manifest import folder_name
 from training.engine.events import CheckpointSaved
 from training.jobs.checkpoint_jobs import checkpoint_states
+from training.jobs.event_retention import events_purge
 from training.jobs.services import job_resume
 from training.models import FineTuningJob, JobAttempt, JobCheckpoint
 from training.queue.claim import Claim, job_claim
@@ -153,3 +156,19 @@ def test_a_job_that_began_anew_requires_only_checkpoints_that_it_saved_since(
     assert _states_if_failed(job) == {5: "removed", 10: "no_base"}, "kept, but its base is not registered"
     with pytest.raises(InputError, match="checkpoint of step 10"):
         require_checkpoint(rows.get(), folder, run_once)
+
+    _migrate_checkpoints()
+    ended_at = timezone.now() - dt.timedelta(days=365)
+    rows.update(status="failed", error_code="disk_full", finished_at=ended_at)
+    assert events_purge(before=timezone.now(), actor="tests") > 0
+    assert _states_if_failed(job) == {5: "removed", 10: "no_base"}
+    rows.update(step=8)
+    require_checkpoint(rows.get(), folder, run_once)
+
+
+def _migrate_checkpoints() -> None:
+    """Turn the checkpoints into those of an earlier version, which told them from events, and back."""
+    migration = import_module("training.migrations.0010_outdated_checkpoints")
+    JobCheckpoint.objects.update(is_outdated=False)
+    with connection.cursor() as cursor:
+        cursor.execute(migration.MARK)
