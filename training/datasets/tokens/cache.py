@@ -20,6 +20,7 @@ import msgspec
 from training.datasets.formats.detection import Method
 from training.datasets.report import DatasetReport
 from training.datasets.tokens.samples import Sample, SamplePair
+from training.durable_files import sync, write_file
 
 _ROW = ("offset", "length", "trained", "line", "prompt_length")
 _MANIFEST = "manifest.json"
@@ -138,19 +139,8 @@ class CacheWriter:
             file.close()
         sizes = {name: (self._partial / name).stat().st_size for name in _FILES}
         manifest = _Manifest(key=key, method=self._method, report=report, sizes=sizes)
-        with (self._partial / _MANIFEST).open("wb") as file:
-            file.write(msgspec.json.encode(manifest))
-            file.flush()
-            os.fsync(file.fileno())
+        write_file(self._partial / _MANIFEST, msgspec.json.encode(manifest))
         shutil.rmtree(self._folder, ignore_errors=True)
         self._partial.rename(self._folder)
-        _sync_folder(self._folder.parent)
+        sync(self._folder.parent)
         return TokenCache(self._folder, manifest)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

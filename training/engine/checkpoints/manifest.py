@@ -7,7 +7,6 @@ and renamed. All of it is data, not code: tensors as safetensors, the rest as JS
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 import shutil
 from collections.abc import Collection, Iterator
@@ -15,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
+
+from training.durable_files import sync, write_file
 
 MANIFEST = "manifest.json"
 TRAINER = "trainer"  # subfolder of what only the trainer needs
@@ -104,23 +105,6 @@ def move_into_place(partial: Path, target: Path) -> None:
         return
     partial.rename(target)
     sync(target.parent)
-
-
-def write_file(path: Path, data: bytes) -> None:
-    """Write and sync a file. Raises OSError."""
-    with path.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def sync(path: Path) -> None:
-    """Flush a file or folder to the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 # ---- read ----

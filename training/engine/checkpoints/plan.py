@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from training.engine.checkpoints.manifest import write_file
+from training.durable_files import write_file
 from training.engine.checkpoints.state import RunState, decode_state, encode_state
 from training.engine.checkpoints.store import CheckpointWriteError
 

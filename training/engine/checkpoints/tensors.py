@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save
 
-from training.engine.checkpoints.manifest import write_file
+from training.durable_files import write_file
 
 
 def write_tensors(path: Path, tensors: dict[str, torch.Tensor]) -> None:

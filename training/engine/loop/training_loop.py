@@ -10,8 +10,9 @@ from typing import Any, Literal
 import torch
 from transformers.trainer_callback import TrainerState
 
+from training.durable_files import write_file
 from training.engine.attempt import Attempt, is_main_process
-from training.engine.checkpoints.manifest import STATE, TRAINER, write_file
+from training.engine.checkpoints.manifest import STATE, TRAINER
 from training.engine.checkpoints.state import Score, encode_state
 from training.engine.checkpoints.tensors import (
     optimizer_groups,

@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch.nn.functional import logsigmoid
 
-from training.engine.checkpoints.manifest import write_file
+from training.durable_files import write_file
 from training.engine.models.logits import selected_logits
 from training.engine.objectives.batching import Batching
 from training.engine.objectives.counts import Counts
