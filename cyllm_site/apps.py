@@ -25,4 +25,5 @@ class SiteConfig(AppConfig):
 
     def ready(self) -> None:
         from cyllm_site import checks  # noqa: F401 - registers on import; needs models
+        from cyllm_site.middleware import error_log  # noqa: F401 - registers on import
         from cyllm_site.sign_in import sessions, trail  # noqa: F401 - register on import; need models

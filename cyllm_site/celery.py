@@ -9,13 +9,14 @@ from urllib.parse import urlsplit
 
 import celery.apps.worker
 from celery import Celery
-from celery.signals import setup_logging
+from celery.signals import setup_logging, task_failure
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "cyllm_site.settings.base")
 
 from django.conf import settings
 
 from cyllm_site.steady_schedule import SteadySchedule
+from inference_worker.telemetry.masking import trace_without_messages
 
 logger = logging.getLogger("celery.signals")
 
@@ -80,6 +81,12 @@ def _configure_logging(**_: Any) -> None:
     logging.config.dictConfig(settings.LOGGING)
     # Celery's signal handlers write to the output themselves and would block on a full pipe.
     celery.apps.worker.safe_say = _log_signal  # type: ignore[attr-defined]  # missing in the stubs
+
+
+@task_failure.connect
+def _log_failure(sender: Any, exception: BaseException, **_: Any) -> None:
+    """Log a failed task instead of Celery, which quotes the messages of errors."""
+    logger.error("%s failed", sender.name, extra={"trace": trace_without_messages(exception)})
 
 
 def _log_signal(message: str, _file: object = None) -> None:

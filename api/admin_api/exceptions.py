@@ -55,7 +55,8 @@ def _translated(error: Exception, context: dict[str, Any]) -> ApiError:
             failure = RedisUnavailable()
         case _:
             failure = InternalError()
-    logger.error("%s %s failed", method, path, extra={"trace": trace_without_messages(error)})
+    route = request.resolver_match.route if request.resolver_match else "an unknown URL"
+    logger.error("%s %s failed", method, route, extra={"trace": trace_without_messages(error)})
     return failure
 
 

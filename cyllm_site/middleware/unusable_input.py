@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator, Mapping
 from itertools import chain
 from typing import Any
@@ -15,9 +14,7 @@ from django.db import DataError
 from django.db.models import AutoField, Field, Model
 from django.http import Http404, HttpRequest, HttpResponseBase
 
-from inference_worker.telemetry.masking import trace_without_messages
-
-logger = logging.getLogger("cyllm.site.input")
+from cyllm_site.middleware.error_log import log_refusal
 
 ID_ARGUMENTS = ("object_id", "id")
 INTEGER_LIMIT = 2**63
@@ -58,12 +55,7 @@ class UnusableInput:
         if request.method == "GET" and match is not None and match.app_name == "admin":
             invalid = (*invalid, ValueError, OverflowError)
         if isinstance(exception, invalid):
-            logger.warning(
-                "%s %s was refused",
-                request.method,
-                request.path,
-                extra={"trace": trace_without_messages(exception)},
-            )
+            log_refusal(request, "a value is not valid", exception)
             raise BadRequest("A value in the request is not valid.") from exception
 
 

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 
 from django.contrib import admin
-from django.core.exceptions import BadRequest, PermissionDenied
+from django.core.exceptions import BadRequest, DisallowedHost, PermissionDenied, SuspiciousOperation
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
 from api.console.rendering import theme
+from cyllm_site.middleware.error_log import log_refusal
 
-logger = logging.getLogger("cyllm.site.pages")
 ADMIN_ROOT = "/admin/"
 
 
@@ -56,6 +55,9 @@ FORM_EXPIRED = ErrorText(
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
     """Return 400. The text of a ``BadRequest`` of this site names the fault."""
+    is_forged_host = isinstance(exception, DisallowedHost)
+    if isinstance(exception, SuspiciousOperation) and not is_forged_host:
+        log_refusal(request, type(exception).__name__)
     detail = str(exception) if type(exception) is BadRequest else ""
     return error_page(request, 400, BAD_REQUEST, detail)
 
@@ -78,7 +80,7 @@ def failed(request: HttpRequest) -> HttpResponse:
 
 def form_expired(request: HttpRequest, reason: str = "") -> HttpResponse:
     """Return 403 for a form without a valid CSRF token; the setting ``CSRF_FAILURE_VIEW``."""
-    logger.warning("%s %s was refused: %s", request.method, request.path, reason)
+    log_refusal(request, reason.partition(" - ")[0])  # the rest quotes the headers Origin and Referer
     return error_page(request, 403, FORM_EXPIRED)
 
 

@@ -2,7 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
+
+from typing_extensions import override
+
+_SOCKET = '%s - "WebSocket '
+
+
+class WithoutSockets(logging.Filter):
+    """Drops uvicorn's lines about WebSockets, which quote addresses with their queries."""
+
+    @override
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Return whether the record is of something else."""
+        return not str(record.msg).startswith(_SOCKET)
 
 
 def logging_settings(level: str, form: str) -> dict[str, Any]:
@@ -11,9 +25,9 @@ def logging_settings(level: str, form: str) -> dict[str, Any]:
     loggers = {
         "cyllm": level,
         "django": "INFO",
-        "django.request": "ERROR",
-        # Would log a traceback for every request with a forged Host header.
-        "django.security.DisallowedHost": "CRITICAL",
+        # Would quote addresses, headers, file names and messages of errors; cyllm.site.pages logs instead.
+        "django.request": "CRITICAL",
+        "django.security": "CRITICAL",
         "uvicorn": "INFO",
         "uvicorn.error": "INFO",
         # The logger cyllm.request logs requests with ids and outcome.
@@ -25,12 +39,15 @@ def logging_settings(level: str, form: str) -> dict[str, Any]:
         "celery": "INFO",
         # Would log every tick of every task.
         "celery.beat": "WARNING",
-        "celery.app.trace": "WARNING",
+        # Would quote the messages of errors; cyllm_site.celery logs failed tasks.
+        "celery.app.trace": "CRITICAL",
         "celery.worker.strategy": "WARNING",
     }
+    filters = {"uvicorn.error": ["without_sockets"]}
     return {
         "version": 1,
         "disable_existing_loggers": False,
+        "filters": {"without_sockets": {"()": "cyllm_site.settings.log.WithoutSockets"}},
         "formatters": {"line": {"()": formatter}},
         "handlers": {
             "console": {
@@ -40,6 +57,12 @@ def logging_settings(level: str, form: str) -> dict[str, Any]:
         },
         "root": {"handlers": ["console"], "level": "WARNING"},
         "loggers": {
-            name: {"level": lowest, "handlers": [], "propagate": True} for name, lowest in loggers.items()
+            name: {
+                "level": lowest,
+                "handlers": [],
+                "filters": filters.get(name, []),
+                "propagate": True,
+            }
+            for name, lowest in loggers.items()
         },
     }

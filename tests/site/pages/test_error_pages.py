@@ -7,6 +7,7 @@ import pytest
 from django.contrib.auth.models import User
 from django.test import Client
 
+from inference_worker.telemetry.log_formatters import TextFormatter
 from tests.people import Cast
 
 pytestmark = pytest.mark.django_db
@@ -147,3 +148,39 @@ def test_every_page_has_a_policy_without_inline_scripts_and_styles(browser: Clie
     assert "unsafe-inline" not in policy
     assert "default-src 'self'" in policy
     assert ("unsafe-eval" in policy) is address.startswith("/admin/")
+
+
+@pytest.mark.criterion("6.7")
+@pytest.mark.urls("tests.site.harness.failing_urls")
+@pytest.mark.parametrize(
+    ("address", "status", "reason"),
+    [("/broken", 500, "GET broken failed"), ("/suspicious", 400, "was refused: SuspiciousFileOperation")],
+)
+def test_a_failure_is_logged_with_its_trace_but_without_any_text_of_the_client(
+    browser: Client, caplog: pytest.LogCaptureFixture, address: str, status: int, reason: str
+) -> None:
+    assert browser.get(address, {"q": "secret"}).status_code == status
+    lines = [TextFormatter().format(record) for record in caplog.records]
+    assert len(lines) == 1
+    assert reason in lines[0]
+    assert "secret" not in lines[0]
+    if status == 500:
+        assert "failing_urls.py" in lines[0], "the trace"
+
+
+@pytest.mark.criterion("6.7")
+def test_a_form_without_its_token_is_logged_without_the_headers_at_fault(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    client = Client(enforce_csrf_checks=True, headers={"accept": BROWSER})
+    for options in (
+        {"headers": {"origin": "https://canary.example"}},
+        {"headers": {"referer": "https://canary.example/?q=1"}, "secure": True},
+    ):
+        assert client.post("/console/canary/jobs/", {"q": "canary"}, **options).status_code == 403
+    lines = [TextFormatter().format(record) for record in caplog.records]
+    assert [line.partition(" was refused: ")[2] for line in lines] == [
+        "Origin checking failed",
+        "Referer checking failed",
+    ]
+    assert "canary" not in "".join(lines)
