@@ -8,7 +8,6 @@ from django.urls import path
 
 from cyllm_site import urls
 
-
 MESSAGE = "a secret in a message"  # traces contain lines of the source
 
 
