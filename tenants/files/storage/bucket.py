@@ -37,11 +37,12 @@ class BucketFile(BytesFile):
     def __init__(self, body: IO[bytes], name: str, size: int) -> None:
         super().__init__(body, name)
         self.size = size
+        self._body = body
 
     def read(self, size: int = -1) -> bytes:
         """Return up to ``size`` bytes, by default all. Raises OSError."""
         with _store_errors():
-            return self.file.read(size) if size >= 0 else self.file.read()
+            return self._body.read(size) if size >= 0 else self._body.read()
 
 
 class BucketStorage(S3Storage):  # type: ignore[misc]  # the package has no types
