@@ -279,9 +279,13 @@ def test_a_checkpoint_is_published_by_its_id(member: ApiClient, operator: ApiCli
     assert (last["id"], last["state"]) == ("ftckpt_1", "removed")
     assert member("POST", f"{path}/ftckpt_1/publish").error[:2] == (400, "checkpoint_not_publishable")
     assert member("POST", f"{path}/ftckpt_4/publish").error[:2] == (404, "object_not_found")
+    token = request_id.set("req_of_a_publication")
     publication = member("POST", f"{path}/ftckpt_3/publish").body
+    request_id.reset(token)
     assert publication["status"] == "queued"
-    assert FineTuningJob.objects.get(id=publication["id"]).source_checkpoint_id == "ftckpt_3"
+    publication_job = FineTuningJob.objects.get(id=publication["id"])
+    assert publication_job.source_checkpoint_id == "ftckpt_3"
+    assert publication_job.correlation_id == "req_of_a_publication"
     assert operator("POST", f"{path}/ftckpt_3/publish").body["id"] == publication["id"]
     with override_settings(CYLLM=settings.CYLLM.model_copy(update={"training_open_jobs": 0})):
         assert member("POST", f"{path}/ftckpt_2/publish").error[:2] == (429, "too_many_jobs")

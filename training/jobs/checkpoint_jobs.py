@@ -9,6 +9,7 @@ from enum import StrEnum
 from django.conf import settings
 from django.db import transaction
 
+from backoffice.request_ids import request_id
 from tenants.audit_trail.changes import admin_audit_record
 from training.choices import END_STATUSES, JobStatus
 from training.clock import database_now
@@ -84,8 +85,8 @@ def checkpoint_publish(
 ) -> FineTuningJob:
     """Create the job that publishes a checkpoint, or return the one that does or whose model exists.
 
-    A training worker finds out whether it still has the checkpoint. Raises CheckpointRefusedError,
-    JobCheckpoint.DoesNotExist.
+    ``correlation_id``: by default the id of the request or command. A training worker finds out whether it
+    still has the checkpoint. Raises CheckpointRefusedError, JobCheckpoint.DoesNotExist.
     """
     checkpoint = JobCheckpoint.objects.get(id=checkpoint_id, job=job_id, job__tenant=tenant_id)
     # The job before its tenant, like a resumption.
@@ -108,7 +109,7 @@ def _insert(
         id=new_id("ftjob-"),
         tenant=source.tenant,
         created_by=actor[:200],
-        correlation_id=correlation_id,
+        correlation_id=correlation_id or request_id.get(),
         source_checkpoint=checkpoint,
         base_model=source.base_model,
         suffix=source.suffix,
