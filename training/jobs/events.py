@@ -20,7 +20,6 @@ LOG_LEVELS = {
     EventLevel.WARN: logging.WARNING,
     EventLevel.ERROR: logging.ERROR,
 }
-METRICS = EventType.METRICS
 
 
 def event_add(
@@ -42,7 +41,7 @@ def event_add(
     )
     job.next_event += 1
     job.save(update_fields=["next_event"])
-    if kind != METRICS:
+    if kind != EventType.METRICS:
         logger.log(LOG_LEVELS[level], "%s: %s", job.id, message)
     job_publish(job.id)
     return event

@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 from django.conf import settings
 
+from training.engine.control import now
 from training.queue.claim import job_claim
-from training.supervisor import lease
 from training.supervisor.attempt import AttemptRun
 from training.supervisor.celery_signals import DRAINING
 from training.supervisor.retention import expired_job_folders_remove
@@ -26,7 +26,7 @@ def work_until_idle(worker_class: str, *, worker_id: str, on_claim: Callable[[],
     count = 0
     while not DRAINING.is_set():
         expired_job_folders_remove()
-        claimed_at = lease.now()
+        claimed_at = now()
         claim = job_claim(
             worker_class=worker_class, worker_id=f"{worker_id}-{os.getpid()}"[:128], base_models=base_models
         )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 import uuid
 from collections.abc import Callable
 from types import TracebackType
@@ -14,6 +13,7 @@ from django.db import connection
 
 from tenants.outages import DATABASE_ERRORS
 from training.choices import RequestedAction
+from training.engine.control import now
 from training.queue.attempts import AttemptFencedError, lease_renew, requested_action
 
 logger = logging.getLogger("cyllm.training")
@@ -21,8 +21,6 @@ logger = logging.getLogger("cyllm.training")
 POLL_S = 0.3
 WATCH_S = 0.1
 RENEWALS_PER_LEASE = 3
-# Unlike the monotonic clock, it runs on while the machine sleeps, as the database's does.
-_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
 class LeaseKeeper:
@@ -113,8 +111,3 @@ class LeaseKeeper:
             self._loss_event.set()
         logger.error("the attempt is abandoned: %s", reason)
         self._on_lost()
-
-
-def now() -> float:
-    """Return the seconds of a clock that never goes back."""
-    return time.clock_gettime(_CLOCK)

@@ -11,8 +11,8 @@ import msgspec
 
 from tenants.files.creation import NewFile, StoredContent, content_store
 from tenants.files.models import Purpose
+from training.choices import EventType
 from training.engine.events import Finished
-from training.jobs.events import METRICS
 from training.models import FineTuningJob, JobEvent
 
 COLUMNS = ("step", "train_loss", "train_accuracy", "valid_loss", "valid_mean_token_accuracy")
@@ -27,7 +27,7 @@ SOURCES = {
 def metrics_csv(job: FineTuningJob) -> bytes:
     """Return the metrics of each step as CSV. A repeated step has those of its last run."""
     rows: dict[int, dict[str, Any]] = {}
-    events = JobEvent.objects.filter(job=job, type=METRICS).order_by("number")
+    events = JobEvent.objects.filter(job=job, type=EventType.METRICS).order_by("number")
     for data in events.values_list("data", flat=True).iterator():
         if data["step"] == 0:  # the evaluation of the base model
             continue

@@ -10,11 +10,11 @@ from typing import Any
 
 from django.db.models import Q
 
-from training.choices import EventLevel, JobPhase
+from training.choices import EventLevel, EventType, JobPhase
 from training.clock import database_now
 from training.engine import events
 from training.ids import new_id
-from training.jobs.events import METRICS, event_add
+from training.jobs.events import event_add
 from training.models import FineTuningJob, JobCheckpoint, JobSampleLines
 from training.queue.attempts import attempt_write
 
@@ -89,7 +89,7 @@ def _record_progress(job: FineTuningJob, event: events.Progress) -> None:
         del data[name]
     data |= _rewards(event)
     message = f"Step {event.step}/{event.total_steps}: training loss={event.loss:.4f}"
-    event_add(job, message, kind=METRICS, data=data)
+    event_add(job, message, kind=EventType.METRICS, data=data)
 
 
 def _rewards(event: events.Progress | events.Evaluation) -> dict[str, float]:
@@ -107,7 +107,7 @@ def _record_evaluation(job: FineTuningJob, event: events.Evaluation) -> None:
         "is_best": event.is_best,
     } | _rewards(event)
     message = f"Step {event.step}/{job.total_steps or event.step}: validation loss={event.loss:.4f}"
-    event_add(job, message, kind=METRICS, data=data)
+    event_add(job, message, kind=EventType.METRICS, data=data)
 
 
 def _record_checkpoint(job: FineTuningJob, event: events.CheckpointSaved) -> None:

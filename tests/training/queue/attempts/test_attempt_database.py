@@ -19,11 +19,11 @@ from tests.training.queue.attempts.test_unpublished import finished_run
 from tests.training.queue.claims.test_claim_order import claim, queued
 from tests.training.queue.harness.jobs import MakeJob
 from training.choices import JobPhase
+from training.engine.control import now
 from training.engine.events import Choice, Progress
 from training.models import FineTuningJob, JobEvent
 from training.queue.claim import Claim
 from training.requests.hyperparameters import resolve
-from training.supervisor import lease
 from training.supervisor.attempt import AttemptRun
 from training.supervisor.folders import job_folder
 from training.supervisor.persistence import run_once
@@ -130,7 +130,7 @@ def test_examples_of_a_json_array_are_counted_for_automatic_hyperparameters(cast
 @pytest.mark.django_db
 def test_a_phase_that_lasts_is_written_once(cast: Cast, django_assert_num_queries: Any) -> None:
     queued(cast.acme)
-    run = AttemptRun(claimed(), claimed_at=lease.now())
+    run = AttemptRun(claimed(), claimed_at=now())
     run.report_phase(JobPhase.WAITING_FOR_WORKER)
     with django_assert_num_queries(0):
         for _ in range(3):

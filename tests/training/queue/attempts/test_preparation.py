@@ -17,9 +17,9 @@ from tests.people import Cast
 from tests.training.queue.claims.test_claim_order import claim, queued
 from tests.training.queue.harness.disk import MOST_BYTES, full_disk
 from tests.training.queue.harness.jobs import MakeJob, messages
+from training.engine.control import now
 from training.models import FineTuningJob, JobAttempt
 from training.requests.hyperparameters import resolve
-from training.supervisor import lease
 from training.supervisor.attempt import AttemptRun
 from training.supervisor.folders import FolderBusyError, job_folder
 from training.supervisor.retention import expired_job_folders_remove
@@ -110,7 +110,7 @@ def test_an_attempt_without_a_folder_fails_with_the_cause(make_job: MakeJob, set
     (settings.CYLLM.training_dir / job.id).touch()
     current_claim = claim()
     assert current_claim is not None
-    AttemptRun(current_claim, claimed_at=lease.now()).run()
+    AttemptRun(current_claim, claimed_at=now()).run()
     attempt = JobAttempt.objects.get()
     assert (attempt.outcome, attempt.error_code) == ("failed", "checkpoint_unwritable")
     assert "The work folder can't be written: File exists. The job is tried again." in messages(job)

@@ -15,6 +15,7 @@ from tests.people import Cast
 from tests.training.queue.harness.jobs import job_with_script, messages
 from training.choices import JobStatus
 from training.engine.checkpoints.manifest import folder_name
+from training.engine.control import now
 from training.engine.events import CheckpointSaved
 from training.jobs.checkpoint_jobs import checkpoint_states
 from training.jobs.event_retention import events_purge
@@ -22,7 +23,6 @@ from training.jobs.services import job_resume
 from training.models import FineTuningJob, JobAttempt, JobCheckpoint
 from training.queue.claim import Claim, job_claim
 from training.queue.endings import attempt_stop
-from training.supervisor import lease
 from training.supervisor.attempt import AttemptRun
 from training.supervisor.folders import JobFolder
 from training.supervisor.persistence import run_once
@@ -79,7 +79,7 @@ def test_a_worker_without_the_checkpoint_fails_the_attempt_with_the_remedy(
     job = _interrupted_job(cast, 10, 20)
     statuses = []
     for _ in range(2):
-        claimed_at = lease.now()
+        claimed_at = now()
         AttemptRun(_claim(), claimed_at=claimed_at).run()
         job.refresh_from_db()
         statuses.append(job.status)

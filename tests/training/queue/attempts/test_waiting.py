@@ -18,11 +18,12 @@ from tests.training.queue.harness.celery_app import publish_unverified
 from tests.training.queue.harness.jobs import MakeJob, messages
 from training.choices import AttemptOutcome, JobPhase
 from training.engine.checkpoints.manifest import MANIFEST, seal_folder
+from training.engine.control import now
 from training.jobs.services import job_pause, job_resume
 from training.models import FineTuningJob, JobAttempt, TrainingPolicy
 from training.queue.claim import Claim, others_wait
 from training.queue.endings import attempt_yield
-from training.supervisor import attempt, lease
+from training.supervisor import attempt
 from training.supervisor.attempt import AttemptRun, YieldedAttemptError
 from training.supervisor.results import publication
 
@@ -61,14 +62,14 @@ def test_a_waiting_attempt_yields_only_after_some_patience_and_to_another_job(
     cast: Cast, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     queued(cast.acme)
-    run = AttemptRun(next_claim(), claimed_at=lease.now())
+    run = AttemptRun(next_claim(), claimed_at=now())
     monkeypatch.setattr(attempt, "PATIENCE_S", 0.0)
     monkeypatch.setattr(attempt, "YIELD_CHECK_S", 0.0)
     run.report_phase(JobPhase.WAITING_FOR_WORKER)
     run.report_phase(JobPhase.WAITING_FOR_WORKER)  # nobody else needs the worker
     queued(cast.globex)
     monkeypatch.setattr(attempt, "PATIENCE_S", 300.0)
-    patient = AttemptRun(run._claim, claimed_at=lease.now())
+    patient = AttemptRun(run._claim, claimed_at=now())
     for _ in range(2):
         patient.report_phase(JobPhase.WAITING_FOR_WORKER)
     with pytest.raises(YieldedAttemptError):
@@ -144,7 +145,7 @@ def test_a_job_that_has_let_others_run_is_published_without_training_again(
         raise YieldedAttemptError
 
     def run() -> list[str]:
-        AttemptRun(next_claim(), claimed_at=lease.now()).run()
+        AttemptRun(next_claim(), claimed_at=now()).run()
         return (folder / "trace").read_text().split("\n")
 
     monkeypatch.setattr(publication, "publish_result", wait)

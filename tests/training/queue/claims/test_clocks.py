@@ -14,6 +14,7 @@ from django.utils import timezone
 from tests.people import Cast
 from tests.training.queue.claims.test_claim_order import claim, queued
 from training.choices import AttemptOutcome
+from training.engine.control import now
 from training.jobs.failures import Failure
 from training.jobs.services import job_cancel
 from training.models import FineTuningJob, JobAttempt
@@ -21,7 +22,6 @@ from training.queue.attempts import AttemptFencedError, attempt_write, lease_ren
 from training.queue.claim import Claim
 from training.queue.endings import BACKOFF_MAX_S, attempt_fail
 from training.queue.sweep import jobs_sweep
-from training.supervisor import lease
 from training.supervisor.folders import job_folder
 from training.supervisor.retention import expired_job_folders_remove
 
@@ -115,13 +115,13 @@ def test_a_failed_job_is_tried_again_although_the_clock_was_set_back(cast: Cast,
 def test_a_workers_own_clock_ends_no_lease_and_deletes_no_checkpoints(
     cast: Cast, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    now, job = lease.now(), queued(cast.acme)
+    started_at, job = now(), queued(cast.acme)
     job_cancel(job_id=job.id, actor="tests")
     folder = job_folder(job.id).path
     tomorrow = timezone.now() + dt.timedelta(days=1)
     monkeypatch.setattr("time.time", tomorrow.timestamp)
     monkeypatch.setattr(timezone, "now", lambda: tomorrow)
-    assert lease.now() - now < LEASE_S
+    assert now() - started_at < LEASE_S
     assert expired_job_folders_remove() == 0
     assert folder.is_dir()
     FineTuningJob.objects.update(finished_at=tomorrow - dt.timedelta(days=1, hours=2))

@@ -17,11 +17,11 @@ from training.choices import JobStatus
 from training.datasets.tokens.preparation import prepare
 from training.datasets.tokens.tokenizer import load_tokenizer
 from training.engine.checkpoints.manifest import STATE, seal_folder
+from training.engine.control import now
 from training.jobs.checkpoint_jobs import checkpoint_publish
 from training.models import FineTuningJob, JobCheckpoint
 from training.publishing.agreement import Agreement, Difference, Tolerance
 from training.queue.claim import job_claim
-from training.supervisor import lease
 from training.supervisor.attempt import AttemptRun
 
 EXACT = Difference(1e-6, 1e-7)
@@ -76,7 +76,7 @@ def publish(checkpoint: JobCheckpoint, cast: Cast) -> FineTuningJob:
 
 def work(job: FineTuningJob) -> None:
     """Let a worker claim the job and run it to its end."""
-    claimed_at = lease.now()
+    claimed_at = now()
     claim = job_claim(worker_class="default", worker_id="w", base_models=["tiny"])
     assert claim is not None
     assert claim.job_id == job.id
