@@ -21,7 +21,7 @@ from tenants.audit_trail.verification import (
     LOWEST_ID,
     PURGE_ACTION,
     Finding,
-    checked_seals,
+    seal_checks,
     selection_findings,
 )
 from tenants.long_tasks import paced_batches
@@ -167,11 +167,11 @@ class _Purge:
 
 def _intact(seals: Iterable[AuditSeal]) -> Iterator[AuditSeal]:
     """Yield seals as long as they agree with each other and their records; report the first that doesn't."""
-    for checked in checked_seals(seals, lambda seal: seal.purged_at is None):
-        if checked.finding is not None:
-            _report(checked.finding)
+    for check in seal_checks(seals, lambda seal: seal.purged_at is None):
+        if check.finding is not None:
+            _report(check.finding)
             return
-        yield checked.seal
+        yield check.seal
 
 
 def _report(finding: Finding) -> None:

@@ -185,7 +185,7 @@ def _every_seal(_: AuditSeal) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class CheckedSeal:
+class SealCheck:
     """A seal with the fault of it or of its records, empty if there is none.
 
     ``record_count``: records that were compared with it. ``finding``: the fault with its place.
@@ -196,9 +196,9 @@ class CheckedSeal:
     finding: Finding | None
 
 
-def checked_seals(
+def seal_checks(
     seals: Iterable[AuditSeal], is_selected: Callable[[AuditSeal], bool] = _every_seal
-) -> Iterator[CheckedSeal]:
+) -> Iterator[SealCheck]:
     """Compare seals with each other, and selected ones with their records.
 
     ``seals``: those of one tenant in order, from the first of its chain.
@@ -213,7 +213,7 @@ def checked_seals(
         if fault:
             first_id = None if last_id == LOWEST_ID else last_id + 1
             finding = Finding(trail, seal.tenant_id, first_id, seal.last_id, fault)
-        yield CheckedSeal(seal, record_count, finding)
+        yield SealCheck(seal, record_count, finding)
         chain, number, last_id = seal.chain, seal.number, seal.last_id
 
 
@@ -226,11 +226,11 @@ def _verify_chain(
     findings: list[Finding] = []
     chain, number, last_id, seal_count, record_count = FIRST_CHAIN, 0, LOWEST_ID, 0, 0
     seals = AuditSeal.objects.filter(trail=trail, tenant_id=tenant_id).order_by("number")
-    for checked in checked_seals(seals.iterator(), is_selected):
-        if checked.finding is not None:
-            findings.append(checked.finding)
-        chain, number, last_id = checked.seal.chain, checked.seal.number, checked.seal.last_id
-        seal_count, record_count = seal_count + 1, record_count + checked.record_count
+    for check in seal_checks(seals.iterator(), is_selected):
+        if check.finding is not None:
+            findings.append(check.finding)
+        chain, number, last_id = check.seal.chain, check.seal.number, check.seal.last_id
+        seal_count, record_count = seal_count + 1, record_count + check.record_count
     if unsealed_records := _records(trail, tenant_id, last_id, position.last_id):
         first, last = unsealed_records[0], unsealed_records[-1]
         findings.append(Finding(trail, tenant_id, first.id, last.id, UNSEALED_RECORDS))
