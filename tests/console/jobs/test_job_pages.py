@@ -38,15 +38,6 @@ pytestmark = pytest.mark.django_db
 FRAME = 4
 
 
-@pytest.fixture
-def browser(cast: Cast) -> Client:
-    """A client of the member."""
-    client = Client()
-    client.force_login(cast.member)
-    client.get("/console/acme/jobs/")  # remembers the tenant in the session
-    return client
-
-
 def _bulk(cast: Cast, count: int) -> None:
     model = job_with_steps(cast.acme, 0, runs=False)
     FineTuningJob.objects.bulk_create(
