@@ -18,7 +18,8 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.console.site import running_servers, running_site, session_key
+from benchmarks.console.site import running_servers, running_site
+from tests.people import session_key
 
 if TYPE_CHECKING:  # importable before Django is set up
     from playwright.async_api import CDPSession, Page, WebSocketRoute

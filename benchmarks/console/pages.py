@@ -12,7 +12,8 @@ import time
 import httpx
 
 from benchmarks.console.rows import JOB_ID, SampleTenant, fill
-from benchmarks.console.site import running_servers, running_site, session_key
+from benchmarks.console.site import running_servers, running_site
+from tests.people import session_key
 
 LIMIT_MS = 300
 PUBLIC_PATHS = ("/", "/console/sign-in/", "/admin/login/")

@@ -19,7 +19,7 @@ from deploy.local.servers.postgres import EmbeddedPostgres
 from deploy.local.servers.valkey import EmbeddedValkey
 
 if TYPE_CHECKING:  # importable before Django is set up
-    from django.contrib.auth.models import User
+    pass
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -88,12 +88,3 @@ def _responds(address: str) -> bool:
         return httpx.get(f"{address}/health/live", timeout=5).status_code == 200
     except httpx.TransportError:
         return False
-
-
-def session_key(user: User) -> str:
-    """Sign a person in and return the value of the session cookie."""
-    from django.test import Client
-
-    client = Client()
-    client.force_login(user)
-    return str(client.cookies["sessionid"].value)

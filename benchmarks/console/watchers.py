@@ -19,9 +19,10 @@ from typing import TYPE_CHECKING
 
 import httpx
 
-from benchmarks.console.site import ROOT, running_servers, running_site, session_key
+from benchmarks.console.site import ROOT, running_servers, running_site
 from deploy.local.processes.supervisor import Program, Supervisor
 from deploy.local.programs import training_program
+from tests.people import session_key
 
 if TYPE_CHECKING:  # importable before Django is set up
     from django.contrib.auth.models import User

@@ -21,8 +21,9 @@ from benchmarks.console.screenshots.camera import Picture, page_pictures
 from benchmarks.console.screenshots.contact_sheet import write_sheet
 from benchmarks.console.screenshots.illustrations import take_illustrations
 from benchmarks.console.screenshots.workers import sample_workers
-from benchmarks.console.site import ROOT, running_servers, running_site, session_key
+from benchmarks.console.site import ROOT, running_servers, running_site
 from tests.console.harness.sample_site import SampleSite, fill_site
+from tests.people import session_key
 
 if TYPE_CHECKING:  # importable before Django is set up
     from playwright.async_api import Browser
