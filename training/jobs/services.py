@@ -41,7 +41,6 @@ from training.requests.hyperparameters import job_options, stored_options
 from training.requests.job_request import JobRequest
 from training.requests.refusals import InvalidValue, JobRefusedError, TooManyJobs
 
-WAITING = (JobStatus.VALIDATING_FILES, JobStatus.QUEUED)
 # Codes of failures whose cause can pass or be removed without another job: those of machines and storage.
 RESUMABLE_FAILURES = frozenset(
     {
