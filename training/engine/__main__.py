@@ -18,7 +18,7 @@ from typing import TypeVar
 import msgspec
 
 from training.engine.control import EXIT_LEASE_LOST, InputControl, ManualControl
-from training.engine.event_stream import EventWriter, NoEvents, claim_stdout
+from training.engine.event_stream import EventWriter, FailureWriter, claim_stdout
 from training.engine.spec import ScoringSpec, TrainingSpec
 
 Spec = TypeVar("Spec")
@@ -50,7 +50,8 @@ def _run(path: Path) -> int:
     from training.engine.run import run
 
     try:
-        is_successful = run(spec, EventWriter(output) if is_main else NoEvents(), control)
+        stream = EventWriter(output) if is_main else FailureWriter(output)
+        is_successful = run(spec, stream, control)
     except BrokenPipeError:
         logging.getLogger(__name__).error("nobody reads the events")
         return EXIT_LEASE_LOST

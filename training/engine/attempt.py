@@ -19,6 +19,12 @@ from training.engine.event_stream import EventStream
 from training.engine.events import Choice, Warned
 from training.engine.spec import TrainingSpec
 
+KEPT = "as in the earlier attempt, so that rounding is equal"
+
+
+class UnsuitableHostError(Exception):
+    """This host can't continue a run with the choices that it began with. The text names one."""
+
 
 @dataclass
 class Attempt:
@@ -37,6 +43,11 @@ class Attempt:
     def warn(self, code: str, message: str) -> None:
         """Report something that doesn't stop the run."""
         self.stream.send(Warned(code=code, message=message))
+
+    def refuse_host(self, reason: str) -> None:
+        """Raise UnsuitableHostError, unless no step has been trained, so that the run can begin anew here."""
+        if self.state.step:
+            raise UnsuitableHostError(reason)
 
 
 def new_attempt(spec: TrainingSpec, stream: EventStream, control: Control) -> Attempt:
@@ -68,7 +79,12 @@ def is_main_process() -> bool:
 
 def is_alone() -> bool:
     """True in a process that trains without others."""
-    return int(os.environ.get("WORLD_SIZE", "1")) == 1
+    return process_count() == 1
+
+
+def process_count() -> int:
+    """Return the processes that train together."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def _processes() -> PartialState:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
+import select
 import signal
 import sys
 import threading
 import time
+from contextlib import suppress
 from types import FrameType
 from typing import NoReturn, Protocol
 
@@ -125,5 +127,8 @@ def now() -> float:
 
 def _exit_unleased(reason: str) -> NoReturn:
     # Another attempt may already run, so nothing more may be written, not even a clean exit's files.
-    os.write(sys.stderr.fileno(), f"the lease has expired: {reason}\n".encode())
+    with suppress(OSError):  # the reader may be gone, or frozen with a full pipe
+        descriptor = sys.stderr.fileno()
+        if select.select([], [descriptor], [], 0)[1]:
+            os.write(descriptor, f"the lease has expired: {reason}\n".encode())
     os._exit(EXIT_LEASE_LOST)

@@ -6,8 +6,10 @@ import re
 
 from safetensors import SafetensorError
 
+from training.engine.attempt import UnsuitableHostError
 from training.engine.checkpoints.store import CheckpointWriteError
 from training.engine.disk_faults import Diagnosis, disk_fault, unwritable
+from training.engine.hardware.memory_prediction import InsufficientMemoryError
 from training.engine.loop.out_of_memory import is_out_of_memory
 from training.engine.loop.trainer import NonFiniteError
 from training.engine.models.weights import BaseModelError
@@ -19,8 +21,10 @@ _OS_ERROR = re.compile(r"os error (\d+)")
 
 def diagnose(error: BaseException) -> Diagnosis:
     """Return the diagnosis of an exception."""
+    if isinstance(error, InsufficientMemoryError):
+        return _out_of_memory(f"Training needs {error}.")
     if is_out_of_memory(error):
-        return _out_of_memory()
+        return _out_of_memory("Memory ran out with a single example per forward pass.")
     match error:
         case NonFiniteError():
             return Diagnosis(
@@ -40,6 +44,8 @@ def diagnose(error: BaseException) -> Diagnosis:
             return Diagnosis("packing_not_possible", str(error), "Set packing to auto or off.", False)
         case BaseModelError():
             return _base_model(error)
+        case UnsuitableHostError():
+            return _unsuitable_host(error)
         case CheckpointWriteError():
             cause = error.__cause__ or error
             return disk_fault(_error_number(cause)) or unwritable(type(cause).__name__)
@@ -51,12 +57,21 @@ def diagnose(error: BaseException) -> Diagnosis:
     )
 
 
-def _out_of_memory() -> Diagnosis:
+def _out_of_memory(cause: str) -> Diagnosis:
     return Diagnosis(
         "out_of_memory",
-        "Memory ran out with a single example per forward pass.",
+        cause,
         "Lower max_length or the rank, turn gradient_checkpointing on, or use a worker with more memory.",
         False,
+    )
+
+
+def _unsuitable_host(error: BaseException) -> Diagnosis:
+    return Diagnosis(
+        "worker_unsuitable",
+        f"The training worker can't continue this run as it began: {error}.",
+        "The operator gives all training workers of a class equal processors or GPUs, then resume the job.",
+        True,
     )
 
 

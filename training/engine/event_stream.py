@@ -6,7 +6,7 @@ import os
 import sys
 from typing import Protocol
 
-from training.engine.events import TrainerEvent, encode
+from training.engine.events import Failed, TrainerEvent, encode
 
 STDOUT, STDERR = 1, 2
 
@@ -32,11 +32,13 @@ class EventWriter:
             rest = rest[os.write(self._descriptor, rest) :]
 
 
-class NoEvents:
-    """Drops events: for the ranks of a distributed run that don't report."""
+class FailureWriter(EventWriter):
+    """Writes the failure of a process of a distributed run that reports nothing else."""
 
     def send(self, event: TrainerEvent) -> None:
-        """Do nothing."""
+        """Write a failure. Raises OSError if the reader is gone."""
+        if isinstance(event, Failed):
+            os.write(self._descriptor, b"\n" + encode(event))  # the first process may be in mid-line
 
 
 def claim_stdout() -> int:

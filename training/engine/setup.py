@@ -9,14 +9,35 @@ from typing import Any
 import torch
 
 from training.datasets.tokens.sample_lines import pack_lines
-from training.engine.attempt import Attempt, is_main_process, main_process_first, smallest_of_all
+from training.engine.attempt import (
+    KEPT,
+    Attempt,
+    is_main_process,
+    main_process_first,
+    process_count,
+    smallest_of_all,
+)
 from training.engine.checkpoints.fingerprint import fingerprint
 from training.engine.checkpoints.plan import read_plan, write_plan
 from training.engine.checkpoints.state import RunState
 from training.engine.events import Prepared
-from training.engine.hardware.device import Device, local_device, thread_count
-from training.engine.hardware.memory_prediction import MemoryPlan, memory_model, plan_memory, read_shape
-from training.engine.hardware.precision import Precision, checkpoint_dtype, choose_precision
+from training.engine.hardware.device import Device, hardware_name, local_device, thread_count
+from training.engine.hardware.memory_prediction import (
+    MIB,
+    InsufficientMemoryError,
+    MemoryPlan,
+    memory_model,
+    plan_memory,
+    read_shape,
+)
+from training.engine.hardware.precision import (
+    PRECISIONS,
+    Precision,
+    can_compute,
+    checkpoint_dtype,
+    choose_precision,
+    precision_of,
+)
 from training.engine.models.weights import BaseModelError, prepare_model, read_weights, restore_weights
 from training.engine.objectives.batching import Batching, choose_batching
 from training.engine.objectives.dataset import (
@@ -73,13 +94,17 @@ class Setup:
 
 
 def prepare(attempt: Attempt) -> Setup:
-    """Prepare a run or resume it from its newest valid checkpoint. Raises StopRequestedError."""
+    """Prepare a run or resume it from its newest valid checkpoint.
+
+    Raises StopRequestedError, UnsuitableHostError.
+    """
     with main_process_first():
         if is_main_process():
             attempt.store.prepare()
         data = load_data(attempt)
     device = local_device()  # now that each process has its own
     resume_state(attempt, data)
+    keep_device(attempt, device)
     plan = plan_steps(attempt, data)
     precision = _choose_precision(attempt, device)
     memory = _plan_memory(attempt, data, device, precision)
@@ -100,7 +125,8 @@ def make_objective(attempt: Attempt, file: DatasetFile, batching: Batching, mode
     if attempt.spec.method == "supervised":
         return batching.supervised(CachedExamples(file.cache))
     pairs = CachedPairs(file.cache)
-    path = Path(attempt.spec.work_dir) / "references" / f"{attempt.state.fingerprint}-{file.digest}.npy"
+    name = f"{attempt.state.fingerprint}-{file.digest}-{attempt.state.precision}.npy"
+    path = Path(attempt.spec.work_dir) / "references" / name
     references = read_references(path, len(pairs))
     if references is None:
         limit = attempt.state.micro_batch_tokens
@@ -137,9 +163,22 @@ def resume_state(attempt: Attempt, data: Data) -> None:
     attempt.state = state or RunState(fingerprint=identity, threads=threads)
     torch.set_num_threads(attempt.state.threads)
     if attempt.state.threads != threads:
-        attempt.choose(
-            "threads", str(attempt.state.threads), "as in the earlier attempt, so that rounding is equal"
-        )
+        attempt.choose("threads", str(attempt.state.threads), KEPT)
+
+
+def keep_device(attempt: Attempt, device: Device) -> None:
+    """Check that the device is of the kind that the run began on. Raises UnsuitableHostError."""
+    state, count = attempt.state, process_count()
+    hardware = hardware_name(device) if count == 1 else f"{count} times {hardware_name(device)}"
+    if state.device and state.device != device.kind:
+        attempt.refuse_host(f"it began on {state.hardware}, and this worker has {hardware}")
+        attempt.state = state = RunState(fingerprint=state.fingerprint, threads=state.threads)
+    if state.step and state.hardware and state.hardware != hardware:
+        message = f"The run began on {state.hardware} and continues on {hardware}: its result is the same"
+        attempt.warn("rounding_differs", f"{message} up to rounding, but not to the bit.")
+    else:
+        state.hardware = hardware
+    state.device = device.kind
 
 
 def keep_plan(attempt: Attempt) -> None:
@@ -186,7 +225,16 @@ def _choose_precision(attempt: Attempt, device: Device) -> Precision:
         stored_dtype = checkpoint_dtype(Path(attempt.spec.base_model))
     except (OSError, ValueError) as error:
         raise BaseModelError(str(error)) from error
-    precision = choose_precision(attempt.spec.options, device, stored_dtype)
+    options, state = attempt.spec.options, attempt.state
+    precision = choose_precision(options, device, stored_dtype)
+    if state.precision and state.precision != precision.compute:
+        if can_compute(device, state.precision):
+            precision = precision_of(options, state.precision, KEPT)
+        else:
+            attempt.refuse_host(f"it began in {state.precision}, which {hardware_name(device)} does not have")
+    state.precision = PRECISIONS[smallest_of_all(PRECISIONS.index(precision.compute))]
+    if state.precision != precision.compute:
+        precision = precision_of(options, state.precision, "as in another process of this run")
     attempt.choose("precision", precision.compute, precision.reason)
     return precision
 
@@ -201,6 +249,10 @@ def _plan_memory(attempt: Attempt, data: Data, device: Device, precision: Precis
     model = memory_model(shape, spec.options, precision.compute, share)
     available = min(spec.memory_bytes or device.memory_bytes, device.memory_bytes)
     longest = max(training.cache.lengths)
+    least_bytes = model.predict(1, checkpoints_gradients=spec.options.gradient_checkpointing != "off")
+    if least_bytes > device.total_bytes:  # the system would end other processes too
+        figures_text = f"about {least_bytes // MIB} MiB, and the worker has {device.total_bytes // MIB} MiB"
+        raise InsufficientMemoryError(figures_text)
     earlier_tokens = _tokens_at_once(attempt, longest)
     plan = plan_memory(
         model, spec.options, available, longest, is_cpu=device.is_cpu, earlier_tokens=earlier_tokens
@@ -216,7 +268,15 @@ def choose_micro_batch(attempt: Attempt, plan: MemoryPlan, longest: int) -> None
     """Set the tokens of a micro-batch to those of an earlier attempt if they fit, otherwise as planned."""
     state = attempt.state
     # A little less memory than before is no reason for other bits.
-    if not state.step and _tokens_at_once(attempt, longest) > plan.possible_tokens:
+    if (earlier_tokens := _tokens_at_once(attempt, longest)) > plan.possible_tokens:
+        if state.step:
+            message = (
+                f"The run began with {earlier_tokens} tokens in memory at once, which this worker does not"
+            )
+            attempt.warn(
+                "rounding_differs",
+                f"{message} have memory for: its result is the same up to rounding, but not to the bit.",
+            )
         state.micro_batch_tokens = state.lanes = 0
     # Processes with different memory would divide a step differently, and share it wrongly.
     tokens = smallest_of_all(state.micro_batch_tokens or plan.micro_batch_tokens)

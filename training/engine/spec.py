@@ -10,6 +10,8 @@ from msgspec import Meta
 Positive: TypeAlias = Annotated[int, Meta(ge=1)]
 Fraction: TypeAlias = Annotated[float, Meta(ge=0, lt=1)]
 ALL_LINEAR = "all-linear"
+PARTS = 10  # evaluations and checkpoints of a run whose intervals are not set
+MAX_SERVED_RANK = 512  # of adapters in vLLM
 # Names of embeddings and output layers, which engines don't apply adapters to, or not reliably.
 UNSERVABLE_MODULES = frozenset({"embed_tokens", "lm_head", "wte", "word_embeddings", "output"})
 

@@ -41,12 +41,14 @@ from training.requests.hyperparameters import job_options, stored_options
 from training.requests.job_request import JobRequest
 from training.requests.refusals import InvalidValue, JobRefusedError, TooManyJobs
 
-# Codes of failures whose cause can pass or be removed without another job: those of machines and storage.
+# Codes of failures whose cause can pass or be removed without another job: those of machines and storage, and
+# those of a result that is only to be published.
 RESUMABLE_FAILURES = frozenset(
     {
         *("checkpoint_unavailable", "checkpoint_unwritable", "disk_full", "file_unavailable"),
+        *("adapter_verification_failed", "model_name_taken", "model_not_found", "result_too_large"),
         *("internal_error", "no_inference_worker", "storage_unavailable", "trainer_crashed"),
-        *("trainer_unavailable", "worker_lost"),
+        *("trainer_unavailable", "worker_lost", "worker_unsuitable"),
     }
 )
 _EXPIRED = (

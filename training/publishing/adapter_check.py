@@ -13,12 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from inference_worker.protocol.adapter_archive import CONFIG_NAME, MAX_CONFIG_BYTES, WEIGHTS_NAME
-from training.engine.spec import UNSERVABLE_MODULES
+from training.engine.spec import MAX_SERVED_RANK, UNSERVABLE_MODULES
 from training.model_files.tensor_headers import Tensor, TensorFileError, read_tensors
 from training.publishing.tensors import check_values
 
 PREFIX = "base_model.model."
-MAX_RANK = 512
 LISTED = 3
 # Fields of peft's configuration that change the computation in ways an engine doesn't know.
 UNSUPPORTED_FIELDS = (
@@ -157,8 +156,8 @@ def _rank(config: Mapping[str, Any], module: str) -> int:
         raise InvalidAdapterError("its rank_pattern is not an object")
     pattern = next((key for key in ranks if _ends_in(key, module)), None)
     rank = config["r"] if pattern is None else ranks[pattern]
-    if not (isinstance(rank, int) and 1 <= rank <= MAX_RANK):
-        raise InvalidAdapterError(f"its rank {rank} is not between 1 and {MAX_RANK}")
+    if not (isinstance(rank, int) and 1 <= rank <= MAX_SERVED_RANK):
+        raise InvalidAdapterError(f"its rank {rank} is not between 1 and {MAX_SERVED_RANK}")
     return rank
 
 

@@ -88,7 +88,7 @@ def check_agreement(comparison: Comparison, dtype: str) -> Agreement:
         raise verification_error(
             f"The inference worker's base model is not the one that was trained: log-probs of its tokens "
             f"differ by {_text(base)}, allowed are {_text(tolerance)}.",
-            "The operator must serve the model in the folder that CYLLM_TRAINING_MODELS names.",
+            "The operator serves the model that CYLLM_TRAINING_MODELS names; then resume the job.",
         )
     adapter = _difference(comparison.engine_adapter, comparison.trainer_adapter)
     effect = _difference(comparison.engine_adapter, comparison.trainer_base)
@@ -112,7 +112,7 @@ def _wrong_adapter(adapter: Difference, effect: Difference, tolerance: Tolerance
         f"The inference worker does not compute the fine-tuned model as it was trained: log-probs differ "
         f"by {_text(adapter)}, allowed are {_text(tolerance)}; from the base model they differ by "
         f"{_text(effect)}.",
-        "The operator must check the inference worker's version and log.",
+        "The operator checks the inference worker's version and log; then resume the job.",
     )
 
 

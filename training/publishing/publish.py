@@ -90,9 +90,15 @@ def publish_result(
 def _base_folder(job: FineTuningJob) -> Path:
     folder = settings.CYLLM.training_models.get(job.base_model)
     if folder is None:
-        message = f"The base model {job.base_model} is not in CYLLM_TRAINING_MODELS any more."
-        raise PublishingError(Failure(code="model_not_found", message=message, param="model"))
+        raise _model_missing(f"The base model {job.base_model} is not in CYLLM_TRAINING_MODELS any more.")
     return folder
+
+
+def _model_missing(message: str) -> PublishingError:
+    next_step = "The operator restores it; then resume the job."
+    return PublishingError(
+        Failure(code="model_not_found", message=message, next_step=next_step, param="model")
+    )
 
 
 def _check(folder: Path, base_folder: Path) -> AdapterSummary:
@@ -143,8 +149,9 @@ def _register(job: FineTuningJob, summary: AdapterSummary, archive: StoredArchiv
             failure = Failure(code="storage_unavailable", message=message, is_transient=True)
             raise PublishingError(failure) from None
         except ServedModel.DoesNotExist:
-            message = f"The base model {job.base_model} is not in the registry any more."
-            raise PublishingError(Failure(code="model_not_found", message=message, param="model")) from None
+            raise _model_missing(
+                f"The base model {job.base_model} is not in the registry any more."
+            ) from None
         except (*DATABASE_ERRORS, ValidationError):
             raise
         except Exception as error:
@@ -153,7 +160,7 @@ def _register(job: FineTuningJob, summary: AdapterSummary, archive: StoredArchiv
         Failure(
             code="model_name_taken",
             message=f"Other models have the names {' and '.join(model_names(job))}.",
-            next_step="Create the job again with another suffix.",
+            next_step="Delete the other model and resume the job, or create it again with another suffix.",
             param="suffix",
         )
     )

@@ -210,7 +210,8 @@ class AttemptRun:
                 break
             self._record([event for event in events if not isinstance(event, ENDS)])
             for event in events:
-                if isinstance(event, ENDS):
+                if isinstance(event, ENDS) and end is None:
+                    # Of several processes, the first one to fail names the cause: the others fail without it.
                     end, exit_by = event, time.monotonic() + EXIT_GRACE_S
             self._forward_requests(process)
             self._store_log(process)

@@ -166,10 +166,20 @@ BAD_JOBS = (
         "invalid_value",
         "cyllm.early_stopping.patience",
         {
-            "cyllm": {"early_stopping": {"patience": 3}, "eval_steps": 4},
+            "cyllm": {"early_stopping": {"patience": 2}, "eval_steps": 4},
             "hyperparameters": {"n_epochs": 1, "batch_size": 1},
             **VALIDATED,
         },
         "about 2 evaluations, so it could never stop early",
+    ),
+    BadJob(
+        "invalid_value",
+        "cyllm.early_stopping.patience",
+        {
+            "cyllm": {"early_stopping": {"patience": 10}},
+            "hyperparameters": {"n_epochs": 10, "batch_size": 1},
+            **VALIDATED,
+        },
+        "about 10 evaluations, so it could never stop early",
     ),
 )

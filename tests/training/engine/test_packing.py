@@ -20,6 +20,7 @@ from training.engine.checkpoints.plan import PLAN
 from training.engine.checkpoints.state import decode_state
 from training.engine.loop.lanes import Lanes
 from training.engine.models import matrix_products
+from training.engine.models.matrix_products import _Library
 from training.engine.models.merged_lora import use_merged_forward
 from training.engine.models.packed_attention import use_packed_attention
 from training.engine.models.shared_prefixes import find_sharing
@@ -167,7 +168,7 @@ def test_products_by_onednn_are_those_of_torch(has_bias: bool, monkeypatch: pyte
     factors = torch.randn(2, 40, 5).transpose(1, 2)
     expected = layer(x)
     (reference,) = torch.autograd.grad((expected * factors).sum(), x)
-    monkeypatch.setattr(matrix_products, "has_fast_onednn", lambda: True)
+    monkeypatch.setattr(matrix_products, "_LIBRARY", _Library(uses_onednn=True))
 
     assert matrix_products.use_fast_products(torch.nn.Sequential(layer, torch.nn.Linear(40, 2))) == 1
 
@@ -235,8 +236,8 @@ def test_lanes_have_the_same_bits_whatever_runs_at_the_same_time() -> None:
     model, examples = _with_lora(qwen2()), _examples()
     use_packed_attention(model.get_base_model())
     use_merged_forward(model)
-    objective = PackedSupervised(examples, CPU, lanes=2)
-    groups = list(objective.micro_batches(range(len(examples)), 40))
+    objective = PackedSupervised(examples, CPU)
+    groups = list(objective.micro_batches(range(len(examples)), 40, 2))
     trained_parameters = [item for item in model.parameters() if item.requires_grad]
     total = sum(examples.weights)
     expected = [gradient / total for gradient in _gradients(model, objective, groups)]
@@ -324,7 +325,7 @@ def test_other_kinds_of_training_are_packed_with_the_same_losses(
 
 def test_batching_in_half_precision_multiplies_in_it() -> None:
     model, examples = qwen2().to(torch.bfloat16), _examples()
-    batching = Batching(True, 1, CPU, torch.bfloat16)
+    batching = Batching(True, CPU, torch.bfloat16)
     use_packed_attention(model)
 
     sums = batching.supervised(examples).sums(model, (0, 1))

@@ -84,6 +84,84 @@ def test_a_trainer_whose_supervisor_is_gone_ends_itself(tiny_model: Path, tmp_pa
     assert not (tmp_path / "work" / "result").exists()
 
 
+_WITHOUT_A_READER = """
+import time
+from training.engine.control import InputControl
+
+InputControl(lease_s=1000).start()
+time.sleep(60)
+"""
+
+
+@pytest.mark.criterion("2.3")
+@pytest.mark.parametrize("reader", ["gone", "frozen"])
+def test_a_trainer_ends_itself_even_if_nobody_reads_its_last_words(reader: str) -> None:
+    output, errors = os.pipe()
+    if reader == "gone":
+        os.close(output)
+    else:
+        os.set_blocking(errors, False)
+        while _has_room(errors):
+            pass
+        os.set_blocking(errors, True)
+    process = subprocess.Popen(
+        [sys.executable, "-c", _WITHOUT_A_READER], stdin=subprocess.DEVNULL, stderr=errors, cwd=ROOT
+    )
+    os.close(errors)
+    try:
+        assert process.wait(30) == EXIT_LEASE_LOST
+    finally:
+        process.kill()
+        if reader == "frozen":
+            os.close(output)
+
+
+def _has_room(pipe: int) -> bool:
+    try:
+        return os.write(pipe, b"x" * 4096) > 0
+    except BlockingIOError:
+        return False
+
+
+_WITH_A_FAILURE_IN_THE_SECOND = """
+import os, sys
+from training.engine import setup
+from training.engine.__main__ import main
+
+def fail(*_, **__):
+    raise MemoryError
+
+if os.environ["RANK"] == "1":
+    setup.prepare_model = fail
+sys.exit(main(["run", sys.argv[1]]))
+"""
+
+
+def test_the_process_that_fails_names_the_cause(tiny_model: Path, tmp_path: Path) -> None:
+    path, script = tmp_path / "spec.json", tmp_path / "run.py"
+    path.write_bytes(msgspec.json.encode(make_spec(tmp_path, tiny_model)))
+    script.write_text(_WITH_A_FAILURE_IN_THE_SECOND)
+
+    process = _run_two(script, path)
+
+    assert process.returncode == 1
+    lines = [decode_event(line) for line in process.stdout.splitlines() if line]
+    first = Outcome(lines).of(events.Failed)[0]
+    assert first.code == "out_of_memory"
+
+
+def _run_two(script: Path, spec: Path) -> subprocess.CompletedProcess[bytes]:
+    """Run a script in two processes of one run."""
+    command = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    return subprocess.run(
+        [sys.executable, *command, str(script), str(spec)],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        check=False,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
+    )
+
+
 def test_a_spec_that_is_not_one_is_refused(tmp_path: Path) -> None:
     (tmp_path / "spec.json").write_text('{"job_id": "x"}')
 
@@ -127,15 +205,8 @@ def test_two_processes_with_different_memory_share_each_step_and_compute_the_sam
     path, script = tmp_path / "spec.json", tmp_path / "run.py"
     path.write_bytes(msgspec.json.encode(spec))
     script.write_text(_WITH_LITTLE_MEMORY_IN_THE_SECOND)
-    command = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 
-    process = subprocess.run(
-        [sys.executable, *command, str(script), str(path)],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        check=False,
-        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
-    )
+    process = _run_two(script, path)
 
     assert process.returncode == 0, process.stderr.decode()
     pair = Outcome([decode_event(line) for line in process.stdout.splitlines()])

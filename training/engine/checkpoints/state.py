@@ -25,9 +25,11 @@ class RunState(msgspec.Struct, kw_only=True):
     """Counters of a run after ``step`` optimizer steps.
 
     ``fingerprint``: digest of all that determines the weights. ``unimproved``: evaluations since the
-    validation loss last improved by the threshold over ``reference_loss``. ``micro_batch_tokens``,
-    ``threads``, ``lanes``: they change the rounding, so a resumed run keeps them. ``skipped_steps``:
-    consecutive optimizer steps skipped up to now.
+    validation loss last improved by the threshold over ``reference_loss``. ``skipped_steps``: consecutive
+    optimizer steps skipped up to now. ``device`` ("cpu" or "cuda"), ``precision``, ``is_packed``,
+    ``uses_onednn``, ``micro_batch_tokens``, ``threads`` and ``lanes`` are the choices of the first attempt
+    that change the rounding, so later ones keep them; empty or None: not chosen yet. ``hardware``: of the
+    first attempt.
     """
 
     fingerprint: str
@@ -36,6 +38,11 @@ class RunState(msgspec.Struct, kw_only=True):
     threads: int = 1
     micro_batch_tokens: int = 0
     lanes: int = 0
+    device: str = ""
+    hardware: str = ""
+    precision: str = ""
+    is_packed: bool | None = None
+    uses_onednn: bool | None = None
     base: Score | None = None
     latest: Score | None = None
     best: Score | None = None

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import platform
+import sys
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -13,12 +16,16 @@ import torch
 
 @dataclass(frozen=True)
 class Device:
-    """A device. ``has_fast_bfloat16``: it multiplies bfloat16 in hardware."""
+    """A device. ``has_fast_bfloat16``: it multiplies bfloat16 in hardware.
+
+    ``memory_bytes`` are available now, of ``total_bytes``.
+    """
 
     kind: str
     name: str
     memory_bytes: int
     has_fast_bfloat16: bool
+    total_bytes: int = sys.maxsize
 
     @property
     def torch_device(self) -> torch.device:
@@ -34,10 +41,24 @@ class Device:
 def local_device() -> Device:
     """Return the device that this process trains on."""
     if not torch.cuda.is_available():
-        return Device("cpu", "CPU", available_memory(), _has_bfloat16_kernels())
-    free, _total = torch.cuda.mem_get_info()
+        return Device("cpu", "CPU", available_memory(), _has_bfloat16_kernels(), _total_memory())
+    free, total = torch.cuda.mem_get_info()
     name = torch.cuda.get_device_name()
-    return Device("cuda", name, free, torch.cuda.is_bf16_supported(including_emulation=False))
+    return Device("cuda", name, free, torch.cuda.is_bf16_supported(including_emulation=False), total)
+
+
+def hardware_name(device: Device) -> str:
+    """Return the device's model, which determines how results are rounded."""
+    return _processor_name() if device.is_cpu else device.name
+
+
+def _processor_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return f"{next(names, platform.machine())} ({torch.backends.cpu.get_cpu_capability()})"
 
 
 def available_memory() -> int:
@@ -45,6 +66,11 @@ def available_memory() -> int:
     free = psutil.virtual_memory().available
     limit, usage = _read_number("/sys/fs/cgroup/memory.max"), _read_number("/sys/fs/cgroup/memory.current")
     return free if limit is None or usage is None else min(free, max(0, limit - usage))
+
+
+def _total_memory() -> int:
+    limit = _read_number("/sys/fs/cgroup/memory.max")
+    return min(filter(None, (psutil.virtual_memory().total, limit)))
 
 
 def _read_number(path: str) -> int | None:

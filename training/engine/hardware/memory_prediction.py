@@ -60,6 +60,10 @@ def count_parameters(path: Path) -> int:
 # ---- prediction ----
 
 
+class InsufficientMemoryError(Exception):
+    """A run needs more memory than the device has. The text has both figures."""
+
+
 @dataclass(frozen=True)
 class MemoryModel:
     """Bytes that a run needs, a linear function of the tokens of a micro-batch."""

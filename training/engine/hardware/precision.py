@@ -10,6 +10,7 @@ from training.engine.hardware.device import Device
 from training.engine.spec import TrainingOptions
 
 FLOAT32, BFLOAT16, FLOAT16 = "float32", "bfloat16", "float16"
+PRECISIONS = (FLOAT32, FLOAT16, BFLOAT16)  # the most widely supported first
 
 
 @dataclass(frozen=True)
@@ -34,10 +35,21 @@ def choose_precision(options: TrainingOptions, device: Device, checkpoint_dtype:
     ``checkpoint_dtype``: type of the checkpoint's weights. float16 has a smaller range than bfloat16: weights
     and activations of a checkpoint trained in bfloat16 can overflow in it, so that combination is replaced.
     """
-    compute, reason = _compute_type(options.precision, device, checkpoint_dtype)
+    return precision_of(options, *_compute_type(options.precision, device, checkpoint_dtype))
+
+
+def precision_of(options: TrainingOptions, compute: str, reason: str) -> Precision:
+    """Return the precision with a type of matrix products."""
     # Trained weights stay in float32; frozen ones may be as small as the computation.
     weights = FLOAT32 if options.adapter == "full" else compute
     return Precision(compute, weights, reason)
+
+
+def can_compute(device: Device, compute: str) -> bool:
+    """Return whether a device trains in a type without emulating it."""
+    if compute == BFLOAT16:
+        return device.has_fast_bfloat16
+    return compute == FLOAT32 or not device.is_cpu
 
 
 def _compute_type(precision: str, device: Device, checkpoint_dtype: str) -> tuple[str, str]:

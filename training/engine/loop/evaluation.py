@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import astuple
+from dataclasses import astuple, replace
 from typing import Any
 
 import torch
@@ -28,15 +28,15 @@ def evaluate(
 
     Nothing is kept between micro-batches but three sums.
     """
-    limit = trainer.micro_batches.limit
+    micro_batches = replace(trainer.micro_batches)
     while True:
         try:
-            loss, counts = _sums(trainer, objective, indices, limit, control)
+            loss, counts = _sums(trainer, objective, micro_batches.groups(objective, indices), control)
             break
         except (MemoryError, RuntimeError) as error:
-            if not is_out_of_memory(error) or limit <= 1 or trainer.args.world_size > 1:
+            if not is_out_of_memory(error) or micro_batches.limit <= 1 or trainer.args.world_size > 1:
                 raise
-        limit //= 2
+        micro_batches.limit //= 2
     if not math.isfinite(loss):
         raise NonFiniteError(f"the evaluation loss after step {step} is {loss}")
     return Score(
@@ -51,13 +51,12 @@ def evaluate(
 
 @torch.no_grad()  # type: ignore[untyped-decorator]
 def _sums(
-    trainer: StepTrainer, objective: Objective, indices: Sequence[int], limit: int, control: Control
+    trainer: StepTrainer, objective: Objective, groups: Sequence[tuple[int, ...]], control: Control
 ) -> tuple[float, Counts]:
     model: Any = trainer.model
     was_training = model.training
     model.eval()
     loss, counts = 0.0, Counts()
-    groups = list(objective.micro_batches(indices, limit))
     for group in share_of_rank(groups, trainer.args.process_index, trainer.args.world_size):
         if trainer.args.world_size == 1:
             control.check_stop()

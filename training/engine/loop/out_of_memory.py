@@ -1,4 +1,4 @@
-"""Lack of memory during a step: its recognition, and the halving of the micro-batches."""
+"""Lack of memory during a step: its recognition, and smaller micro-batches, fewer at the same time."""
 
 from __future__ import annotations
 
@@ -14,25 +14,35 @@ SMALLEST_MICRO_BATCH = 1
 
 @dataclass
 class MicroBatches:
-    """The size of a run's micro-batches. ``limit``: tokens of the largest one."""
+    """The micro-batches of a run. ``limit``: tokens of the ``lanes`` that are computed at the same time."""
 
     limit: int
+    lanes: int = 1
 
-    def can_halve(self, objective: Objective, examples: Sequence[int]) -> bool:
-        """Return whether any micro-batch of these examples can be divided."""
-        return any(len(group) > 1 for group in objective.micro_batches(examples, self.limit))
+    def groups(self, objective: Objective, examples: Sequence[int]) -> list[tuple[int, ...]]:
+        """Return the micro-batches of examples."""
+        return list(objective.micro_batches(examples, self.limit, self.lanes))
 
-    def halve(self, objective: Objective, examples: Sequence[int], lanes: int) -> None:
-        """Halve the limit, or the tokens that ``lanes`` micro-batches of these examples have if fewer."""
-        longest = max(objective.lengths[index] for index in examples)
-        largest = max(
-            sum(objective.lengths[index] for index in group)
-            for group in objective.micro_batches(examples, self.limit)
-        )
-        tokens_at_once = max(largest, longest) * lanes
-        self.limit = max(SMALLEST_MICRO_BATCH, min(self.limit, tokens_at_once) // 2)
+    def can_shrink(self, objective: Objective, examples: Sequence[int]) -> bool:
+        """Return whether a step with these examples can take less memory."""
+        return self.lanes > 1 or _is_divisible(self.groups(objective, examples))
+
+    def shrink(self, objective: Objective, examples: Sequence[int]) -> None:
+        """Halve the limit, or the tokens that these examples have at the same time if fewer.
+
+        Examples that are already alone are then computed one after the other.
+        """
+        groups = self.groups(objective, examples)
+        largest = max(sum(objective.lengths[index] for index in group) for group in groups)
+        self.limit = max(SMALLEST_MICRO_BATCH, min(self.limit, largest * self.lanes) // 2)
+        if not _is_divisible(groups):
+            self.lanes = 1
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
+
+
+def _is_divisible(groups: Sequence[tuple[int, ...]]) -> bool:
+    return any(len(group) > 1 for group in groups)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

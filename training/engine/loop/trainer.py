@@ -115,7 +115,7 @@ class StepTrainer(Trainer):  # type: ignore[misc]
         torch.manual_seed(_seed(self.args.seed, step.number, self.args.process_index))
         objective, world = self.objective, self.args.world_size
         total = sum(objective.weight(index) for index in step.examples)
-        groups = list(objective.micro_batches(step.examples, self.micro_batches.limit))
+        groups = self.micro_batches.groups(objective, step.examples)
         if self.lanes is not None:
             sizes = [sum(objective.lengths[index] for index in group) for group in groups]
             sums = self.lanes.accumulate(groups, sizes, partial(objective.sums, model), total)
@@ -158,11 +158,13 @@ class StepTrainer(Trainer):  # type: ignore[misc]
 
     def _can_shrink(self, step: Step) -> bool:
         # One rank can't repeat a step on its own: the others wait for it in the exchange of gradients.
-        return self.args.world_size == 1 and self.micro_batches.can_halve(self.objective, step.examples)
+        return self.args.world_size == 1 and self.micro_batches.can_shrink(self.objective, step.examples)
 
     def _shrink(self, step: Step) -> None:
         previous = self.micro_batches.limit
-        self.micro_batches.halve(self.objective, step.examples, self.lanes.count if self.lanes else 1)
+        self.micro_batches.shrink(self.objective, step.examples)
+        if self.micro_batches.lanes == 1:
+            self.lanes = None
         self.hooks.on_smaller_micro_batch(self, previous)
 
     # ---- hooks of the loop ----

@@ -37,10 +37,10 @@ from training.engine.loop.trainer import (
 )
 from training.engine.models.weights import non_finite_weights, write_model
 from training.engine.setup import Setup
+from training.engine.spec import PARTS
 
 OPTIMIZER = f"{TRAINER}/optimizer.safetensors"
 TRAINER_STATE = f"{TRAINER}/trainer_state.json"
-PARTS = 10  # evaluations and checkpoints of a run whose intervals are not set
 CHECKPOINT_INTERVAL_S = 600.0
 
 
@@ -61,7 +61,7 @@ class TrainingLoop:
         arguments = training_arguments(
             attempt.spec, setup.precision, checkpoints_gradients=setup.checkpoints_gradients
         )
-        micro_batches = MicroBatches(attempt.state.micro_batch_tokens)
+        micro_batches = MicroBatches(attempt.state.micro_batch_tokens, attempt.state.lanes)
         self.trainer = StepTrainer(
             setup.model, arguments, setup.plan, setup.objective, micro_batches, self._hooks(), self._lanes()
         )
@@ -182,8 +182,8 @@ class TrainingLoop:
         return step % ceil(self._total / PARTS) == 0 or step % self._setup.plan.steps_per_epoch == 0
 
     def _on_smaller_micro_batch(self, trainer: StepTrainer, previous: int) -> None:
-        limit = trainer.micro_batches.limit
-        self._attempt.state.micro_batch_tokens = limit
+        state, limit = self._attempt.state, trainer.micro_batches.limit
+        state.micro_batch_tokens, state.lanes = limit, trainer.micro_batches.lanes
         reason = f"memory ran out with {previous}; the batch of a step stays the same"
         self._attempt.choose("micro_batch_tokens", str(limit), reason)
 

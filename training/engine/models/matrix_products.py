@@ -1,11 +1,12 @@
-"""Matrix products in float32 by the faster of the two libraries that torch has on x86.
+"""Matrix products in float32 by one of the two libraries that torch has on x86.
 
 torch prefers MKL. On AMD processors with AVX-512, oneDNN was 1.2 to 1.8 times as fast with most shapes of
-training.
+training. The two round differently.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from types import MethodType
@@ -14,6 +15,19 @@ from typing import Any
 import torch
 
 VENDOR = "AuthenticAMD"
+
+
+@dataclass
+class _Library:
+    uses_onednn: bool = False
+
+
+_LIBRARY = _Library()
+
+
+def select_library(*, uses_onednn: bool) -> None:
+    """Select the library of this process: oneDNN, or the one that torch prefers."""
+    _LIBRARY.uses_onednn = uses_onednn
 
 
 def linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
@@ -30,8 +44,8 @@ def input_gradient(grad: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
 
 
 def use_fast_products(model: torch.nn.Module) -> int:
-    """Switch the frozen linear layers of a model to ``linear``; return their number."""
-    if not has_fast_onednn():
+    """Switch the frozen linear layers of a model to ``linear`` if it is oneDNN's; return their number."""
+    if not _LIBRARY.uses_onednn:
         return 0
     layers = [module for module in model.modules() if _is_frozen_linear(module)]
     for layer in layers:
@@ -42,9 +56,7 @@ def use_fast_products(model: torch.nn.Module) -> int:
 @cache
 def has_fast_onednn() -> bool:
     """Return whether oneDNN is faster than the library that torch prefers."""
-    if torch.backends.cpu.get_cpu_capability() != "AVX512" or not torch.backends.mkldnn.is_available():
-        return False
-    if not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
+    if torch.backends.cpu.get_cpu_capability() != "AVX512" or not has_onednn():
         return False
     try:
         return VENDOR in Path("/proc/cpuinfo").read_text(encoding="utf-8")
@@ -52,9 +64,14 @@ def has_fast_onednn() -> bool:
         return False
 
 
+def has_onednn() -> bool:
+    """Return whether torch has oneDNN."""
+    return torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+
+
 def _uses_onednn(x: torch.Tensor, weight: torch.Tensor) -> bool:
     is_float32 = x.dtype == weight.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
-    return is_float32 and x.device.type == "cpu" and x.numel() > 0 and has_fast_onednn()
+    return is_float32 and x.device.type == "cpu" and x.numel() > 0 and _LIBRARY.uses_onednn
 
 
 def _is_frozen_linear(module: torch.nn.Module) -> bool:

@@ -8,11 +8,16 @@ from typing import Any
 
 import torch
 
-from training.engine.attempt import Attempt, is_alone
+from training.engine.attempt import KEPT, Attempt, is_alone, smallest_of_all
 from training.engine.hardware.device import Device
 from training.engine.hardware.memory_prediction import CPU_LANES, MemoryPlan
 from training.engine.hardware.precision import FLOAT32, Precision
-from training.engine.models.matrix_products import use_fast_products
+from training.engine.models.matrix_products import (
+    has_fast_onednn,
+    has_onednn,
+    select_library,
+    use_fast_products,
+)
 from training.engine.models.merged_lora import use_merged_forward
 from training.engine.models.packed_attention import packing_obstacle, use_packed_attention
 from training.engine.models.weights import DTYPES, is_adapter
@@ -31,7 +36,6 @@ class Batching:
     """
 
     is_packed: bool
-    lanes: int
     device: torch.device
     autocast: torch.dtype | None
     shares_prefixes: bool = True
@@ -44,7 +48,7 @@ class Batching:
         """Return the objective of supervised training."""
         if self.is_packed:
             return PackedSupervised(
-                examples, self.device, self.lanes, self.autocast, shares_prefixes=self.shares_prefixes
+                examples, self.device, self.autocast, shares_prefixes=self.shares_prefixes
             )
         return Supervised(examples, self.device)
 
@@ -56,15 +60,19 @@ class PackingError(Exception):
 def choose_batching(
     attempt: Attempt, model: Any, longest: int, precision: Precision, memory: MemoryPlan, device: Device
 ) -> Batching:
-    """Choose and report the batching, and prepare the model for it. Raises PackingError."""
+    """Choose and report the batching, and prepare the model for it.
+
+    Raises PackingError, UnsuitableHostError.
+    """
     torch_device = device.torch_device
     model.to(torch_device)
     autocast = None if precision.compute == FLOAT32 else DTYPES[precision.compute]
-    reason = _packing_obstacle(attempt, model, longest)
+    reason = _choose_packing(attempt, model, longest)
+    _choose_products(attempt, device)
     if reason is not None:
         attempt.choose("packing", "off", reason)
         attempt.state.lanes = 1
-        return Batching(False, 1, torch_device, autocast)
+        return Batching(False, torch_device, autocast)
     attempt.choose("packing", "on", "attention within each example alone, proven on a sample")
     use_packed_attention(_causal(model))
     if is_adapter(model) and device.is_cpu:
@@ -75,7 +83,7 @@ def choose_batching(
         attempt.state.lanes = 1
     elif not attempt.state.lanes:
         attempt.state.lanes = _lane_count(attempt, longest, memory, device)
-    return Batching(True, attempt.state.lanes, torch_device, autocast, not is_random)
+    return Batching(True, torch_device, autocast, not is_random)
 
 
 def has_dropout(model: Any) -> bool:
@@ -88,6 +96,28 @@ def _draws_random_numbers(module: torch.nn.Module) -> bool:
         return bool(module.p > 0)
     values = (value for name, value in vars(module).items() if _NOISE.search(name))
     return any(isinstance(value, float) and value > 0 for value in values)
+
+
+def _choose_packing(attempt: Attempt, model: Any, longest: int) -> str | None:
+    """Choose whether examples are packed; return why they are not, None if they are."""
+    state, reason = attempt.state, _packing_obstacle(attempt, model, longest)
+    if state.is_packed is False and reason is None:
+        reason = KEPT
+    elif state.is_packed and reason is not None:
+        attempt.refuse_host(f"its examples were packed, which is not possible here: {reason}")
+    state.is_packed = smallest_of_all(int(reason is None)) == 1
+    return None if state.is_packed else reason or "as in another process of this run"
+
+
+def _choose_products(attempt: Attempt, device: Device) -> None:
+    """Choose the library of matrix products."""
+    state = attempt.state
+    uses_onednn = device.is_cpu and (has_fast_onednn() if state.uses_onednn is None else state.uses_onednn)
+    if uses_onednn and not has_onednn():
+        attempt.refuse_host("its matrix products were those of oneDNN, which torch does not have here")
+        uses_onednn = False
+    state.uses_onednn = smallest_of_all(int(uses_onednn)) == 1
+    select_library(uses_onednn=state.uses_onednn)
 
 
 def _packing_obstacle(attempt: Attempt, model: Any, longest: int) -> str | None:

@@ -102,15 +102,14 @@ def balanced_packs(
 class PackedSupervised:
     """The objective of supervised training on packs. The model's attention has to be the packed one.
 
-    ``lanes``: packs that are computed at the same time. ``autocast``: type of matrix products, None for that
-    of the weights. ``shares_prefixes``: common prefixes are computed once, which dropout doesn't permit.
+    ``autocast``: type of matrix products, None for that of the weights. ``shares_prefixes``: common prefixes
+    are computed once, which dropout doesn't permit.
     """
 
     def __init__(
         self,
         examples: Examples,
         device: torch.device,
-        lanes: int = 1,
         autocast: torch.dtype | None = None,
         *,
         shares_prefixes: bool = True,
@@ -118,7 +117,6 @@ class PackedSupervised:
         self._examples = examples
         self._shares_prefixes = shares_prefixes
         self._device = device
-        self._lanes = lanes
         self._autocast = autocast
         self.lengths = examples.lengths
 
@@ -126,9 +124,9 @@ class PackedSupervised:
         """Return the trained tokens of an example."""
         return int(self._examples.weights[index])
 
-    def micro_batches(self, indices: Sequence[int], limit: int) -> Iterator[tuple[int, ...]]:
-        """Yield balanced packs; those computed at the same time have at most ``limit`` tokens together."""
-        return balanced_packs(indices, self.lengths, max(1, limit // self._lanes), self._lanes)
+    def micro_batches(self, indices: Sequence[int], limit: int, lanes: int = 1) -> Iterator[tuple[int, ...]]:
+        """Yield balanced packs."""
+        return balanced_packs(indices, self.lengths, max(1, limit // lanes), lanes)
 
     def sums(self, model: Any, group: Sequence[int]) -> Sums:
         """Return the cross entropy of a pack, summed over its trained tokens."""

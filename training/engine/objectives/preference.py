@@ -72,9 +72,9 @@ class Preference:
         """Return 1: each pair counts the same."""
         return 1
 
-    def micro_batches(self, indices: Sequence[int], limit: int) -> Iterator[tuple[int, ...]]:
+    def micro_batches(self, indices: Sequence[int], limit: int, lanes: int = 1) -> Iterator[tuple[int, ...]]:
         """Yield groups of pairs; both sequences of a pair are in one pass."""
-        return _micro_batches(self.lengths, indices, limit, self._batching)
+        return balanced_packs(indices, self.lengths, max(1, limit // lanes), lanes)
 
     def sums(self, model: Any, group: Sequence[int]) -> Sums:
         """Return the loss of a group, summed over its pairs."""
@@ -112,7 +112,7 @@ def reference_log_probs(
     model.eval()
     without_adapter = model.disable_adapter() if hasattr(model, "peft_config") else torch.no_grad()
     with without_adapter, torch.no_grad():
-        for group in _micro_batches(pairs.lengths, range(len(pairs)), limit, batching):
+        for group in balanced_packs(range(len(pairs)), pairs.lengths, limit):
             check_stop()
             scores = _scores(model, [pairs[index] for index in group], batching)
             references[list(group)] = scores.sums.view(-1, 2).cpu().numpy()
@@ -138,12 +138,6 @@ def read_references(path: Path, count: int) -> NDArray[np.float32] | None:
         return None
     is_valid = references.shape == (count, 2) and references.dtype == np.float32
     return references if is_valid and bool(np.isfinite(references).all()) else None
-
-
-def _micro_batches(
-    lengths: Sequence[int], indices: Sequence[int], limit: int, batching: Batching
-) -> Iterator[tuple[int, ...]]:
-    return balanced_packs(indices, lengths, max(1, limit // batching.lanes), batching.lanes)
 
 
 def _scores(model: Any, pairs: Sequence[Pair], batching: Batching) -> _Scores:

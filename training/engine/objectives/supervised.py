@@ -60,8 +60,11 @@ class Objective(Protocol):
         """Return the trained tokens (or pairs) of an example."""
         ...
 
-    def micro_batches(self, indices: Sequence[int], limit: int) -> Iterator[tuple[int, ...]]:
-        """Yield groups of examples for one forward pass each, of at most ``limit`` tokens if possible."""
+    def micro_batches(self, indices: Sequence[int], limit: int, lanes: int = 1) -> Iterator[tuple[int, ...]]:
+        """Yield groups of examples for one forward pass each.
+
+        ``lanes`` of them are computed at the same time, with at most ``limit`` tokens together if possible.
+        """
         ...
 
     def sums(self, model: Any, group: Sequence[int]) -> Sums:
@@ -81,9 +84,9 @@ class Supervised:
         """Return the trained tokens of an example."""
         return int(self._examples.weights[index])
 
-    def micro_batches(self, indices: Sequence[int], limit: int) -> Iterator[tuple[int, ...]]:
+    def micro_batches(self, indices: Sequence[int], limit: int, lanes: int = 1) -> Iterator[tuple[int, ...]]:
         """Yield groups of examples of similar length."""
-        return map(tuple, padded_batches(self.lengths, indices, limit))
+        return map(tuple, padded_batches(self.lengths, indices, limit // lanes))
 
     def sums(self, model: Any, group: Sequence[int]) -> Sums:
         """Return the cross entropy of a group, summed over its trained tokens."""

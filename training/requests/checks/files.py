@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping
+from math import ceil
 from typing import Any
 
 from tenants.files.models import Purpose, StoredFile
 from tenants.files.selectors import file_find_for_use
 from training.datasets.formats.detection import METHOD_CONTENTS
-from training.engine.spec import TrainingOptions
+from training.engine.spec import PARTS, TrainingOptions
 from training.requests.hyperparameters import JobOptions, resolve
 from training.requests.job_request import JobRequest
 from training.requests.refusals import (
@@ -67,7 +68,7 @@ def _check_steps(request: JobRequest, options: TrainingOptions, report: Mapping[
     if options.eval_steps is not None and options.eval_steps > steps:
         raise JobRefusedError(InvalidValue("cyllm.eval_steps", f"the whole run has about {steps} steps"))
     if options.early_stopping is not None:
-        evaluations = steps // (options.eval_steps or 1)
-        if options.early_stopping.patience > evaluations:
+        evaluations = ceil(steps / (options.eval_steps or ceil(steps / PARTS)))
+        if options.early_stopping.patience >= evaluations:  # the first one always improves
             reason = f"the whole run has about {evaluations} evaluations, so it could never stop early"
             raise JobRefusedError(InvalidValue("cyllm.early_stopping.patience", reason))

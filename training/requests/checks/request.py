@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import cast
 
-from training.engine.spec import ALL_LINEAR, UNSERVABLE_MODULES
+from training.engine.spec import ALL_LINEAR, MAX_SERVED_RANK, UNSERVABLE_MODULES
 from training.requests.hyperparameters import AUTO, JobOptions
 from training.requests.job_request import JobRequest
 from training.requests.refusals import InvalidValue, JobRefusedError, UnsupportedValue
@@ -66,6 +66,9 @@ def _check_adapter(request: JobRequest, options: JobOptions) -> None:
     if options.adapter in _UNSERVABLE_ADAPTERS and options.publish:
         reason = "inference engines don't load such results; use 'lora', or set 'cyllm.publish' to false"
         raise JobRefusedError(UnsupportedValue("cyllm.adapter", options.adapter, reason))
+    if options.publish and options.rank > MAX_SERVED_RANK:
+        reason = f"inference engines load adapters of rank {MAX_SERVED_RANK} at most"
+        raise JobRefusedError(InvalidValue("cyllm.rank", reason))
     if options.adapter == "full":
         for name in _ADAPTER_OPTIONS:
             if request.options.get(name) is not None:

@@ -27,7 +27,8 @@ def store_result(job: FineTuningJob, folder: Path, persist: Persist) -> StoredCo
             Failure(
                 code="result_too_large",
                 message=f"The result can't be stored: it exceeds the limit of {error.limit} bytes.",
-                next_step="Delete files that are no longer needed, or train an adapter of the kind 'lora'.",
+                next_step="Delete files that are no longer needed and resume the job, or train an adapter "
+                "of the kind 'lora'.",
             )
         ) from None
     except OSError as error:

@@ -257,7 +257,14 @@ def test_a_failure_that_the_trainer_reports_as_permanent_is_final(
     worker: TrainingWorker, make_job: MakeJob
 ) -> None:
     failure = {"code": "non_finite_loss", "message": "The loss is NaN.", "next_step": "Lower the rate."}
-    job = make_job({"steps": 5, "failed_at": {"2": {**failure, "is_transient": False}}})
+    # Of several processes, the others fail without the one that has failed.
+    consequence = {
+        "code": "internal_error",
+        "message": "A peer has left.",
+        "next_step": "",
+        "is_transient": True,
+    }
+    job = make_job({"steps": 5, "failed_at": {"2": [{**failure, "is_transient": False}, consequence]}})
     wait_for_status(job, "failed")
     assert (job.error_code, job.error_message) == ("non_finite_loss", "The loss is NaN. Lower the rate.")
     last = JobEvent.objects.filter(job=job).latest("number")

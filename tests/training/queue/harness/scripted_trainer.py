@@ -1,7 +1,7 @@
 """A trainer without a model. Its training file is one JSON object that says how it behaves.
 
 ``steps``, ``step_s``, ``checkpoint_steps``; ``ignores_stop``; ``helpers``: processes that it starts;
-``exit_at``: {step: exit code, negative for a signal}; ``failed_at``: {step: fields of Failed};
+``exit_at``: {step: exit code, negative for a signal}; ``failed_at``: {step: fields of each Failed};
 ``junk``: prints lines that are no events; ``prepare_s``: time before it reads anything.
 It appends a line to ``trace`` in its folder for each start and step.
 """
@@ -100,8 +100,9 @@ class Trainer:
                 os.kill(os.getpid(), -code)
                 time.sleep(10)
             os._exit(code)
-        if fields := self.script.get("failed_at", {}).get(str(step)):
-            send(events.Failed(step=step, checkpoint_step=None, **fields))
+        if failures := self.script.get("failed_at", {}).get(str(step)):
+            for fields in failures:
+                send(events.Failed(step=step, checkpoint_step=None, **fields))
             os._exit(1)
 
     def checkpoint(self) -> int:

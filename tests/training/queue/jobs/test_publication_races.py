@@ -109,6 +109,8 @@ def test_a_base_model_removed_during_verification_fails_the_job_with_its_name(
 def test_a_model_that_took_both_names_meanwhile_is_not_replaced(
     job: FineTuningJob, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """The result is kept: once a name is free, the job is resumed and publishes it."""
+
     def take_names() -> None:
         for name in model_names(job):
             model_register(name=name, actor="tests")
@@ -116,6 +118,11 @@ def test_a_model_that_took_both_names_meanwhile_is_not_replaced(
     _during_verification(monkeypatch, take_names)
     work(job)
     assert (job.status, job.error_code) == ("failed", "model_name_taken")
+    model_remove(name=model_names(job)[0], actor="tests")
+    monkeypatch.setattr(publishing, "verify", lambda _candidate, _context: AGREEMENT)
+    job_resume(job_id=job.id, actor="tests")
+    work(job)
+    assert (job.status, job.fine_tuned_model) == ("succeeded", model_names(job)[0])
 
 
 def test_a_storage_that_fails_at_the_registration_is_an_attempt_that_is_tried_again(
