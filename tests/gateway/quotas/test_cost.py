@@ -84,7 +84,7 @@ async def test_a_model_with_a_price_and_no_known_context_gets_a_limit_for_each_c
     assert (await chat(gateway, keys.acme, max_completion_tokens=7)).status == 200
     limits = [
         (body.get("max_tokens"), body.get("max_completion_tokens"))
-        for body in (json.loads(submitted.body) for submitted in client.calls)
+        for body in (json.loads(call.body) for call in client.calls)
     ]
     assert limits == [(None, None), (DEFAULT_CONTEXT_TOKENS, None), (None, 7)]
     bounds = [start.reserved_microusd - 10 * DEFAULT_CONTEXT_TOKENS for start in starts_of(redis_client)]
