@@ -20,6 +20,8 @@ def main() -> None:
         # Help reads the code only; these settings replace the missing addresses.
         os.environ["DJANGO_SETTINGS_MODULE"] = CODE_SETTINGS_MODULE
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", SETTINGS_MODULE)
+    # Commands print their outcome; the log lines of services would say it twice.
+    os.environ.setdefault("CYLLM_LOG_LEVEL", "WARNING")
     execute_from_command_line(sys.argv)
 
 

@@ -78,7 +78,7 @@ class Settings(Limits, AdminApiLimits, TrainingSettings, SignInLimits, BaseSetti
         "localhost,127.0.0.1,[::1]", description="host names of Django's pages, separated by commas"
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
-        "INFO", description="level of the platform's loggers"
+        "INFO", description="level of the platform's loggers; of commands, WARNING unless this is set"
     )
     log_format: Literal["text", "json"] = Field(
         "text", description="format of log lines, for people or machines"

@@ -184,7 +184,7 @@ class ServedModelAdmin(ServiceAdmin[ServedModel]):
     @display(description=gettext_lazy("prices"), empty_value="-")
     def prices(self, model: ServedModel) -> str | None:
         """Return the prices per million prompt and completion tokens; an adapter has those of its base."""
-        prices = model_prices(model.adapter.base if hasattr(model, "adapter") else model)
+        prices = model_prices(model)
         if not (prices.prompt or prices.completion):
             return None
         return f"${dollars(prices.prompt)} / ${dollars(prices.completion)}"

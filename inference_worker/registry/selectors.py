@@ -77,7 +77,7 @@ def catalogue() -> tuple[CatalogueEntry, ...]:
             tenant_ids=frozenset(str(tenant_id) for tenant_id in model.granted_ids),
             adapter=_adapter_ref(model),
             owner_id=str(model.adapter.tenant_id) if hasattr(model, "adapter") else None,
-            prices=model_prices(model.adapter.base if hasattr(model, "adapter") else model),
+            prices=model_prices(model),
         )
         for model in registered_models().filter(enabled=True).exclude(adapter__base__enabled=False)
     )
@@ -90,8 +90,14 @@ def _adapter_ref(model: ServedModel) -> AdapterRef | None:
     return AdapterRef(name=model.name, base_model=adapter.base.name, sha256=adapter.sha256, rank=adapter.rank)
 
 
+def priced_model(model: ServedModel) -> ServedModel:
+    """Return the model whose prices apply to ``model``: for an adapter its base model."""
+    return model.adapter.base if hasattr(model, "adapter") else model
+
+
 def model_prices(model: ServedModel) -> Prices:
-    """Return the prices of a model that is not an adapter."""
+    """Return the prices that requests to the model cost."""
+    model = priced_model(model)
     cached_price = model.prompt_price if model.cached_price is None else model.cached_price
     return Prices(prompt=model.prompt_price, cached=cached_price, completion=model.completion_price)
 

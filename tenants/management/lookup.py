@@ -30,7 +30,7 @@ def user_by_name(username: str) -> User:
     """Return the user with this name. Raises CommandError."""
     user = member_selectors.user_by_name(username)
     if user is None:
-        remedy = "Create users with `manage.py createsuperuser` or in the admin."
+        remedy = "Add the account in the admin, at Users; `manage.py createsuperuser` adds an operator."
         raise unknown_name("user", username, member_selectors.usernames(), remedy)
     return user
 

@@ -157,7 +157,7 @@ def test_an_error_of_a_service_is_shown_and_rolled_back(admin: Client) -> None:
 
 
 def test_an_adapter_is_shown_and_deleted_in_the_admin(admin: Client, cast: Cast) -> None:
-    run("models", "add", "tiny")
+    run("models", "add", "tiny", "--prompt-price", "0.25", "--completion-price", "1")
     archive_save("ab" * 32, io.BytesIO(b"weights"))
     new = NewAdapter(
         name="ft:tiny:acme::1",
@@ -173,8 +173,12 @@ def test_an_adapter_is_shown_and_deleted_in_the_admin(admin: Client, cast: Cast)
     assert "ft:tiny:acme::1" in page
     assert admin.get(f"/admin/registry/adapter/{adapter.pk}/change/").status_code == 200
     assert admin.get("/admin/registry/servedmodel/?adapter__isempty=0").status_code == 200
-    rows = {row["name"]: row["adapter_of"] for row in run_json("models", "list")}
-    assert rows == {"tiny": None, "ft:tiny:acme::1": "tiny"}
+    rows = run_json("models", "list")
+    assert {row["name"]: row["adapter_of"] for row in rows} == {"tiny": None, "ft:tiny:acme::1": "tiny"}
+    assert [(row["prompt_price"], row["completion_price"]) for row in rows] == [("0.25", "1.00")] * 2
+    path = "/api/admin/v1/models/ft:tiny:acme::1"
+    prices = {"prompt": 250_000, "cached": None, "completion": 1_000_000, "training": 0}
+    assert admin.get(path).json()["prices"] == prices
     assert admin.post("/admin/registry/adapter/add/").status_code == 403
     with pytest.raises(CommandError, match="it has the prices of its base model, tiny"):
         run("models", "update", "ft:tiny:acme::1", "--prompt-price", "1")

@@ -28,7 +28,7 @@ from inference_worker.registry import services
 from inference_worker.registry.adapter_services import adapter_delete
 from inference_worker.registry.models import ServedModel
 from inference_worker.registry.readiness import model_readiness
-from inference_worker.registry.selectors import registered_models, visible_to
+from inference_worker.registry.selectors import priced_model, registered_models, visible_to
 from inference_worker.registry.worker_sightings import WorkerSighting, platform_workers
 from tenants.selectors import tenant_names
 
@@ -63,6 +63,7 @@ class _ModelView(AdminView):
         slugs = self.tenant_slugs
         grants = [slugs[key] for key in model.granted_ids if key in slugs and self.caller.role(key)]
         is_operator = self.caller.is_operator
+        priced = priced_model(model)
         return schemas.Model.model_validate(
             {
                 "name": model.name,
@@ -75,10 +76,10 @@ class _ModelView(AdminView):
                 "source": model.source if is_operator else None,
                 "base": model.adapter.base.name if hasattr(model, "adapter") else None,
                 "prices": schemas.Prices(
-                    prompt=model.prompt_price,
-                    cached=model.cached_price,
-                    completion=model.completion_price,
-                    training=model.training_price,
+                    prompt=priced.prompt_price,
+                    cached=priced.cached_price,
+                    completion=priced.completion_price,
+                    training=priced.training_price,
                 ),
                 "readiness": schemas.Readiness(
                     state=readiness.state.value,

@@ -87,7 +87,7 @@ def model_row(tenant_id: uuid.UUID, name: str) -> ModelRow | None:
 
 def _row(model: RegisteredModel, workers: Sequence[WorkerSighting] | None) -> ModelRow:
     readiness = model_readiness(model, workers)
-    prices = model_prices(model.adapter.base if hasattr(model, "adapter") else model)
+    prices = model_prices(model)
     context_lengths = [worker.heartbeat.max_model_len for worker in readiness.workers if worker.heartbeat]
     context = max(context_lengths, default=0) or model.max_model_len
     return ModelRow(model, readiness, prices, context)

@@ -43,7 +43,7 @@ def _row(model: selectors.RegisteredModel, slugs: Mapping[uuid.UUID, str]) -> di
         "visibility": model.visibility,
         "max_model_len": model.max_model_len,
         "owned_by": model.owned_by,
-        **{name: _dollars(getattr(model, name)) for name in services.PRICES},
+        **{name: _dollars(getattr(selectors.priced_model(model), name)) for name in services.PRICES},
         "source": model.source,
         "adapter_of": model.adapter.base.name if hasattr(model, "adapter") else None,
         "granted_to": sorted(slugs.get(tenant_id, str(tenant_id)) for tenant_id in model.granted_ids),
