@@ -176,8 +176,8 @@ def _intact(seals: Iterable[AuditSeal]) -> Iterator[AuditSeal]:
 
 def _report(finding: Finding) -> None:
     logger.error(
-        "audit records of tenant %s from %s on are not deleted: %s; see 'manage.py audit verify' and 'audit "
-        "purge --accept-damage'",
+        "tenant %s: audit %s and all later ones are not deleted (%s); see 'manage.py audit verify' and "
+        "'manage.py audit purge --accept-damage'",
         finding.tenant_id or "-",
         finding.place,
         finding.fault,

@@ -186,10 +186,7 @@ def _every_seal(_: AuditSeal) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class SealCheck:
-    """A seal with the fault of it or of its records, empty if there is none.
-
-    ``record_count``: records that were compared with it. ``finding``: the fault with its place.
-    """
+    """Comparison of a seal with the one before it and with its records. ``finding``: its fault."""
 
     seal: AuditSeal
     record_count: int

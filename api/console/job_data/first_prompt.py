@@ -18,7 +18,7 @@ MAX_CHARS = 8000
 
 @dataclass(frozen=True, slots=True)
 class FirstPrompt:
-    """The system prompt, or "", and the first message of the user. ``filename``: their file."""
+    """The first message of a user, and the system prompt, empty without one. ``filename``: their file."""
 
     system: str
     text: str
