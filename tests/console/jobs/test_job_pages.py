@@ -16,6 +16,7 @@ from inference_worker.registry.services import model_register
 from tenants.files.models import StoredFile
 from tenants.keys.services import key_create
 from tenants.models import AdminAudit, Membership
+from tenants.services import tenant_update
 from tests.console.harness.jobs import (
     MODEL,
     REPORT,
@@ -357,6 +358,11 @@ def test_the_form_offers_the_models_that_the_tenant_may_use_and_accepts_no_other
     assert "of-globex" not in page
     refusal = browser.post("/console/acme/jobs/new/", {"training_file": "file-none", "model": "of-globex"})
     assert "Choose one from the list." in refusal.content.decode()
+    tenant_update(tenant_id=cast.acme.pk, actor="tests", allowed_models=["of-globex"])
+    refusal = browser.post("/console/acme/jobs/new/", {"training_file": "file-none", "model": MODEL})
+    assert "Choose one from the list." in refusal.content.decode(), "the limit of models applies here too"
+    tenant_update(tenant_id=cast.acme.pk, actor="tests", allowed_models=[MODEL])
+    assert f"<option>{MODEL}</option>" in browser.get("/console/acme/jobs/new/").content.decode()
 
 
 def test_a_result_shows_quality_against_the_base_and_the_agreement_of_engine_and_trainer(

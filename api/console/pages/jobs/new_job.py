@@ -115,8 +115,13 @@ def check(request: TenantRequest, values: Mapping[str, str]) -> CheckedForm:
 def _models(request: TenantRequest) -> list[str]:
     """Return the models that the tenant may use and that can be fine-tuned, by name."""
     trainable = settings.CYLLM.training_models
-    usable = tenant_models(request.tenant.id).filter(name__in=trainable, enabled=True)
-    return list(usable.order_by("name").values_list("name", flat=True))
+    models = tenant_models(request.tenant.id).filter(name__in=trainable, enabled=True).order_by("name")
+    allowlist = request.tenant.limits().allowed_models
+    return [
+        model.name
+        for model in models
+        if not allowlist or not allowlist.isdisjoint((model.name, *model.alias_names))
+    ]
 
 
 def _engine_rank(model: str) -> int | None:
