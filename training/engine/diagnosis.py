@@ -6,16 +6,18 @@ import re
 
 from safetensors import SafetensorError
 
+from training.datasets.faults import clip
 from training.engine.attempt import UnsuitableHostError
 from training.engine.checkpoints.store import CheckpointWriteError
 from training.engine.disk_faults import Diagnosis, disk_fault, unwritable
 from training.engine.hardware.memory_prediction import InsufficientMemoryError
 from training.engine.loop.out_of_memory import is_out_of_memory
 from training.engine.loop.trainer import NonFiniteError
-from training.engine.models.weights import BaseModelError
+from training.engine.models.weights import AdapterOptionsError, BaseModelError
 from training.engine.objectives.batching import PackingError
 from training.engine.objectives.dataset import TrainingDataError
 
+MAX_REASON_LENGTH = 500
 _OS_ERROR = re.compile(r"os error (\d+)")
 
 
@@ -42,6 +44,13 @@ def diagnose(error: BaseException) -> Diagnosis:
             )
         case PackingError():
             return Diagnosis("packing_not_possible", str(error), "Set packing to auto or off.", False)
+        case AdapterOptionsError():
+            return Diagnosis(
+                "invalid_options",
+                f"The base model can't have this adapter: {clip(str(error), MAX_REASON_LENGTH)}",
+                "Choose other target_modules or another kind of adapter, and create the job again.",
+                False,
+            )
         case BaseModelError():
             return _base_model(error)
         case UnsuitableHostError():

@@ -117,6 +117,17 @@ def test_a_damaged_base_model_is_diagnosed(tiny_model: Path, tmp_path: Path) -> 
 
 
 @pytest.mark.criterion("2.3")
+def test_an_adapter_that_the_model_can_not_have_is_diagnosed(tiny_model: Path, tmp_path: Path) -> None:
+    spec = make_spec(tmp_path, tiny_model, options={"target_modules": ["nonsense"]})
+
+    failure = run_here(spec).one(events.Failed)
+
+    assert (failure.code, failure.is_transient) == ("invalid_options", False)
+    assert "nonsense" in failure.message
+    assert "target_modules" in failure.next_step
+
+
+@pytest.mark.criterion("2.3")
 def test_data_that_can_not_be_trained_on_is_diagnosed(tiny_model: Path, tmp_path: Path) -> None:
     (tmp_path / "training.jsonl").write_text('{"messages": [{"role": "wizard", "content": "secret"}]}\n')
 

@@ -24,6 +24,10 @@ class BaseModelError(Exception):
     """The base model can't be loaded."""
 
 
+class AdapterOptionsError(Exception):
+    """The model can't have the adapter that was requested. The text is peft's reason."""
+
+
 def load_base(folder: Path, dtype: str) -> Any:
     """Return a model loaded from a folder, never from a network. Raises BaseModelError."""
     disable_progress_bar()
@@ -38,12 +42,18 @@ def load_base(folder: Path, dtype: str) -> Any:
 
 
 def prepare_model(spec: TrainingSpec, precision: Precision) -> Any:
-    """Return the model of a run, with new trainable weights drawn from its seed."""
+    """Return the model of a run, with new trainable weights drawn from its seed.
+
+    Raises BaseModelError, AdapterOptionsError.
+    """
     model = load_base(Path(spec.base_model), precision.weights)
     if spec.options.adapter == "full":
         return model
     torch.manual_seed(spec.seed)
-    return get_peft_model(model, lora_config(spec.options), autocast_adapter_dtype=True)
+    try:
+        return get_peft_model(model, lora_config(spec.options), autocast_adapter_dtype=True)
+    except ValueError as error:
+        raise AdapterOptionsError(str(error)) from error
 
 
 def lora_config(options: TrainingOptions) -> LoraConfig:
