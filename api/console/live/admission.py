@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
-from http.cookies import SimpleCookie
 from importlib import import_module
 from typing import Any
 from urllib.parse import urlsplit
@@ -14,6 +13,7 @@ from channels.db import database_sync_to_async
 from django.conf import settings
 from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
 from django.contrib.auth.models import User
+from django.http import parse_cookie
 from django.utils.crypto import constant_time_compare
 
 from api.console.access import tenant_access
@@ -46,9 +46,9 @@ def is_same_origin(headers: Mapping[bytes, bytes]) -> bool:
 
 def session_key(headers: Mapping[bytes, bytes]) -> str:
     """Return the key of the session in the cookies, empty if there is none."""
-    cookies = SimpleCookie(headers.get(b"cookie", b"").decode("latin-1"))
-    morsel = cookies.get(settings.SESSION_COOKIE_NAME)
-    return "" if morsel is None else morsel.value
+    # As pages do: http.cookies rejects all cookies if one of them, such as another application's, is odd.
+    cookies = parse_cookie(headers.get(b"cookie", b"").decode("latin-1"))
+    return cookies.get(settings.SESSION_COOKIE_NAME, "")
 
 
 def admit(visitor: Visitor) -> Admission:

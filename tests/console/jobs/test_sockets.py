@@ -32,7 +32,8 @@ def server(site_server: int, redis_url: str) -> int:
 def _cookie(user: User) -> str:
     client = Client()
     client.force_login(user)
-    return f"{settings.SESSION_COOKIE_NAME}={client.cookies[settings.SESSION_COOKIE_NAME].value}"
+    session = f"{settings.SESSION_COOKIE_NAME}={client.cookies[settings.SESSION_COOKIE_NAME].value}"
+    return f"another@application=1; {session}; é/=2"
 
 
 def _socket(
