@@ -5,9 +5,11 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from tests.training.engine.runs import AttemptServer, Outcome, make_spec, run_here
+from tests.training.engine.small_models import SMALL
 from training.engine import events
 from training.engine.checkpoints.manifest import verify_checkpoint
 
@@ -125,6 +127,23 @@ def test_an_adapter_that_the_model_can_not_have_is_diagnosed(tiny_model: Path, t
     assert (failure.code, failure.is_transient) == ("invalid_options", False)
     assert "nonsense" in failure.message
     assert "target_modules" in failure.next_step
+
+
+@pytest.mark.filterwarnings("ignore:The following .*_pattern keys:RuntimeWarning")  # peft's own patterns
+def test_experts_that_engines_load_no_adapters_of_are_refused_before_they_are_trained(tmp_path: Path) -> None:
+    from transformers import MixtralConfig, MixtralForCausalLM
+
+    from training.engine.hardware.precision import Precision
+    from training.engine.models.weights import AdapterOptionsError, prepare_model
+
+    MixtralForCausalLM(MixtralConfig(**SMALL, num_local_experts=2)).save_pretrained(tmp_path / "model")
+    spec = make_spec(tmp_path, tmp_path / "model", options={"target_modules": ["all-linear"]})
+    precision = Precision("float32", "float32", "")
+
+    with pytest.raises(AdapterOptionsError, match="engines don't load adapters of down_proj"):
+        prepare_model(msgspec.structs.replace(spec, is_served=True), precision)
+
+    assert prepare_model(spec, precision).peft_config["default"].target_parameters
 
 
 @pytest.mark.criterion("2.3")

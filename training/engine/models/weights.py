@@ -51,9 +51,13 @@ def prepare_model(spec: TrainingSpec, precision: Precision) -> Any:
         return model
     torch.manual_seed(spec.seed)
     try:
-        return get_peft_model(model, lora_config(spec.options), autocast_adapter_dtype=True)
+        model = get_peft_model(model, lora_config(spec.options), autocast_adapter_dtype=True)
     except ValueError as error:
         raise AdapterOptionsError(str(error)) from error
+    fused_modules = sorted(model.peft_config["default"].target_parameters or ())
+    if spec.is_served and fused_modules:
+        raise AdapterOptionsError(f"inference engines don't load adapters of {', '.join(fused_modules)}.")
+    return model
 
 
 def lora_config(options: TrainingOptions) -> LoraConfig:

@@ -15,7 +15,7 @@ from training.jobs.events import event_add
 from training.jobs.failures import Failure
 from training.models import FineTuningJob
 from training.queue.attempts import attempt_write
-from training.requests.hyperparameters import Hyperparameters, resolve, training_options
+from training.requests.hyperparameters import PUBLISH, Hyperparameters, resolve, training_options
 from training.supervisor.folders import JobFolder
 from training.supervisor.persistence import Persist
 from training.supervisor.trainer.environment import default_threads
@@ -57,6 +57,7 @@ def prepare(
         threads=values.threads,
         lease_s=settings.CYLLM.training_lease_s,
         memory_bytes=settings.CYLLM.training_worker_classes.get(job.worker_class),
+        is_served=bool(job.options.get(PUBLISH, True)),
         correlation_id=job.correlation_id,
     )
     folder.spec.write_bytes(msgspec.json.encode(spec))
