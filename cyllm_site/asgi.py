@@ -31,6 +31,7 @@ from cyllm_site.middleware.error_responses import send_error  # noqa: E402
 from cyllm_site.middleware.https_only import check_https, with_hsts  # noqa: E402
 from cyllm_site.pages.api_root import is_api_root, send_api_root  # noqa: E402
 from cyllm_site.pages.application import LargeBodies, Pages  # noqa: E402
+from inference_worker.telemetry.masking import trace_without_messages  # noqa: E402
 
 logger = logging.getLogger("cyllm.site")
 ROUTES = (*URLS.routes, *INTERNAL_URLS.routes)
@@ -79,7 +80,10 @@ class Site:
         if self._gateway is None:
             raise RuntimeError("the gateway is not running: enable ASGI lifespan in the server")
         feeds = self._gateway.endpoints.fine_tuning.readers.feeds
-        await serve_socket(scope, receive, send, feeds)
+        try:
+            await serve_socket(scope, receive, send, feeds)
+        except Exception as error:  # the server would log its message, which can quote the client
+            logger.error("a socket failed", extra={"trace": trace_without_messages(error)})
 
     async def lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Run the gateway from ``lifespan.startup`` to ``lifespan.shutdown``."""

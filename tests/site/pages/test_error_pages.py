@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from unittest.mock import AsyncMock, Mock
+
 import httpx
 import pytest
 from django.contrib.auth.models import User
 from django.test import Client
 
+from cyllm_site import asgi
 from inference_worker.telemetry.log_formatters import TextFormatter
 from tests.people import Cast
 
 pytestmark = pytest.mark.django_db
 
+CANARY = "canary.person@mail.example"
 BROWSER = "text/html,application/xhtml+xml;q=0.9,*/*;q=0.8"
 
 
@@ -184,3 +188,20 @@ def test_a_form_without_its_token_is_logged_without_the_headers_at_fault(
         "Referer checking failed",
     ]
     assert "canary" not in "".join(lines)
+
+
+@pytest.mark.criterion("6.7")
+async def test_a_failed_socket_is_logged_without_the_message_of_its_error(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def fail(*_: object) -> None:
+        raise ValueError(CANARY)
+
+    site = asgi.Site()
+    monkeypatch.setattr(site, "_gateway", Mock())
+    monkeypatch.setattr(asgi, "serve_socket", fail)
+    await site.websocket({}, AsyncMock(), AsyncMock())
+    [line] = [TextFormatter().format(record) for record in caplog.records]
+    assert "a socket failed" in line
+    assert "ValueError" in line
+    assert CANARY not in line
