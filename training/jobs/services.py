@@ -9,6 +9,7 @@ import msgspec
 from django.conf import settings
 from django.db import transaction
 
+from backoffice.request_ids import request_id
 from tenants.audit_trail.changes import admin_audit_record
 from tenants.files.selectors import file_find_for_use
 from tenants.models import Tenant
@@ -45,8 +46,8 @@ from training.requests.refusals import InvalidValue, JobRefusedError, TooManyJob
 # those of a result that is only to be published.
 RESUMABLE_FAILURES = frozenset(
     {
-        *("checkpoint_unavailable", "checkpoint_unwritable", "disk_full", "file_unavailable"),
         *("adapter_verification_failed", "model_name_taken", "model_not_found", "result_too_large"),
+        *("checkpoint_unavailable", "checkpoint_unwritable", "disk_full", "file_unavailable"),
         *("internal_error", "no_inference_worker", "storage_unavailable", "trainer_crashed"),
         *("trainer_unavailable", "worker_lost", "worker_unsuitable"),
     }
@@ -94,12 +95,12 @@ def locked_open_job_count(tenant_id: uuid.UUID) -> int:
 
 @transaction.atomic
 def job_insert(request: JobRequest, *, tenant: Tenant, actor: str, correlation_id: str = "") -> FineTuningJob:
-    """Create a job without any check."""
+    """Create a job without any check. ``correlation_id``: by default the id of the request or command."""
     job = FineTuningJob(
         id=new_id("ftjob-"),
         tenant=tenant,
         created_by=actor[:200],
-        correlation_id=correlation_id,
+        correlation_id=correlation_id or request_id.get(),
         base_model=request.base_model,
         training_price=training_price(request.base_model),
         suffix=request.suffix,
