@@ -14,6 +14,7 @@ import pytest
 import pytest_asyncio
 
 from deploy.local.processes.supervisor import Supervisor
+from tests.patience import PATIENCE_S
 from tests.people import PASSWORD
 from tests.site_server import running_site
 
@@ -35,6 +36,8 @@ FLAGS = (
 Theme = Literal["light", "dark"]
 SCREEN: ViewportSize = {"width": 1366, "height": 900}
 QUIET_S = 0.1
+# The rules of axe whose findings depend on the theme.
+THEMED_RULES = ("color-contrast", "link-in-text-block")
 IDLE = "() => new Promise(done => requestIdleCallback(() => done()))"
 # The console's theme follows the browser; the admin's is a variable of its scripts.
 SET_THEME = """async (theme) => {
@@ -42,6 +45,8 @@ SET_THEME = """async (theme) => {
   await new Promise((done) => requestAnimationFrame(() => done()));
   for (const each of document.getAnimations()) if (each instanceof CSSTransition) each.finish();
 }"""
+RUN_AXE = """async ([context, options]) =>
+  (await axe.run(context ?? document, options)).violations"""
 # Violations of the content security policy, which a page can cause without a message on its console.
 WATCH_POLICY = """
 window.policyFaults = [];
@@ -93,8 +98,9 @@ async def open_browser() -> AsyncIterator[Browser]:
 
 @asynccontextmanager
 async def _running_browser() -> AsyncIterator[Browser]:
-    from playwright.async_api import async_playwright
+    from playwright.async_api import async_playwright, expect
 
+    expect.set_options(timeout=PATIENCE_S * 1000)
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=chromium_path(), args=FLAGS)
         yield browser
@@ -182,16 +188,18 @@ class Visit:
 
         ``rules``: only these; empty means all.
         """
-        from axe_playwright_python.async_playwright import Axe  # type: ignore[import-untyped]
+        from axe_playwright_python.base import AXE_SCRIPT  # type: ignore[import-untyped]
 
-        context: Any = {"exclude": [[without]]} if without else None
+        if not await self.page.evaluate("'axe' in window"):
+            await self.page.evaluate(AXE_SCRIPT)
+        context = {"exclude": [[without]]} if without else None
         options: dict[str, Any] = {"resultTypes": ["violations"]}
         if rules:
             options["runOnly"] = {"type": "rule", "values": list(rules)}
-        results = await Axe().run(self.page, context=context, options=options)
+        violations = await self.page.evaluate(RUN_AXE, [context, options])
         return [
             f"{self.page.url} {finding['id']}: {node['html'][:160]} {node['failureSummary']}"
-            for finding in results.response["violations"]
+            for finding in violations
             if finding["impact"] in ("serious", "critical")
             for node in finding["nodes"]
         ]
@@ -213,6 +221,7 @@ async def visit(live_site: str, request: pytest.FixtureRequest) -> AsyncIterator
 
 async def begin_visit(context: BrowserContext, address: str) -> Visit:
     """Return a new window that records its faults."""
+    context.set_default_timeout(PATIENCE_S * 1000)
     await context.grant_permissions(["clipboard-read", "clipboard-write"])
     await context.add_init_script(WATCH_POLICY)
     visit = Visit(await context.new_page(), address)

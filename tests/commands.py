@@ -8,17 +8,14 @@ from __future__ import annotations
 import io
 import json
 import os
-import subprocess
 import sys
-import tempfile
 import traceback
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from django.core.management import call_command
 
-ROOT = Path(__file__).resolve().parents[1]
+from tests.fork_server import ForkServer, serve
 
 
 def run(*arguments: str) -> str:
@@ -37,39 +34,18 @@ class CommandServer:
     """Runs commands in processes of their own with one environment. It starts with the first command."""
 
     def __init__(self, environment: Mapping[str, str]) -> None:
-        self._environment = {
-            **os.environ,
-            **environment,
-            "DJANGO_SETTINGS_MODULE": "cyllm_site.settings.base",
-        }
-        self._process: subprocess.Popen[str] | None = None
+        django_settings = {"DJANGO_SETTINGS_MODULE": "cyllm_site.settings.base"}
+        self._server = ForkServer("tests.commands", {**os.environ, **environment, **django_settings})
 
     def run(self, *arguments: str) -> str:
         """Run a command and return its output. Raises AssertionError with its messages if it fails."""
-        if self._process is None:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "tests.commands"],
-                cwd=ROOT,
-                env=self._environment,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                text=True,
-            )
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps(arguments) + "\n")
-        self._process.stdin.flush()
-        line = self._process.stdout.readline()
-        assert line, "the server of commands has ended"
-        status, output, messages = json.loads(line)
-        assert status == 0, messages
-        return str(output)
+        end = self._server.run(arguments)
+        assert end.status == 0, end.messages
+        return end.output
 
     def close(self) -> None:
         """End the server, if it has started."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.communicate()
+        self._server.close()
 
 
 def _exit_status(arguments: list[str]) -> int:
@@ -88,31 +64,8 @@ def _exit_status(arguments: list[str]) -> int:
     return 0
 
 
-def _fork_and_run(arguments: list[str]) -> tuple[int, str, str]:
-    """Return a command's exit status, output and messages."""
-    with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as messages:
-        child = os.fork()
-        if child == 0:
-            os.dup2(os.open(os.devnull, os.O_RDONLY), 0)  # the server's input has the next commands
-            os.dup2(output.fileno(), 1)
-            os.dup2(messages.fileno(), 2)
-            status = _exit_status(arguments)
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(status)
-        _, state = os.waitpid(child, 0)
-        output.seek(0)
-        messages.seek(0)
-        return os.waitstatus_to_exitcode(state), output.read(), messages.read()
-
-
-def _serve() -> None:
+if __name__ == "__main__":
     import django
 
     django.setup()
-    for line in sys.stdin:
-        print(json.dumps(_fork_and_run(json.loads(line))), flush=True)
-
-
-if __name__ == "__main__":
-    _serve()
+    serve(_exit_status)

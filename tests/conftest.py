@@ -19,6 +19,7 @@ pytest_plugins = [
     "tests.measured",
     "tests.fuzzing.options",
     "tests.validated_traffic",
+    "tests.vllm_programs",
     "tests.contract.client_environments",
 ]
 

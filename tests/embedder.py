@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.processes import end_process
 from tests.stacks import RunningStack, wait_until
 from tests.workers import worker_process
 
@@ -31,12 +32,13 @@ def embedding_worker(stack: RunningStack, folder: Path) -> Iterator[str]:
     worker = worker_process(stack, stack.state_dir / "logs", WORKER, settings)
     try:
         wait_until(
-            lambda: _is_listed(stack, worker), 180, f"{WORKER} is ready; its log is in {stack.state_dir}"
+            lambda: _is_listed(stack, worker),
+            f"{WORKER} is ready; its log is in {stack.state_dir}",
+            timeout_s=180,
         )
         yield MODEL
     finally:
-        worker.terminate()
-        worker.wait(30)
+        end_process(worker)
 
 
 def _is_listed(stack: RunningStack, worker: subprocess.Popen[bytes]) -> bool:

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from deploy.local.processes.supervisor import Program, Supervisor
-from deploy.local.servers.ports import free_port
+from tests.ports import reserved_port
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -36,7 +36,7 @@ def database_url() -> str:
 @contextmanager
 def running_site(servers: Supervisor, name: str, **settings: str) -> Iterator[int]:
     """Run a server under a name that no other server of the tests has, with settings; yields its port."""
-    port = free_port()
+    port = reserved_port()
     argv = [sys.executable, "-m", "cyllm_site.serve", "--port", str(port)]
     environment = {**os.environ, "CYLLM_DATABASE_URL": database_url(), **settings}
     servers.start(Program(name=name, argv=argv, env=environment, cwd=ROOT))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import secrets
-import signal
 import subprocess
 import sys
 import tempfile
@@ -24,8 +23,10 @@ from deploy.local.processes.supervisor import Program
 from deploy.local.servers.postgres import EmbeddedPostgres
 from deploy.local.servers.valkey import EmbeddedValkey
 from tests.commands import CommandServer
+from tests.patience import PATIENCE_S
 from tests.ports import reserved_port
 from tests.prepared_database import copy_database, database_password, prepare_state
+from tests.processes import end_process
 from tests.validated_traffic import RECORDER
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -33,7 +34,7 @@ START_TIMEOUT_S = 240.0
 STOP_TIMEOUT_S = 75.0  # longer than the launcher waits for its slowest
 
 
-def wait_until(condition: Callable[[], bool], timeout_s: float, condition_name: str) -> float:
+def wait_until(condition: Callable[[], bool], condition_name: str, *, timeout_s: float = PATIENCE_S) -> float:
     """Wait for a condition and return the seconds it took. Raises AssertionError after the time limit."""
     start = time.monotonic()
     while not condition():
@@ -65,7 +66,7 @@ class Service:
                 stdout=log,
                 stderr=log,
             )
-        wait_until(self.answers, 60, f"{self.program.name} answers; {self.log}")
+        wait_until(self.answers, f"{self.program.name} answers; {self.log}")
 
     def running(self) -> bool:
         """Return whether the process is alive."""
@@ -74,8 +75,7 @@ class Service:
     def stop(self) -> None:
         """Stop the server with its regular signal and wait."""
         assert self.process is not None
-        self.process.send_signal(self.program.stop_signal)
-        self.process.wait(30)
+        end_process(self.process, self.program.stop_signal)
 
 
 @dataclass
@@ -175,7 +175,7 @@ def running_stack(
     RECORDER.watch(stack.base_url)
     try:
         condition = f"the stack starts; {state_dir}/launcher.log"
-        wait_until(lambda: _is_up(stack, while_starting), START_TIMEOUT_S, condition)
+        wait_until(lambda: _is_up(stack, while_starting), condition, timeout_s=START_TIMEOUT_S)
         demo = read_env(state_dir / "demo.env")
         stack.key = demo["OPENAI_API_KEY"]
         stack.environment = read_env(state_dir / "stack.env")
@@ -185,12 +185,7 @@ def running_stack(
         yield stack
     finally:
         stack.commands.close()
-        launcher.send_signal(signal.SIGTERM)
-        try:
-            launcher.wait(STOP_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            launcher.kill()
-            raise
+        end_process(launcher, timeout_s=STOP_TIMEOUT_S)
 
 
 def _is_up(stack: RunningStack, while_starting: Callable[[RunningStack], None] | None) -> bool:

@@ -98,16 +98,20 @@ class Trial:
         thread = kills.start()
         asyncio.run(load.run(self.seconds, self.concurrency, self.pause_s))
         thread.join()
-        recovery_s = wait_until(stack.ready, CALM_TIMEOUT_S, "the stack is ready again")
+        recovery_s = wait_until(stack.ready, "the stack is ready again", timeout_s=CALM_TIMEOUT_S)
         records = self._settled_records(stack, load.requests)
         with contextlib.suppress(AssertionError):
-            wait_until(lambda: not limit_faults(stack), RESERVED_TIMEOUT_S, "no reservation is left")
+            wait_until(
+                lambda: not limit_faults(stack), "no reservation is left", timeout_s=RESERVED_TIMEOUT_S
+            )
         return Result(load.requests, kills.log, records, limit_faults(stack), recovery_s)
 
     def _settled_records(self, stack: RunningStack, requests: Sequence[SentRequest]) -> Records:
         """Return the records once they are right, or after the time limit."""
         with contextlib.suppress(AssertionError):
             wait_until(
-                lambda: records_of(stack, requests).is_right, CALM_TIMEOUT_S, "the records are complete"
+                lambda: records_of(stack, requests).is_right,
+                "the records are complete",
+                timeout_s=CALM_TIMEOUT_S,
             )
         return records_of(stack, requests)

@@ -14,8 +14,9 @@ from typing import Any
 import httpx
 import pytest
 
-from deploy.local.servers.ports import free_port
 from tests.contract.client_environments import CLIENTS, ClientRunner, python_clients
+from tests.ports import reserved_port
+from tests.processes import end_process
 from tests.stacks import ROOT, wait_until
 
 QUESTIONS, OPTIONS = 10, 4
@@ -27,7 +28,7 @@ def vllm_server(model: str, folder: Path, log: Path) -> Iterator[Callable[[], st
 
     Yields a function that waits until the server responds and returns its address.
     """
-    port = free_port()
+    port = reserved_port()
     environment = {name: value for name, value in os.environ.items() if not name.startswith("CYLLM_")}
     environment |= {
         "CYLLM_WORKER_MODEL": model,
@@ -41,12 +42,11 @@ def vllm_server(model: str, folder: Path, log: Path) -> Iterator[Callable[[], st
     try:
         yield lambda: _answering(server, url, log)
     finally:
-        server.terminate()
-        server.wait(30)
+        end_process(server)
 
 
 def _answering(server: subprocess.Popen[bytes], url: str, log: Path) -> str:
-    wait_until(lambda: _healthy(server, url), 120, f"vLLM's server answers; {log}")
+    wait_until(lambda: _healthy(server, url), f"vLLM's server answers; {log}", timeout_s=120)
     return url
 
 

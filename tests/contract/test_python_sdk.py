@@ -11,6 +11,8 @@ import pytest
 from openai.types import Completion
 from openai.types.chat import ChatCompletion, ChatCompletionMessageParam
 
+from tests.patience import PATIENCE_S
+from tests.promises import assert_within, measured_again
 from tests.stacks import RunningStack
 
 QUESTION: list[ChatCompletionMessageParam] = [{"role": "user", "content": "What is the capital of France?"}]
@@ -133,6 +135,7 @@ def test_a_conversation_longer_than_the_context_is_rejected_with_both_numbers(
 
 @pytest.mark.criterion("1.8")
 @pytest.mark.case("serving.16")
+@measured_again
 def test_a_revoked_key_is_rejected_within_a_second(stack: RunningStack) -> None:
     key = json.loads(stack.manage("keys", "create", "--tenant", "demo", "--name", "short-lived", "--json"))
     with openai.OpenAI(base_url=f"{stack.base_url}/v1", api_key=key["secret"], max_retries=0) as client:
@@ -140,13 +143,15 @@ def test_a_revoked_key_is_rejected_within_a_second(stack: RunningStack) -> None:
         stack.manage("keys", "revoke", key["prefix"])
         revoked_at = time.monotonic()
         error: openai.AuthenticationError | None = None
-        while error is None and time.monotonic() - revoked_at < 1:
+        while error is None and time.monotonic() - revoked_at < PATIENCE_S:
             try:
                 client.models.list()
             except openai.AuthenticationError as refused:
                 error = refused
-    assert error is not None, "still alive a second after it was revoked"
+        refused_s = time.monotonic() - revoked_at
+    assert error is not None
     assert error.code == "key_revoked"
+    assert_within(refused_s, 1)
 
 
 def test_a_stop_string_is_never_in_the_text(client: openai.OpenAI, stack: RunningStack) -> None:

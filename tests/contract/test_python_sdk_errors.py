@@ -141,7 +141,7 @@ def test_a_client_that_times_out_is_billed_for_the_generated_tokens(
             rows[:] = connection.execute(query).fetchall()
         return len(rows) > 0
 
-    wait_until(settled, 20, "the request that was left is settled")
+    wait_until(settled, "the request that was left is settled")
     ((outcome, tokens),) = rows
     assert outcome == "cancelled"
     assert 0 < tokens < 4000

@@ -11,6 +11,7 @@ import pytest
 from openai.types.responses import Response, ResponseFunctionToolCall
 from pydantic import BaseModel
 
+from tests.patience import PATIENCE_S
 from tests.stacks import RunningStack
 
 QUESTION = "What is the capital of France?"
@@ -94,7 +95,7 @@ def test_a_background_response_is_polled_until_it_is_complete(
 ) -> None:
     response = client.responses.create(input=QUESTION, background=True, **common)
     assert response.status in ("queued", "in_progress")
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + PATIENCE_S
     while response.status in ("queued", "in_progress") and time.monotonic() < deadline:
         time.sleep(0.1)
         response = client.responses.retrieve(response.id)

@@ -35,7 +35,7 @@ def stack() -> Iterator[RunningStack]:
 @pytest.fixture
 def ready_stack(stack: RunningStack) -> RunningStack:
     """The stack, ready again after the faults of an earlier test."""
-    wait_until(stack.ready, 120, "the stack is ready")
+    wait_until(stack.ready, "the stack is ready", timeout_s=120)
     return stack
 
 
@@ -64,7 +64,7 @@ def start_worker(ready_stack: RunningStack, tmp_path: Path) -> Iterator[StartWor
             )
             key = names.worker_key(worker_id)
             with ready_stack.redis() as client:
-                wait_until(lambda: _is_ready(client.get(key)), 30, f"{worker_id} is ready")
+                wait_until(lambda: _is_ready(client.get(key)), f"{worker_id} is ready")
             return worker
 
         yield start

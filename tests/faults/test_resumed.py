@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import signal
@@ -24,13 +23,11 @@ def test_a_stream_of_a_killed_gateway_can_be_read_and_ends_with_an_error_event(
         stream_id, request_id, before = begin(client, body, until=10)
         response_id = client.post("/v1/responses", json=response_body).json()["id"]
         path = f"/v1/responses/{response_id}"
-        wait_until(
-            lambda: client.get(path).json()["status"] == "in_progress", 10, "the response is in progress"
-        )
-    os.kill(ready_stack.pid("gateway"), signal.SIGKILL)
-    with contextlib.suppress(AssertionError):
-        wait_until(lambda: not ready_stack.ready(), 3, "the gateway is down")
-    wait_until(ready_stack.ready, 60, "the gateway is back")
+        wait_until(lambda: client.get(path).json()["status"] == "in_progress", "the response is in progress")
+    killed = ready_stack.pid("gateway")
+    os.kill(killed, signal.SIGKILL)
+    wait_until(lambda: ready_stack.pid("gateway") != killed, "the gateway is restarted")
+    wait_until(ready_stack.ready, "the gateway is back")
     with ready_stack.client() as client:
         after = resume(client, f"/v1/streams/{stream_id}?starting_after={before[-1][0]}")
         events = before + after
@@ -40,9 +37,9 @@ def test_a_stream_of_a_killed_gateway_can_be_read_and_ends_with_an_error_event(
         assert json.loads(events[-2][1])["error"]["code"] == "stream_lost"
         assert events[-1][1] == "[DONE]"
         assert resume(client, f"/v1/streams/{stream_id}?starting_after={len(events) - 3}") == events[-2:]
-        wait_until(lambda: client.get(path).json()["status"] == "failed", 40, "the response has failed")
+        wait_until(lambda: client.get(path).json()["status"] == "failed", "the response has failed")
         assert client.get(path).json()["error"]["code"] == "server_error"
-    usage = settled_usage(ready_stack, request_id, 45)
+    usage = settled_usage(ready_stack, request_id)
     assert (usage["outcome"], usage["meter_source"]) == ("lost", "worker")
     assert usage["completion_tokens"] >= 10
     assert audit_row(ready_stack, request_id)["outcome"] == "lost"
@@ -57,8 +54,8 @@ def test_a_stopping_gateway_ends_detached_streams_with_an_error_event(
         stream_id, request_id, before = begin(client, body, until=5)
     old = ready_stack.pid("gateway")
     os.kill(old, signal.SIGTERM)
-    wait_until(lambda: ready_stack.pid("gateway") != old, 30, "the gateway is restarted")
-    wait_until(ready_stack.ready, 60, "the gateway is back")
+    wait_until(lambda: ready_stack.pid("gateway") != old, "the gateway is restarted")
+    wait_until(ready_stack.ready, "the gateway is back")
     with ready_stack.client() as client:
         after = resume(client, f"/v1/streams/{stream_id}?starting_after={before[-1][0]}")
     assert [number for number, _ in before + after] == list(range(len(before) + len(after)))

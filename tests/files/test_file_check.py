@@ -42,7 +42,7 @@ async def test_a_cancelled_check_ends_its_process(tmp_path: Path) -> None:
     path = tmp_path / "long.jsonl"
     path.write_text("".join(LINE % number for number in range(100_000)))
     check = asyncio.create_task(training_file_report(path))
-    await eventually(lambda: any(child.nice() == NICENESS for child in _checks(path)), timeout_s=20)
+    await eventually(lambda: any(child.nice() == NICENESS for child in _checks(path)))
     check.cancel()
     with pytest.raises(asyncio.CancelledError):
         await check
@@ -56,7 +56,7 @@ async def test_a_check_knows_no_secrets_and_ends_at_its_time_limit(
     path = tmp_path / "long.jsonl"
     path.write_text("".join(LINE % number for number in range(400_000)))
     check = asyncio.create_task(training_file_report(path, timeout_s=2.0))
-    await eventually(lambda: _checks(path) != [], timeout_s=20)
+    await eventually(lambda: _checks(path) != [])
     [process] = _checks(path)
     assert "canary" not in process.environ().values()
     with pytest.raises(FileCheckTimeoutError, match="not ended within 2 s; split the file"):
@@ -72,13 +72,12 @@ def test_a_check_dies_with_its_parent(tmp_path: Path) -> None:
     parent = psutil.Popen([sys.executable, "-c", code, str(path)])
     wait_until(
         lambda: any("training.datasets" in child.cmdline() for child in parent.children()),
-        20,
         "the check runs",
     )
     [child] = parent.children()
     parent.kill()
     parent.wait()
-    wait_until(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE, 5, "the check ends")
+    wait_until(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE, "the check ends")
 
 
 async def test_the_first_faults_are_named_and_the_others_counted(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import httpx
 
 from tests.files.conftest import Account, FileServer
 from tests.gateway.harness.uploads import CONTENT_TYPE, END, field, file_part, form
+from tests.patience import PATIENCE_S
 
 MIB = 1024 * 1024
 HEAD = field("purpose", "user_data") + file_part(b"", "large.bin")[:-2]
@@ -24,13 +25,15 @@ def _post(
     server: FileServer, account: Account, body: Iterator[bytes] | bytes, **headers: str
 ) -> httpx.Response:
     fields = {"authorization": f"Bearer {account.key}", "content-type": CONTENT_TYPE, **headers}
-    return httpx.post(f"{server.url}/v1/files", content=body, headers=fields, timeout=60, trust_env=False)
+    return httpx.post(
+        f"{server.url}/v1/files", content=body, headers=fields, timeout=PATIENCE_S, trust_env=False
+    )
 
 
 def _connect(server: FileServer, account: Account, *headers: str) -> socket.socket:
     """Connect and send the head of an upload."""
     address = urlsplit(server.url)
-    connection = socket.create_connection((address.hostname, address.port), timeout=10)
+    connection = socket.create_connection((address.hostname, address.port), timeout=PATIENCE_S)
     lines = ["POST /v1/files HTTP/1.1", "host: x", f"authorization: Bearer {account.key}"]
     head = "\r\n".join((*lines, f"content-type: {CONTENT_TYPE}", *headers, "", ""))
     connection.sendall(head.encode())
@@ -48,7 +51,7 @@ def _reply(connection: socket.socket, text: bytes) -> bytes:
 
 
 def _wait_until_empty(server: FileServer) -> None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + PATIENCE_S
     while server.contents():
         assert time.monotonic() < deadline, server.contents()
         time.sleep(0.02)
@@ -62,7 +65,7 @@ def _rows() -> tuple[int, int]:
 
 def _wait_until_nothing_is_left(server: FileServer) -> None:
     _wait_until_empty(server)
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + PATIENCE_S
     while _rows() != (0, 0):
         assert time.monotonic() < deadline, _rows()
         time.sleep(0.02)

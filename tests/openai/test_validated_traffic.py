@@ -15,6 +15,7 @@ import httpx
 import httpx2
 import pytest
 
+from tests.patience import PATIENCE_S
 from tests.recording_proxy import recording_proxy
 from tests.validated_traffic import RECORDER, assert_valid
 
@@ -84,7 +85,7 @@ def test_servers_that_no_test_stack_runs_are_not_recorded() -> None:
 def _ask_raw(address: str, count: int) -> bytes:
     parts = urlsplit(address)
     reply_bytes = b""
-    with socket.create_connection((parts.hostname or "", parts.port or 0), timeout=10) as connection:
+    with socket.create_connection((parts.hostname or "", parts.port or 0), timeout=PATIENCE_S) as connection:
         for number in range(count):
             connection.sendall(f"GET /v1/models?n={number} HTTP/1.1\r\nhost: x\r\n\r\n".encode())
             while reply_bytes.count(b"HTTP/1.1 200") <= number or not reply_bytes.endswith(
@@ -107,7 +108,7 @@ def test_the_proxy_changes_no_bytes_and_validates_every_answer_of_a_connection()
 
 def _receive_all(address: str) -> None:
     parts = urlsplit(address)
-    with socket.create_connection((parts.hostname or "", parts.port or 0), timeout=10) as connection:
+    with socket.create_connection((parts.hostname or "", parts.port or 0), timeout=PATIENCE_S) as connection:
         connection.sendall(b"GET /v1/models HTTP/1.1\r\nhost: x\r\n\r\n")
         while connection.recv(65536):
             pass

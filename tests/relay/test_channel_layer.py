@@ -17,6 +17,7 @@ from inference_worker.transport.channel_layer import (
 )
 from inference_worker.transport.redis_connection import RedisUnavailableError
 from inference_worker.transport.subscriber import Subscriber
+from tests.patience import PATIENCE_S
 
 
 @asynccontextmanager
@@ -41,7 +42,7 @@ Layers = tuple[PubSubChannelLayer, PubSubChannelLayer]
 
 
 async def _wait_until_up(layer: PubSubChannelLayer) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_S):
         while not layer.is_up:
             await asyncio.sleep(0.01)
 
@@ -98,7 +99,7 @@ async def test_a_message_that_is_not_a_map_is_ignored(layers: Layers, redis_url:
         for data in (b"\xc1", b"\x93\x01\x02\x03", b"", b"\xa5hello"):
             assert other.publish("channel", data) == 1
     await sender.send("channel", {"type": "t", "n": 1})
-    assert await asyncio.wait_for(receiver.receive("channel"), 3) == {"type": "t", "n": 1}
+    assert await asyncio.wait_for(receiver.receive("channel"), PATIENCE_S) == {"type": "t", "n": 1}
 
 
 async def test_a_full_channel_drops_its_messages_and_announces_a_gap(layers: Layers) -> None:
@@ -123,7 +124,7 @@ async def test_a_lost_connection_is_announced_and_the_channel_works_again(
     await _wait_until_up(sender)
     with redis.Redis.from_url(redis_url) as admin:
         admin.client_kill_filter(_type="pubsub", skipme=True)
-    assert await asyncio.wait_for(receiver.receive(channel), 3) == GAP
+    assert await asyncio.wait_for(receiver.receive(channel), PATIENCE_S) == GAP
     await receiver.open(channel)
     await _wait_until_up(sender)
     await sender.send(channel, {"type": "t", "n": 1})

@@ -13,6 +13,7 @@ import pytest
 from inference_worker.transport import redis_connection
 from inference_worker.transport.address import Address
 from inference_worker.transport.redis_connection import RedisConnection
+from tests.patience import PATIENCE_S
 
 CHECK_S = 0.05
 
@@ -40,7 +41,7 @@ async def connected(server: PingServer, path: Path, downs: list[float]) -> Async
     )
     async with await asyncio.start_unix_server(server.serve, path):
         await connection.start()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             while not connection.is_up:
                 await asyncio.sleep(0.01)
         yield connection
@@ -69,7 +70,7 @@ async def test_a_connection_whose_pings_stay_unanswered_is_replaced(
     server, downs = PingServer(), list[float]()
     async with connected(server, tmp_path / "redis", downs) as connection:
         server.is_silent = True
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             while not downs:
                 await asyncio.sleep(CHECK_S)
         assert not connection.is_up

@@ -41,6 +41,7 @@ from inference_worker.protocol.messages import (
 from inference_worker.transport.channel_layer import PubSubChannelLayer
 from inference_worker.transport.subscriber import Subscriber
 from tests.heartbeats import ready_heartbeat
+from tests.patience import PATIENCE_S
 
 
 @dataclass
@@ -87,7 +88,7 @@ class HandWorker:
         self.redis_client.zadd(names.WORKER_INDEX, {self.worker_id: time.time()})
 
     async def command(self) -> Command:
-        message = await asyncio.wait_for(self.layer.receive(self.channel), 3)
+        message = await asyncio.wait_for(self.layer.receive(self.channel), PATIENCE_S)
         return codec.decode_command(message["data"])
 
     async def send(self, reply_to: str, *events: Event, skip: int = 0, repeat: int = 1) -> None:
@@ -148,7 +149,7 @@ async def client(redis_url: str, worker: HandWorker) -> AsyncIterator[RelayClien
     client = RelayClient(redis_url, subscriber, "g1")
     await subscriber.start()
     await client.start()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_S):
         while not client.workers():
             await asyncio.sleep(0.02)
     yield client
@@ -156,7 +157,7 @@ async def client(redis_url: str, worker: HandWorker) -> AsyncIterator[RelayClien
     await subscriber.stop()
 
 
-async def _collect(stream: RelayStream, timeout_s: float = 3.0) -> list[StreamEvent]:
+async def _collect(stream: RelayStream, timeout_s: float = PATIENCE_S) -> list[StreamEvent]:
     events: list[StreamEvent] = []
     while not (events and isinstance(events[-1], Finished | Lost)):
         batch = await stream.next_events(timeout_s)
@@ -236,7 +237,7 @@ async def test_a_call_for_a_dead_worker_goes_to_a_live_one(
     other = await HandWorker.start(redis_url, redis_client, "w2")
     await other.announce()
     await worker.stop()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_S):
         while len(client.workers()) < 2:
             await asyncio.sleep(0.02)
     stream = await client.submit(CALL, attempt=1)
@@ -260,7 +261,7 @@ async def test_a_call_for_one_worker_goes_to_no_other(client: RelayClient, worke
 
 async def test_a_draining_worker_gets_no_calls(client: RelayClient, worker: HandWorker) -> None:
     await worker.announce(WorkerState.DRAINING)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_S):
         while client.workers()[0].state is not WorkerState.DRAINING:
             await asyncio.sleep(0.02)
     with pytest.raises(NoWorkerError):
@@ -272,7 +273,7 @@ async def test_calls_go_to_the_worker_with_fewer_outstanding_tokens(
 ) -> None:
     other = await HandWorker.start(redis_url, redis_client, "w2")
     await other.announce()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_S):
         while len(client.workers()) < 2:
             await asyncio.sleep(0.02)
     streams = [
@@ -304,7 +305,7 @@ async def test_a_hung_engine_gets_no_calls_while_another_worker_can_serve_them(
     monkeypatch.setattr(routing, "SILENCE_S", 60.0)
     other = await HandWorker.start(redis_url, redis_client, "w2")
     await other.announce()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_S):
         while len(client.workers()) < 2:
             await asyncio.sleep(0.02)
     numbers = itertools.count(2)
@@ -359,7 +360,7 @@ async def test_next_events_returns_an_empty_list_after_its_timeout(client: Relay
 async def test_a_worker_without_the_operation_gets_no_calls(client: RelayClient, worker: HandWorker) -> None:
     embedding = HandWorker(worker.subscriber, worker.layer, worker.redis_client, "w2")
     await embedding.announce(operations=("embeddings", "an operation of a newer worker"))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_S):
         while len(client.workers()) < 2:
             await asyncio.sleep(0.02)
     for number in range(6):

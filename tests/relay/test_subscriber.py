@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 import redis
 
-from deploy.local.servers.ports import free_port
 from deploy.local.servers.valkey import EmbeddedValkey
 from inference_worker.transport.subscriber import Subscriber, Subscription
+from tests.patience import PATIENCE_S
+from tests.ports import reserved_port
 from tests.stacks import Service
 
 SUBSCRIBED, GAP = "subscribed", "gap"
@@ -33,7 +34,7 @@ class Handler:
             on_gap=lambda: self.calls.append(GAP),
         )
 
-    async def wait_for(self, *calls: bytes | str, timeout_s: float = 5) -> None:
+    async def wait_for(self, *calls: bytes | str, timeout_s: float = PATIENCE_S) -> None:
         """Wait until exactly these callbacks have been made since the last wait."""
         try:
             async with asyncio.timeout(timeout_s):
@@ -64,7 +65,7 @@ async def subscriber(redis_url: str) -> AsyncIterator[Subscriber]:
 @pytest.fixture
 def own_valkey(tmp_path: Path) -> Iterator[tuple[Service, str]]:
     """A server that the test can stop, and its address."""
-    valkey = EmbeddedValkey(data_dir=tmp_path, port=free_port(), password="own", fsync="no")
+    valkey = EmbeddedValkey(data_dir=tmp_path, port=reserved_port(), password="own", fsync="no")
     service = Service(valkey.program(), valkey.is_ready, tmp_path / "valkey.log")
     service.start()
     yield service, valkey.url
@@ -108,7 +109,7 @@ async def test_handlers_of_one_channel_share_its_subscription(
     assert redis_client.publish("a", b"for the second") == 1
     await second.wait_for(b"for the second")
     subscriber.unsubscribe(second_subscription)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_S):
         while _receivers(redis_client, "a"):
             await asyncio.sleep(0.005)
     assert (first.calls, second.calls) == ([], [])

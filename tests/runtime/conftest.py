@@ -19,6 +19,8 @@ from inference_worker.runtime.process.worker import Worker
 from inference_worker.runtime.settings import WorkerSettings
 from inference_worker.transport.subscriber import Subscriber
 from tests.faults import engines
+from tests.gateway.harness.conditions import eventually
+from tests.patience import PATIENCE_S
 
 
 @pytest.fixture(scope="session")
@@ -63,7 +65,7 @@ class WorkerHarness:
 
     async def facts(self, request_id: str) -> list[AttemptMetered]:
         """Return the facts of a request that has ended, once there is one."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             while not (facts := self.stored_facts(request_id)):
                 await asyncio.sleep(0.02)
         return facts
@@ -79,6 +81,14 @@ class WorkerHarness:
         transport = self.worker._subscriber._connection._transport
         assert transport is not None
         transport.abort()
+
+    async def until_open(self, count: int) -> None:
+        """Wait until the engine works on so many requests."""
+
+        async def is_so() -> bool:
+            return bool((await self.engine_state())["open"] == count)
+
+        await eventually(is_so)
 
     async def engine_state(self) -> dict[str, Any]:
         async with httpx.AsyncClient() as http:
@@ -105,7 +115,7 @@ async def bench(
     test_bench.task = asyncio.create_task(worker.run())
     await subscriber.start()
     await client.start()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         while not any(heartbeat.state == "ready" for heartbeat in client.workers()):
             await asyncio.sleep(0.05)
     yield test_bench

@@ -25,21 +25,21 @@ def usage_rows(stack: RunningStack, request_id: str) -> list[dict[str, Any]]:
     return _rows(stack, "tenants_usagerecord", request_id)
 
 
-def settled_usage(stack: RunningStack, request_id: str, timeout_s: float = 30) -> dict[str, Any]:
+def settled_usage(stack: RunningStack, request_id: str) -> dict[str, Any]:
     """Wait until the only usage row of a request is settled, and return it."""
 
     def settled() -> bool:
         rows = usage_rows(stack, request_id)
         return len(rows) == 1 and rows[0]["state"] == "settled"
 
-    wait_until(settled, timeout_s, f"{request_id} is settled")
+    wait_until(settled, f"{request_id} is settled")
     (row,) = usage_rows(stack, request_id)
     return row
 
 
-def audit_row(stack: RunningStack, request_id: str, timeout_s: float = 30) -> dict[str, Any]:
+def audit_row(stack: RunningStack, request_id: str) -> dict[str, Any]:
     """Wait for the only audit row of a request, and return it."""
-    wait_until(lambda: len(_rows(stack, "tenants_auditrecord", request_id)) > 0, timeout_s, "the audit row")
+    wait_until(lambda: len(_rows(stack, "tenants_auditrecord", request_id)) > 0, "the audit row")
     (row,) = _rows(stack, "tenants_auditrecord", request_id)
     return row
 

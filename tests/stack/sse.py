@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx
 
+from tests.patience import PATIENCE_S
 from tests.stacks import RunningStack
 
 
@@ -88,7 +89,7 @@ class ClientThread(threading.Thread):
             self.connection_error = error
             self.reply.ended_at = time.monotonic()
 
-    def wait(self, timeout_s: float) -> Reply:
-        self.join(timeout_s)
-        assert not self.is_alive(), f"no end within {timeout_s} s: {self.reply}"
+    def wait(self) -> Reply:
+        self.join(PATIENCE_S)
+        assert not self.is_alive(), f"no end within {PATIENCE_S} s: {self.reply}"
         return self.reply

@@ -32,7 +32,7 @@ def test_an_adapter_is_served_by_a_worker_that_was_started_without_it(
     base = first_token(client, "tiny")["choices"][0]["logprobs"]["token_logprobs"][0]
     add = ("adapters", "add", NAME, str(folder), "--base", "tiny", "--tenant", "demo")
     row = json.loads(stack.manage(*add, "--base-folder", str(tiny_model), "--json"))
-    wait_until(lambda: NAME in model_names(client), 5, "the adapter is listed")
+    wait_until(lambda: NAME in model_names(client), "the adapter is listed")
     assert client.get(f"/v1/models/{NAME}").json()["root"] == "tiny"
 
     document = first_token(client, NAME)
@@ -49,9 +49,9 @@ def test_an_adapter_is_served_by_a_worker_that_was_started_without_it(
     assert {event["model"] for event in events} == {NAME}
 
     stack.manage("adapters", "delete", NAME)
-    wait_until(lambda: NAME not in model_names(client), 5, "the adapter is not listed any more")
+    wait_until(lambda: NAME not in model_names(client), "the adapter is not listed any more")
     answer = client.post("/v1/chat/completions", json=chat)
     assert (answer.status_code, answer.json()["error"]["code"]) == (404, "model_not_found")
     assert not stack.state_dir.joinpath("files/artifacts", row["sha256"]).exists()
     cache = stack.state_dir / "adapters" / row["sha256"]
-    wait_until(lambda: not cache.exists(), 5, "the worker has deleted its copy")
+    wait_until(lambda: not cache.exists(), "the worker has deleted its copy")

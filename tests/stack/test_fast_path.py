@@ -35,7 +35,7 @@ def _fast_path_chunks(stack: OwnedStack, request_id: str) -> int:
         counts[:] = re.findall(rf"\[{request_id}\] (\d+) chunks took the fast path", stack.log("worker"))
         return bool(counts)
 
-    wait_until(logged, 5, "the worker has logged it")
+    wait_until(logged, "the worker has logged it")
     return int(counts[0])
 
 

@@ -142,7 +142,7 @@ def test_responses_to_any_request_match_the_document(ready_stack: OwnedStack, fu
     assert wrong.total() > 8 * examples
     assert len(wrong) > 10
 
-    wait_until(lambda: running(ready_stack) == 0, 20, "the engine has nothing left to do")
+    wait_until(lambda: running(ready_stack) == 0, "the engine has nothing left to do")
     after = heartbeat(ready_stack)
     assert beat is not None
     assert after is not None

@@ -75,7 +75,7 @@ def test_256_streams_are_complete_and_in_order_over_20_rounds_of_flat_memory(
             assert reply.events[-2]["choices"][0]["finish_reason"] == "length"
             assert len({event["id"] for event in reply.events}) == 1
         samples.append(_memory(ready_stack))
-    wait_until(lambda: running(ready_stack) == 0, 5, "the engine is idle")
+    wait_until(lambda: running(ready_stack) == 0, "the engine is idle")
     for name in ("gateway", "worker"):
         early = max(getattr(memory, name) for memory in samples[:WARM_UP])
         late = getattr(samples[-1], name)

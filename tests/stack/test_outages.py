@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import httpx
 import pytest
 
+from tests.patience import PATIENCE_S
 from tests.stack.conftest import OwnedStack
 from tests.stack.records import settled_usage
 from tests.stack.sse import Reply, chat, receive
@@ -60,7 +61,7 @@ class Traffic:
         finally:
             self._end.set()
             for thread in self._threads:
-                thread.join(30)
+                thread.join(PATIENCE_S)
 
 
 def _is_success(sample: Sample) -> bool:
@@ -75,18 +76,20 @@ def test_requests_fail_with_503_during_an_outage_and_succeed_within_five_seconds
     service = getattr(ready_stack, name)
     traffic = Traffic(ready_stack)
     with traffic.running():
-        wait_until(lambda: len([s for s in traffic.samples if _is_success(s)]) > 8, 20, "traffic flows")
+        wait_until(lambda: len([s for s in traffic.samples if _is_success(s)]) > 8, "traffic flows")
         service.stop()
         stop_time = time.monotonic()
-        wait_until(lambda: not ready_stack.ready(), 5, "the stack is not ready")
+        wait_until(lambda: not ready_stack.ready(), "the stack is not ready")
         time.sleep(2.5)
         outage = traffic.since(stop_time + 1.5)
         assert not ready_stack.ready()
         service.start()
         restart_time = time.monotonic()
-        wait_until(ready_stack.ready, 5, "the stack is ready")
-        wait_until(lambda: any(_is_success(s) for s in traffic.since(restart_time)), 5, "requests work")
-        wait_until(lambda: time.monotonic() > restart_time + 5.5, 10, "five seconds are over")
+        wait_until(ready_stack.ready, "the stack is ready", timeout_s=5)
+        wait_until(
+            lambda: any(_is_success(s) for s in traffic.since(restart_time)), "requests work", timeout_s=5
+        )
+        wait_until(lambda: time.monotonic() > restart_time + 5.5, "five seconds are over")
         later_time = time.monotonic()
         time.sleep(2)
     assert traffic.connection_errors == [], "every response must be valid HTTP"
@@ -115,19 +118,19 @@ def test_requests_that_run_during_an_outage_are_recorded_once(ready_stack: Owned
     threads = [threading.Thread(target=ask, args=(n,)) for n in range(4)]
     for thread in threads:
         thread.start()
-    wait_until(lambda: all(len(reply.events) > 2 for reply in replies), 10, "the streams run")
+    wait_until(lambda: all(len(reply.events) > 2 for reply in replies), "the streams run")
     service.stop()
     for thread in threads:
-        thread.join(15)
+        thread.join(PATIENCE_S)
         assert not thread.is_alive()
     time.sleep(1)
     service.start()
     for reply in replies:
         assert reply.is_done
-        usage = settled_usage(ready_stack, reply.request_id, 60)
+        usage = settled_usage(ready_stack, reply.request_id)
         assert usage["completion_tokens"] > 2
         if name == "postgres":
             assert (reply.error, usage["outcome"]) == (None, "completed")
         else:
             assert reply.error is not None
-    wait_until(ready_stack.ready, 10, "ready again")
+    wait_until(ready_stack.ready, "ready again")

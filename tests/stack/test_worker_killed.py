@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import psutil
 
+from tests.patience import PATIENCE_S
 from tests.stack.conftest import OwnedStack
 from tests.stacks import wait_until
 
@@ -15,7 +16,7 @@ def test_a_killed_worker_leaves_no_engine_process_and_is_restarted(
     children = worker.children(recursive=True)
     assert children
     worker.kill()
-    _, alive = psutil.wait_procs(children, timeout=3)
+    _, alive = psutil.wait_procs(children, timeout=PATIENCE_S)
     assert [child.name() for child in alive if child.status() != psutil.STATUS_ZOMBIE] == []
-    wait_until(lambda: ready_stack.pid("worker") != worker.pid, 20, "the worker is restarted")
-    wait_until(lambda: not ready_stack.ready(), 15, "the stack is no longer ready, which the next test sees")
+    wait_until(lambda: ready_stack.pid("worker") != worker.pid, "the worker is restarted")
+    wait_until(lambda: not ready_stack.ready(), "the stack is no longer ready, which the next test sees")

@@ -27,6 +27,7 @@ from tenants.audit_trail.sealing import audit_seal
 from tenants.audit_trail.verification import audit_verify
 from tenants.ledger.store import facts_store
 from tenants.models import AdminAudit, AuditRecord
+from tests.patience import PATIENCE_S
 from tests.people import Cast
 from tests.tenants.facts import end_fact, start_fact
 
@@ -260,12 +261,12 @@ def test_a_change_that_commits_late_is_sealed_late_and_never_missed() -> None:
         with transaction.atomic():
             admin_audit_record(actor="slow", action="a.b", object_id="1", object_name="x", after={})
             is_written.set()
-            may_commit.wait(20)
+            may_commit.wait(PATIENCE_S)
         connections.close_all()
 
     thread = threading.Thread(target=write_slowly)
     thread.start()
-    assert is_written.wait(20)
+    assert is_written.wait(PATIENCE_S)
     with transaction.atomic():
         admin_audit_record(actor="fast", action="a.b", object_id="2", object_name="x", after={})
     assert audit_seal(Trail.CHANGES) == 0, "the slow writer's record may still get a lower id"

@@ -9,35 +9,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import httpx
 import redis
 
-from deploy.local.servers.ports import free_port
 from inference_worker.protocol import codec, names
 from inference_worker.protocol.messages import WorkerState
 from tests.stacks import wait_until
 
 ROOT = Path(__file__).resolve().parents[3]
-
-
-@contextmanager
-def scripted_engine() -> Iterator[str]:
-    """Run ``tests.faulty_engine``; yields its address."""
-    port = free_port()
-    process = subprocess.Popen([sys.executable, "-m", "tests.faulty_engine", str(port)], cwd=ROOT)
-    try:
-        wait_until(lambda: _answers(port), 30, "the engine answers")
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        process.kill()
-        process.wait()
-
-
-def _answers(port: int) -> bool:
-    try:
-        return httpx.get(f"http://127.0.0.1:{port}/v1/models").status_code == 200
-    except httpx.TransportError:
-        return False
 
 
 @contextmanager
@@ -54,7 +32,7 @@ def worker(
     }
     process = subprocess.Popen([sys.executable, "-m", "inference_worker.runtime"], cwd=ROOT, env=environment)
     try:
-        wait_until(lambda: _is_ready(redis_client, worker_id), 60, "the worker is ready")
+        wait_until(lambda: _is_ready(redis_client, worker_id), "the worker is ready")
         yield process
     finally:
         process.kill()

@@ -132,19 +132,19 @@ async def test_a_lost_connection_is_announced_and_loses_no_step(site_server: int
             is_blocked = True
             await sockets.pop().close(code=1011)
             status = page.locator("#connection[role=status]")
-            await expect(status).to_contain_text("Trying again", timeout=5000)
+            await expect(status).to_contain_text("Trying again")
             await expect(status).to_contain_text("s old")
             await in_thread(partial(write_steps, job, last - 9, last))
             is_blocked = False
             await _wait_for_steps(page, last)
-            await expect(status).to_be_hidden(timeout=20_000)
+            await expect(status).to_be_hidden()
         assert await _table_steps(page) == list(range(1, 51))
 
         await page.route("**/?part=live", lambda request: request.abort())
         await in_thread(lambda: checkpoint(job, 50))
         await expect(status).to_have_text("New data could not be loaded. Trying again.")
         await page.unroute("**/?part=live")
-        await expect(page.locator("#part-checkpoints tbody tr")).to_have_count(1, timeout=20_000)
+        await expect(page.locator("#part-checkpoints tbody tr")).to_have_count(1)
         await expect(status).to_be_hidden()
 
 

@@ -50,8 +50,8 @@ async def test_the_list_keeps_scroll_focus_and_selection_while_rows_change(
         for step in range(11, 16):
             await in_thread(lambda step=step: write_steps(job, step, step))  # type: ignore[misc]
         await in_thread(lambda: _jobs(cast, 1))
-        await expect(page.locator("#new-jobs")).to_have_text("1 new", timeout=10_000)
-        await expect(rows.first).to_contain_text("step 15 of 200", timeout=10_000)
+        await expect(page.locator("#new-jobs")).to_have_text("1 new")
+        await expect(rows.first).to_contain_text("step 15 of 200")
         assert await page.evaluate("scrollY") == scroll
         assert await link.evaluate("element => element === document.activeElement")
         assert await page.locator("input[name=job]:checked").count() == 2
@@ -66,10 +66,10 @@ async def test_the_list_keeps_scroll_focus_and_selection_while_rows_change(
 
         await page.route("**part=rows**", lambda request: request.abort())
         state = page.locator("[data-live-state]")
-        await expect(state).to_contain_text("Trying again", timeout=20_000)
+        await expect(state).to_contain_text("Trying again")
         await in_thread(lambda: write_steps(job, 16, 17))
         await page.unroute("**part=rows**")
-        await expect(rows.first).to_contain_text("step 17 of 200", timeout=20_000)
+        await expect(rows.first).to_contain_text("step 17 of 200")
         await expect(state).to_be_hidden()
 
 
@@ -108,7 +108,7 @@ async def test_faults_of_a_dataset_are_shown_with_line_and_path_and_refuse_it(
         await page.fill("#n_epochs", "2")
         await page.set_input_files("#upload", _dataset(tmp_path / "faulty.jsonl", FAULTY))
         faults = page.locator("#faults .faults tbody tr")
-        await expect(faults).to_have_count(3, timeout=20_000)
+        await expect(faults).to_have_count(3)
         places = [
             (await row.locator("th").inner_text(), await row.locator("td").first.inner_text())
             for row in await faults.all()
@@ -138,7 +138,7 @@ async def test_a_job_is_created_with_an_estimate_and_its_clone_by_the_copied_com
         await one.open("/console/acme/jobs/new/")
         await page.set_input_files("#upload", _dataset(tmp_path / "good.jsonl", _good(40)))
         estimate = page.locator("#estimate")
-        await expect(estimate).to_be_visible(timeout=40_000)
+        await expect(estimate).to_be_visible()
         assert await page.inner_text("[data-fact=examples]") == "40"
         trained_tokens = await page.inner_text("[data-fact=trained]")
         tokens = int((await page.inner_text("[data-fact=total-tokens]")).replace(",", ""))
@@ -146,7 +146,7 @@ async def test_a_job_is_created_with_an_estimate_and_its_clone_by_the_copied_com
         assert "It is 1." in await page.locator(".sample mark").first.inner_text()
         assert "What is 0" not in await page.locator(".sample mark").first.inner_text()
         await page.fill("#learning_rate", "0.003")
-        await expect(estimate).to_contain_text(re.compile("rate (0.003|3e-3)"), timeout=40_000)
+        await expect(estimate).to_contain_text(re.compile("rate (0.003|3e-3)"))
         await page.fill("#suffix", "first")
         await page.fill("#rank", "4")
         await page.click("#submit")

@@ -11,7 +11,7 @@ from typing import ClassVar
 import pytest
 
 from deploy.local.demo.smoke_test import SmokeTestError, ask, fetch_status
-from deploy.local.servers.ports import free_port
+from tests.ports import reserved_port
 
 
 class _Scripted(BaseHTTPRequestHandler):
@@ -99,7 +99,7 @@ def test_a_broken_stream_is_an_error(gateway: str, body: bytes, text: str) -> No
 
 
 def test_a_missing_server_differs_from_an_error_response() -> None:
-    url = f"http://127.0.0.1:{free_port()}"
+    url = f"http://127.0.0.1:{reserved_port()}"
     assert fetch_status(f"{url}/health/live") == 0
     with pytest.raises(SmokeTestError, match="was interrupted"):
         ask(f"{url}/v1", key="sk-test", model="some-model")

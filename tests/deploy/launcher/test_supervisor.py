@@ -16,19 +16,20 @@ import pytest
 from deploy.local.processes.program_log import LogLimits
 from deploy.local.processes.supervisor import Program, ProgramFailedError, Supervisor, stop_orphans
 from deploy.local.settings import ROOT
+from tests.patience import PATIENCE_S
 
-SLEEPER = "import time\nprint('up', flush=True)\ntime.sleep(60)"
+SLEEPER = "import time\nprint('up', flush=True)\ntime.sleep(600)"
 WITH_CHILD = """
 import subprocess, sys, time
-child = subprocess.Popen([sys.executable, "-c", "import signal, time; signal.signal(15, 1); time.sleep(60)"])
+child = subprocess.Popen([sys.executable, "-c", "import signal, time; signal.signal(15, 1); time.sleep(600)"])
 print(child.pid, flush=True)
-time.sleep(60)
+time.sleep(600)
 """
 STUBBORN = """
 import signal, time
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
 print("up", flush=True)
-time.sleep(60)
+time.sleep(600)
 """
 
 
@@ -51,7 +52,7 @@ def _program(code: str, **changes: object) -> Program:
     return Program(name="program", argv=[sys.executable, "-c", code], **changes)  # type: ignore[arg-type]
 
 
-def _until(condition: Callable[[], bool], timeout_s: float = 10.0) -> None:
+def _until(condition: Callable[[], bool], timeout_s: float = PATIENCE_S) -> None:
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"
@@ -72,7 +73,9 @@ def _text(file: Path) -> str:
 def _start(supervisor: Supervisor, program: Program) -> str:
     supervisor.start(program)
     log = supervisor.log_path(program.name)
-    supervisor.wait_until(program.name, lambda: log.exists() and log.read_text().endswith("\n"), timeout_s=10)
+    supervisor.wait_until(
+        program.name, lambda: log.exists() and log.read_text().endswith("\n"), timeout_s=PATIENCE_S
+    )
     return log.read_text().split("\n")[-2]
 
 
@@ -135,7 +138,7 @@ from deploy.local.processes.supervisor import Program, Supervisor
 supervisor = Supervisor(run_dir=Path(sys.argv[1]) / "run", log_dir=Path(sys.argv[1]), say=print)
 supervisor.start(Program(name="sleeper", argv=[sys.executable, "-c", sys.argv[2]]))
 print(supervisor.pid("sleeper"), flush=True)
-time.sleep(60)
+time.sleep(600)
 """
 
 
@@ -180,7 +183,7 @@ def test_a_process_that_reuses_a_recorded_id_keeps_running(tmp_path: Path) -> No
 def test_the_previous_log_is_kept(supervisor: Supervisor) -> None:
     _start(supervisor, _program(SLEEPER))
     supervisor.stop("program")
-    _start(supervisor, _program("import time\nprint('second', flush=True)\ntime.sleep(60)"))
+    _start(supervisor, _program("import time\nprint('second', flush=True)\ntime.sleep(600)"))
     log = supervisor.log_path("program")
     assert log.read_text() == "second\n"
     assert log.with_name("program.log.1").read_text() == "up\n"
@@ -222,7 +225,7 @@ def test_a_log_that_cannot_be_opened_costs_output_and_no_restart(
 def test_a_log_is_rotated_by_size_and_loses_no_line(tmp_path: Path) -> None:
     limits = LogLimits(max_bytes=40_000, keep=3)
     writer = Supervisor(run_dir=tmp_path, log_dir=tmp_path / "logs", say=print, log_limits=limits)
-    code = "import time\nfor n in range(20_000): print(f'{n:06}')\nprint('end', flush=True)\ntime.sleep(60)"
+    code = "import time\nfor n in range(20_000): print(f'{n:06}')\nprint('end', flush=True)\ntime.sleep(600)"
     writer.start(_program(code))
     log = writer.log_path("program")
     _until(lambda: log.is_file() and log.read_text().endswith("end\n"))
@@ -241,14 +244,25 @@ def test_a_log_is_rotated_by_size_and_loses_no_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.case("robustness.11")
-def test_a_killed_writer_of_a_log_is_started_again_without_loss(supervisor: Supervisor) -> None:
-    _start(
-        supervisor,
-        _program("import time\nfor n in range(100): print(n, flush=True); time.sleep(0.01)\ntime.sleep(60)"),
-    )
+def test_a_killed_writer_of_a_log_is_started_again_without_loss(
+    supervisor: Supervisor, tmp_path: Path
+) -> None:
+    begin, written = tmp_path / "begin", tmp_path / "written"
+    # Nothing is printed before the writer has stopped: what it has read and not written would be lost.
+    code = f"""
+import time
+from pathlib import Path
+print(0, flush=True)
+while not Path({str(begin)!r}).exists(): time.sleep(0.01)
+for n in range(1, 100): print(n, flush=True)
+Path({str(written)!r}).touch()
+time.sleep(600)
+"""
+    _start(supervisor, _program(code))
     process = supervisor._processes["program"]
     process.log._writer.send_signal(signal.SIGSTOP)
-    time.sleep(0.5)
+    begin.touch()
+    _until(written.exists)
     process.log._writer.kill()
     process.log._writer.wait()
     supervisor.poll()

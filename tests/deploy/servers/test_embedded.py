@@ -16,9 +16,10 @@ import pytest
 import redis
 
 from deploy.local.processes.supervisor import Supervisor
-from deploy.local.servers.ports import free_port
 from deploy.local.servers.postgres import EmbeddedPostgres
 from deploy.local.servers.valkey import EmbeddedValkey
+from tests.patience import PATIENCE_S
+from tests.ports import reserved_port
 
 FAST = {"fsync": "off"}
 
@@ -34,12 +35,12 @@ def supervisor(tmp_path: Path) -> Iterator[Supervisor]:
 
 def _postgres(folder: Path) -> EmbeddedPostgres:
     return EmbeddedPostgres(
-        data_dir=folder / "postgres", port=free_port(), password="it's:a/test", options=FAST
+        data_dir=folder / "postgres", port=reserved_port(), password="it's:a/test", options=FAST
     )
 
 
 def _valkey(folder: Path) -> EmbeddedValkey:
-    return EmbeddedValkey(data_dir=folder / "valkey", port=free_port(), password="test")
+    return EmbeddedValkey(data_dir=folder / "valkey", port=reserved_port(), password="test")
 
 
 def _start(supervisor: Supervisor, server: EmbeddedPostgres | EmbeddedValkey) -> None:
@@ -97,7 +98,7 @@ def test_a_killed_postgres_restarts_at_the_same_address(tmp_path: Path, supervis
     pid = supervisor.pid("postgres")
     assert pid is not None
     os.kill(pid, signal.SIGKILL)
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + PATIENCE_S
     while supervisor.pid("postgres") in (None, pid) or not server.is_ready():
         supervisor.poll()
         assert time.monotonic() < deadline
@@ -138,7 +139,7 @@ def test_valkey_keeps_its_data_when_killed(tmp_path: Path, supervisor: Superviso
     pid = supervisor.pid("valkey")
     assert pid is not None
     os.kill(pid, signal.SIGKILL)
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + PATIENCE_S
     while supervisor.pid("valkey") in (None, pid) or not server.is_ready():
         supervisor.poll()
         assert time.monotonic() < deadline
@@ -155,7 +156,7 @@ def test_an_orphaned_valkey_is_stopped_and_another_server_is_not(tmp_path: Path)
         subprocess.Popen(argvs[0], cwd=folders[0], stdout=subprocess.DEVNULL) as orphan,
         subprocess.Popen(argvs[1], cwd=folders[1], stdout=subprocess.DEVNULL) as other_process,
     ):
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + PATIENCE_S
         while not (mine.is_ready() and other.is_ready()):
             assert time.monotonic() < deadline
             time.sleep(0.05)

@@ -21,6 +21,7 @@ from tests.gateway.harness.quota_setup import another_key, key_id_of, limit_key,
 from tests.gateway.harness.scripted import ScriptedClient
 from tests.gateway.harness.scripts import body_script
 from tests.gateway.harness.threads import in_thread
+from tests.promises import assert_within, measured_again
 
 if TYPE_CHECKING:  # conftest.py is imported before Django is set up
     from api.gateway.app import Gateway
@@ -69,6 +70,7 @@ async def _load(gateways: list[Gateway], key: str, statuses: list[int]) -> Async
 @pytest.mark.criterion("6.1", "6.3")
 @pytest.mark.case("serving.16")
 @pytest.mark.parametrize("change", CHANGES)
+@measured_again
 async def test_a_change_takes_effect_on_every_gateway_within_a_second_under_load(
     keys: Keys, redis_url: str, change: str
 ) -> None:
@@ -97,5 +99,6 @@ async def test_a_change_takes_effect_on_every_gateway_within_a_second_under_load
                     return reply.status != 200 and (reply.status, reply.error["code"]) == refusal
 
                 await eventually(is_refused)
-            assert asyncio.get_running_loop().time() - changed_at < 1.0
+            refused_s = asyncio.get_running_loop().time() - changed_at
     assert set(statuses) == {200}, "the load is not affected"
+    assert_within(refused_s, 1)

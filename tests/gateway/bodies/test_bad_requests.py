@@ -6,13 +6,19 @@ import pytest
 import redis
 
 from api.gateway.app import Gateway
+from api.gateway.settings import Limits
 from inference_worker.protocol.messages import Outcome
 from tests.gateway.bodies.bad_requests import BAD_REQUESTS, mismatches
-from tests.gateway.conftest import Keys
+from tests.gateway.conftest import LONG_LIMITS, Keys
 from tests.gateway.harness.calls import CHAT, COMPLETIONS, chat
 from tests.gateway.harness.driver import call, connect
 from tests.gateway.harness.records import RecordReader, starts_of
 from tests.gateway.harness.scripted import ScriptedClient
+
+
+@pytest.fixture
+def limits() -> Limits:
+    return LONG_LIMITS.model_copy(update={"max_body_bytes": 64 * 1024, "client_body_timeout_s": 0.3})
 
 
 @pytest.mark.case("serving.30")

@@ -11,7 +11,8 @@ import pytest
 
 from api.gateway.app import Gateway
 from api.gateway.http.content_coding import MAX_MEMBERS
-from tests.gateway.conftest import Keys
+from api.gateway.settings import Limits
+from tests.gateway.conftest import LONG_LIMITS, Keys
 from tests.gateway.harness.calls import BODIES, CHAT, COMPLETIONS, RESPONSES
 from tests.gateway.harness.driver import Reply, call
 from tests.gateway.harness.scripted import ScriptedClient
@@ -19,6 +20,11 @@ from tests.gateway.harness.scripts import body_script
 
 BODY = json.dumps(BODIES[CHAT]).encode()
 MAX_BODY_BYTES = 64 * 1024
+
+
+@pytest.fixture
+def limits() -> Limits:
+    return LONG_LIMITS.model_copy(update={"max_body_bytes": MAX_BODY_BYTES})
 
 
 def _raw_deflate(data: bytes) -> bytes:

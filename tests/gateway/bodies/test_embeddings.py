@@ -8,12 +8,11 @@ import json
 import pytest
 
 from api.gateway.app import Gateway
-from api.gateway.settings import Limits
 from inference_worker.protocol import faults
 from inference_worker.protocol.messages import FailureKind, Operation, Outcome
 from tests.gateway.bodies.bad_embeddings import BAD_REQUESTS
 from tests.gateway.bodies.bad_requests import mismatches
-from tests.gateway.conftest import LONG_LIMITS, Keys
+from tests.gateway.conftest import Keys
 from tests.gateway.harness.calls import CHAT, COMPLETIONS, EMBEDDINGS, post, start_post
 from tests.gateway.harness.conditions import eventually
 from tests.gateway.harness.driver import call
@@ -25,11 +24,6 @@ from tests.gateway.harness.scripts import accepted, body_script, failed, finishe
 LARGE_TEXT = "x" * 10_000
 POOLING = (Operation.EMBEDDINGS, Operation.TOKENIZE, Operation.DETOKENIZE)
 GENERATING = (Operation.CHAT_COMPLETIONS, Operation.COMPLETIONS, Operation.TOKENIZE, Operation.DETOKENIZE)
-
-
-@pytest.fixture
-def limits() -> Limits:
-    return LONG_LIMITS
 
 
 @pytest.mark.criterion("1.7")
@@ -215,7 +209,8 @@ async def test_generative_and_embedding_models_look_the_same_in_the_model_list(
 async def test_large_texts_of_a_tenant_take_turns_at_the_tokenizer_and_delay_no_other_request(
     gateway: Gateway, keys: Keys, client: ScriptedClient
 ) -> None:
-    client.scripts = [body_script(gap_s=0.4), body_script(), body_script(), body_script()]
+    release = asyncio.Event()
+    client.scripts = [body_script(until=release), body_script(), body_script(), body_script()]
     running = start_post(gateway, keys.acme, "/tokenize", prompt=LARGE_TEXT)
     await eventually(lambda: len(client.calls) == 1)
     waiting_call = start_post(gateway, keys.acme, "/tokenize", prompt=LARGE_TEXT)
@@ -225,6 +220,7 @@ async def test_large_texts_of_a_tenant_take_turns_at_the_tokenizer_and_delay_no_
     assert not running.task.done()
     assert len(client.calls) == 3, "the tenant's second large text has to wait"
     broken_call.disconnect()
+    release.set()
     await asyncio.gather(running.finish(), waiting_call.finish(), broken_call.finish())
     assert (running.reply.status, waiting_call.reply.status) == (200, 200)
     assert len(client.calls) == 4, "a request whose client had disconnected was dispatched"
@@ -234,11 +230,13 @@ async def test_a_long_wait_for_the_tokenizer_is_a_queue_timeout(
     gateway: Gateway, keys: Keys, client: ScriptedClient
 ) -> None:
     impatient_gateway = with_limits(gateway, queue_timeout_s=0.2)
-    client.scripts = [body_script(gap_s=0.6), body_script()]
+    release = asyncio.Event()
+    client.scripts = [body_script(until=release), body_script()]
     running = start_post(gateway, keys.acme, "/tokenize", prompt=LARGE_TEXT)
     await eventually(lambda: len(client.calls) == 1)
     late = await post(impatient_gateway, keys.acme, "/tokenize", prompt=LARGE_TEXT)
     assert (late.status, late.error["code"]) == (504, "queue_timeout")
+    release.set()
     await running.finish()
     assert (await post(gateway, keys.acme, "/tokenize", prompt=LARGE_TEXT)).status == 200
     assert len(client.calls) == 2

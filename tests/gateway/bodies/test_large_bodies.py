@@ -18,19 +18,19 @@ from api.gateway.app import Gateway
 from api.gateway.capacity.body_bytes import BodyBytes
 from api.gateway.capacity.large_bodies import CONCURRENT_BODIES, LargeBodies
 from api.gateway.http.disconnect import Message
-from api.gateway.settings import Limits
 from api.gateway.stages.body import decode
 from api.gateway.stages.body.client_time import SLOT_WAIT_S, ClientTime
 from api.gateway.state import heap_trimming
 from api.openai.errors.access import ClientTimeout
 from api.openai.validation.json_body import parse_body
 from api.openai.validation.json_shape import LARGE_BYTES
-from tests.gateway.conftest import LONG_LIMITS, Keys
+from tests.gateway.conftest import Keys
 from tests.gateway.harness.calls import BODIES, CHAT, chat
 from tests.gateway.harness.conditions import eventually
 from tests.gateway.harness.driver import Connection, call, connect
 from tests.gateway.harness.scripted import ScriptedClient
 from tests.gateway.harness.scripts import body_script
+from tests.patience import PATIENCE_S
 
 pytestmark = pytest.mark.case("robustness.1")
 
@@ -39,11 +39,6 @@ LARGE = json.dumps(
 )
 PIECE = 65536
 ROOT = Path(__file__).resolve().parents[3]
-
-
-@pytest.fixture
-def limits() -> Limits:
-    return LONG_LIMITS
 
 
 def start_large(gateway: Gateway, key: str, body: bytes = LARGE.encode()) -> Connection:
@@ -64,7 +59,7 @@ class HeldDecoder:
             assert is_checked
             assert threading.current_thread() is not threading.main_thread()
             self.calls += 1
-            assert self.release.wait(20)
+            assert self.release.wait(PATIENCE_S)
         return parse_body(data, is_checked=is_checked)
 
 
@@ -200,7 +195,7 @@ async def test_a_body_larger_than_what_its_tenant_can_have_is_refused_by_its_len
     with bodies.hold(keys.acme_id, gateway.limits.gateway_body_bytes - 2 * gateway.limits.max_body_bytes):
         length = {"content-length": str(gateway.limits.max_body_bytes)}
         options: dict[str, Any] = {"raw": b"{", "headers": length, "incomplete": True}
-        reply = await asyncio.wait_for(call(gateway, "POST", CHAT, key=keys.acme, **options), 5)
+        reply = await asyncio.wait_for(call(gateway, "POST", CHAT, key=keys.acme, **options), PATIENCE_S)
         assert (reply.status, reply.error["code"]) == (503, "overloaded")
 
 

@@ -89,5 +89,5 @@ async def final_response(gateway: Gateway, key: str, response_id: str) -> dict[s
         response.update((await retrieve(gateway, key, response_id)).document)
         return response["status"] not in {"queued", "in_progress"}
 
-    await eventually(is_final, timeout_s=10)
+    await eventually(is_final)
     return response

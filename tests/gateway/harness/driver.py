@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from api.gateway.app import Gateway
+from tests.patience import PATIENCE_S
 from tests.sdk_validation import SSE, check_answer
 
 
@@ -61,7 +62,7 @@ class Connection:
 
     async def finish(self) -> Reply:
         """Wait for the end of the request and return the reply."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_S):
             await self.task
         self._check()
         return self.reply
@@ -79,7 +80,7 @@ class Connection:
 
     async def wait_for(self, text: bytes) -> None:
         """Wait until the body contains ``text``. Raises TimeoutError."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             while text not in self.reply.body:
                 self._progress.clear()
                 await self._progress.wait()

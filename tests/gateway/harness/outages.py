@@ -14,10 +14,10 @@ import psycopg.sql
 import pytest
 from django.db import connection
 
-from deploy.local.servers.ports import free_port
 from deploy.local.servers.valkey import EmbeddedValkey
 from tests.gateway.harness.scripted import ScriptedClient
 from tests.gateway.harness.scripts import body_script
+from tests.ports import reserved_port
 from tests.stacks import Service
 
 if TYPE_CHECKING:  # conftest.py imports this module before Django is set up
@@ -29,7 +29,7 @@ DatabaseOutage: TypeAlias = Callable[[], AbstractContextManager[None]]
 @pytest.fixture
 def own_valkey(tmp_path: Path) -> Iterator[tuple[Service, str]]:
     """A server that a test may stop, and its URL."""
-    valkey_server = EmbeddedValkey(data_dir=tmp_path, port=free_port(), password="own", fsync="no")
+    valkey_server = EmbeddedValkey(data_dir=tmp_path, port=reserved_port(), password="own", fsync="no")
     service = Service(valkey_server.program(), valkey_server.is_ready, tmp_path / "valkey.log")
     service.start()
     yield service, valkey_server.url

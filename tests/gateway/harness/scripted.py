@@ -31,7 +31,6 @@ class ScriptedStream(Stream):
     script: Script
     cancel_reason: str = ""
     close_count: int = 0
-    close_time: float = 0.0
     received_count: int = 0
     _events: list[StreamEvent] = field(default_factory=list)
     _arrival: asyncio.Event = field(default_factory=asyncio.Event)
@@ -45,6 +44,9 @@ class ScriptedStream(Stream):
         for step in self.script:
             if isinstance(step, Pause):
                 await asyncio.sleep(step.seconds)
+                continue
+            if isinstance(step, asyncio.Event):
+                await step.wait()
                 continue
             self._events.extend(step if isinstance(step, list) else [step])
             self._arrival.set()
@@ -70,7 +72,6 @@ class ScriptedStream(Stream):
     @override
     def close(self) -> None:
         self.close_count += 1
-        self.close_time = asyncio.get_running_loop().time()
         if self._player is not None:
             self._player.cancel()
 

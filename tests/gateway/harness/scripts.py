@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -36,7 +37,8 @@ class Pause:
 # Stands for a valid document of the operation that is called.
 VALID_DOCUMENT = b"{}"
 HANG = Pause(3600.0)
-Step: TypeAlias = StreamEvent | Pause | list[StreamEvent]
+# The worker sends nothing until an asyncio.Event is set.
+Step: TypeAlias = StreamEvent | Pause | asyncio.Event | list[StreamEvent]
 Script: TypeAlias = Sequence[Step]
 
 
@@ -111,17 +113,23 @@ def valid_document(operation: Operation) -> bytes:
     return json.dumps(documents[operation]).encode()
 
 
-def body_script(data: bytes = VALID_DOCUMENT, *, gap_s: float = 0.0) -> Script:
-    """Return a script for a request that isn't streamed, by default with a valid document."""
-    return [accepted(), Pause(gap_s), finished(data)]
+def body_script(data: bytes = VALID_DOCUMENT, *, until: asyncio.Event | None = None) -> Script:
+    """Return a script for a request that isn't streamed, by default with a valid document.
+
+    ``until``: the event for which the document waits.
+    """
+    return [accepted(), *([until] if until else []), finished(data)]
 
 
-def chat_script(*, gap_s: float = 0.0) -> Script:
-    """Return a script for a chat stream of ``WORDS``, of which some arrive together."""
+def chat_script(*, gap_s: float = 0.0, until: asyncio.Event | None = None) -> Script:
+    """Return a script for a chat stream of ``WORDS``, of which some arrive together.
+
+    ``until``: the event for which the first word waits.
+    """
     first, second, *others = [delta(word) for word in WORDS]
     return [
         accepted(),
-        Pause(gap_s),
+        until or Pause(gap_s),
         [first, second],
         Pause(gap_s),
         *others,
@@ -130,12 +138,18 @@ def chat_script(*, gap_s: float = 0.0) -> Script:
     ]
 
 
-def response_script(*, gap_s: float = 0.0, words: Sequence[str] = WORDS) -> Script:
-    """Return a script for the chat stream from which the gateway makes a response."""
+def response_script(
+    *, gap_s: float = 0.0, words: Sequence[str] = WORDS, until: asyncio.Event | None = None
+) -> Script:
+    """Return a script for the chat stream from which the gateway makes a response.
+
+    ``until``: the event for which its end waits.
+    """
     return [
         accepted(),
         chunk({"role": "assistant", "content": ""}),
         *[step for word in words for step in (Pause(gap_s), delta(word))],
+        *([until] if until else []),
         chunk(finish="stop"),
         [chunk(usage=USAGE), done(), finished()],
     ]

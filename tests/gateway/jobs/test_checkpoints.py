@@ -7,20 +7,14 @@ import pytest
 from openai.types.fine_tuning import FineTuningJob as FineTuningJobObject
 
 from api.gateway.app import Gateway
-from api.gateway.settings import Limits
 from tenants.models import AdminAudit
-from tests.gateway.conftest import LONG_LIMITS, Keys
+from tests.gateway.conftest import Keys
 from tests.gateway.harness.driver import Reply, call
 from tests.gateway.harness.jobs import JOBS, Attempt, check_documents, created_job, extension_of, stored_job
 from tests.gateway.harness.threads import in_thread
 from tests.openapi_validation import answer_faults
 
 pytestmark = pytest.mark.usefixtures("trainable")
-
-
-@pytest.fixture
-def limits() -> Limits:
-    return LONG_LIMITS
 
 
 async def test_checkpoints_have_pages_newest_first(

@@ -11,10 +11,9 @@ import pytest
 from django.utils import timezone
 
 from api.gateway.app import Gateway
-from api.gateway.settings import Limits
 from tenants.models import AdminAudit
 from tenants.services import tenant_update
-from tests.gateway.conftest import LONG_LIMITS, Keys
+from tests.gateway.conftest import Keys
 from tests.gateway.harness.driver import call
 from tests.gateway.harness.jobs import (
     CHAT_LINE,
@@ -37,11 +36,6 @@ from tests.gateway.harness.threads import in_thread
 from training.models import FineTuningJob
 
 pytestmark = pytest.mark.usefixtures("trainable")
-
-
-@pytest.fixture
-def limits() -> Limits:
-    return LONG_LIMITS
 
 
 @pytest.mark.honours(

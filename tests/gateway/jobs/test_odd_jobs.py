@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 
 from api.gateway.app import Gateway
-from api.gateway.settings import Limits
-from tests.gateway.conftest import LONG_LIMITS, Keys
+from tests.gateway.conftest import Keys
 from tests.gateway.harness.driver import call
 from tests.gateway.harness.jobs import JOBS, chat_file
 from tests.gateway.harness.threads import in_thread
@@ -22,11 +21,6 @@ ODD_VALUES: tuple[Any, ...] = (
     *("", "auto", "\0", "\ud7ff", "😀" * 64, "x" * 65, "a" * 5000, "../..", "ft:tiny:acme::1", "1"),
     *([], [[]], [None], ["q_proj"], ["all-linear"], {}, {"a": {}}, {"type": "dpo"}),
 )
-
-
-@pytest.fixture
-def limits() -> Limits:
-    return LONG_LIMITS
 
 
 def _places(value: Any, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:

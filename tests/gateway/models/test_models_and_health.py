@@ -9,7 +9,8 @@ import pytest
 from api.gateway.app import Gateway
 from api.gateway.endpoints.health import CACHE_S
 from inference_worker.protocol.messages import WorkerState
-from tests.gateway.conftest import Keys
+from tests.gateway.conftest import CACHING_LIMITS, Keys
+from tests.gateway.harness.conditions import eventually
 from tests.gateway.harness.driver import call
 from tests.gateway.harness.scripted import ScriptedClient
 
@@ -75,6 +76,7 @@ async def test_a_model_states_its_context_and_its_base_model_as_far_as_they_are_
 
 
 @pytest.mark.criterion("1.10")
+@pytest.mark.parametrize("limits", [CACHING_LIMITS])
 async def test_a_newly_registered_model_is_available_at_once(
     gateway: Gateway, keys: Keys, client: ScriptedClient
 ) -> None:
@@ -84,8 +86,11 @@ async def test_a_newly_registered_model_is_available_at_once(
     assert (await call(gateway, "GET", "/v1/models/late", key=keys.acme)).status == 404
     client.models = ("tiny", "late")
     await in_thread(lambda: model_register(name="late", actor="tests"))
-    await asyncio.sleep(0.2)
-    assert (await call(gateway, "GET", "/v1/models/late", key=keys.acme)).status == 200
+
+    async def is_available() -> bool:
+        return (await call(gateway, "GET", "/v1/models/late", key=keys.acme)).status == 200
+
+    await eventually(is_available)
 
 
 @pytest.mark.case("clients.27")

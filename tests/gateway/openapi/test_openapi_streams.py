@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from api.gateway.app import Gateway
@@ -108,7 +109,7 @@ async def test_failed_and_cancelled_responses_match_the_document(
     gateway: Gateway, keys: Keys, client: ScriptedClient
 ) -> None:
     failing_script: Script = [accepted(), delta("a"), failed(FailureKind.ENGINE, 500)]
-    client.scripts = [failing_script, failing_script, response_script(gap_s=0.2)]
+    client.scripts = [failing_script, failing_script, response_script(until=asyncio.Event())]
     _check("POST", RESPONSES, await create_response(gateway, keys.acme), 500)
     streamed = await create_response(gateway, keys.acme, stream=True)
     _check("POST", RESPONSES, streamed)

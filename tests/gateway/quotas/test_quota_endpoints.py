@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 import redis
 
-from api.gateway.settings import Limits
-from tests.gateway.conftest import LONG_LIMITS, Keys
+from tests.gateway.conftest import Keys
 from tests.gateway.harness.calls import chat
 from tests.gateway.harness.driver import Reply, call
 from tests.gateway.harness.jobs import chat_file, create
@@ -21,11 +20,6 @@ from tests.gateway.harness.threads import in_thread
 from tests.gateway.harness.uploads import form, upload
 
 pytestmark = pytest.mark.usefixtures("quick_rebuilds")
-
-
-@pytest.fixture
-def limits() -> Limits:
-    return LONG_LIMITS
 
 
 async def model_ids(gateway: Any, key: str) -> list[str]:

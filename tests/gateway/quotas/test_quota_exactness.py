@@ -143,7 +143,7 @@ async def settle_everything(client: redis.Redis, tenant_id: str) -> None:
         reservations_sweep(client)
         return not open_reservations(client, tenant_id)
 
-    await eventually(lambda: in_thread(sweep), timeout_s=15)
+    await eventually(lambda: in_thread(sweep))
     await in_thread(lambda: counters_rebuild(client, tenant_id))
 
 

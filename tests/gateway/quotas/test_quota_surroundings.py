@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import httpx
 import openai
 import pytest
 import redis
 
-from api.gateway.settings import Limits
 from inference_worker.transport.redis_connection import RedisUnavailableError
 from tenants.quotas.counters import names
-from tests.gateway.conftest import LONG_LIMITS, Keys
+from tests.gateway.conftest import Keys
 from tests.gateway.harness.calls import BODIES, CHAT, chat, start_chat
 from tests.gateway.harness.conditions import eventually
 from tests.gateway.harness.gateways import until_settled
@@ -34,11 +35,6 @@ if TYPE_CHECKING:  # conftest.py is imported before Django is set up
 
 pytestmark = pytest.mark.usefixtures("quick_rebuilds")
 SMALL = {"max_completion_tokens": 10}
-
-
-@pytest.fixture
-def limits() -> Limits:
-    return LONG_LIMITS
 
 
 async def test_admission_is_one_call_of_redis(
@@ -87,7 +83,8 @@ async def test_no_request_is_admitted_while_the_counters_can_not_be_read(
 async def test_scripts_that_somebody_has_flushed_are_sent_again(
     gateway: Gateway, keys: Keys, client: ScriptedClient, redis_client: redis.Redis
 ) -> None:
-    client.scripts = [*(body_script() for _ in range(3)), chat_script(gap_s=0.1)]
+    release = asyncio.Event()
+    client.scripts = [*(body_script() for _ in range(3)), chat_script(until=release)]
     assert (await chat(gateway, keys.acme)).status == 200
     for _ in range(2):
         redis_client.script_flush()
@@ -96,6 +93,7 @@ async def test_scripts_that_somebody_has_flushed_are_sent_again(
     stream = start_chat(gateway, keys.acme, stream=True)
     await eventually(lambda: len(client.calls) == 4)
     redis_client.script_flush()
+    release.set()
     await stream.finish()
     await eventually(lambda: not open_reservations(redis_client, keys.acme_id))
 
@@ -114,10 +112,12 @@ async def test_a_request_is_settled_whatever_becomes_of_its_key_and_tenant(
     }
     await in_thread(set_prices)
     await in_thread(partial(limit_tenant, keys.acme_id, spend_per_day_microusd=100_000))
-    client.scripts = [chat_script(gap_s=0.1)]
+    release = asyncio.Event()
+    client.scripts = [chat_script(until=release)]
     stream = start_chat(gateway, keys.acme, stream=True, **SMALL)
     await eventually(lambda: open_reservations(redis_client, keys.acme_id) == 1)
     await in_thread(changes[change])
+    release.set()
     assert (await stream.finish()).status == 200
     await eventually(lambda: not open_reservations(redis_client, keys.acme_id))
     assert spend_of(redis_client, keys.acme_id) == METER_COST
@@ -136,10 +136,19 @@ async def test_the_sdk_gives_up_without_a_budget_and_waits_for_a_limit_that_free
             with pytest.raises(openai.RateLimitError) as excinfo:
                 await sdk.chat.completions.create(**BODIES[CHAT], max_completion_tokens=10)
         assert (excinfo.value.code, excinfo.value.type) == ("insufficient_quota", "insufficient_quota")
-        client.scripts = [chat_script(gap_s=0.1), body_script()]
+        release = asyncio.Event()
+        client.scripts = [chat_script(until=release), body_script()]
         stream = start_chat(gateway, keys.globex, stream=True)
         await eventually(lambda: len(client.calls) == 1)
-        async with openai.AsyncOpenAI(base_url=url, api_key=keys.globex, max_retries=3) as sdk:
+
+        async def end_the_stream(response: httpx.Response) -> None:
+            if response.status_code == 429:
+                release.set()
+
+        http_client = openai.DefaultAsyncHttpxClient(event_hooks={"response": [end_the_stream]})
+        async with openai.AsyncOpenAI(
+            base_url=url, api_key=keys.globex, max_retries=3, http_client=http_client
+        ) as sdk:
             assert (await sdk.chat.completions.create(**BODIES[CHAT])).choices
         assert (await stream.finish()).status == 200
     await until_settled(gateway)

@@ -9,10 +9,11 @@ import pytest
 import redis
 
 from api.gateway.app import Gateway
+from api.gateway.settings import Limits
 from inference_worker.protocol.messages import FailureKind
 from inference_worker.protocol.names import FACTS_STREAM
 from inference_worker.telemetry.log_formatters import JsonFormatter, TextFormatter
-from tests.gateway.conftest import Keys
+from tests.gateway.conftest import SHORT_LIMITS, Keys
 from tests.gateway.harness.calls import CHAT, COMPLETIONS, EMBEDDINGS, RESPONSES, post, start_post
 from tests.gateway.harness.records import settled_records
 from tests.gateway.harness.scripted import ScriptedClient
@@ -49,6 +50,12 @@ SCRIPTS: dict[str, Script] = {
     "no protocol": [accepted(), raw_delta(CANARY.encode()), finished(CANARY.encode())],
     "nothing": [],
 }
+
+
+@pytest.fixture
+def limits() -> Limits:
+    """Short timeouts: some of the scripts have no end."""
+    return SHORT_LIMITS
 
 
 @pytest.mark.parametrize("path", PROMPTS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from contextlib import ExitStack, suppress
 from random import Random
@@ -15,19 +16,21 @@ from api.gateway.capacity.slots import SharedSlots, Slots, TenantSlots
 from api.gateway.settings import Limits
 from api.openai.errors.base import ApiError
 from inference_worker.protocol.messages import Outcome
-from tests.gateway.conftest import SHORT_LIMITS, Keys
+from tests.gateway.conftest import LONG_LIMITS, Keys
 from tests.gateway.harness.calls import CHAT, chat, resumable_chat, start_chat, start_resumable_chat
 from tests.gateway.harness.conditions import eventually
 from tests.gateway.harness.driver import call, connect
 from tests.gateway.harness.gateways import detached_count, with_capacity
 from tests.gateway.harness.records import RecordReader, starts_of
 from tests.gateway.harness.scripted import ScriptedClient
-from tests.gateway.harness.scripts import Pause, accepted, body_script, chat_script, delta, done, finished
+from tests.gateway.harness.scripts import accepted, body_script, delta, done, finished
+
+LIMITS = LONG_LIMITS.model_copy(update={"max_body_bytes": 64 * 1024, "client_body_timeout_s": 2.0})
 
 
 @pytest.fixture
 def limits() -> Limits:
-    return SHORT_LIMITS.model_copy(update={"client_body_timeout_s": 2.0})
+    return LIMITS
 
 
 @pytest.mark.case("serving.21")
@@ -144,13 +147,15 @@ async def test_many_choices_fill_the_share_of_their_tenant_and_start_after_reque
     gateway: Gateway, keys: Keys, client: ScriptedClient
 ) -> None:
     gateway_slots = gateway.capacity.requests
-    client.scripts = [body_script(gap_s=0.5), *(body_script() for _ in range(3))]
+    release = asyncio.Event()
+    client.scripts = [body_script(until=release), *(body_script() for _ in range(3))]
     many = start_chat(gateway, keys.acme, n=128)
     await eventually(lambda: len(client.calls) == 1)
     assert gateway_slots.in_use == gateway.limits.gateway_max_requests - 1
     excess = await chat(gateway, keys.acme)
     assert (excess.status, excess.error["code"]) == (503, "overloaded")
     assert (await chat(gateway, keys.globex)).status == 200
+    release.set()
     assert (await many.finish()).status == 200
     assert gateway_slots.in_use == 0
     # 128 choices of 2 tokens are less than one context of the model.
@@ -163,7 +168,8 @@ async def test_many_choices_fill_the_share_of_their_tenant_and_start_after_reque
 async def test_the_engine_starts_a_tenants_first_request_before_the_fifth_of_another(
     gateway: Gateway, keys: Keys, client: ScriptedClient
 ) -> None:
-    client.scripts = [body_script(gap_s=0.5) for _ in range(6)]
+    release = asyncio.Event()
+    client.scripts = [*(body_script(until=release) for _ in range(5)), body_script()]
     connections = []
     for number in range(5):
         connections.append(start_chat(gateway, keys.acme))
@@ -172,6 +178,7 @@ async def test_the_engine_starts_a_tenants_first_request_before_the_fifth_of_ano
     *many, one = (json.loads(call.body)["priority"] for call in client.calls)
     assert many == sorted(many)
     assert many[0] <= one < many[1], "the other tenant's first request starts before the second of this one"
+    release.set()
     for connection in connections:
         assert (await connection.finish()).status == 200
 
@@ -180,12 +187,14 @@ async def test_a_tenant_that_uses_its_share_blocks_no_other_tenant(
     gateway: Gateway, keys: Keys, client: ScriptedClient
 ) -> None:
     slot_count = gateway.limits.gateway_max_requests
-    client.scripts = [body_script(gap_s=0.5) for _ in range(slot_count)]
+    release = asyncio.Event()
+    client.scripts = [*(body_script(until=release) for _ in range(slot_count - 1)), body_script()]
     connections = [start_chat(gateway, keys.acme) for _ in range(slot_count - 1)]
-    await eventually(lambda: gateway.capacity.requests.in_use == slot_count - 1)
+    await eventually(lambda: len(client.calls) == slot_count - 1)
     excess = await chat(gateway, keys.acme)
     assert (excess.status, excess.error["code"]) == (503, "overloaded")
     assert (await chat(gateway, keys.globex)).status == 200
+    release.set()
     for connection in connections:
         assert (await connection.finish()).status == 200
 
@@ -228,16 +237,18 @@ def test_bodies_of_one_tenant_leave_room_for_the_largest_of_another() -> None:
 async def test_body_bytes_are_bounded_and_released_however_requests_end(
     gateway: Gateway, keys: Keys, client: ScriptedClient
 ) -> None:
-    bodies = BodyBytes(150_000, 0.875, SHORT_LIMITS.max_body_bytes)
+    bodies = BodyBytes(150_000, 0.875, LIMITS.max_body_bytes)
     gateway = with_capacity(gateway, bodies=bodies)
     slow = connect(gateway, "POST", CHAT, key=keys.acme, chunks=[b"x" * 60_000], incomplete=True)
     await eventually(lambda: bodies.in_use == 60_000)
     excess = await call(gateway, "POST", CHAT, key=keys.acme, chunks=[b"x" * 60_000])
     assert (excess.status, excess.error["code"]) == (503, "overloaded")
-    client.scripts = [body_script(gap_s=0.3)]
+    release = asyncio.Event()
+    client.scripts = [body_script(until=release)]
     running = start_chat(gateway, keys.globex, user="u" * 60_000)
     await eventually(lambda: len(client.streams) == 1)
     assert bodies.in_use > 120_000, "a body is held until the engine has finished"
+    release.set()
     assert (await running.finish()).status == 200
     broken_connection = connect(
         gateway, "POST", CHAT, key=keys.globex, chunks=[b"x" * 20_000], incomplete=True
@@ -250,12 +261,14 @@ async def test_body_bytes_are_bounded_and_released_however_requests_end(
 async def test_a_detached_request_holds_its_body_bytes_until_its_end(
     gateway: Gateway, keys: Keys, client: ScriptedClient
 ) -> None:
-    client.scripts = [chat_script(gap_s=0.2)]
+    release = asyncio.Event()
+    client.scripts = [[accepted(), delta("one "), release, done(), finished()]]
     connection = start_resumable_chat(gateway, keys.acme, user="u" * 20_000)
     await connection.wait_for(b"one ")
     await connection.close()
     assert detached_count(gateway) == 1
     assert gateway.capacity.bodies.in_use > 20_000
+    release.set()
     await eventually(lambda: detached_count(gateway) == 0)
     assert (gateway.capacity.bodies.in_use, gateway.capacity.requests.in_use) == (0, 0)
 
@@ -265,10 +278,12 @@ async def test_the_client_of_a_detached_request_occupies_a_log_reader_slot(
 ) -> None:
     readers = SharedSlots(2, 0.5)
     gateway = with_capacity(gateway, log_readers=readers)
-    client.scripts = [[accepted(), delta("a"), Pause(0.2), delta("b"), done(), finished()]]
+    release = asyncio.Event()
+    client.scripts = [[accepted(), delta("a"), release, delta("b"), done(), finished()]]
     slow = start_resumable_chat(gateway, keys.acme)
     await slow.wait_for(b'"a"')
     slow.is_reading = False
+    release.set()
     await eventually(lambda: detached_count(gateway) == 0)
     assert (readers.in_use, gateway.capacity.requests.in_use) == (1, 0), "only the request has ended"
     excess = await resumable_chat(gateway, keys.acme)

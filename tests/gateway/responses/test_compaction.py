@@ -8,12 +8,11 @@ from typing import Any
 import pytest
 
 from api.gateway.app import Gateway
-from api.gateway.settings import Limits
 from api.openai.responses.compaction_items import INTRODUCTION
 from api.openai.responses.compaction_plan import PROMPT
 from api.openai.validation.engine_request import BYTES_PER_TOKEN
 from inference_worker.protocol.messages import Operation
-from tests.gateway.conftest import LONG_LIMITS, Keys
+from tests.gateway.conftest import Keys
 from tests.gateway.harness.calls import RESPONSES, create_response
 from tests.gateway.harness.driver import Reply, call
 from tests.gateway.harness.records import RecordReader
@@ -31,11 +30,6 @@ CONVERSATION: list[dict[str, Any]] = [
     {"type": "function_call_output", "call_id": "c1", "output": "Rome"},
     {"role": "user", "content": "cheaper"},
 ]
-
-
-@pytest.fixture
-def limits() -> Limits:
-    return LONG_LIMITS
 
 
 async def compact(gateway: Gateway, key: str, **body: object) -> Reply:

@@ -8,17 +8,11 @@ from typing import Any
 import pytest
 
 from api.gateway.app import Gateway
-from api.gateway.settings import Limits
-from tests.gateway.conftest import LONG_LIMITS, Keys
+from tests.gateway.conftest import Keys
 from tests.gateway.harness.calls import RESPONSES, create_response
 from tests.gateway.harness.driver import call
 from tests.gateway.harness.scripted import ScriptedClient
 from tests.gateway.harness.scripts import response_script
-
-
-@pytest.fixture
-def limits() -> Limits:
-    return LONG_LIMITS
 
 
 @pytest.mark.honours("responses", "previous_response_id")

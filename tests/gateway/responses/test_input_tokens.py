@@ -7,9 +7,8 @@ import json
 import pytest
 
 from api.gateway.app import Gateway
-from api.gateway.settings import Limits
 from inference_worker.protocol.messages import FailureKind, Operation
-from tests.gateway.conftest import LONG_LIMITS, Keys
+from tests.gateway.conftest import Keys
 from tests.gateway.harness.calls import RESPONSES, create_response, retrieve
 from tests.gateway.harness.driver import Reply, call
 from tests.gateway.harness.scripted import ScriptedClient
@@ -18,11 +17,6 @@ from tests.gateway.harness.scripts import accepted, body_script, failed, respons
 INPUT_TOKENS = f"{RESPONSES}/input_tokens"
 TOKENS = json.dumps({"count": 3, "max_model_len": 4096, "tokens": [5, 6, 7]}).encode()
 TOOL = {"type": "function", "name": "look", "parameters": {"type": "object", "properties": {}}}
-
-
-@pytest.fixture
-def limits() -> Limits:
-    return LONG_LIMITS
 
 
 async def count(gateway: Gateway, key: str, **body: object) -> Reply:

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from api.gateway.app import Gateway
-from api.gateway.settings import Limits
 from api.openai.validation.engine_request import BYTES_PER_TOKEN
 from tests.gateway.conftest import LONG_LIMITS, Keys
 from tests.gateway.harness.calls import create_response
@@ -16,11 +15,6 @@ from tests.gateway.harness.scripted import ScriptedClient
 from tests.gateway.harness.scripts import response_script
 
 USER = {"role": "user", "content": "and now?"}
-
-
-@pytest.fixture
-def limits() -> Limits:
-    return LONG_LIMITS
 
 
 def reference(item_id: str) -> dict[str, Any]:

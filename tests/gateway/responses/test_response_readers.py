@@ -10,19 +10,13 @@ import pytest
 
 from api.gateway.app import Gateway
 from api.gateway.capacity.body_bytes import BodyBytes
-from api.gateway.settings import Limits
-from tests.gateway.conftest import LONG_LIMITS, Keys
+from tests.gateway.conftest import Keys
 from tests.gateway.harness.calls import RESPONSES, create_response, retrieve
 from tests.gateway.harness.conditions import eventually
 from tests.gateway.harness.driver import call, connect
 from tests.gateway.harness.gateways import with_capacity
 from tests.gateway.harness.scripted import ScriptedClient
 from tests.gateway.harness.scripts import response_script
-
-
-@pytest.fixture
-def limits() -> Limits:
-    return LONG_LIMITS
 
 
 async def test_slow_reads_of_one_tenants_responses_leave_database_threads_for_others(

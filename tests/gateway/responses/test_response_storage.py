@@ -80,10 +80,12 @@ async def test_a_background_response_that_cannot_be_stored_is_not_generated(
 async def test_a_finished_response_that_cannot_be_stored_ends_with_an_error(
     gateway: Gateway, keys: Keys, client: ScriptedClient, database_outage: DatabaseOutage
 ) -> None:
-    client.scripts = [response_script(gap_s=0.1)]
+    release = asyncio.Event()
+    client.scripts = [response_script(until=release)]
     connection = start_response(gateway, keys.acme, stream=True)
     await connection.wait_for(b'"delta":"one "')
     with database_outage():
+        release.set()
         reply = await connection.finish()
     events = response_events(reply.body)
     assert (events[-1]["type"], events[-1]["code"]) == ("error", "database_unavailable")
@@ -94,11 +96,13 @@ async def test_a_finished_response_that_cannot_be_stored_ends_with_an_error(
 async def test_the_end_of_a_background_response_is_stored_once_the_database_recovers(
     gateway: Gateway, keys: Keys, client: ScriptedClient, database_outage: DatabaseOutage
 ) -> None:
-    client.scripts = [response_script(gap_s=0.1)]
+    release = asyncio.Event()
+    client.scripts = [response_script(until=release)]
     queued_response = (await create_response(gateway, keys.acme, background=True)).document
     reader = connect(gateway, "GET", f"{RESPONSES}/{queued_response['id']}?stream=true", key=keys.acme)
     await reader.wait_for(b'"delta":"one "')
     with database_outage():
+        release.set()
         reply = await reader.finish()
     assert response_events(reply.body)[-1]["code"] == "database_unavailable"
     response = await final_response(gateway, keys.acme, queued_response["id"])

@@ -9,10 +9,9 @@ import pytest
 import redis
 
 from api.gateway.app import Gateway
-from api.gateway.settings import Limits
 from inference_worker.protocol.faults import InvalidParameter
 from inference_worker.protocol.messages import FailureKind, Meter, Operation, Outcome, WorkerState
-from tests.gateway.conftest import LONG_LIMITS, Keys
+from tests.gateway.conftest import Keys
 from tests.gateway.harness.calls import RESPONSES, RESUMABLE, create_response, retrieve, start_response
 from tests.gateway.harness.conditions import eventually
 from tests.gateway.harness.driver import call
@@ -32,11 +31,6 @@ from tests.gateway.harness.scripts import (
     response_script,
 )
 from tests.gateway.harness.threads import in_thread
-
-
-@pytest.fixture
-def limits() -> Limits:
-    return LONG_LIMITS
 
 
 @pytest.mark.honours("responses", "instructions", "max_output_tokens", "model", "input")

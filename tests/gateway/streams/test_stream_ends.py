@@ -6,22 +6,16 @@ import pytest
 import redis
 
 from api.gateway.app import Gateway
-from api.gateway.settings import Limits
 from inference_worker.protocol import names
 from inference_worker.protocol.faults import InvalidParameter
 from inference_worker.protocol.messages import FailureKind, Meter, Outcome
-from tests.gateway.conftest import LONG_LIMITS, Keys
+from tests.gateway.conftest import Keys
 from tests.gateway.harness.calls import CHAT, resumable_chat, resume, start_chat, start_resumable_chat
 from tests.gateway.harness.driver import call
 from tests.gateway.harness.events import numbered_events
 from tests.gateway.harness.records import RecordReader
 from tests.gateway.harness.scripted import ScriptedClient
 from tests.gateway.harness.scripts import HANG, accepted, delta, failed, lost
-
-
-@pytest.fixture
-def limits() -> Limits:
-    return LONG_LIMITS
 
 
 @pytest.mark.parametrize("options", [{}, {"stream_options": {"on_disconnect": "cancel"}}])

@@ -142,13 +142,15 @@ async def test_a_missing_presence_key_does_not_end_a_running_stream(
 async def test_a_gateway_stops_a_request_whose_log_another_gateway_has_closed(
     gateway: Gateway, keys: Keys, client: ScriptedClient, redis_client: redis.Redis
 ) -> None:
-    client.scripts = [[accepted(), delta("a"), Pause(0.3), delta("b"), HANG]]
+    release = asyncio.Event()
+    client.scripts = [[accepted(), delta("a"), release, delta("b"), HANG]]
     connection = start_resumable_chat(gateway, keys.acme)
     await connection.wait_for(b'"a"')
     logs = gateway.endpoints.streams.logs
     log = await logs.find(connection.reply.headers["x-stream-id"], keys.acme_id)
     assert log is not None
     await logs.close_with(log, StreamLost(), LogState.LOST)
+    release.set()
     await connection.finish()
     assert [event.data for event in numbered_events(connection.reply.body)][-1] == "[DONE]"
     await eventually(lambda: detached_count(gateway) == 0)
@@ -164,7 +166,8 @@ async def test_a_stopping_gateway_ends_its_streams_with_an_error_event(
         [accepted(), delta("a"), HANG],
         [accepted(), delta("b"), Pause(0.1), done(), finished()],
     ]
-    async with running_gateway(redis_url, client, LIMITS) as stopping_gateway:
+    limits = LIMITS.model_copy(update={"detached_grace_s": 1.0})
+    async with running_gateway(redis_url, client, limits) as stopping_gateway:
         hanging = start_resumable_chat(stopping_gateway, keys.acme)
         await hanging.wait_for(b'"a"')
         running = start_resumable_chat(stopping_gateway, keys.acme)
@@ -179,12 +182,14 @@ async def test_a_stopping_gateway_ends_its_streams_with_an_error_event(
     assert outcomes == [Outcome.COMPLETED, Outcome.FAILED]
 
 
-async def _first_stream(gateway: Gateway, key: str, client: ScriptedClient) -> Connection:
-    """Start a stream once the gateway's connections to Redis are up."""
+async def _first_stream(
+    gateway: Gateway, key: str, client: ScriptedClient, release: asyncio.Event
+) -> Connection:
+    """Start a stream once the gateway's connections to Redis are up. It goes on after the event."""
     attempts: list[Connection] = []
 
     async def succeeds() -> bool:
-        client.scripts = [[accepted(), delta("a"), Pause(0.8), delta("b"), HANG]]
+        client.scripts = [[accepted(), delta("a"), release, delta("b"), HANG]]
         attempts.append(start_resumable_chat(gateway, key))
         await attempts[-1].wait_for(b"}")
         return attempts[-1].reply.status == 200
@@ -199,10 +204,12 @@ async def test_without_redis_a_stream_ends_with_an_error_and_can_be_resumed_late
     service, url = own_valkey
     limits = LIMITS.model_copy(update={"stream_comment_s": 5.0})
     async with running_gateway(url, client, limits) as gateway:
-        connection = await _first_stream(gateway, keys.acme, client)
+        release = asyncio.Event()
+        connection = await _first_stream(gateway, keys.acme, client, release)
         await connection.wait_for(b'"a"')
         stream_id = connection.reply.headers["x-stream-id"]
         service.stop()
+        release.set()
         reply = await connection.finish()
         *_, error, end, remainder = reply.body.decode().split("\n\n")
         assert json.loads(error.removeprefix("data: "))["error"]["code"] == "redis_unavailable"
@@ -217,7 +224,7 @@ async def test_without_redis_a_stream_ends_with_an_error_and_can_be_resumed_late
             reply = await resume(gateway, keys.acme, stream_id)
             return reply.status == 200 and b"[DONE]" in reply.body
 
-        await eventually(has_ended, timeout_s=15)
+        await eventually(has_ended)
         events = numbered_events((await resume(gateway, keys.acme, stream_id)).body)
     assert chat_text(events[:1]) == "a"
     assert events[-2].document["error"]["code"] == "redis_unavailable"

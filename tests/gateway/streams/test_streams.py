@@ -9,12 +9,11 @@ import pytest
 import redis
 
 from api.gateway.app import Gateway
-from api.gateway.settings import Limits
 from api.gateway.streams.event_logs.event_log import MAX_EVENTS_READ, LogEntry, LogState
 from api.gateway.streams.output.closing_events import LogKind
 from inference_worker.protocol import sse
 from inference_worker.protocol.messages import Outcome
-from tests.gateway.conftest import LONG_LIMITS, Keys
+from tests.gateway.conftest import Keys
 from tests.gateway.harness.calls import (
     CHAT,
     COMPLETIONS,
@@ -35,18 +34,13 @@ from tests.gateway.harness.scripts import (
     METER,
     TEXT,
     WORDS,
-    Pause,
     accepted,
     chat_script,
     delta,
     done,
     finished,
 )
-
-
-@pytest.fixture
-def limits() -> Limits:
-    return LONG_LIMITS
+from tests.patience import PATIENCE_S
 
 
 async def test_a_resumable_stream_has_an_id_and_the_events_of_a_plain_one_with_numbers(
@@ -95,11 +89,13 @@ async def test_a_stream_cut_at_any_event_can_be_resumed_without_loss(
 async def test_a_client_that_disconnects_before_the_first_event_can_read_the_whole_stream_later(
     gateway: Gateway, keys: Keys, client: ScriptedClient
 ) -> None:
-    client.scripts = [[accepted(), Pause(0.1), *chat_script()[1:]]]
+    release = asyncio.Event()
+    client.scripts = [chat_script(until=release)]
     connection = start_resumable_chat(gateway, keys.acme)
     await eventually(lambda: bool(client.calls))
     await connection.close()
     assert gateway.capacity.requests.in_use == 1, "a detached request keeps its slot"
+    release.set()
     stream_id = "chatcmpl-" + client.calls[0].request_id.removeprefix("req_")
     assert chat_text(numbered_events((await resume(gateway, keys.acme, stream_id)).body)) == TEXT
 
@@ -130,7 +126,7 @@ async def test_new_events_wake_a_reader_without_polling(gateway: Gateway, keys: 
         await asyncio.sleep(0.05)
         assert not next_entries.done()
         await logs.append("chatcmpl-woken", keys.acme_id, number, [b"data: %d" % number])
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             assert await next_entries == [LogEntry(number, b"data: %d" % number, False)]
     await logs.append("chatcmpl-woken", keys.acme_id, 3, [b"data: [DONE]"], LogState.COMPLETED)
     assert [entry.is_last async for entries in reader for entry in entries] == [True]

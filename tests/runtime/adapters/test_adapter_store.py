@@ -18,6 +18,7 @@ from inference_worker.protocol.adapter_archive import folder_digest, pack
 from inference_worker.protocol.messages import AdapterRef
 from inference_worker.runtime.adapters.errors import AdapterUnavailableError
 from inference_worker.runtime.adapters.store import PARTIAL_PREFIX, STALE_S, AdapterStore, StoreLimits
+from tests.patience import PATIENCE_S
 from tests.runtime.adapters.test_adapter_archive import adapter, packed
 
 LIMITS = StoreLimits(archive_bytes=100_000, cache_bytes=1_000_000, download_s=2.0)
@@ -276,7 +277,7 @@ async def test_a_removal_leaves_the_event_loop_to_others(
     delete = shutil.rmtree
 
     def slow_delete(folder: Path, **options: Any) -> None:
-        assert is_released.wait(10), "the event loop goes on"
+        assert is_released.wait(PATIENCE_S), "the event loop goes on"
         delete(folder, **options)
 
     monkeypatch.setattr(shutil, "rmtree", slow_delete)

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[3]
+from tests.vllm_programs import VllmPrograms
+
 PROGRAM = """
 import json, sys
 from inference_worker.runtime.calls.engine import EngineStartError
@@ -33,19 +31,12 @@ print(json.dumps(results))
 
 
 @pytest.fixture(scope="module")
-def results() -> dict[str, dict[str, str] | str]:
+def results(vllm_programs: VllmPrograms) -> dict[str, dict[str, str] | str]:
     """Return the fast paths, or the error at the start, by tool and reasoning parser."""
     pairs = [("", ""), ("hermes", ""), ("", "qwen3"), ("hermes", "qwen3"), ("qwen3_coder", "")]
     pairs += [("hermess", ""), ("", "deepseek")]
-    process = subprocess.run(
-        [sys.executable, "-c", PROGRAM, json.dumps(pairs)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert process.returncode == 0, process.stderr
-    return dict(json.loads(process.stdout.splitlines()[-1]))
+    output = vllm_programs.run(PROGRAM, json.dumps(pairs))
+    return dict(json.loads(output.splitlines()[-1]))
 
 
 @pytest.mark.criterion("4.4")

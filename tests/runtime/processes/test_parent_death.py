@@ -71,11 +71,11 @@ def test_children_and_grandchildren_of_a_killed_process_end(tmp_path: Path, meth
     environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{tmp_path}"}
     command = [sys.executable, "-m", "family", method, where, str(folder)]
     with subprocess.Popen(command, env=environment) as parent:
-        wait_until(lambda: len(_pids(folder)) == 2, 20, "both generations run")
+        wait_until(lambda: len(_pids(folder)) == 2, "both generations run")
         # A thread that ends must not take the child that it started with it.
         assert not any(_is_dead(pid) for pid in _pids(folder))
         parent.kill()
-    wait_until(lambda: all(_is_dead(pid) for pid in _pids(folder)), 5, "all have ended")
+    wait_until(lambda: all(_is_dead(pid) for pid in _pids(folder)), "all have ended")
 
 
 def test_a_process_whose_parent_has_died_already_does_not_start() -> None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
-import time
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from inference_worker.client.interface import Lost, NoWorkerError, StreamEvent
+from inference_worker.client.interface import Lost, NoWorkerError, StreamEvent, TransportError
 from inference_worker.protocol import codec
 from inference_worker.protocol.faults import ContextOverflow, RequestFault, ResponseTooLarge, UnknownTokenId
 from inference_worker.protocol.messages import (
@@ -23,6 +23,8 @@ from inference_worker.protocol.messages import (
     Outcome,
 )
 from inference_worker.runtime.calls.engine_call import MAX_RESPONSE_BYTES
+from tests.gateway.harness.conditions import eventually
+from tests.patience import PATIENCE_S
 from tests.runtime.conftest import WorkerHarness
 
 
@@ -57,46 +59,36 @@ async def test_a_plain_call_has_one_body_and_its_usage(bench: WorkerHarness) -> 
 
 
 @pytest.mark.parametrize("streamed", [True, False])
-async def test_a_cancel_stops_the_engine_within_a_second(bench: WorkerHarness, streamed: bool) -> None:
-    call = bench.call("req_c", "pieces=1000 gap=0.02", streamed=streamed)
+async def test_a_cancel_stops_the_engine(bench: WorkerHarness, streamed: bool) -> None:
+    call = bench.call("req_c", "pieces=10000 gap=0.02", streamed=streamed)
     stream = await bench.client.submit(call, attempt=1)
-    await stream.next_events(2)
-    await asyncio.sleep(0.3)
-    assert (await bench.engine_state())["open"] == 1
+    await bench.until_open(1)
+    while streamed and not any(isinstance(event, Delta) for event in await stream.next_events(PATIENCE_S)):
+        pass
     stream.cancel("test")
-    start = time.monotonic()
-    while (await bench.engine_state())["open"]:
-        assert time.monotonic() - start < 1
-        await asyncio.sleep(0.02)
+    await bench.until_open(0)
     stream.close()
     (fact,) = await bench.facts("req_c")
     assert fact.outcome is Outcome.CANCELLED
     if streamed:
-        assert 5 < fact.meter.completion_tokens < 100
+        assert 0 < fact.meter.completion_tokens < 5000
 
 
 async def test_closing_a_stream_early_cancels_it(bench: WorkerHarness) -> None:
-    stream = await bench.client.submit(bench.call("req_d", "pieces=1000 gap=0.02"), attempt=1)
-    await stream.next_events(2)
+    stream = await bench.client.submit(bench.call("req_d", "pieces=10000 gap=0.02"), attempt=1)
+    await stream.next_events(PATIENCE_S)
     stream.close()
-    await asyncio.sleep(0.5)
-    assert (await bench.engine_state())["open"] == 0
+    await bench.until_open(0)
     (fact,) = await bench.facts("req_d")
     assert fact.outcome is Outcome.CANCELLED
 
 
 @pytest.mark.parametrize("streamed", [True, False])
-async def test_calls_of_a_dead_gateway_stop_within_three_seconds(
-    bench: WorkerHarness, streamed: bool
-) -> None:
+async def test_calls_of_a_dead_gateway_stop(bench: WorkerHarness, streamed: bool) -> None:
     await bench.client.submit(bench.call("req_e", "hang_first", streamed=streamed), attempt=1)
-    await asyncio.sleep(0.3)
-    assert (await bench.engine_state())["open"] == 1
+    await bench.until_open(1)
     await bench.client._layer._subscriber.stop()  # as after kill -9: the connection closes without a Cancel
-    start = time.monotonic()
-    while (await bench.engine_state())["open"]:
-        assert time.monotonic() - start < 3
-        await asyncio.sleep(0.05)
+    await bench.until_open(0)
     (fact,) = await bench.facts("req_e")
     assert fact.outcome is Outcome.CANCELLED
 
@@ -149,7 +141,7 @@ async def test_a_draining_worker_finishes_its_calls_and_takes_no_new_ones(bench:
         await bench.client.submit(bench.call("req_j", "pieces=1"), attempt=1)
     assert isinstance((await running)[-1], Finished)
     assert bench.task is not None
-    await asyncio.wait_for(bench.task, 5)
+    await asyncio.wait_for(bench.task, PATIENCE_S)
     (fact,) = await bench.facts("req_i")
     assert fact.outcome is Outcome.COMPLETED
 
@@ -180,28 +172,30 @@ async def test_a_worker_that_lost_its_connection_fails_its_calls_and_takes_new_o
     bench: WorkerHarness,
 ) -> None:
     stream = await bench.client.submit(bench.call("req_o", "hang_first"), attempt=1)
-    await asyncio.sleep(0.3)
-    start = time.monotonic()
+    await bench.until_open(1)
     bench.break_worker_listener()
     events: list[StreamEvent] = []
     while not events or not isinstance(events[-1], Lost | Failed):
         events += await stream.next_events(5)
-    assert time.monotonic() - start < 3
     stream.close()
-    await asyncio.sleep(0.2)
-    events = await bench.run(bench.call("req_p", "pieces=2"))
-    assert isinstance(events[-1], Finished)
-    assert (await bench.engine_state())["open"] == 0
+    await bench.until_open(0)
+    numbers = itertools.count()
+
+    async def is_served() -> bool:
+        try:
+            events = await bench.run(bench.call(f"req_p{next(numbers)}", "pieces=2"))
+        except (NoWorkerError, TransportError):  # it has not connected again
+            return False
+        return isinstance(events[-1], Finished)
+
+    await eventually(is_served)
 
 
 async def test_the_gateway_cancels_an_attempt_that_it_does_not_know(bench: WorkerHarness) -> None:
-    stream = await bench.client.submit(bench.call("req_q", "pieces=1000 gap=0.02"), attempt=1)
-    await stream.next_events(2)
+    stream = await bench.client.submit(bench.call("req_q", "pieces=10000 gap=0.02"), attempt=1)
+    await stream.next_events(PATIENCE_S)
     bench.client._remove(stream)  # as after a broken connection: no Cancel was sent
-    start = time.monotonic()
-    while (await bench.engine_state())["open"]:
-        assert time.monotonic() - start < 2
-        await asyncio.sleep(0.02)
+    await bench.until_open(0)
 
 
 async def test_an_event_that_cannot_be_encoded_ends_its_lane_and_the_next_call_has_a_new_one(
@@ -217,13 +211,11 @@ async def test_an_event_that_cannot_be_encoded_ends_its_lane_and_the_next_call_h
         return encode(message)
 
     monkeypatch.setattr(codec, "encode", encode_after_one_failure)
-    stream = await bench.client.submit(bench.call("req_lane", "pieces=1000 gap=0.02"), attempt=1)
-    start = time.monotonic()
-    while failures or (await bench.engine_state())["open"]:
-        assert time.monotonic() - start < 3, "the call of the broken lane goes on"
-        await asyncio.sleep(0.02)
+    stream = await bench.client.submit(bench.call("req_lane", "pieces=10000 gap=0.02"), attempt=1)
+    await eventually(lambda: not failures)
+    await bench.until_open(0)
     events: list[StreamEvent] = []
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_S):
         while not events or not isinstance(events[-1], Lost | Failed | Finished):
             events += await stream.next_events(1)
     assert isinstance(events[-1], Lost), "the client must notice the missing events"

@@ -7,6 +7,8 @@ import socket
 from dataclasses import dataclass
 from typing import Any
 
+from tests.patience import PATIENCE_S
+
 
 @dataclass(frozen=True)
 class RawResponse:
@@ -30,7 +32,7 @@ class RawResponse:
 def ask(port: int, *pieces: bytes, half_close: bool = False, has_body: bool = True) -> RawResponse:
     """Send the pieces and read one response; without ``has_body``, only its head."""
     with socket.create_connection(("127.0.0.1", port)) as connection:
-        connection.settimeout(10)
+        connection.settimeout(PATIENCE_S)
         for piece in pieces:
             connection.sendall(piece)
         if half_close:

@@ -14,6 +14,7 @@ from api.openai.errors.access import ClientTimeout
 from cyllm_site.middleware import body_limits
 from cyllm_site.middleware.body_limits import BoundedBody
 from cyllm_site.pages.application import Pages
+from tests.patience import PATIENCE_S
 
 pytestmark = pytest.mark.case("robustness.1")
 
@@ -47,7 +48,7 @@ async def test_a_form_does_not_wait_behind_the_large_bodies_of_others() -> None:
     pace = Pace()
     pace.charge("", 3600.0)
     with mock.patch.object(body_limits, "_pace", pace):
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             assert (await BoundedBody(receive, limit=100, timeout_s=5)())["body"] == b"username=x"
 
 

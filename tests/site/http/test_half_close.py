@@ -13,6 +13,7 @@ import pytest
 import uvloop
 
 from cyllm_site.http_guard import half_close
+from tests.patience import PATIENCE_S
 from tests.site.harness.guarded import START, serve
 
 Run = Callable[[Coroutine[Any, Any, None]], None]
@@ -69,7 +70,7 @@ async def _ask(application: Any, request: bytes) -> tuple[bytes, bytes]:
         reader, writer = await asyncio.open_connection(host, port)
         writer.write(request)
         writer.write_eof()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             data = await reader.read()
         writer.close()
     return data, _body_of(data)
@@ -140,7 +141,7 @@ async def _leave(application: Gone, request: bytes, *, half_first: bool = False,
         await loop.sock_sendall(connection, request)
         if half_first:
             connection.shutdown(socket.SHUT_WR)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             await application.has_begun.wait()
             if half_first:
                 await asyncio.sleep(0.3)

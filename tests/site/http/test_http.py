@@ -9,6 +9,7 @@ import redis
 
 from inference_worker.protocol.messages import Outcome, RequestEnded
 from tests.gateway.harness.records import facts_of
+from tests.patience import PATIENCE_S
 from tests.site.harness.raw import ask, read_response
 from tests.stacks import wait_until
 
@@ -63,7 +64,7 @@ def test_a_malformed_request_gets_an_error_of_the_catalogue_and_a_closed_connect
 ) -> None:
     data, status, code = MALFORMED[name]
     with socket.create_connection(("127.0.0.1", port)) as connection:
-        connection.settimeout(10)
+        connection.settimeout(PATIENCE_S)
         connection.sendall(data)
         response = read_response(connection)
     assert (response.status, response.error["code"]) == (status, code)
@@ -111,7 +112,7 @@ def test_trailers_do_not_change_the_headers(port: int, live_key: str) -> None:
 def test_expect_continue_is_honoured_except_in_http_1_0(port: int, live_key: str) -> None:
     head = _authorized(POST, live_key) + b"Content-Length: 2\r\nExpect: 100-continue\r\n\r\n"
     with socket.create_connection(("127.0.0.1", port)) as connection:
-        connection.settimeout(10)
+        connection.settimeout(PATIENCE_S)
         connection.sendall(head)
         assert connection.recv(100) == b"HTTP/1.1 100 Continue\r\n\r\n"
         connection.sendall(b"{}")
@@ -186,7 +187,7 @@ def test_a_half_closed_body_is_a_disconnect(port: int, live_key: str) -> None:
 def test_a_rejected_request_with_a_readable_head_is_recorded(port: int, redis_client: redis.Redis) -> None:
     request = b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nExpect: x\r\nX-Request-ID: odd-1\r\n\r\n"
     assert ask(port, request).headers["x-request-id"] == "odd-1"
-    wait_until(lambda: bool(facts_of(redis_client)), 5, "the request is recorded")
+    wait_until(lambda: bool(facts_of(redis_client)), "the request is recorded")
     (fact,) = facts_of(redis_client)
     assert isinstance(fact, RequestEnded)
     assert (fact.correlation_id, fact.endpoint, fact.client_ip) == ("odd-1", "/v1/completions", "127.0.0.1")

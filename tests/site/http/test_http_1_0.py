@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.gateway.harness.calls import CHAT
+from tests.patience import PATIENCE_S
 from tests.site.harness.guarded import START, serve
 
 EVENTS = [b"data: a\n\n", b"data: b\n\n", b"data: [DONE]\n\n"]
@@ -32,7 +33,7 @@ async def _document(_: Any, receive: Any, send: Any) -> None:
 async def _ask(application: Any, method: str, fields: str = "") -> tuple[bytes, bytes]:
     """Make a request with HTTP/1.0 and return the head and all that follows until the connection ends."""
     request = f"{method} {CHAT} HTTP/1.0\r\nContent-Length: 2\r\n{fields}\r\n{{}}"
-    async with serve(application) as (host, port, _), asyncio.timeout(10):
+    async with serve(application) as (host, port, _), asyncio.timeout(PATIENCE_S):
         reader, writer = await asyncio.open_connection(host, port)
         writer.write(request.encode())
         data = await reader.read()

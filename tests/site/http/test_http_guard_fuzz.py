@@ -12,6 +12,7 @@ from random import Random
 import pytest
 
 from api.openai.errors.catalogue import CATALOGUE
+from tests.patience import PATIENCE_S
 from tests.site.harness.guarded import echo, serve
 
 CHUNKED = b"Transfer-Encoding: chunked\r\n"
@@ -97,7 +98,7 @@ async def _send(host: str, port: int, data: bytes, random: Random) -> bytes:
         writer.write_eof()
     responses = b""
     with contextlib.suppress(OSError):
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             while piece := await reader.read(65536):
                 responses += piece
     writer.close()

@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 from deploy.local.processes.supervisor import Supervisor
+from tests.patience import PATIENCE_S
 from tests.site.harness.raw import RawResponse, ask, read_response
 
 CHAT = "/v1/chat/completions"
@@ -67,7 +68,7 @@ def test_chunks_beyond_the_limit_are_rejected_and_use_no_memory(
     highest = 0
     for _ in range(5):
         with socket.create_connection(("127.0.0.1", port)) as connection:
-            connection.settimeout(10)
+            connection.settimeout(PATIENCE_S)
             connection.sendall(_head(live_key) + b"Transfer-Encoding: chunked\r\n\r\n")
             sent_bytes = 0
             try:
@@ -171,7 +172,7 @@ def test_a_slow_body_times_out_with_elapsed_time_and_limit(
         connection.sendall(_head(live_key) + b"Content-Length: 1000\r\n\r\n{")
         response = None
         while response is None:
-            assert time.monotonic() - started_at < TIMEOUT_S + 5
+            assert time.monotonic() - started_at < PATIENCE_S
             try:
                 if is_dripping:
                     connection.sendall(b" ")
@@ -180,6 +181,6 @@ def test_a_slow_body_times_out_with_elapsed_time_and_limit(
                 continue
         elapsed_s = time.monotonic() - started_at
     assert (response.status, response.error["code"]) == (408, "client_timeout")
-    assert TIMEOUT_S - 0.1 <= elapsed_s < TIMEOUT_S + 3
-    assert re.search(r"within 2 s \([2-4]\.\d s elapsed\)", response.error["message"])
+    assert elapsed_s >= TIMEOUT_S - 0.1
+    assert re.search(r"within 2 s \(\d+\.\d s elapsed\)", response.error["message"])
     assert response.headers["connection"] == "close"

@@ -7,6 +7,7 @@ import json
 
 import pytest
 
+from tests.patience import PATIENCE_S
 from tests.site.harness.guarded import echo, serve
 
 HEAD = b"POST / HTTP/1.1\r\nHost: x\r\n"
@@ -106,7 +107,7 @@ MALFORMED: dict[str, tuple[bytes, int, str, str]] = {
 
 
 async def _send(data: bytes) -> bytes:
-    async with serve(echo) as (host, port, _), asyncio.timeout(10):
+    async with serve(echo) as (host, port, _), asyncio.timeout(PATIENCE_S):
         reader, writer = await asyncio.open_connection(host, port)
         writer.write(data)
         response = await reader.read()

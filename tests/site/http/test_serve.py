@@ -9,12 +9,13 @@ import psutil
 import pytest
 
 from deploy.local.processes.supervisor import Supervisor
+from tests.patience import PATIENCE_S
 from tests.site_server import is_alive
 
 
 def _read_all(connection: socket.socket) -> bytes:
     response = b""
-    connection.settimeout(10)
+    connection.settimeout(PATIENCE_S)
     try:
         while data := connection.recv(65536):
             response += data

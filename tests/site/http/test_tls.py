@@ -22,8 +22,9 @@ from api.openai.errors.access import HttpsRequired
 from cyllm_site.middleware.https_only import check_https, is_https
 from cyllm_site.settings.database import database_settings
 from deploy.local.processes.supervisor import Program, Supervisor
-from deploy.local.servers.ports import free_port
 from inference_worker.transport.address import Address
+from tests.patience import PATIENCE_S
+from tests.ports import reserved_port
 from tests.site.harness.tls import Certificate, make_certificate, tls_terminator
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -139,7 +140,7 @@ def https_port(
     test_servers: Supervisor, production: dict[str, str], certificate: Certificate
 ) -> Iterator[int]:
     """The port of a production gateway that serves TLS itself and reaches its servers over TLS."""
-    number = free_port()
+    number = reserved_port()
     files = ["--ssl-certfile", str(certificate.path), "--ssl-keyfile", str(certificate.key_path)]
     argv = [sys.executable, "-m", "cyllm_site.serve", "--port", str(number), *files]
     test_servers.start(Program(name="tls-gateway", argv=argv, env=production, cwd=ROOT))
@@ -159,7 +160,7 @@ def https_port(
 def https(certificate: Certificate, port: int) -> httpx.Client:
     """Return a client that trusts the certificate."""
     context = ssl.create_default_context(cafile=str(certificate.path))
-    return httpx.Client(base_url=f"https://localhost:{port}", verify=context, timeout=20)
+    return httpx.Client(base_url=f"https://localhost:{port}", verify=context, timeout=PATIENCE_S)
 
 
 @pytest.mark.django_db(transaction=True)
@@ -208,7 +209,7 @@ def test_redis_must_prove_its_name(secure_redis_url: str, stranger: Certificate)
 @pytest.fixture(scope="module")
 def plain_port(test_servers: Supervisor, production: dict[str, str]) -> Iterator[int]:
     """The port of a production gateway without TLS."""
-    number = free_port()
+    number = reserved_port()
     argv = [sys.executable, "-m", "cyllm_site.serve", "--port", str(number)]
     test_servers.start(Program(name="plain-gateway", argv=argv, env=production, cwd=ROOT))
 

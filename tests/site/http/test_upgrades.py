@@ -8,6 +8,7 @@ from itertools import pairwise
 import pytest
 
 from cyllm_site.http_guard.upgrades import is_websocket_offer
+from tests.patience import PATIENCE_S
 from tests.site.harness.guarded import echo, serve
 
 BODY = b'{"model":"m","messages":[]}'
@@ -33,7 +34,7 @@ NEXT = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nConnection: close\r\
 async def _send(*pieces: bytes, has_next: bool = False) -> bytes:
     """Return all that the server sends for these pieces and, after its response, for another request."""
     data = b""
-    async with serve(echo) as (host, port, _), asyncio.timeout(10):
+    async with serve(echo) as (host, port, _), asyncio.timeout(PATIENCE_S):
         reader, writer = await asyncio.open_connection(host, port)
         for piece in pieces:
             writer.write(piece)

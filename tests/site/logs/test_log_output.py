@@ -14,8 +14,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from deploy.local.servers.ports import free_port
 from inference_worker.telemetry.log_output import QueuedHandler
+from tests.patience import PATIENCE_S
+from tests.ports import reserved_port
 from tests.site_server import database_url, is_alive
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -144,7 +145,7 @@ def test_a_signal_handler_may_log_in_the_midst_of_a_line(tmp_path: Path) -> None
         [sys.executable, "-c", SIGNALLED_PROGRAM, log],
         cwd=ROOT,
         stdout=subprocess.PIPE,
-        timeout=30,
+        timeout=PATIENCE_S,
         check=True,
     ).stdout
     lines = log.read_text().splitlines()
@@ -156,7 +157,7 @@ def test_a_signal_handler_may_log_in_the_midst_of_a_line(tmp_path: Path) -> None
 def test_a_gateway_whose_output_is_not_read_serves_and_stops(
     django_db_setup: None, postgres_url: str, redis_url: str
 ) -> None:
-    port = free_port()
+    port = reserved_port()
     process = subprocess.Popen(
         [sys.executable, "-m", "cyllm_site.serve", "--port", str(port), "--graceful-s", "1"],
         env={**os.environ, "CYLLM_DATABASE_URL": database_url()},
@@ -167,12 +168,12 @@ def test_a_gateway_whose_output_is_not_read_serves_and_stops(
     try:
         while not is_alive(port):
             assert process.poll() is None
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=10) as client:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=PATIENCE_S) as client:
             headers = {"X-Request-ID": "r" * 60}
             # Each response is a line of about 200 bytes, so the pipe is full after some 320.
             assert {client.get("/v1/models", headers=headers).status_code for _ in range(700)} == {401}
         process.send_signal(signal.SIGTERM)
-        assert process.wait(timeout=40) in (0, -signal.SIGTERM)
+        assert process.wait(PATIENCE_S) in (0, -signal.SIGTERM)
     finally:
         process.kill()
         assert process.stdout is not None

@@ -7,7 +7,7 @@ import redis
 from django.contrib.auth.models import User
 
 from tenants.models import Tenant
-from tests.browser import IN_BROWSER, Visit, set_theme
+from tests.browser import IN_BROWSER, THEMED_RULES, Visit, set_theme
 from tests.console.harness.heartbeats import beat, heartbeat, lose
 from tests.console.harness.sample_site import fill_site
 from tests.gateway.harness.threads import in_thread
@@ -17,7 +17,6 @@ pytestmark = IN_BROWSER
 OTHER_PAGES = ("/docs", "/nothing", "/admin/nothing")
 # Swagger UI's own markup is not ours to judge; the sidebar is the same on every page but the first.
 LEFT_OUT = "#reference, #nav-sidebar"
-THEMED_RULES = ("color-contrast", "link-in-text-block")
 
 
 def _filled_site(client: redis.Redis) -> list[str]:

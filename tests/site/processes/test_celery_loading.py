@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 import redis
 
-from deploy.local.servers.ports import free_port
 from deploy.local.servers.valkey import EmbeddedValkey
+from tests.patience import PATIENCE_S
+from tests.ports import reserved_port
 
 ROOT = Path(__file__).resolve().parents[3]
 KEYS = 3000
@@ -26,7 +27,7 @@ LOADING_MICROSECONDS_PER_KEY = "30000"  # 90 s in all, which the test cuts short
 @pytest.fixture
 def loading_valkey(tmp_path: Path) -> Iterator[EmbeddedValkey]:
     """A Valkey that loads its data for as long as the test needs it to."""
-    server = EmbeddedValkey(data_dir=tmp_path / "valkey", port=free_port(), password="p" * 32)
+    server = EmbeddedValkey(data_dir=tmp_path / "valkey", port=reserved_port(), password="p" * 32)
     program = server.program()
     first = subprocess.Popen(program.argv, cwd=program.cwd, stdout=subprocess.DEVNULL)
     while not server.is_ready():
@@ -53,7 +54,7 @@ def loading_valkey(tmp_path: Path) -> Iterator[EmbeddedValkey]:
 
 def wait_for_text(process: subprocess.Popen[bytes], log: Path, text: str) -> None:
     """Wait until the process has written a text to its log. Fails if it ends, or after a minute."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE_S
     while text not in log.read_text():
         assert process.poll() is None, log.read_text()
         assert time.monotonic() < deadline, log.read_text()
@@ -100,7 +101,7 @@ def test_celery_waits_for_a_loading_server(
         time.sleep(1)
         assert process.poll() is None, log.read_text()
         process.terminate()
-        process.wait(20)
+        process.wait(PATIENCE_S)
     finally:
         process.kill()
         process.wait()

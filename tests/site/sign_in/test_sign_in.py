@@ -24,6 +24,7 @@ from api.gateway.http.client_ip import network_address
 from cyllm_site.settings.env import Settings
 from cyllm_site.sign_in.address_locks import MAX_WAITING, NamedLocks
 from tenants.models import AdminAudit
+from tests.patience import PATIENCE_S
 from tests.people import PASSWORD
 
 pytestmark = [pytest.mark.django_db, pytest.mark.case("robustness.13")]
@@ -183,7 +184,7 @@ def _command(*arguments: str) -> str:
 @pytest.mark.django_db(transaction=True)
 def test_parallel_attempts_do_not_pass_the_limit_together(port: int) -> None:
     limit = settings.CYLLM.__class__.model_fields["sign_in_failures"].default
-    with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as browser:
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=PATIENCE_S) as browser:
         browser.get("/admin/login/")
         form = {
             "username": "boss",

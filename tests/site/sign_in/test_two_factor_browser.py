@@ -22,14 +22,20 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.criterion("6.
 ROOT = Path(__file__).resolve().parents[3]
 
 
+@pytest.fixture(scope="module")
+def strict_site(test_servers: Supervisor, django_db_setup: None, redis_url: str) -> Iterator[int]:
+    """The port of a site that requires a second factor of administrators."""
+    with running_site(test_servers, "strict-site", CYLLM_REQUIRE_TWO_FACTOR="true") as number:
+        yield number
+
+
 @pytest.fixture
-def strict_port(test_servers: Supervisor, transactional_db: None, redis_url: str) -> Iterator[int]:
-    """The port of a site that requires a second factor of its administrator."""
+def strict_port(strict_site: int, transactional_db: None) -> int:
+    """The port of a site with an administrator."""
     from django.contrib.auth.models import User
 
     User.objects.create_superuser("boss", password=PASSWORD)
-    with running_site(test_servers, "strict-site", CYLLM_REQUIRE_TWO_FACTOR="true") as number:
-        yield number
+    return strict_site
 
 
 async def sign_in(browser: Visit, path: str) -> None:

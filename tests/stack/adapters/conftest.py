@@ -112,7 +112,7 @@ def adapter_worker(
         )
     worker = AdapterWorker(redis_url, folder / "artifacts", tiny_model, static, process, log)
     try:
-        wait_until(worker.is_ready, 180, "the worker is ready")
+        wait_until(worker.is_ready, "the worker is ready", timeout_s=180)
         yield worker
     finally:
         process.kill()  # the engine ends with its worker

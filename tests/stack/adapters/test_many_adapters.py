@@ -174,9 +174,9 @@ def test_a_deleted_adapter_is_unloaded_and_cannot_be_loaded_again(
 ) -> None:
     ref = adapter_worker.publish(save_adapter(tiny_model, tmp_path / "a", seed=50))
     adapter_worker.generate(ref, [PROMPT])
-    wait_until(lambda: ref.sha256 in adapter_worker.loaded(), 5, "the heartbeat has the adapter")
+    wait_until(lambda: ref.sha256 in adapter_worker.loaded(), "the heartbeat has the adapter")
     adapter_worker.delete(ref)
-    wait_until(lambda: ref.sha256 not in adapter_worker.loaded(), 5, "the adapter is unloaded")
+    wait_until(lambda: ref.sha256 not in adapter_worker.loaded(), "the adapter is unloaded")
     with pytest.raises(EngineCallError):
         adapter_worker.generate(ref, [PROMPT])
 
@@ -189,11 +189,11 @@ def test_an_adapter_deleted_while_it_answers_is_unloaded_after_the_answer(
     ref = adapter_worker.publish(folder)
     with ThreadPoolExecutor(1) as threads:
         answer = threads.submit(adapter_worker.generate, ref, [PROMPT], 300)
-        wait_until(lambda: ref.sha256 in adapter_worker.loaded(), 20, "the adapter is loaded")
+        wait_until(lambda: ref.sha256 in adapter_worker.loaded(), "the adapter is loaded")
         adapter_worker.delete(ref)
         (generation,) = answer.result(60)
     assert list(generation.token_ids[:8]) == greedy(tiny_model, folder)[0]
-    wait_until(lambda: ref.sha256 not in adapter_worker.loaded(), 5, "the adapter is unloaded")
+    wait_until(lambda: ref.sha256 not in adapter_worker.loaded(), "the adapter is unloaded")
 
 
 def test_a_damaged_archive_is_refused_and_the_right_one_loaded_later(

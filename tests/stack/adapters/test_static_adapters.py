@@ -29,7 +29,7 @@ def adapter_client(stack: OwnedStack, adapter_worker: AdapterWorker) -> Iterator
         stack.manage("models", "add", name, "--visibility", "restricted", "--grant", "demo")
     stack.manage("models", "update", STATIC, "--alias", ALIAS)
     with stack.client() as client:
-        wait_until(lambda: STATIC in model_names(client), 5, "the adapter is listed")
+        wait_until(lambda: STATIC in model_names(client), "the adapter is listed")
         yield client
 
 

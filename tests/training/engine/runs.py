@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from tests.patience import PATIENCE_S
 from training.engine.control import ManualControl
 from training.engine.events import Choice, Progress, TrainerEvent, decode_event, encode
 from training.engine.spec import TrainingSpec
@@ -176,7 +177,7 @@ class AttemptServer:
         """End the server."""
         assert self._process.stdin is not None
         self._process.stdin.close()
-        self._process.wait(30)
+        self._process.wait(PATIENCE_S)
         assert self._process.stdout is not None
         self._process.stdout.close()
 

@@ -14,6 +14,7 @@ from django.db import connection
 
 from tenants.files.models import StoredFile
 from tenants.files.selectors import file_open
+from tests.patience import PATIENCE_S
 from tests.stacks import wait_until
 from tests.training.queue.harness.celery_workers import LEASE_S, SharedWorkers, TrainingWorker
 from tests.training.queue.harness.jobs import MakeJob, messages, wait_for_status
@@ -41,7 +42,7 @@ def numbers(folder: Path, job: FineTuningJob, word: str, attempt: int | None = N
 
 def wait_for_step(folder: Path, job: FineTuningJob, step: int) -> None:
     """Wait until the trainer has taken a step."""
-    wait_until(lambda: step in numbers(folder, job, "step"), 30, f"the trainer takes step {step}")
+    wait_until(lambda: step in numbers(folder, job, "step"), f"the trainer takes step {step}")
 
 
 def is_gone(pid: int) -> bool:
@@ -52,14 +53,14 @@ def is_gone(pid: int) -> bool:
         return True
 
 
-def sweep_until(condition: Any, timeout_s: float, name: str) -> None:
+def sweep_until(condition: Any, name: str) -> None:
     """Sweep, as beat does, until a condition holds."""
 
     def swept() -> bool:
         jobs_sweep()
         return bool(condition())
 
-    wait_until(swept, timeout_s, name)
+    wait_until(swept, name)
 
 
 def outcomes(job: FineTuningJob) -> list[str]:
@@ -125,15 +126,15 @@ def test_a_killed_worker_takes_its_trainer_along_and_the_job_continues_elsewhere
     [trainer], [helper] = numbers(folder, job, "start"), numbers(folder, job, "helper")
     worker.signal(signal.SIGKILL)
     worker.process.wait()
-    wait_until(lambda: is_gone(trainer), 5, "the trainer is gone")
+    wait_until(lambda: is_gone(trainer), "the trainer is gone")
     assert not is_gone(helper)
     shared_workers.live()
     job.refresh_from_db()
     assert job.status == JobStatus.RUNNING  # until its lease has expired
-    wait_until(lambda: is_gone(helper), 60, "the new worker has killed the helper")
-    sweep_until(lambda: outcomes(job) == ["lost"], 3 * LEASE_S, "the sweep finds the lost attempt")
+    wait_until(lambda: is_gone(helper), "the new worker has killed the helper")
+    sweep_until(lambda: outcomes(job) == ["lost"], "the sweep finds the lost attempt")
     FineTuningJob.objects.filter(id=job.id).update(not_before=None)
-    sweep_until(lambda: len(outcomes(job)) == 2, 20, "another attempt starts")
+    sweep_until(lambda: len(outcomes(job)) == 2, "another attempt starts")
     wait_for_status(job, "succeeded")
     assert numbers(folder, job, "step", 2)[0] in (11, 16)  # continued after its last checkpoint
     assert_one_attempt_at_a_time(folder, job)
@@ -150,18 +151,18 @@ def test_a_worker_that_slept_beyond_its_lease_writes_nothing_more(
     wait_for_step(folder, job, 3)
     [trainer] = numbers(folder, job, "start")
     worker.signal(signal.SIGSTOP)
-    wait_until(lambda: is_gone(trainer), 3 * LEASE_S, "the trainer ends itself without a renewal")
-    sweep_until(lambda: outcomes(job) == ["lost"], 3 * LEASE_S, "the sweep finds the lost attempt")
+    wait_until(lambda: is_gone(trainer), "the trainer ends itself without a renewal")
+    sweep_until(lambda: outcomes(job) == ["lost"], "the sweep finds the lost attempt")
     job_pause(job_id=job.id, actor="tests")
     job.refresh_from_db()
     state = (job.step, job.next_event, job.status)
     worker.signal(signal.SIGCONT)
-    wait_until(lambda: "attempt 1 is abandoned" in worker.output, 20, "the worker abandons the attempt")
+    wait_until(lambda: "attempt 1 is abandoned" in worker.output, "the worker abandons the attempt")
     time.sleep(0.5)
     job.refresh_from_db()
     assert (job.step, job.next_event, job.status) == state
     job_resume(job_id=job.id, actor="tests")  # and the worker is fit for work
-    wait_until(lambda: len(numbers(folder, job, "step", 2)) > 2, 20, "another attempt makes progress")
+    wait_until(lambda: len(numbers(folder, job, "step", 2)) > 2, "another attempt makes progress")
     assert_one_attempt_at_a_time(folder, job)
 
 
@@ -175,7 +176,7 @@ def test_cancelling_frees_the_whole_process_group(
     assert len(processes) == 3
     assert not any(map(is_gone, processes))
     job_cancel(job_id=job.id, actor="tests")
-    wait_for_status(job, "cancelled", 15)
+    wait_for_status(job, "cancelled")
     assert all(map(is_gone, processes))
     assert outcomes(job) == [AttemptOutcome.CANCELLED]
 
@@ -187,7 +188,7 @@ def test_a_paused_job_saves_and_continues_where_it_was(
     job = make_job({"steps": 40, "step_s": 0.05, "checkpoint_steps": 1000})
     wait_for_step(folder, job, 7)
     job_pause(job_id=job.id, actor="tests")
-    wait_for_status(job, "paused", 10)
+    wait_for_status(job, "paused")
     last_step = numbers(folder, job, "step")[-1]
     assert outcomes(job) == [AttemptOutcome.PAUSED]
     job_resume(job_id=job.id, actor="tests")
@@ -203,7 +204,7 @@ def test_a_draining_worker_releases_its_job_to_another(
     job = make_job({"steps": 60, "step_s": 0.05, "checkpoint_steps": 1000})
     wait_for_step(folder, job, 7)
     worker.signal(signal.SIGTERM)
-    assert worker.process.wait(15) == 0
+    assert worker.process.wait(PATIENCE_S) == 0
     job.refresh_from_db()
     assert (job.status, outcomes(job)) == (JobStatus.QUEUED, [AttemptOutcome.RELEASED])
     last_step = numbers(folder, job, "step")[-1]
@@ -221,7 +222,7 @@ def test_a_job_gives_way_to_an_urgent_one_and_continues_afterwards(
     wait_for_step(folder, job, 7)
     urgent = make_job({"steps": 2}, priority=8)
     # The sweep passes over a row that the worker is writing.
-    wait_until(lambda: preemption_request("default", wait_s=0) == job.id, 10, "the job is to give way")
+    wait_until(lambda: preemption_request("default", wait_s=0) == job.id, "the job is to give way")
     wait_for_status(urgent, "succeeded")
     job.refresh_from_db()
     assert job.finished_at is None
@@ -241,7 +242,7 @@ def test_a_trainer_that_is_killed_for_memory_is_tried_again_a_few_times_only(
         job.refresh_from_db()
         return job.status == JobStatus.FAILED
 
-    sweep_until(has_failed, 30, "the job fails")
+    sweep_until(has_failed, "the job fails")
     assert outcomes(job) == [AttemptOutcome.FAILED] * 3
     assert job.error_code == "out_of_memory"
     assert (

@@ -11,6 +11,7 @@ import pytest
 from django.db import DatabaseError, IntegrityError, connection, transaction
 from django.utils import timezone
 
+from tests.patience import PATIENCE_S
 from tests.people import Cast
 from tests.stacks import wait_until
 from tests.training.queue.claims.test_claim_order import claim, queued
@@ -102,7 +103,7 @@ def test_a_worker_frozen_in_a_transaction_does_not_keep_its_job(cast: Cast, sett
         try:
             with attempt_write(current_claim.token):
                 is_frozen.set()
-                end.wait(30)
+                end.wait(PATIENCE_S)
         except DatabaseError as error:
             errors.append(error)
         finally:
@@ -110,8 +111,8 @@ def test_a_worker_frozen_in_a_transaction_does_not_keep_its_job(cast: Cast, sett
 
     thread = threading.Thread(target=freeze)
     thread.start()
-    assert is_frozen.wait(10)
-    wait_until(lambda: jobs_sweep() == 1, 15, "the sweep gets the rows")
+    assert is_frozen.wait(PATIENCE_S)
+    wait_until(lambda: jobs_sweep() == 1, "the sweep gets the rows")
     end.set()
     thread.join()
     job.refresh_from_db()

@@ -13,6 +13,7 @@ from typing import Any
 import psutil
 import pytest
 
+from tests.patience import PATIENCE_S
 from training.supervisor.folders import job_folder
 from training.supervisor.orphans import RECORD_FILE, TrainerRecord, orphans_end, trainer_record
 
@@ -26,7 +27,7 @@ def _folders(settings: Any, tmp_path: Path) -> None:
 @pytest.fixture
 def trainer() -> Iterator[subprocess.Popen[bytes]]:
     """A process in a session of its own."""
-    process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], start_new_session=True)
+    process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True)
     yield process
     process.kill()
     process.wait()
@@ -47,7 +48,7 @@ def record(trainer: subprocess.Popen[bytes], **changes: Any) -> Path:
 def test_the_trainer_of_a_dead_worker_is_killed(trainer: subprocess.Popen[bytes]) -> None:
     path = record(trainer)
     assert orphans_end() == 1
-    assert trainer.wait(10) == -9
+    assert trainer.wait(PATIENCE_S) == -9
     assert not path.exists()
 
 

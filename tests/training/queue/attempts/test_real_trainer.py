@@ -74,7 +74,7 @@ def test_a_killed_worker_and_a_full_disk_change_no_bit_of_the_adapter(
             killed_job.refresh_from_db()
             return killed_job.step >= kill_after
 
-        wait_until(has_come_far, 90, f"step {kill_after}")
+        wait_until(has_come_far, f"step {kill_after}", timeout_s=90)
         worker.signal(signal.SIGKILL)
         worker.process.wait()
     file_blocks = tmp_path / "file_blocks"
@@ -88,7 +88,7 @@ def test_a_killed_worker_and_a_full_disk_change_no_bit_of_the_adapter(
         def is_lost() -> bool:
             return jobs_sweep() == 1
 
-        wait_until(is_lost, 30, "the attempt is lost")
+        wait_until(is_lost, "the attempt is lost")
         whole = queued_job(cast.acme, **values)  # runs first, while the other one is delayed
         wait_for_status(whole, "succeeded", 90)
         file_blocks.write_text("4")

@@ -76,7 +76,6 @@ def test_a_helper_that_holds_the_pipe_ends_with_the_trainer(tmp_path: Path) -> N
         helper = int((tmp_path / "pid").read_text())
         wait_until(
             lambda: not psutil.pid_exists(helper) or psutil.Process(helper).status() == psutil.STATUS_ZOMBIE,
-            5,
             "the helper has ended",
         )
 

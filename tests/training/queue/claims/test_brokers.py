@@ -72,7 +72,7 @@ def workers(
                 stack.enter_context(training_worker(tmp_path, name, settings)) for name in names
             ]
             for worker in started_workers:
-                wait_until(worker.is_ready, 40, "the worker is ready")
+                wait_until(worker.is_ready, "the worker is ready")
             return started_workers
 
         yield start
@@ -137,17 +137,17 @@ def test_jobs_are_claimed_in_order_once_each_whatever_happens_to_messages(
     purge()
     running = workers()
     assert not JobAttempt.objects.exists()  # all doorbells were lost
-    wait_until(lambda: swept_and_ended(lost_jobs), 60, "the jobs have ended without their doorbells")
+    wait_until(lambda: swept_and_ended(lost_jobs), "the jobs have ended without their doorbells")
 
     broker.stop()
     silent = wave(14)  # nobody hears of them
     broker.start()
-    wait_until(lambda: swept_and_ended(silent), 60, "the jobs created during the outage have ended")
+    wait_until(lambda: swept_and_ended(silent), "the jobs created during the outage have ended")
 
     repeated_jobs = wave(14)
     for _ in range(10):
         doorbells.ring("default", chance.randrange(10))
-    wait_until(lambda: ended(repeated_jobs), 60, "the jobs have ended without a sweep")
+    wait_until(lambda: ended(repeated_jobs), "the jobs have ended without a sweep")
 
     jobs = list(FineTuningJob.objects.all())
     assert len(jobs) == 50
@@ -160,18 +160,18 @@ def test_a_busy_worker_leaves_the_doorbells_to_others(
     tmp_path: Path, redis_client: Any, transactional_db: None, make_job: MakeJob
 ) -> None:
     with training_worker(tmp_path, "one") as one:
-        wait_until(one.is_ready, 40, "the worker is ready")
+        wait_until(one.is_ready, "the worker is ready")
         long = make_job({"steps": 2000, "step_s": 0.05, "checkpoint_steps": 1000})
         wait_for_status(long, "running")
         with training_worker(tmp_path, "two") as two:
-            wait_until(two.is_ready, 40, "the other worker is ready")
+            wait_until(two.is_ready, "the other worker is ready")
             for _ in range(4):
                 job = make_job({"steps": 1})
-                wait_for_status(job, "succeeded", 30)  # without a sweep
+                wait_for_status(job, "succeeded")  # without a sweep
         job_cancel(job_id=long.id, actor="tests")
-        wait_for_status(long, "cancelled", 15)
+        wait_for_status(long, "cancelled")
         last = make_job({"steps": 1})
-        wait_for_status(last, "succeeded", 15)  # it consumes again
+        wait_for_status(last, "succeeded")  # it consumes again
     assert "Unrecoverable" not in one.output
 
 

@@ -100,7 +100,7 @@ def test_a_file_is_not_deleted_while_its_job_is_resumed(cast: Cast) -> None:
     with transaction.atomic():
         job_resume(job_id=job.id, actor="tests")
         thread.start()
-        wait_until(_is_blocked, 10, "the deletion waits")
+        wait_until(_is_blocked, "the deletion waits")
     thread.join()
     assert [error.users for error in errors if isinstance(error, FileInUseError)] == [[job.id]]
 

@@ -12,6 +12,7 @@ from django.db import transaction
 from tenants.files.creation import NewFile, file_store
 from tenants.files.models import Purpose
 from tenants.models import Tenant
+from tests.patience import PATIENCE_S
 from tests.stacks import wait_until
 from training.choices import END_STATUSES
 from training.jobs.services import job_cancel, job_insert
@@ -44,7 +45,7 @@ def queued_job(tenant: Tenant, *, report: dict[str, Any] | None, **fields: Any) 
         return job if report is None else job_queue(job_id=job.id, report=report)
 
 
-def wait_for_status(job: FineTuningJob, status: str, timeout_s: float = 60.0) -> float:
+def wait_for_status(job: FineTuningJob, status: str, timeout_s: float = PATIENCE_S) -> float:
     """Wait until the job has a status; returns the seconds. Fails at once if it ends with another."""
 
     def has_status() -> bool:
@@ -52,16 +53,16 @@ def wait_for_status(job: FineTuningJob, status: str, timeout_s: float = 60.0) ->
         assert job.status == status or job.status not in END_STATUSES, (job.status, job.error_message)
         return job.status == status
 
-    return wait_until(has_status, timeout_s, f"the job is {status}")
+    return wait_until(has_status, f"the job is {status}", timeout_s=timeout_s)
 
 
-def jobs_end(timeout_s: float = 30.0) -> None:
+def jobs_end() -> None:
     """Cancel all jobs, and wait until their workers are free."""
     for job_id in FineTuningJob.objects.exclude(status__in=END_STATUSES).values_list("id", flat=True):
         with suppress(JobTransitionError):  # it has just ended
             job_cancel(job_id=job_id, actor="tests")
     running = FineTuningJob.objects.exclude(status__in=END_STATUSES)
-    wait_until(lambda: not running.exists(), timeout_s, "all jobs have ended")
+    wait_until(lambda: not running.exists(), "all jobs have ended")
 
 
 def messages(job: FineTuningJob) -> list[str]:

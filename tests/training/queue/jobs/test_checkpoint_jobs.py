@@ -157,7 +157,7 @@ def test_a_publication_waits_for_its_job_before_it_locks_the_tenant(cast: Cast) 
         with transaction.atomic():
             locked_job(checkpoint.job_id)
             publication = executor.submit(publish_status)
-            wait_until(is_waiting, 10, "the publication waits")
+            wait_until(is_waiting, "the publication waits")
             # A resumption does the same; in the other order, both would wait for each other.
             Tenant.objects.select_for_update(no_key=True, nowait=True).get(id=cast.acme.id)
         assert publication.result(10) == "queued"
