@@ -23,15 +23,21 @@ pytestmark = [pytest.mark.django_db(transaction=True), *IN_BROWSER]
 async def test_typed_values_survive_a_change_of_the_language(site_server: int, cast: Cast) -> None:
     await in_thread(lambda: model_register(name="tiny", actor="t"))
     long_prompt = "A long question. " * 200
-    typed = {"prompt": long_prompt, "system": "Be kind.", "temperature": "0.2", "max_tokens": "", "seed": "7"}
+    inputs = {
+        "prompt": long_prompt,
+        "system": "Be kind.",
+        "temperature": "0.2",
+        "max_tokens": "",
+        "seed": "7",
+    }
     async with visit(site_server, cast.member) as one:
         page = await one.open("/console/acme/playground/?a=tiny")
-        await page.click("summary")
-        for name, value in typed.items():
+        await page.click("#playground summary")
+        for name, value in inputs.items():
             await page.fill(f"#{name}", value)
         await page.select_option("#language", "zh-hans")
         await expect(page.locator("h1")).to_have_text("试验场")
-        assert {name: await page.input_value(f"#{name}") for name in typed} == typed
+        assert {name: await page.input_value(f"#{name}") for name in inputs} == inputs
         await expect(page.locator("#temperature")).to_be_visible()
         query = parse_qs(urlsplit(page.url).query, keep_blank_values=True)
         assert query == {

@@ -46,7 +46,7 @@ def test_an_operator_can_open_every_page_that_the_table_of_urls_yields(boss: Use
     client = visitor(boss)
     statuses = {path: client.get(path).status_code for path in admin_pages(boss)}
     assert {path: status for path, status in statuses.items() if status not in (200, 302)} == {}
-    assert list(statuses.values()).count(200) > 60
+    assert list(statuses.values()).count(200) > 50
 
 
 def foreign_names(client: Client, path: str) -> list[str]:

@@ -11,6 +11,7 @@ from django.apps import apps
 from django.contrib import admin
 from django.contrib.admin.utils import quote
 from django.contrib.auth.models import User
+from django.http import HttpRequest
 from django.test import RequestFactory
 from django.urls import URLPattern, URLResolver
 
@@ -48,32 +49,40 @@ def admin_urls() -> list[AdminUrl]:
 
 
 def admin_pages(user: User) -> list[str]:
-    """Return the pages that a user may open; those of objects for the newest one of each model."""
+    """Return the pages that a user may open; those of objects for one of each model."""
     pages = []
     for url in admin_urls():
-        newest = (
-            apps.get_model(url.model.replace("/", ".")).objects.order_by("-pk").first() if url.model else None
-        )
-        if (
-            url.pattern not in FRAGMENTS
-            and not OLD_ADDRESS.search(url.pattern)
-            and _may_open(url, user, newest)
-        ):
-            pages.append(url.path(quote(newest.pk) if newest else ""))
+        row = _row(url, user) if url.model else None
+        if url.pattern not in FRAGMENTS and not OLD_ADDRESS.search(url.pattern) and _may_open(url, user, row):
+            pages.append(url.path(quote(row.pk) if row else ""))
     return pages
 
 
-def _may_open(url: AdminUrl, user: User, newest: Any) -> bool:
-    if not url.model:
-        return True
+def _request(user: User) -> HttpRequest:
     request = RequestFactory().get("/admin/")
     request.user = user
+    return request
+
+
+def _row(url: AdminUrl, user: User) -> Any:
+    """Return an object of a model, one that the user may change if there is any."""
+    model = apps.get_model(url.model.replace("/", "."))
+    rows = list(model.objects.order_by("-pk")[:20])
+    model_admin = admin.site._registry[model]
+    changeable_rows = (row for row in rows if model_admin.has_change_permission(_request(user), row))
+    return next(changeable_rows, rows[0] if rows else None)
+
+
+def _may_open(url: AdminUrl, user: User, row: Any) -> bool:
+    if not url.model:
+        return True
+    request = _request(user)
     model_admin = admin.site._registry[apps.get_model(url.model.replace("/", "."))]
     if url.pattern.endswith("/add/"):
         return model_admin.has_add_permission(request)
     if url.pattern.endswith("/delete/"):
-        return newest is not None and model_admin.has_delete_permission(request, newest)
-    return newest is not None or not url.has_argument
+        return row is not None and model_admin.has_delete_permission(request, row)
+    return row is not None or not url.has_argument
 
 
 def _patterns(entries: Sequence[Any], prefix: str) -> Iterator[str]:
