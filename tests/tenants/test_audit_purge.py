@@ -13,13 +13,14 @@ from django.db import connection
 from django.utils import timezone
 
 from tenants import tasks
-from tenants.audit_trail.models import Trail
-from tenants.audit_trail.purge import audit_retention
+from tenants.audit_trail.models import AuditSeal, Trail
+from tenants.audit_trail.purge import audit_purge, audit_retention
 from tenants.audit_trail.sealing import audit_seal
 from tenants.audit_trail.verification import audit_verify
 from tenants.models import AdminAudit, AuditRecord, Tenant
 from tenants.usage.models import RefusalCount
 from tests.commands import run, run_json
+from tests.patience import PATIENCE_S
 from tests.people import Cast
 
 pytestmark = pytest.mark.django_db
@@ -69,15 +70,64 @@ def test_a_purge_deletes_batches_oldest_first() -> None:
     assert [before["records"] for before in purges if before] == [2, 2, 1]
 
 
-def test_a_purge_continues_after_a_batch_whose_records_somebody_has_deleted() -> None:
+SEALS_LOST = "seals were deleted or inserted"
+
+
+def damage(change: str) -> None:
+    """Make the third of the seals deviate."""
+    seal = AuditSeal.objects.order_by("number")[2]
+    records = AuditRecord.objects.filter(id=seal.last_id)
+    match change:
+        case "a record changed":
+            records.update(status=500)
+        case "a record deleted":
+            records.delete()
+        case "a seal changed":
+            AuditSeal.objects.filter(id=seal.id).update(newest_at=seal.newest_at - dt.timedelta(hours=1))
+        case "a seal deleted with its records":
+            records.delete()
+            seal.delete()
+        case "records marked as purged":
+            AuditSeal.objects.filter(id=seal.id).update(purged_at=timezone.now())
+
+
+@pytest.mark.criterion("5.10")
+@pytest.mark.parametrize("batch", [1, 2, 1000])
+@pytest.mark.parametrize(
+    "change",
+    [
+        *("a record changed", "a record deleted", "a seal changed", "a seal deleted with its records"),
+        "records marked as purged",
+    ],
+)
+def test_the_retention_keeps_what_deviates_and_all_after_it(
+    caplog: pytest.LogCaptureFixture, change: str, batch: int
+) -> None:
     now = timezone.now()
     for day in range(6, 0, -1):
         audit_rows(1, at=now - dt.timedelta(days=day))
-    audit_seal(Trail.REQUESTS)
-    oldest_ids = AuditRecord.objects.order_by("id").values_list("id", flat=True)[:2]
-    AuditRecord.objects.filter(id__in=list(oldest_ids)).delete()
-    assert audit_retention(now=now, default_days=0, actor="tests", batch=2) == 4
+        audit_seal(Trail.REQUESTS)
+    damage(change)
+    faults = [finding.fault for finding in audit_verify(Trail.REQUESTS).findings]
+    assert len(faults) >= 1
+    assert audit_retention(now=now, default_days=0, actor="tests", batch=batch) == 2
+    assert audit_retention(now=now, default_days=0, actor="tests", batch=batch) == 0
+    assert AuditRecord.objects.count() in (3, 4)
+    assert [finding.fault for finding in audit_verify(Trail.REQUESTS).findings] == faults
+    assert "are not deleted" in caplog.text
+    audit_purge(before=now, actor="tests", accept_damage=True)
     assert not AuditRecord.objects.exists()
+    assert {finding.fault for finding in audit_verify(Trail.REQUESTS).findings} <= {SEALS_LOST}
+
+
+def test_damage_of_one_tenant_does_not_keep_the_records_of_others(cast: Cast) -> None:
+    now = timezone.now()
+    for tenant in (cast.acme, cast.globex):
+        audit_rows(2, at=now - dt.timedelta(days=5), tenant=tenant)
+    audit_seal(Trail.REQUESTS)
+    AuditRecord.objects.filter(tenant=cast.acme).update(status=500)
+    assert audit_retention(now=now, default_days=0, actor="tests") == 2
+    assert set(AuditRecord.objects.values_list("tenant", flat=True)) == {cast.acme.id}
 
 
 def test_a_purge_of_nothing_is_not_audited() -> None:
@@ -97,7 +147,7 @@ def test_purges_at_the_same_time_delete_each_record_once() -> None:
 
     def purge() -> None:
         try:
-            start.wait(10)
+            start.wait(PATIENCE_S)
             counts.append(audit_retention(now=now, default_days=0, actor="tests", batch=1))
         finally:
             connection.close()
@@ -152,8 +202,11 @@ def test_the_command_keeps_the_traces_of_deviations_unless_told_otherwise(cast: 
     audit_rows(2, at=timezone.now(), tenant=cast.globex)
     audit_seal(Trail.REQUESTS)
     AuditRecord.objects.filter(tenant=cast.acme).update(status=500)
-    bounds = ("audit", "purge", "--before", f"{at + dt.timedelta(days=2):%Y-%m-%d}", "--yes")
+    count = ("audit", "purge", "--before", f"{at + dt.timedelta(days=2):%Y-%m-%d}")
     errors = io.StringIO()
+    call_command(*count, stdout=io.StringIO(), stderr=errors)
+    assert "With --yes: Nothing is deleted" in errors.getvalue()
+    bounds = (*count, "--yes")
     with pytest.raises(CommandError, match="Nothing is deleted"):
         call_command(*bounds, stderr=errors)
     assert "tenant acme" in errors.getvalue()

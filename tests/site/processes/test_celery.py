@@ -12,6 +12,10 @@ from celery import Celery
 from celery.beat import Scheduler
 
 from cyllm_site.steady_schedule import SteadySchedule, steady_now
+from inference_worker.telemetry.log_formatters import TextFormatter
+from tests.patience import PATIENCE_S
+
+PERSON = "canary.person@mail.example"
 
 
 def test_the_schedule_contains_exactly_the_platforms_tasks() -> None:
@@ -22,6 +26,25 @@ def test_the_schedule_contains_exactly_the_platforms_tasks() -> None:
     rung = {f"training.tasks.{name}" for name in ("work_task", "job_folders_task", "jobs_validate_task")}
     assert {tick["task"] for tick in app.conf.beat_schedule.values()} == own - rung
     assert "api.stored_responses.tasks.responses_purge_task" in own
+
+
+@pytest.mark.criterion("6.7")
+def test_a_failed_task_is_logged_without_the_message_of_its_error(caplog: pytest.LogCaptureFixture) -> None:
+    from cyllm_site.celery import app
+
+    @app.task(name="tests.failing")
+    def fail() -> None:
+        raise ValueError(PERSON)
+
+    try:
+        fail.apply()
+    finally:
+        app.tasks.pop("tests.failing")
+    lines = [TextFormatter().format(record) for record in caplog.records]
+    assert len(lines) == 1
+    assert "tests.failing failed" in lines[0]
+    assert "ValueError" in lines[0]
+    assert PERSON not in lines[0]
 
 
 @pytest.mark.parametrize("jump", [dt.timedelta(hours=-1), dt.timedelta(hours=1)])
@@ -40,7 +63,7 @@ def test_a_clock_that_is_set_back_or_forward_stops_no_task(jump: dt.timedelta) -
     scheduler = Recorder(app, lazy=False)
 
     def run(is_over: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + PATIENCE_S
         while not is_over() and time.monotonic() < deadline:
             time.sleep(min(max(scheduler.tick(), 0), 0.05))
 
