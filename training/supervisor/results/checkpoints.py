@@ -19,7 +19,7 @@ from training.models import FineTuningJob, JobCheckpoint
 from training.publishing.errors import PublishingError
 from training.publishing.publish import publish_result
 from training.queue.endings import Success
-from training.supervisor.folders import JobFolder, job_folder, training_root
+from training.supervisor.folders import FolderBusyError, JobFolder, job_folder, training_root
 from training.supervisor.trainer.environment import default_threads, trainer_environment
 
 CHECKPOINT = "checkpoint"
@@ -59,20 +59,27 @@ def publish_checkpoint(
 
 
 def _copy(checkpoint: JobCheckpoint, target: Path) -> tuple[tuple[int, ...], ...]:
-    """Copy the adapter and return prompts of its data. Raises PublishingError, FolderBusyError, OSError."""
+    """Copy the adapter and return prompts of its data. Raises PublishingError, OSError."""
     source = JobFolder(training_root() / checkpoint.job_id)
     if not list_checkpoints(source.checkpoints):
         raise _elsewhere(checkpoint)
-    # Under the lock, the folder is neither removed nor in use by its own job.
-    with source.lock(settings.CYLLM.training_lease_s):
-        folder = source.checkpoints / Path(checkpoint.folder).name
-        if not folder.is_dir():
-            raise _missing(checkpoint)
-        _verify(checkpoint, folder)
-        _copy_adapter(folder, target)
-        for name in ("validation", "training"):
-            if (cache := open_cache(source.path / "tokens" / name)) is not None:
-                return probe_prompts(cache)
+    try:
+        # Under the lock, the folder is neither removed nor in use by its own job.
+        with source.lock(settings.CYLLM.training_lease_s):
+            return _copy_from(source, checkpoint, target)
+    except FolderBusyError:
+        raise _in_use(checkpoint) from None
+
+
+def _copy_from(source: JobFolder, checkpoint: JobCheckpoint, target: Path) -> tuple[tuple[int, ...], ...]:
+    folder = source.checkpoints / Path(checkpoint.folder).name
+    if not folder.is_dir():
+        raise _missing(checkpoint)
+    _verify(checkpoint, folder)
+    _copy_adapter(folder, target)
+    for name in ("validation", "training"):
+        if (cache := open_cache(source.path / "tokens" / name)) is not None:
+            return probe_prompts(cache)
     raise _missing(checkpoint)
 
 
@@ -97,6 +104,14 @@ def _verify(checkpoint: JobCheckpoint, folder: Path) -> None:
         next_step = "Publish another checkpoint, or create the job again."
         failure = Failure(code="checkpoint_damaged", message=message, next_step=next_step)
         raise PublishingError(failure) from None
+
+
+def _in_use(checkpoint: JobCheckpoint) -> PublishingError:
+    """Return the error of a checkpoint whose job was resumed before the publication began."""
+    message = f"The job of the checkpoint of step {checkpoint.step} runs again, and its folder is in use."
+    next_step = f"Resume the publication when {checkpoint.job_id} has ended."
+    failure = Failure(code="checkpoint_unavailable", message=message, next_step=next_step, is_transient=True)
+    return PublishingError(failure)
 
 
 def _elsewhere(checkpoint: JobCheckpoint) -> PublishingError:

@@ -44,8 +44,10 @@ from training.jobs.transition_errors import BaseModelMissingError, OtherPublicat
 from training.models import FineTuningJob, JobAttempt, JobCheckpoint
 from training.publishing import publish as publishing
 from training.publishing.agreement import Agreement
+from training.publishing.errors import PublishingError
 from training.publishing.verification import Candidate
-from training.supervisor.folders import LOCK_FILE
+from training.supervisor.folders import LOCK_FILE, JobFolder
+from training.supervisor.results.checkpoints import publish_checkpoint
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("redis_url")]
 
@@ -118,6 +120,21 @@ def test_a_checkpoint_that_is_gone_or_damaged_fails_its_job_with_cause_and_next_
         "the folder has other steps"
     )
     assert "larger keep_checkpoints" in again.error_message
+
+
+def test_a_checkpoint_whose_job_runs_again_is_published_when_that_has_ended(
+    cast: Cast, folder: Path, tiny_model: Path, settings: Any
+) -> None:
+    checkpoint = JobCheckpoint.objects.get(job=ended_job(cast, 10))
+    save_checkpoint(folder, checkpoint, tiny_model)
+    job = publish(checkpoint, cast)
+    settings.CYLLM = settings.CYLLM.model_copy(update={"training_lease_s": 0.1})
+    with JobFolder(folder / checkpoint.job_id).lock(0.0), pytest.raises(PublishingError) as error:
+        publish_checkpoint(job, checkpoint, report_phase=lambda _: None)
+    failure = error.value.failure
+    assert (failure.code, failure.is_transient) == ("checkpoint_unavailable", True)
+    assert "runs again" in failure.message
+    assert checkpoint.job_id in failure.next_step
 
 
 def test_a_full_disk_leaves_no_part_of_a_copy_and_the_job_is_tried_again(
