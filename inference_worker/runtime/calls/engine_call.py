@@ -104,6 +104,8 @@ class EngineCall:
         current_call.set(self)
         exception = ""
         try:
+            if self._cancel_reason is not None:  # before this task has started, when none could be aborted
+                raise asyncio.CancelledError
             async with self._sequences.occupy(self.submit, self.meter.observe_acceptance):
                 self.meter.observe_start()
                 async with engine_body(self._engine, self.submit) as self._engine_body:

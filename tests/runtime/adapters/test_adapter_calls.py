@@ -148,6 +148,18 @@ async def test_an_adapter_that_cannot_be_used_is_a_typed_fault_and_the_engine_ge
     assert engine.bodies == []
 
 
+async def test_a_request_that_is_cancelled_before_its_task_has_started_does_not_reach_the_engine() -> None:
+    engine = FakeEngine()
+    events: list[Event] = []
+    call = EngineCall(submit(), engine, events.append)
+    call.cancel("test")
+    await call.run()
+    assert engine.bodies == []
+    (last,) = events
+    assert isinstance(last, Failed)
+    assert (last.kind, call.outcome) == (FailureKind.CANCELLED, Outcome.CANCELLED)
+
+
 async def test_a_request_that_is_cancelled_while_its_adapter_loads_ends_at_once() -> None:
     engine = FakeEngine()
     engine.load_s = 30
