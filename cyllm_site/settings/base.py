@@ -211,7 +211,10 @@ UNFOLD = {
         lambda _request: static("cyllm_site/colours.css"),
         lambda _request: static("cyllm_site/admin.css"),
     ],
-    "SCRIPTS": [lambda _request: static("cyllm_site/admin.js")],
+    "SCRIPTS": [
+        lambda _request: static("cyllm_site/admin.js"),
+        lambda _request: static("cyllm_site/send_once.js"),
+    ],
     "SITE_URL": None,
     "SHOW_LANGUAGES": True,
     "ACCOUNT": {

@@ -38,7 +38,7 @@ async def _create_key(page: Page, name: str) -> str:
     await page.click(".select2-selection")
     await page.click(".select2-results__option >> text=acme")
     await page.fill("[name=name]", name)
-    await page.click("button[name=_save]")
+    await page.dblclick("button[name=_save]")  # the second click sends nothing
     return (await page.inner_text("#key-secret")).strip()
 
 

@@ -30,21 +30,6 @@ document.addEventListener("change", (event) => {
   form.requestSubmit();
 });
 
-// A second click must not send a form again. On the window: scripts that send a form themselves come first.
-const RESEND_MS = 5000; // the page is still there after a download, or if its loading was stopped
-window.addEventListener("submit", (event) => {
-  const form = event.target;
-  // Not form.method: a form can have a field of this name.
-  const method = event.submitter?.formMethod || form.getAttribute("method");
-  if (event.defaultPrevented || method !== "post") return;
-  if (form.hasAttribute("aria-busy")) {
-    event.preventDefault();
-    return;
-  }
-  form.setAttribute("aria-busy", "true");
-  setTimeout(() => form.removeAttribute("aria-busy"), RESEND_MS);
-});
-
 document.addEventListener("click", async (event) => {
   const button = event.target.closest("[data-copy]");
   if (!button) return;
