@@ -24,9 +24,9 @@ def test_a_stream_of_a_killed_gateway_can_be_read_and_ends_with_an_error_event(
         response_id = client.post("/v1/responses", json=response_body).json()["id"]
         path = f"/v1/responses/{response_id}"
         wait_until(lambda: client.get(path).json()["status"] == "in_progress", "the response is in progress")
-    killed = ready_stack.pid("gateway")
-    os.kill(killed, signal.SIGKILL)
-    wait_until(lambda: ready_stack.pid("gateway") != killed, "the gateway is restarted")
+    gateway_pid = ready_stack.pid("gateway")
+    os.kill(gateway_pid, signal.SIGKILL)
+    wait_until(lambda: ready_stack.pid("gateway") != gateway_pid, "the gateway is restarted")
     wait_until(ready_stack.ready, "the gateway is back")
     with ready_stack.client() as client:
         after = resume(client, f"/v1/streams/{stream_id}?starting_after={before[-1][0]}")

@@ -63,7 +63,7 @@ class _ModelView(AdminView):
         slugs = self.tenant_slugs
         grants = [slugs[key] for key in model.granted_ids if key in slugs and self.caller.role(key)]
         is_operator = self.caller.is_operator
-        priced = priced_model(model)
+        price_source = priced_model(model)
         return schemas.Model.model_validate(
             {
                 "name": model.name,
@@ -76,10 +76,10 @@ class _ModelView(AdminView):
                 "source": model.source if is_operator else None,
                 "base": model.adapter.base.name if hasattr(model, "adapter") else None,
                 "prices": schemas.Prices(
-                    prompt=priced.prompt_price,
-                    cached=priced.cached_price,
-                    completion=priced.completion_price,
-                    training=priced.training_price,
+                    prompt=price_source.prompt_price,
+                    cached=price_source.cached_price,
+                    completion=price_source.completion_price,
+                    training=price_source.training_price,
                 ),
                 "readiness": schemas.Readiness(
                     state=readiness.state.value,

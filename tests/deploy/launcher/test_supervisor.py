@@ -247,7 +247,7 @@ def test_a_log_is_rotated_by_size_and_loses_no_line(tmp_path: Path) -> None:
 def test_a_killed_writer_of_a_log_is_started_again_without_loss(
     supervisor: Supervisor, tmp_path: Path
 ) -> None:
-    begin, written = tmp_path / "begin", tmp_path / "written"
+    begin, end = tmp_path / "begin", tmp_path / "end"
     # Nothing is printed before the writer has stopped: what it has read and not written would be lost.
     code = f"""
 import time
@@ -255,14 +255,14 @@ from pathlib import Path
 print(0, flush=True)
 while not Path({str(begin)!r}).exists(): time.sleep(0.01)
 for n in range(1, 100): print(n, flush=True)
-Path({str(written)!r}).touch()
+Path({str(end)!r}).touch()
 time.sleep(600)
 """
     _start(supervisor, _program(code))
     process = supervisor._processes["program"]
     process.log._writer.send_signal(signal.SIGSTOP)
     begin.touch()
-    _until(written.exists)
+    _until(end.exists)
     process.log._writer.kill()
     process.log._writer.wait()
     supervisor.poll()

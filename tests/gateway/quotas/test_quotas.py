@@ -113,9 +113,9 @@ async def test_a_request_that_exceeds_the_token_limit_by_itself_is_refused_for_g
     assert reply.headers["x-should-retry"] == "false"
 
 
-async def _replies(calls: list[asyncio.Task[Reply]], *, refused: int, release: asyncio.Event) -> list[Reply]:
+async def _replies(calls: list[asyncio.Task[Reply]], *, refusals: int, release: asyncio.Event) -> list[Reply]:
     """Return the replies of simultaneous calls: the engine answers when so many have been refused."""
-    await eventually(lambda: sum(call.done() for call in calls) == refused)
+    await eventually(lambda: sum(call.done() for call in calls) == refusals)
     release.set()
     return await asyncio.gather(*calls)
 
@@ -126,8 +126,8 @@ async def test_concurrent_requests_are_limited_until_one_ends(
 ) -> None:
     await in_thread(partial(limit_key, keys.acme, concurrent_requests=2))
     release = asyncio.Event()
-    held: Script = [accepted(), release, delta("a"), done(), finished()]
-    client.scripts = [held, held, body_script()]
+    waiting_script: Script = [accepted(), release, delta("a"), done(), finished()]
+    client.scripts = [waiting_script, waiting_script, body_script()]
     streams = [start_chat(gateway, keys.acme, stream=True) for _ in range(2)]
     await eventually(lambda: len(client.calls) == 2)
     refusal = await chat(second_gateway, keys.acme)
@@ -152,7 +152,7 @@ async def test_of_two_parallel_calls_with_a_budget_for_one_only_one_is_admitted(
     for engine in (client, second_gateway.endpoints.engine.admission.client):
         engine.scripts = [body_script(until=release)]  # type: ignore[attr-defined]
     calls = [asyncio.create_task(chat(one, keys.acme, **SMALL)) for one in (gateway, second_gateway)]
-    replies = await _replies(calls, refused=1, release=release)
+    replies = await _replies(calls, refusals=1, release=release)
     assert statuses(list(replies)) == {200: 1, 429: 1}
     refusal = next(reply for reply in replies if reply.status == 429)
     assert (refusal.error["code"], refusal.error["type"]) == ("insufficient_quota", "insufficient_quota")
@@ -173,10 +173,10 @@ async def test_the_default_limit_binds_the_first_calls_of_a_new_tenant(
     async with running_gateway(redis_url, client, defaults) as gateway:
         await eventually(lambda: gateway.recorder.facts.is_up)
         calls = [asyncio.create_task(chat(gateway, keys.globex)) for _ in range(8)]
-        replies = await _replies(calls, refused=7, release=release)
+        replies = await _replies(calls, refusals=7, release=release)
         await in_thread(partial(limit_tenant, keys.globex_id, concurrent_requests=2))
         calls = [asyncio.create_task(chat(gateway, keys.globex)) for _ in range(4)]
-        own = await _replies(calls, refused=2, release=release_later)
+        own = await _replies(calls, refusals=2, release=release_later)
     assert statuses(list(replies)) == {200: 1, 429: 7}
     assert statuses(list(own)) == {200: 2, 429: 2}, "the tenant's own limit replaces the default"
 

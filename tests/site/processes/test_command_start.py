@@ -57,11 +57,11 @@ def test_a_command_loads_no_large_library(command: str) -> None:
 
 @pytest.mark.parametrize(("environ", "level"), [({}, "WARNING"), ({"CYLLM_LOG_LEVEL": "DEBUG"}, "DEBUG")])
 def test_a_command_adds_no_log_lines_to_its_outcome(environ: dict[str, str], level: str) -> None:
-    inherited = {name: value for name, value in os.environ.items() if name != "CYLLM_LOG_LEVEL"}
+    own_environ = {name: value for name, value in os.environ.items() if name != "CYLLM_LOG_LEVEL"}
     process = subprocess.run(
         [sys.executable, "-c", LOG_LEVEL, "jobs", "--help"],
         cwd=ROOT,
-        env={**inherited, **environ},
+        env={**own_environ, **environ},
         capture_output=True,
         text=True,
         check=True,

@@ -113,23 +113,23 @@ def _run_on(host: Host, spec: TrainingSpec, *, stops_at: int | None = None) -> O
 def test_the_choices_of_the_first_attempt_are_kept_to_the_bit(
     first: Host, second: Host, choice: str | None, half_model: Path, tmp_path: Path
 ) -> None:
-    whole, interrupted = (_spec(tmp_path / name, half_model) for name in ("whole", "interrupted"))
-    assert _run_on(first, whole).of(events.Finished)
-    assert _run_on(first, interrupted, stops_at=1).of(events.Stopped)
-    before = _state(interrupted)
+    whole_run, broken_run = (_spec(tmp_path / name, half_model) for name in ("whole", "broken"))
+    assert _run_on(first, whole_run).of(events.Finished)
+    assert _run_on(first, broken_run, stops_at=1).of(events.Stopped)
+    before = _state(broken_run)
 
-    resumed = _run_on(second, interrupted)
+    second_run = _run_on(second, broken_run)
 
-    assert resumed.one(events.Prepared).start_step == 2
-    assert choice is None or resumed.choice(choice).reason == KEPT
-    assert _choices(_state(interrupted)) == _choices(before)
+    assert second_run.one(events.Prepared).start_step == 2
+    assert choice is None or second_run.choice(choice).reason == KEPT
+    assert _choices(_state(broken_run)) == _choices(before)
     assert matrix_products._LIBRARY.uses_onednn is before.uses_onednn
-    results = [adapter_bytes(Path(spec.work_dir) / "result") for spec in (whole, interrupted)]
+    results = [adapter_bytes(Path(spec.work_dir) / "result") for spec in (whole_run, broken_run)]
     assert results[0] == results[1]
 
 
 @pytest.fixture(scope="module")
-def begun_folder(half_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def open_run_folder(half_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run in bfloat16, in packs and with oneDNN, that stopped after its second step."""
     folder = tmp_path_factory.mktemp("begun")
     assert _run_on(CAPABLE, _spec(folder, half_model), stops_at=1).of(events.Stopped)
@@ -137,9 +137,9 @@ def begun_folder(half_model: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 @pytest.fixture
-def begun(begun_folder: Path, half_model: Path, tmp_path: Path) -> TrainingSpec:
+def open_run(open_run_folder: Path, half_model: Path, tmp_path: Path) -> TrainingSpec:
     """A copy of this run."""
-    shutil.copytree(begun_folder, tmp_path, dirs_exist_ok=True)
+    shutil.copytree(open_run_folder, tmp_path, dirs_exist_ok=True)
     return _spec(tmp_path, half_model)
 
 
@@ -153,8 +153,10 @@ def begun(begun_folder: Path, half_model: Path, tmp_path: Path) -> TrainingSpec:
     ],
     ids=["precision", "packing", "oneDNN", "device"],
 )
-def test_a_host_that_can_not_keep_a_choice_is_refused(change: Host, reason: str, begun: TrainingSpec) -> None:
-    failure = _run_on(_both(CAPABLE, change), begun).one(events.Failed)
+def test_a_host_that_can_not_keep_a_choice_is_refused(
+    change: Host, reason: str, open_run: TrainingSpec
+) -> None:
+    failure = _run_on(_both(CAPABLE, change), open_run).one(events.Failed)
 
     assert failure.code == "worker_unsuitable"
     assert reason in failure.message
@@ -162,18 +164,18 @@ def test_a_host_that_can_not_keep_a_choice_is_refused(change: Host, reason: str,
     assert "equal processors" in failure.next_step
 
 
-def test_after_a_refusal_the_run_goes_on_where_it_began(begun: TrainingSpec) -> None:
-    assert _run_on(_device(PLAIN), begun).of(events.Failed)
+def test_after_a_refusal_the_run_goes_on_where_it_began(open_run: TrainingSpec) -> None:
+    assert _run_on(_device(PLAIN), open_run).of(events.Failed)
 
-    assert _run_on(CAPABLE, begun).one(events.Finished).step == 3
+    assert _run_on(CAPABLE, open_run).one(events.Finished).step == 3
 
 
-def test_a_run_without_a_checkpoint_begins_anew_with_what_its_host_can_do(begun: TrainingSpec) -> None:
-    shutil.rmtree(Path(begun.work_dir) / "checkpoints")
-    plan = Path(begun.work_dir) / PLAN
+def test_a_run_without_a_checkpoint_begins_anew_with_what_its_host_can_do(open_run: TrainingSpec) -> None:
+    shutil.rmtree(Path(open_run.work_dir) / "checkpoints")
+    plan = Path(open_run.work_dir) / PLAN
     before = decode_state(plan.read_bytes())
 
-    assert _run_on(_both(_device(PLAIN), _products(is_fast=False)), begun).of(events.Finished)
+    assert _run_on(_both(_device(PLAIN), _products(is_fast=False)), open_run).of(events.Finished)
 
     after = decode_state(plan.read_bytes())
     assert (before.precision, before.uses_onednn) == ("bfloat16", True)
@@ -186,13 +188,13 @@ def test_another_processor_is_named_as_its_rounding_differs(tiny_model: Path, tm
 
     spec = _spec(tmp_path, tiny_model)
     same = _run_on(lambda _: None, spec, stops_at=1)
-    resumed = _run_on(other, spec)
+    second_run = _run_on(other, spec)
 
     assert not same.of(events.Warned)
-    warning = resumed.one(events.Warned)
+    warning = second_run.one(events.Warned)
     assert warning.code == "rounding_differs"
     assert "continues on another processor: its result is the same up to rounding" in warning.message
-    assert resumed.of(events.Finished)
+    assert second_run.of(events.Finished)
 
 
 def test_a_choice_of_an_earlier_version_is_made_by_the_first_attempt_of_this_one(
@@ -234,8 +236,8 @@ def test_lanes_without_memory_for_two_examples_compute_one_after_the_other(
     for folder in sorted((Path(spec.work_dir) / "checkpoints").iterdir())[1:]:
         shutil.rmtree(folder)
     shutil.rmtree(Path(spec.work_dir) / "result")
-    resumed = run_here(spec)
-    assert resumed.one(events.Prepared).start_step > 0
+    second_run = run_here(spec)
+    assert second_run.one(events.Prepared).start_step > 0
     assert adapter_bytes(Path(spec.work_dir) / "result") == adapter
 
 
@@ -246,11 +248,11 @@ def test_no_memory_for_the_micro_batches_of_an_earlier_attempt_is_no_reason_to_f
     _run_on(_device(PLAIN), spec, stops_at=1)
     assert _state(spec).lanes == 2
 
-    resumed = _run_on(_device(Device("cpu", "CPU", 1 << 20, has_fast_bfloat16=False)), spec)
+    second_run = _run_on(_device(Device("cpu", "CPU", 1 << 20, has_fast_bfloat16=False)), spec)
 
-    assert resumed.one(events.Warned).code == "rounding_differs"
-    assert resumed.choice("micro_batch_tokens").value == "1"
-    assert resumed.of(events.Finished)
+    assert second_run.one(events.Warned).code == "rounding_differs"
+    assert second_run.choice("micro_batch_tokens").value == "1"
+    assert second_run.of(events.Finished)
     assert _state(spec).lanes == 1
 
 
