@@ -6,7 +6,17 @@ import signal
 import subprocess
 from typing import Any
 
+import psutil
+
 from tests.patience import PATIENCE_S
+
+
+def is_dead(pid: int) -> bool:
+    """Return whether a process has ended, even if its parent hasn't noticed yet."""
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
 
 
 def end_process(

@@ -17,6 +17,7 @@ from deploy.local.processes.program_log import LogLimits
 from deploy.local.processes.supervisor import Program, ProgramFailedError, Supervisor, stop_orphans
 from deploy.local.settings import ROOT
 from tests.patience import PATIENCE_S
+from tests.processes import is_dead
 
 SLEEPER = "import time\nprint('up', flush=True)\ntime.sleep(600)"
 WITH_CHILD = """
@@ -57,13 +58,6 @@ def _until(condition: Callable[[], bool], timeout_s: float = PATIENCE_S) -> None
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"
         time.sleep(0.02)
-
-
-def _is_dead(pid: int) -> bool:
-    try:
-        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return True
 
 
 def _text(file: Path) -> str:
@@ -111,7 +105,7 @@ def test_children_of_a_program_are_stopped_with_it(supervisor: Supervisor) -> No
     child = int(_start(supervisor, _program(WITH_CHILD)))
     assert psutil.pid_exists(child)
     supervisor.stop("program")
-    _until(lambda: _is_dead(child))
+    _until(lambda: is_dead(child))
 
 
 def test_a_program_that_ignores_its_signal_is_killed_after_the_timeout(supervisor: Supervisor) -> None:
@@ -120,7 +114,7 @@ def test_a_program_that_ignores_its_signal_is_killed_after_the_timeout(superviso
     assert pid is not None
     started_at = time.monotonic()
     supervisor.stop("program")
-    assert _is_dead(pid)
+    assert is_dead(pid)
     assert 0.4 < time.monotonic() - started_at < 5
 
 
@@ -157,16 +151,16 @@ def _kill_launcher(folder: Path, code: str) -> int:
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems have no parent-death signal")
 def test_programs_stop_when_their_launcher_is_killed(tmp_path: Path) -> None:
     pid = _kill_launcher(tmp_path, SLEEPER)
-    _until(lambda: _is_dead(pid))
+    _until(lambda: is_dead(pid))
 
 
 def test_an_orphaned_program_is_stopped(tmp_path: Path) -> None:
     pid = _kill_launcher(tmp_path, STUBBORN)
-    assert not _is_dead(pid)
+    assert not is_dead(pid)
     started_at = time.monotonic()
     assert stop_orphans(tmp_path / "run", timeout_s=0.5) == ["sleeper"]
     assert time.monotonic() - started_at < 5
-    _until(lambda: _is_dead(pid))
+    _until(lambda: is_dead(pid))
     assert stop_orphans(tmp_path / "run") == []
 
 

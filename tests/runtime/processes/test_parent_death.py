@@ -8,11 +8,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-import psutil
 import pytest
 
 from deploy.local.settings import ROOT
 from inference_worker.runtime.parent_death import EXIT_NO_PARENT
+from tests.processes import is_dead
 from tests.stacks import wait_until
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="other systems have no parent-death signal")
@@ -51,13 +51,6 @@ def _pids(folder: Path) -> list[int]:
     return [int(path.name) for path in folder.iterdir()]
 
 
-def _is_dead(pid: int) -> bool:
-    try:
-        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return True
-
-
 @pytest.mark.case("robustness.18")
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 @pytest.mark.parametrize("where", ["main", "thread"])
@@ -73,9 +66,9 @@ def test_children_and_grandchildren_of_a_killed_process_end(tmp_path: Path, meth
     with subprocess.Popen(command, env=environment) as parent:
         wait_until(lambda: len(_pids(folder)) == 2, "both generations run")
         # A thread that ends must not take the child that it started with it.
-        assert not any(_is_dead(pid) for pid in _pids(folder))
+        assert not any(is_dead(pid) for pid in _pids(folder))
         parent.kill()
-    wait_until(lambda: all(_is_dead(pid) for pid in _pids(folder)), "all have ended")
+    wait_until(lambda: all(is_dead(pid) for pid in _pids(folder)), "all have ended")
 
 
 def test_a_process_whose_parent_has_died_already_does_not_start() -> None:

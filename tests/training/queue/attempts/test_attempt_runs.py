@@ -8,13 +8,13 @@ import time
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 from django.db import connection
 
 from tenants.files.models import StoredFile
 from tenants.files.selectors import file_open
 from tests.patience import PATIENCE_S
+from tests.processes import is_dead
 from tests.stacks import wait_until
 from tests.training.queue.harness.celery_workers import LEASE_S, SharedWorkers, TrainingWorker
 from tests.training.queue.harness.jobs import MakeJob, messages, wait_for_status
@@ -43,14 +43,6 @@ def numbers(folder: Path, job: FineTuningJob, word: str, attempt: int | None = N
 def wait_for_step(folder: Path, job: FineTuningJob, step: int) -> None:
     """Wait until the trainer has taken a step."""
     wait_until(lambda: step in numbers(folder, job, "step"), f"the trainer takes step {step}")
-
-
-def is_gone(pid: int) -> bool:
-    """Return whether a process has ended."""
-    try:
-        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return True
 
 
 def sweep_until(condition: Any, name: str) -> None:
@@ -126,12 +118,12 @@ def test_a_killed_worker_takes_its_trainer_along_and_the_job_continues_elsewhere
     [trainer], [helper] = numbers(folder, job, "start"), numbers(folder, job, "helper")
     worker.signal(signal.SIGKILL)
     worker.process.wait()
-    wait_until(lambda: is_gone(trainer), "the trainer is gone")
-    assert not is_gone(helper)
+    wait_until(lambda: is_dead(trainer), "the trainer is gone")
+    assert not is_dead(helper)
     shared_workers.live()
     job.refresh_from_db()
     assert job.status == JobStatus.RUNNING  # until its lease has expired
-    wait_until(lambda: is_gone(helper), "the new worker has killed the helper")
+    wait_until(lambda: is_dead(helper), "the new worker has killed the helper")
     sweep_until(lambda: outcomes(job) == ["lost"], "the sweep finds the lost attempt")
     FineTuningJob.objects.filter(id=job.id).update(not_before=None)
     sweep_until(lambda: len(outcomes(job)) == 2, "another attempt starts")
@@ -151,7 +143,7 @@ def test_a_worker_that_slept_beyond_its_lease_writes_nothing_more(
     wait_for_step(folder, job, 3)
     [trainer] = numbers(folder, job, "start")
     worker.signal(signal.SIGSTOP)
-    wait_until(lambda: is_gone(trainer), "the trainer ends itself without a renewal")
+    wait_until(lambda: is_dead(trainer), "the trainer ends itself without a renewal")
     sweep_until(lambda: outcomes(job) == ["lost"], "the sweep finds the lost attempt")
     job_pause(job_id=job.id, actor="tests")
     job.refresh_from_db()
@@ -174,10 +166,10 @@ def test_cancelling_frees_the_whole_process_group(
     wait_for_step(folder, job, 2)
     processes = numbers(folder, job, "start") + numbers(folder, job, "helper")
     assert len(processes) == 3
-    assert not any(map(is_gone, processes))
+    assert not any(map(is_dead, processes))
     job_cancel(job_id=job.id, actor="tests")
     wait_for_status(job, "cancelled")
-    assert all(map(is_gone, processes))
+    assert all(map(is_dead, processes))
     assert outcomes(job) == [AttemptOutcome.CANCELLED]
 
 

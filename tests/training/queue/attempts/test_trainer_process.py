@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import psutil
 import pytest
 
+from tests.processes import is_dead
 from tests.stacks import wait_until
 from training.child_process import ROOT
 from training.engine import events
@@ -74,10 +74,7 @@ def test_a_helper_that_holds_the_pipe_ends_with_the_trainer(tmp_path: Path) -> N
     with trainer(code, tmp_path) as process:
         assert follow(process, 30) == []
         helper = int((tmp_path / "pid").read_text())
-        wait_until(
-            lambda: not psutil.pid_exists(helper) or psutil.Process(helper).status() == psutil.STATUS_ZOMBIE,
-            "the helper has ended",
-        )
+        wait_until(lambda: is_dead(helper), "the helper has ended")
 
 
 def test_lines_that_are_no_events_do_not_fill_the_log(
