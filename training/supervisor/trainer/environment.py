@@ -22,7 +22,8 @@ def trainer_command(spec: Path) -> list[str]:
 def trainer_environment(threads: int | None, environment: Mapping[str, str]) -> dict[str, str]:
     """Return the trainer's environment, without the platform's database URL and keys."""
     limits = {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)} if threads else {}
-    return {**child_environment(environment), **limits}
+    # A thread that spins at a barrier can keep the core from the thread it waits for, when serving is busy.
+    return {**child_environment(environment), "OMP_WAIT_POLICY": "PASSIVE", **limits}
 
 
 def default_threads() -> int:

@@ -171,7 +171,7 @@ def test_the_trainer_sees_no_secrets_of_the_platform() -> None:
     environment = trainer_environment(2, variables)
     assert "canary" not in environment.values()
     assert (environment["PATH"], environment["CUDA_VISIBLE_DEVICES"]) == ("/bin", "1")
-    assert environment["OMP_NUM_THREADS"] == "2"
+    assert (environment["OMP_NUM_THREADS"], environment["OMP_WAIT_POLICY"]) == ("2", "PASSIVE")
 
 
 def test_old_folders_are_removed_unless_somebody_uses_them(cast: Cast) -> None:
