@@ -11,7 +11,7 @@ import httpx
 import pytest
 import redis
 
-from inference_worker.client.interface import Call, StreamEvent
+from inference_worker.client.interface import Call, Lost, StreamEvent
 from inference_worker.client.relay_client import RelayClient
 from inference_worker.protocol import codec, names
 from inference_worker.protocol.messages import AttemptMetered, Failed, Finished, Operation
@@ -55,7 +55,7 @@ class WorkerHarness:
     async def run(self, call: Call, *, cancel_after: int | None = None) -> list[StreamEvent]:
         stream = await self.client.submit(call, attempt=1)
         events: list[StreamEvent] = []
-        while not (events and isinstance(events[-1], Failed | Finished)):
+        while not (events and isinstance(events[-1], Failed | Finished | Lost)):
             events += await stream.next_events(10)
             if cancel_after is not None and len(events) > cancel_after:
                 stream.cancel("test")
