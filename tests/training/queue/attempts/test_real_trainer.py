@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import hashlib
 import io
 import json
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.utils import timezone
 
 from tenants.files.creation import NewFile, file_store
 from tenants.files.models import Purpose
@@ -21,6 +23,7 @@ from tests.training.queue.harness.celery_workers import LEASE_S, training_worker
 from tests.training.queue.harness.jobs import messages, queued_job, wait_for_status
 from training.jobs.services import job_resume
 from training.models import FineTuningJob, JobAttempt
+from training.queue.endings import BACKOFF_MAX_S
 from training.queue.sweep import jobs_sweep
 
 STEPS = 24
@@ -89,6 +92,8 @@ def test_a_killed_worker_and_a_full_disk_change_no_bit_of_the_adapter(
             return jobs_sweep() == 1
 
         wait_until(is_lost, "the attempt is lost")
+        later = timezone.now() + dt.timedelta(seconds=BACKOFF_MAX_S / 2)
+        FineTuningJob.objects.filter(id=killed_job.id).update(not_before=later)
         whole = queued_job(cast.acme, **values)  # runs first, while the other one is delayed
         wait_for_status(whole, "succeeded", 90)
         file_blocks.write_text("4")
