@@ -24,9 +24,8 @@ from tests.faults.engines import faulty_engine
 from tests.patience import PATIENCE_S
 from tests.ports import reserved_port
 from tests.prepared_database import prepare_state
-from tests.stacks import open_folder
+from tests.stacks import START_TIMEOUT_S, open_folder
 
-START_TIMEOUT_S = 90.0
 READY = "Everything is running."
 
 
