@@ -70,7 +70,10 @@ FIELDS = (
     Field(
         "learning_rate",
         _("Learning rate"),
-        _("If empty, 2e-4 for adapters, 5e-5 with DPO. A small file may need more, such as 1e-3."),
+        _(
+            "If empty, 2e-4 for adapters, 5e-5 with DPO. A small file may need more, such as 2e-3 with the "
+            "modules all-linear."
+        ),
         placeholder="auto",
         is_advanced=False,
     ),
