@@ -109,7 +109,8 @@ def _parts(request: TenantRequest, context: dict[str, Any]) -> JsonResponse:
     names = ("header", "alerts", "timeline", "attempts", "report", "checkpoints", "config", "logs", "result")
     parts = {name: render_to_string(f"console/jobs/parts/{name}.html", context, request) for name in names}
     job: FineTuningJob = context["job"]
-    return json_response({"parts": parts, "status": job.status, "word": context["state"].word})
+    head = job.next_event - 1  # the last event that the parts show
+    return json_response({"parts": parts, "head": head, "status": job.status, "word": context["state"].word})
 
 
 def _tabs() -> list[tuple[str, str]]:

@@ -117,11 +117,14 @@ function showBadPoints() {
 
 // ---- live events ----
 
+let latestStep = null;
+
 function receive(events) {
   let needsLoad = false;
   events.forEach((event) => {
     if (series.add(event, view) === "reload") needsLoad = true;
     if (event.type === "metrics") showProgress(event.data);
+    if (event.type === "metrics" && !("valid_loss" in event.data)) latestStep = event;
   });
   if (needsLoad) load();
   else scheduleDraw();
@@ -177,6 +180,8 @@ async function refreshParts() {
     return;
   }
   Object.entries(data.parts).forEach(([name, html]) => replacePart(get(`part-${name}`), html));
+  // The parts may have been rendered before the step that is shown.
+  if (latestStep && latestStep.number > data.head) showProgress(latestStep.data);
   if (data.word !== word) announce(data.word);
   word = data.word;
 }
