@@ -37,7 +37,7 @@ class ReportError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What the report on a file needs to know about its run."""
+    """The settings of a run that the report on a file depends on."""
 
     method: str
     run: RunFigures

@@ -1,4 +1,4 @@
-"""What people type: it survives a change of the language, and is sent once."""
+"""Values typed into forms: they survive a change of the language, and are sent once."""
 
 from __future__ import annotations
 

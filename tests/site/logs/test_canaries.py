@@ -35,7 +35,7 @@ CANARIES = {
     "card without spaces": CARD.replace(" ", ""),
     "key of another service": "sk-proj-" + "canary" * 6,
 }
-# What a sink must not contain: enough of a canary to recognise a part of it.
+# Parts of canaries that no sink may contain: each is long enough to be recognised.
 TRACES = ("zebra-canary", "canary.person", "4111 1111", "4111111111", "canarycanary")
 
 
