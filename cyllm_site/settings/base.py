@@ -102,8 +102,9 @@ TENANTS_OF_USER = "tenants.members.selectors.tenants_of_user"
 USABLE_MODEL_NAMES = "inference_worker.registry.readiness.usable_model_names"
 # Records of requests hold the codes of errors, which the API explains.
 ERROR_EXPLANATION = "api.openai.errors.explanation.explain"
-# The administrative API may not import this package or the gateway.
+# The administrative API and the console may not import this package or the gateway.
 CLIENT_ADDRESS = "cyllm_site.sign_in.addresses.request_ip"
+SESSION_POLICY = "cyllm_site.sign_in.sessions.may_continue"
 # Nor may uploaded files import the jobs that use them, or the check of their datasets.
 FILE_USES = "training.jobs.selectors.open_jobs_of_file"
 FILE_CHECK = "training.requests.file_check.training_file_check"

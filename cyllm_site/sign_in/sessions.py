@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from django.conf import settings
 from django.contrib.auth import SESSION_KEY, logout
-from django.contrib.auth.models import User
+from django.contrib.auth.base_user import AbstractBaseUser
+from django.contrib.auth.models import AnonymousUser, User
 from django.contrib.auth.signals import user_logged_in
 from django.dispatch import receiver
 from django.http import HttpRequest, HttpResponseBase
@@ -42,16 +44,19 @@ class SessionLimits:
     def _check(self, request: HttpRequest) -> None:
         now = time.time()
         started_at = request.session.setdefault(SIGNED_IN_AT, now)
-        if now - started_at >= settings.CYLLM.session_max_s or _lacks_second_factor(request):
+        if now - started_at >= settings.CYLLM.session_max_s or not may_continue(
+            request.session, request.user
+        ):
             logout(request)
         elif now - request.session.get(SEEN_AT, 0.0) >= settings.CYLLM.session_idle_s / REFRESHES:
             _refresh(request, now)
 
 
-def _lacks_second_factor(request: HttpRequest) -> bool:
-    if not settings.REQUIRE_TWO_FACTOR or request.session.get(SECOND_FACTOR):
-        return False
-    return isinstance(request.user, User) and second_factor.is_required(request.user)
+def may_continue(session: Mapping[str, Any], user: AbstractBaseUser | AnonymousUser) -> bool:
+    """Return whether the session has the second factor that its person needs by now."""
+    if not settings.REQUIRE_TWO_FACTOR or session.get(SECOND_FACTOR):
+        return True
+    return not (isinstance(user, User) and second_factor.is_required(user))
 
 
 def _refresh(request: HttpRequest, now: float) -> None:

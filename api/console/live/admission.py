@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from importlib import import_module
@@ -15,6 +15,7 @@ from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_K
 from django.contrib.auth.models import User
 from django.http import parse_cookie
 from django.utils.crypto import constant_time_compare
+from django.utils.module_loading import import_string
 
 from api.console.access import tenant_access
 from training.jobs.selectors import job_find
@@ -63,7 +64,10 @@ def admit(visitor: Visitor) -> Admission:
 
 
 def session_user(key: str) -> User | None:
-    """Return the active user of a session; None if it has ended or the password has changed since."""
+    """Return the active user of a session.
+
+    None if the session has ended, the password has changed since, or the site's policy does not let it continue.
+    """
     if not key:
         return None
     session: Any = import_module(settings.SESSION_ENGINE).SessionStore(key)
@@ -74,7 +78,9 @@ def session_user(key: str) -> User | None:
         return None
     session_hash = str(session.get(HASH_SESSION_KEY, ""))
     hashes = (user.get_session_auth_hash(), *user.get_session_auth_fallback_hash())
-    return user if any(constant_time_compare(session_hash, current) for current in hashes) else None
+    may_continue: Callable[[Any, User], bool] = import_string(settings.SESSION_POLICY)
+    is_current = any(constant_time_compare(session_hash, current) for current in hashes)
+    return user if is_current and may_continue(session, user) else None
 
 
 async def is_signed_in(scope: Mapping[str, Any]) -> bool:

@@ -13,40 +13,40 @@ from tenants.keys.services import key_update
 from tenants.models import ApiKey
 from tests.gateway.conftest import Keys
 from tests.gateway.harness.calls import CHAT, chat
+from tests.gateway.harness.conditions import until_known
 from tests.gateway.harness.driver import call
 from tests.gateway.harness.records import RecordReader
-from tests.gateway.harness.threads import in_thread
 from tests.gateway.harness.uploads import upload
 
 ACTIONS = ("cancel", "pause", "resume")
 
 
-async def change(key: str, **changes: Any) -> None:
-    """Change a key through the service."""
+async def change(gateway: Gateway, key: str, **changes: Any) -> None:
+    """Change a key through the service, and wait until the gateway knows it."""
 
     def run() -> None:
         key_update(key_id=ApiKey.objects.get(prefix=key.split("-")[2]).id, actor="tests", **changes)
 
-    await in_thread(run)
+    await until_known(gateway, key, run)
 
 
 @pytest.mark.criterion("6.1")
 async def test_a_key_is_refused_outside_its_networks_and_the_refusal_is_recorded(
     gateway: Gateway, keys: Keys, settled_record: RecordReader
 ) -> None:
-    await change(keys.acme, allowed_networks=["203.0.113.0/24"])
+    await change(gateway, keys.acme, allowed_networks=["203.0.113.0/24"])
     reply = await chat(gateway, keys.acme)
     assert (reply.status, reply.error["code"]) == (403, "ip_not_allowed")
     assert "192.0.2." in reply.error["message"]
     record = await settled_record()
     assert (record.status, record.outcome, record.error_code) == (403, Outcome.REFUSED, "ip_not_allowed")
     assert record.tenant_id == keys.acme_id
-    await change(keys.globex, allowed_networks=["192.0.2.0/24"])
+    await change(gateway, keys.globex, allowed_networks=["192.0.2.0/24"])
     assert (await call(gateway, "GET", "/v1/models", key=keys.globex)).status == 200
 
 
 async def test_the_address_of_a_proxied_client_counts_not_its_own_claim(gateway: Gateway, keys: Keys) -> None:
-    await change(keys.acme, allowed_networks=["203.0.113.0/24"])
+    await change(gateway, keys.acme, allowed_networks=["203.0.113.0/24"])
     headers = {"authorization": f"Bearer {keys.acme}", "x-forwarded-for": "203.0.113.7"}
     reply = await call(gateway, "GET", "/v1/models", headers=headers)
     assert reply.error["code"] == "ip_not_allowed"
@@ -79,7 +79,7 @@ def test_no_route_that_changes_something_accepts_a_scope_to_read() -> None:
 
 async def test_scopes_to_read_allow_no_change(gateway: Gateway, keys: Keys) -> None:
     file_id = (await upload(gateway, keys.acme)).document["id"]
-    await change(keys.acme, scopes=["files.read", "fine_tuning.read"])
+    await change(gateway, keys.acme, scopes=["files.read", "fine_tuning.read"])
     for path in ("/v1/files", f"/v1/files/{file_id}", f"/v1/files/{file_id}/content"):
         assert (await call(gateway, "GET", path, key=keys.acme)).status == 200
     assert (await call(gateway, "GET", "/v1/fine_tuning/jobs", key=keys.acme)).status == 200
@@ -94,6 +94,6 @@ async def test_scopes_to_read_allow_no_change(gateway: Gateway, keys: Keys) -> N
         reply = await call(gateway, method, path, key=keys.acme, body=body if method == "POST" else None)
         assert (reply.status, reply.error["code"]) == (403, "insufficient_scope")
         assert f"'{scope}'" in reply.error["message"]
-    await change(keys.acme, scopes=["models.read"])
+    await change(gateway, keys.acme, scopes=["models.read"])
     reply = await call(gateway, "GET", "/v1/files", key=keys.acme)
     assert "'files.read'" in reply.error["message"]

@@ -1,11 +1,16 @@
-"""Waiting for conditions."""
+"""Waiting for conditions, such as a gateway's knowledge of a change."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
 
+from tests.gateway.harness.threads import in_thread
 from tests.patience import PATIENCE_S
+
+if TYPE_CHECKING:  # pytest imports this module before Django is set up
+    from api.gateway.app import Gateway
 
 
 async def eventually(condition: Callable[[], bool | Awaitable[bool]], timeout_s: float = PATIENCE_S) -> None:
@@ -18,3 +23,18 @@ async def eventually(condition: Callable[[], bool | Awaitable[bool]], timeout_s:
 async def _holds(condition: Callable[[], bool | Awaitable[bool]]) -> bool:
     result = condition()
     return result if isinstance(result, bool) else await result
+
+
+async def until_known(gateway: Gateway, key: str, change: Callable[[], object]) -> None:
+    """Change a key or its tenant in a thread, and wait until the gateway no longer uses what it has cached.
+
+    The message of a change arrives after the change, so the next request could still find the old limits.
+    """
+    prefix = key.split("-")[2]
+    before = await gateway.find_principal(prefix)
+    await in_thread(change)
+
+    async def is_known() -> bool:
+        return await gateway.find_principal(prefix) != before
+
+    await eventually(is_known)

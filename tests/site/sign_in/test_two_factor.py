@@ -21,6 +21,7 @@ from django_otp.oath import totp
 from django_otp.plugins.otp_static.models import StaticDevice, StaticToken
 from django_otp.plugins.otp_totp.models import TOTPDevice
 
+from api.console.live.admission import session_user
 from cyllm_site.sign_in import second_factor
 from tenants.models import AdminAudit
 from tests.people import PASSWORD, Cast
@@ -210,6 +211,8 @@ def test_a_session_without_the_required_second_factor_ends(boss: User) -> None:
     with mock.patch.object(settings, "REQUIRE_TWO_FACTOR", False):
         assert password_step(client).status_code == 302
         assert client.get("/admin/").status_code == 200
+        assert session_user(client.session.session_key) == boss
+    assert session_user(client.session.session_key) is None, "sockets and uploads ask for it"
     assert client.get("/admin/").status_code == 302
     assert not is_signed_in(client)
 
