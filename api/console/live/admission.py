@@ -66,7 +66,7 @@ def admit(visitor: Visitor) -> Admission:
 def session_user(key: str) -> User | None:
     """Return the active user of a session.
 
-    None if the session has ended, the password has changed since, or the site's policy does not let it continue.
+    None if the session has ended, the password has changed since, or the site's policy ends it.
     """
     if not key:
         return None
