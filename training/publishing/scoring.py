@@ -21,7 +21,7 @@ class ScoringError(Exception):
 
 def run_scoring(spec: ScoringSpec, environment: Mapping[str, str], check: Callable[[], None]) -> Scores:
     """Return the scores. ``check`` is called while it runs, and may raise to end it. Raises ScoringError."""
-    with tempfile.TemporaryDirectory(prefix="cyllm-scoring-") as folder:
+    with tempfile.TemporaryDirectory(prefix="cyllm-scoring-", dir=Path(spec.adapter_dir).parent) as folder:
         path = Path(folder) / "spec.json"
         path.write_bytes(msgspec.json.encode(spec))
         command = [sys.executable, "-m", "training.engine", "score", str(path)]

@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import os
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -44,10 +43,13 @@ from training.requests.file_check import faults_text, stored_report
 from training.requests.hyperparameters import resolve, training_options
 from training.requests.memory_estimates import with_memory
 from training.supervisor.celery_signals import DRAINING
+from training.supervisor.folders import training_root
 from training.supervisor.trainer.inputs import InputError, copy_file
+from training.temporary_folders import temporary_folder
 
 logger = logging.getLogger("cyllm.training")
 
+PREFIX = "cyllm-validation-"
 TIMEOUT_S = 1800.0
 MEMORY_BYTES = 8 * 1024**3
 RENEWALS_PER_LEASE = 4
@@ -172,8 +174,8 @@ def _check_copy(
 ) -> DatasetReport | None:
     """Return the report of a file, None if it can't be checked here. Raises InputError for its faults."""
     file_id: str = getattr(job, param)
-    with tempfile.TemporaryDirectory(prefix="cyllm-validation-") as directory:
-        path = Path(directory) / "file.jsonl"
+    with temporary_folder(training_root(), PREFIX) as directory:
+        path = directory / "file.jsonl"
         try:
             copy_file(tenant_id=job.tenant_id, file_id=file_id, param=param, target=path, check=check)
         except InputError as error:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -23,6 +22,7 @@ from training.datasets.command import check_arguments
 from training.datasets.report import DatasetReport, RunFigures, SampleText
 from training.engine.spec import TrainingOptions
 from training.requests.memory_estimates import UNKNOWN_DEVICE, TrainingDevice, with_memory
+from training.temporary_folders import temporary_folder
 
 TIMEOUT_S = 60.0
 MEMORY_BYTES = 4 * 1024**3
@@ -88,8 +88,8 @@ def _cached(
 
 @contextlib.contextmanager
 def _copy(file: StoredFile) -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="cyllm-report-") as folder:
-        path = Path(folder) / "file.jsonl"
+    with temporary_folder(Path(settings.FILE_INCOMING_DIR), "cyllm-report-") as folder:
+        path = folder / "file.jsonl"
         try:
             with file_open(file) as source, path.open("wb") as copy:
                 while data := source.read(COPY_BYTES):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import tempfile
+import sys
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -27,7 +27,7 @@ from tenants.files.creation import NewFile, file_store
 from tenants.files.deletion import FileInUseError, file_delete
 from tenants.files.models import Purpose, StoredFile
 from tenants.files.selectors import file_find, files, tenant_bytes
-from tenants.files.storage.incoming import FileTooLargeError
+from tenants.files.storage.incoming import FileTooLargeError, IncomingFile
 from tenants.files.uploads import FileQuotaError
 from training.models import FineTuningJob
 from training.requests.file_check import stored_report
@@ -93,13 +93,11 @@ def file_upload(request: TenantRequest) -> JsonResponse:
     purpose = request.GET.get("purpose", Purpose.FINE_TUNE)
     if purpose not in UPLOAD_PURPOSES:
         return _refusal(gettext("Files of this purpose can't be uploaded here."))
-    folder = Path(settings.FILE_INCOMING_DIR)
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=folder, prefix="page-") as copy:
+    with IncomingFile(Path(settings.FILE_INCOMING_DIR), sys.maxsize) as copy:
         while data := request.read(BUFFER_BYTES):
             copy.write(data)
-        copy.flush()
-        return _store(request, Path(copy.name), name, Purpose(purpose))
+        copy.complete()
+        return _store(request, copy.path, name, Purpose(purpose))
 
 
 def _store(request: TenantRequest, path: Path, name: str, purpose: Purpose) -> JsonResponse:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import httpx
 import pytest
@@ -10,11 +11,15 @@ from django.conf import settings
 from django.contrib.auth.models import User
 from django.test import Client
 
+from api.console.pages import files as pages
 from tenants.files.models import StoredFile
+from tenants.files.storage import incoming
+from tenants.files.storage.incoming import IncomingFile, incoming_sweep
 from tenants.models import AdminAudit
 from tenants.services import tenant_update
 from tests.gateway.harness.threads import in_thread
 from tests.people import Cast
+from training.datasets.report import DatasetReport
 
 pytestmark = pytest.mark.django_db(transaction=True)
 TOKEN = "c" * 32
@@ -92,3 +97,26 @@ async def test_a_file_that_exceeds_a_limit_is_refused_with_the_limit_and_the_rem
         "The files of the tenant can have at most 10 KiB. Delete some first.",
         "The file exceeds the limit for all files of the tenant, 10 KiB. Upload a smaller one.",
     ]
+
+
+def test_an_upload_of_a_killed_process_is_deleted_by_the_sweep(
+    client: Client, cast: Cast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths: list[Path] = []
+
+    def interrupted(path: Path) -> DatasetReport:
+        paths.append(path)
+        assert incoming_sweep(path.parent) == 0, "a living process holds it"
+        raise SystemExit
+
+    monkeypatch.setattr(incoming, "MIN_AGE_S", -1)
+    monkeypatch.setattr(pages, "upload_report", interrupted)
+    monkeypatch.setattr(IncomingFile, "discard", lambda file: file._file.close())  # as the kernel does
+    client.force_login(cast.member)
+    with pytest.raises(SystemExit):
+        client.post(
+            "/console/acme/files/upload/?name=a.jsonl", LARGE, content_type="application/octet-stream"
+        )
+    assert paths[0].read_bytes() == LARGE
+    assert incoming_sweep(paths[0].parent) == 1
+    assert not paths[0].exists()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -34,6 +35,7 @@ from training.requests.job_request import JobRequest
 from training.supervisor import file_validation
 from training.supervisor.celery_signals import DRAINING
 from training.supervisor.file_validation import waiting_jobs_validate
+from training.supervisor.trainer.inputs import copy_file
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -74,6 +76,27 @@ def validated(job: FineTuningJob) -> FineTuningJob:
     waiting_jobs_validate()
     job.refresh_from_db()
     return job
+
+
+def test_copies_are_in_the_training_folder_and_go_with_a_later_validation(
+    cast: Cast, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = settings.CYLLM.model_copy(update={"training_dir": tmp_path})
+    folder = tmp_path / f"{file_validation.PREFIX}killed"
+    folder.mkdir()
+    (folder / "file.jsonl").write_text("data")
+    os.utime(folder, (1, 1))
+    paths: list[Path] = []
+
+    def copy(**arguments: Any) -> None:
+        paths.append(arguments["target"])
+        copy_file(**arguments)
+
+    monkeypatch.setattr(file_validation, "copy_file", copy)
+    with override_settings(CYLLM=values):
+        assert validated(waiting_job(cast, [line("There.")])).status == "queued"
+    assert paths[0].parents[1] == tmp_path
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.criterion("2.1")
