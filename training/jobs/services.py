@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import random
 import uuid
+from collections.abc import Collection, Mapping
+from pathlib import Path
 
 import msgspec
 from django.conf import settings
@@ -65,14 +67,19 @@ def job_create(
     tenant_id: uuid.UUID,
     actor: str,
     engine_rank: int | None = None,
+    usable_models: Collection[str] | None = None,
     correlation_id: str = "",
 ) -> FineTuningJob:
     """Check a request and create the job, which waits until its files have been validated.
 
-    ``engine_rank``: highest rank that ready workers of the model load, if there are any.
-    Raises JobRefusedError.
+    ``engine_rank``: highest rank that ready workers of the model load, if there are any. ``usable_models``:
+    the only ones that a refusal may name, None for all. Raises JobRefusedError.
     """
     limits = settings.CYLLM
+    if usable_models is not None:
+        limits = limits.model_copy(
+            update={"training_models": _selected(limits.training_models, usable_models)}
+        )
     try:
         options = job_options(request.options)
     except msgspec.ValidationError as error:
@@ -85,6 +92,10 @@ def job_create(
         tenant = Tenant.objects.get(id=tenant_id)
         check_budget(request, tenant, actor, training_price(request.base_model))
         return job_insert(request, tenant=tenant, actor=actor, correlation_id=correlation_id)
+
+
+def _selected(folders: Mapping[str, Path], names: Collection[str]) -> dict[str, Path]:
+    return {name: folder for name, folder in folders.items() if name in names}
 
 
 def locked_open_job_count(tenant_id: uuid.UUID) -> int:

@@ -68,11 +68,14 @@ class FineTuningEndpoints:
         request, _ = await read_request(
             exchange, receive, self.limits, self.capacity, validate_fine_tuning_body
         )
-        entry = (await self.read_catalogue()).resolve(request.base_model, exchange.caller)
+        catalogue, principal = await self.read_catalogue(), exchange.caller
+        entry = catalogue.resolve(request.base_model, principal)
         exchange.model = entry.name
-        workers, principal = self.client.workers(), exchange.caller
+        usable_models = [model.name for model in catalogue.visible(principal)]
         request = replace(request, base_model=entry.name)
-        job = await self.store.create(request, workers, principal, exchange.correlation_id)
+        job = await self.store.create(
+            request, self.client.workers(), usable_models, principal, exchange.correlation_id
+        )
         await self._send(job, exchange, sender)
 
     async def list(self, exchange: Exchange, _: Receive, sender: ResponseSender) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -73,12 +73,18 @@ class FineTuningStore:
         self,
         request: JobRequest,
         workers: Sequence[Heartbeat],
+        usable_models: Collection[str],
         principal: KeyPrincipal,
         correlation_id: str,
     ) -> dict[str, Any]:
-        """Create a job and return it. ``workers``: the live ones. Raises ApiError."""
+        """Create a job and return it. ``workers``: the live ones. Raises ApiError.
+
+        ``usable_models``: names of the models that the key may use.
+        """
         rank = highest_rank(request.base_model, workers)
-        return await self._call(principal, create_job, request, principal, rank, correlation_id)
+        return await self._call(
+            principal, create_job, request, principal, rank, usable_models, correlation_id
+        )
 
     async def find(self, job_id: str, principal: KeyPrincipal) -> dict[str, Any]:
         """Return the tenant's job. Raises FineTuningJobNotFound."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from api.gateway.state.job_objects import job_object
@@ -25,15 +26,23 @@ from training.requests.refusals import FileRefusal, JobRefusedError, Refusal
 
 
 def create_job(
-    request: JobRequest, principal: KeyPrincipal, engine_rank: int | None, correlation_id: str
+    request: JobRequest,
+    principal: KeyPrincipal,
+    engine_rank: int | None,
+    usable_models: Collection[str],
+    correlation_id: str,
 ) -> dict[str, Any]:
-    """Create the job and return it. ``engine_rank``: as in ``services.job_create``. Raises ApiError."""
+    """Create the job and return it. Raises ApiError.
+
+    ``engine_rank`` and ``usable_models``: as in ``services.job_create``.
+    """
     try:
         job = services.job_create(
             request,
             tenant_id=principal.tenant_id,
             actor=principal.actor,
             engine_rank=engine_rank,
+            usable_models=usable_models,
             correlation_id=correlation_id,
         )
     except JobRefusedError as error:

@@ -142,6 +142,12 @@ BAD_JOBS = (
         {"cyllm": {"worker_class": "small"}},
         "10.4 GiB of memory, but the training workers have 4.0 GiB",
     ),
+    BadJob(
+        "invalid_value",
+        "cyllm.warmup_ratio",
+        {"cyllm": {"warmup_ratio": 0.1}, "hyperparameters": {"n_epochs": 1, "batch_size": 8}},
+        "its learning rate would be 0",
+    ),
     # early stopping
     _option("invalid_value", "early_stopping", {"patience": 3}, "requires a 'validation_file'"),
     _option("invalid_value", "eval_steps", 10, "requires a 'validation_file'"),

@@ -99,6 +99,14 @@ async def test_a_restricted_model_of_another_tenant_looks_like_an_unknown_one(
     assert replies[0].body == replies[1].body.replace(b"org/none", b"org/private")
 
 
+async def test_a_refusal_names_no_restricted_model_of_another_tenant(gateway: Gateway, keys: Keys) -> None:
+    await in_thread(_register_served_model)
+    file_id = await in_thread(lambda: store_file(keys.globex_id, jsonl(CHAT_LINE)))
+    reply = await create(gateway, keys.globex, file_id, model="org/served")
+    assert reply.error["code"] == "model_not_trainable"
+    assert reply.error["message"].endswith("use one of 'tiny'.")
+
+
 @pytest.mark.case("training.20")
 async def test_a_model_whose_workers_load_no_adapters_is_refused(
     gateway: Gateway, keys: Keys, client: ScriptedClient

@@ -56,7 +56,7 @@ def _check_report(method: str, file: StoredFile, report: Mapping[str, Any], para
 
 
 def _check_steps(request: JobRequest, options: TrainingOptions, report: Mapping[str, Any]) -> None:
-    """Refuse intervals and a patience that the run is too short for."""
+    """Refuse intervals, a patience and a warm-up that the run is too short for."""
     run = resolve(
         method=request.method,
         hyperparameters=request.hyperparameters,
@@ -65,6 +65,9 @@ def _check_steps(request: JobRequest, options: TrainingOptions, report: Mapping[
         threads=None,
     )
     steps = -(-int(report["examples"]) // run.batch_size) * run.n_epochs
+    if options.warmup_ratio and steps == 1:  # the rate rises from 0
+        reason = "the whole run has 1 step, so its learning rate would be 0"
+        raise JobRefusedError(InvalidValue("cyllm.warmup_ratio", reason))
     if options.eval_steps is not None and options.eval_steps > steps:
         raise JobRefusedError(InvalidValue("cyllm.eval_steps", f"the whole run has about {steps} steps"))
     if options.early_stopping is not None:

@@ -38,13 +38,15 @@ class Catalogue:
             raise ModelNotFound(model=printable(model), param="model")
         return entry
 
+    def visible(self, principal: KeyPrincipal) -> list[CatalogueEntry]:
+        """Return the models that the key may use, by name."""
+        return [entry for entry in self.entries if is_visible(entry, principal)]
+
     def servable(self, principal: KeyPrincipal, workers: Iterable[Heartbeat]) -> list[CatalogueEntry]:
         """Return the models that the key may use and a ready worker serves, by name."""
         ready = [worker for worker in workers if is_usable(worker)]
         return [
-            entry
-            for entry in self.entries
-            if is_visible(entry, principal) and any(is_served_by(entry, worker) for worker in ready)
+            entry for entry in self.visible(principal) if any(is_served_by(entry, worker) for worker in ready)
         ]
 
 
