@@ -34,7 +34,8 @@ if TYPE_CHECKING:
 class Caller:
     """An authenticated caller. ``roles``: the role in each tenant; operators have the owner's in all.
 
-    ``actor`` names the caller in the audit trail, ``identity`` among all callers. ``user``: None for keys.
+    ``actor`` names the caller in the audit trail, ``identity`` among all callers. ``user``: None for keys,
+    ``key_id``: None for people.
     ``requests_per_minute``: the key's own limit, None without one. ``person``: whose keys share a rate with
     this one, None for a key that a command created.
     """
@@ -43,6 +44,7 @@ class Caller:
     identity: str
     roles: Mapping[uuid.UUID, str]
     user: User | None = None
+    key_id: uuid.UUID | None = None
     requests_per_minute: int | None = None
     person: str | None = None
 
@@ -75,6 +77,7 @@ class KeyAuthentication(BaseAuthentication):
             actor=principal.actor,
             identity=f"key:{principal.key_id}",
             roles={principal.tenant_id: role},
+            key_id=principal.key_id,
             requests_per_minute=principal.key_limits.requests_per_minute,
             person=_person_of_key(principal),
         )

@@ -78,6 +78,7 @@ def _decode(cursor: str, model: type[Model], order: Sequence[str]) -> list[Any]:
         values = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
         if not isinstance(values, list) or len(values) != len(order) or None in values:
             raise ValueError("another number of values")
+        json.dumps(values, ensure_ascii=False).encode()  # fails for lone surrogates, which no column can hold
         return [
             _field(model, _name(name)).to_python(value) for name, value in zip(order, values, strict=True)
         ]

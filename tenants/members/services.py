@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Collection
 
 from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.utils.translation import gettext_lazy as _
 
+from backoffice.roles import MANAGERS
 from tenants.audit_trail.changes import admin_audit_record
-from tenants.choices import Role
+from tenants.choices import ADMIN_SCOPES, Role
 from tenants.keys.services import keys_revoke
 from tenants.models import ApiKey, Membership, ServiceAccount, Tenant
 
@@ -19,7 +21,8 @@ from tenants.models import ApiKey, Membership, ServiceAccount, Tenant
 def membership_set(*, tenant: Tenant, user: User, role: str, actor: str) -> Membership:
     """Add ``user`` as a member with ``role``, or change the role. Raises ValidationError.
 
-    The last owner can't get another role. The keys of a person who becomes a viewer are revoked.
+    The last owner can't get another role. The keys of a person who becomes a viewer are revoked, and those
+    with administrative scopes of a person who ceases to be an owner or admin.
     """
     if role not in Role.values:
         raise ValidationError(
@@ -42,6 +45,8 @@ def membership_set(*, tenant: Tenant, user: User, role: str, actor: str) -> Memb
     _membership_audit(membership, action="membership.set", actor=actor, before=old_role, after=role)
     if role == Role.VIEWER:
         _revoke_keys(user, tenant, actor=actor)
+    elif old_role in MANAGERS and role not in MANAGERS:
+        _revoke_keys(user, tenant, actor=actor, scopes=ADMIN_SCOPES)
     return membership
 
 
@@ -74,9 +79,16 @@ def _check_owners(membership: Membership) -> None:
         )
 
 
-def _revoke_keys(user: User, tenant: Tenant | None, *, actor: str) -> None:
+def _revoke_keys(
+    user: User, tenant: Tenant | None, *, actor: str, scopes: Collection[str] | None = None
+) -> None:
+    """Revoke a person's keys in a tenant, None: in all; with ``scopes``, only keys that have one of them."""
     keys = ApiKey.objects.filter(user=user, revoked_at=None)
-    keys_revoke(keys if tenant is None else keys.filter(tenant=tenant), actor=actor)
+    if tenant is not None:
+        keys = keys.filter(tenant=tenant)
+    if scopes is not None:
+        keys = keys.filter(scopes__overlap=list(scopes))
+    keys_revoke(keys, actor=actor)
 
 
 @transaction.atomic

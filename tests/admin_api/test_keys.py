@@ -11,7 +11,12 @@ from django.utils import timezone
 from api.admin_api.models import IdempotentAnswer
 from inference_worker.registry.services import model_register
 from tenants.keys.secrets import key_matches
-from tenants.members.services import service_account_create
+from tenants.members.services import (
+    membership_remove,
+    membership_set,
+    service_account_create,
+    service_account_delete,
+)
 from tenants.models import AdminAudit, ApiKey
 from tests.admin_api.conftest import ApiClient, NewKey
 from tests.people import Cast
@@ -81,6 +86,24 @@ def test_members_manage_their_own_keys_without_administrative_scopes(
     assert member("POST", KEYS, account).error[:2] == (403, "insufficient_role")
     assert owner("POST", KEYS, account).body["service_account"] == "nightly"
     assert owner("POST", KEYS, scopes).status == 201
+
+
+def test_keys_created_by_a_key_have_its_holder_and_end_with_it(with_key: NewKey, cast: Cast) -> None:
+    account = service_account_create(tenant=cast.acme, name="nightly", actor="tests")
+    membership_set(tenant=cast.acme, user=cast.member, role="admin", actor="tests")
+    personal, program = with_key("admin", user=cast.member), with_key("admin", service_account=account)
+    of_person = personal("POST", KEYS, {"name": "mine", "scopes": ["admin"]}).body
+    assert (of_person["user"], of_person["created_by"]) == ("member", "member")
+    of_program = program("POST", KEYS, {"name": "its"}).body
+    assert (of_program["user"], of_program["service_account"]) == (None, "nightly")
+    named = personal("POST", KEYS, {"name": "named", "service_account": "nightly"}).body
+    assert (named["user"], named["service_account"], named["created_by"]) == (None, "nightly", "member")
+    successor = personal("POST", f"{KEYS}/{named['id']}/rotate", {}).body
+    assert (successor["service_account"], successor["created_by"]) == ("nightly", "member")
+    membership_remove(tenant=cast.acme, user=cast.member, actor="tests")
+    assert ApiClient(key=of_person["secret"])("GET", KEYS).error[:2] == (401, "key_revoked")
+    service_account_delete(account_id=account.pk, actor="tests")
+    assert ApiKey.objects.get(pk=of_program["id"]).revoked_at is not None
 
 
 @pytest.mark.parametrize(

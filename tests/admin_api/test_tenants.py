@@ -141,6 +141,7 @@ def test_faulty_bodies_are_refused_by_name(
         ("cursor=!", "invalid_value", "cursor", "next_cursor"),
         ("cursor=bnVsbA", "invalid_value", "cursor", "next_cursor"),
         ("cursor=W251bGxd", "invalid_value", "cursor", "next_cursor"),  # [null]
+        ("cursor=WyJcdWQ4MDAiXQ", "invalid_value", "cursor", "next_cursor"),  # ["\ud800"]
         ("active=perhaps", "invalid_value", "active", "boolean"),
         ("active=%00", "invalid_value", "active", "NUL"),
     ],

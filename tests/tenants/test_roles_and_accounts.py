@@ -67,6 +67,22 @@ def test_a_member_who_becomes_a_viewer_loses_the_keys(cast: Cast) -> None:
         key_of(cast, cast.member)
 
 
+@pytest.mark.criterion("6.1")
+def test_whoever_no_longer_manages_a_tenant_loses_the_keys_that_administer_it(cast: Cast) -> None:
+    def set_role(role: str) -> list[str]:
+        member_services.membership_set(tenant=cast.acme, user=cast.member, role=role, actor="user:boss")
+        keys = ApiKey.objects.filter(user=cast.member, revoked_at=None).order_by("name")
+        return [key.name for key in keys]
+
+    set_role("owner")
+    for name, scope in {"plain": Scope.FILES, "reading": Scope.ADMIN_READ, "writing": Scope.ADMIN}.items():
+        scopes = [Scope.INFERENCE, scope]
+        key_services.key_create(tenant=cast.acme, name=name, actor="tests", user=cast.member, scopes=scopes)
+    assert set_role("admin") == ["plain", "reading", "writing"]
+    assert set_role("member") == ["plain"]
+    assert AdminAudit.objects.filter(action="key.revoke", actor="user:boss").count() == 2
+
+
 def test_keys_of_a_deactivated_account_are_revoked_by_its_page(cast: Cast) -> None:
     boss = User.objects.create_superuser("boss")
     client = Client()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from typing import Any
 
+from django.contrib.auth.models import User
 from django.db import transaction
 from django.db.models import QuerySet
 from django.utils import timezone
@@ -70,7 +71,7 @@ class _KeyView(AdminView):
             raise ObjectNotFound(kind="API key", name=str(key_id))
         return key
 
-    def find_own(self, key_id: uuid.UUID) -> ApiKey:
+    def find_changeable(self, key_id: uuid.UUID) -> ApiKey:
         """Return a key that the caller may change. Raises ObjectNotFound, InsufficientRole."""
         key = self.find(key_id)
         user_id = self.caller.user.pk if self.caller.user else 0
@@ -86,6 +87,16 @@ class _KeyView(AdminView):
             raise InsufficientRole(
                 required=MANAGE.name + ", for administrative scopes", role=f"the role {self._role}"
             )
+
+    def creator(self) -> tuple[User | None, ServiceAccount | None]:
+        """Return the person behind the caller, and the service account if the caller is a key of one.
+
+        Keys that a key creates have its holder, so that they end with it and share the person's rate.
+        """
+        if self.caller.key_id is None:
+            return self.caller.user, None
+        key = self.find(self.caller.key_id)
+        return key.user or key.created_by, key.service_account
 
     @property
     def _role(self) -> str:
@@ -118,9 +129,14 @@ class KeysView(_KeyView):
         body = self.body(schemas.NewKey)
         self.check_scopes(body.scopes)
         values: dict[str, Any] = columns(body.changes())
-        values["service_account"] = self._account(values.pop("service_account", None))
+        creator, own_account = self.creator()
+        account = self._account(values.pop("service_account", None)) or own_account
         key, secret = key_services.key_create(
-            tenant=self.tenant, actor=self.caller.actor, created_by=self.caller.user, **values
+            tenant=self.tenant,
+            actor=self.caller.actor,
+            created_by=creator,
+            service_account=account,
+            **values,
         )
         return with_secret(self.find(key.pk), secret)
 
@@ -150,7 +166,7 @@ class KeyView(_KeyView):
     def patch(self, request: Request, key_id: uuid.UUID) -> Response:
         """Change the key."""
         body = self.body(schemas.KeyPatch)
-        self.find_own(key_id)
+        self.find_changeable(key_id)
         if "scopes" in body.model_fields_set:
             self.check_scopes(body.scopes)
         values: dict[str, Any] = columns(body.changes())
@@ -178,12 +194,13 @@ class KeyRotationView(_KeyView):
     def post(self, request: Request, key_id: uuid.UUID) -> Response:
         """Rotate the key."""
         body = self.body(schemas.Rotation)
-        self.find_own(key_id)
+        self.find_changeable(key_id)
+        creator, _ = self.creator()
         successor, secret = key_services.key_rotate(
             key_id=key_id,
             grace_s=body.grace_s,
             actor=self.caller.actor,
-            created_by=self.caller.user,
+            created_by=creator,
             expires_at=body.expires_at,
         )
         return with_secret(self.find(successor.pk), secret)
@@ -198,7 +215,7 @@ class KeyRevocationView(_KeyView):
     @idempotent
     def post(self, request: Request, key_id: uuid.UUID) -> Response:
         """Revoke the key. Repeating it changes nothing."""
-        self.find_own(key_id)
+        self.find_changeable(key_id)
         key_services.key_revoke(key_id=key_id, actor=self.caller.actor)
         body = _key(self.find(key_id))
         return answer(body, ETag=etag(body))
