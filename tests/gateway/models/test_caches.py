@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from functools import partial
+from dataclasses import dataclass
+from types import SimpleNamespace
 
 import pytest
 
 from api.gateway.periodic import PeriodicTask
+from api.gateway.state import caches
 from api.gateway.state.caches import FreshCache
 from api.openai.errors.service import DatabaseUnavailable
 from tests.gateway.harness.conditions import eventually
@@ -30,13 +32,28 @@ class Source:
         return f"{key}:{value}"
 
 
-async def test_a_value_is_loaded_once_until_it_is_too_old() -> None:
+@dataclass
+class Clock:
+    """A clock of the caches that only tests move, in seconds."""
+
+    now: float = 1000.0
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The clock of the caches."""
+    clock = Clock()
+    monkeypatch.setattr(caches, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    return clock
+
+
+async def test_a_value_is_loaded_once_until_it_is_too_old(clock: Clock) -> None:
     source = Source()
-    cache = FreshCache(source.load, max_age_s=0.05)
+    cache = FreshCache(source.load, max_age_s=5)
     assert [await cache.get("a"), await cache.get("a")] == ["a:old", "a:old"]
     assert source.load_count == 1
     source.value = "new"
-    await asyncio.sleep(0.06)
+    clock.now += 6
     assert await cache.get("a") == "a:new"
 
 
@@ -94,7 +111,7 @@ async def test_an_exception_is_not_cached() -> None:
     assert await cache.get("a") == "a"
 
 
-async def test_warming_reloads_used_entries_before_they_are_too_old() -> None:
+async def test_warming_reloads_used_entries_before_they_are_too_old(clock: Clock) -> None:
     source = Source()
     batches: list[list[str]] = []
 
@@ -102,34 +119,32 @@ async def test_warming_reloads_used_entries_before_they_are_too_old() -> None:
         batches.append(list(keys))
         return {key: f"{key}:{source.value}" for key in keys}
 
-    cache = FreshCache(source.load, max_age_s=0.2)
-    warm = PeriodicTask("warm", partial(cache.warm, load_many), cache.warming_s)
-    await warm.start()
+    cache = FreshCache(source.load, max_age_s=2)
     for key in ("a", "b", "a", "b"):
         await cache.get(key)
     source.value = "new"
-    await asyncio.sleep(0.5)
+    for _ in range(5):
+        clock.now += cache.warming_s
+        await cache.warm(load_many)
     assert [await cache.get("a"), await cache.get("b")] == ["a:new", "b:new"]
     assert source.load_count == 2, "only the first two loads were not part of a batch"
-    assert all(sorted(keys) == ["a", "b"] for keys in batches)
-    await warm.stop()
+    assert [sorted(keys) for keys in batches] == [["a", "b"]] * 5
 
 
-async def test_failed_warming_does_not_extend_the_age_of_an_entry() -> None:
+async def test_failed_warming_does_not_extend_the_age_of_an_entry(clock: Clock) -> None:
     source = Source()
 
     async def load_many(keys: Sequence[str]) -> dict[str, str]:
         raise DatabaseUnavailable()
 
-    cache = FreshCache(source.load, max_age_s=0.1)
-    warm = PeriodicTask("warm", partial(cache.warm, load_many), cache.warming_s)
-    await warm.start()
+    cache = FreshCache(source.load, max_age_s=2)
     await cache.get("a")
     await cache.get("a")
     source.value = "new"
-    await asyncio.sleep(0.15)
+    for _ in range(3):
+        clock.now += cache.warming_s
+        await cache.warm(load_many)
     assert await cache.get("a") == "a:new"
-    await warm.stop()
 
 
 async def test_a_periodic_task_continues_after_an_exception_until_it_is_stopped(

@@ -24,6 +24,7 @@ from tests.gateway.harness.outages import chat_succeeds, suspended
 from tests.gateway.harness.records import records_of
 from tests.gateway.harness.scripted import ScriptedClient
 from tests.gateway.harness.scripts import chat_script
+from tests.promises import assert_within, measured_again
 from tests.stacks import Service
 
 DATABASE_TIMEOUT_S = 0.6
@@ -46,6 +47,7 @@ async def _timed_chat(gateway: Gateway, key: str) -> tuple[Reply, float]:
 
 
 @pytest.mark.criterion("6.9")
+@measured_again
 async def test_a_hanging_database_is_a_503_within_its_timeout_for_everyone(
     gateway: Gateway, keys: Keys, client: ScriptedClient, test_servers: Supervisor
 ) -> None:
@@ -60,17 +62,18 @@ async def test_a_hanging_database_is_a_503_within_its_timeout_for_everyone(
         later_reply = await _timed_chat(gateway, keys.globex)
         ready = await call(gateway, "GET", "/health/ready")
         live = await call(gateway, "GET", "/health/live")
-    for reply, duration_s in (*replies, later_reply):
+    for reply, _ in (*replies, later_reply):
         assert (reply.status, reply.error["code"]) == (503, "database_unavailable")
         assert reply.headers["retry-after"]
-        assert duration_s < 2 * DATABASE_TIMEOUT_S + 1.5
     assert (ready.status, ready.document["components"]["database"]["status"]) == (503, "down")
     assert live.status == 200
     await eventually(works)
     assert gateway.capacity.requests.in_use == 0
+    assert_within(max(duration_s for _, duration_s in (*replies, later_reply)), 2 * DATABASE_TIMEOUT_S + 1.5)
 
 
 @pytest.mark.criterion("6.9")
+@measured_again
 async def test_a_hanging_redis_is_a_503_within_its_timeout_and_nothing_is_dispatched(
     keys: Keys, client: ScriptedClient, own_valkey: tuple[Service, str]
 ) -> None:
@@ -84,17 +87,19 @@ async def test_a_hanging_redis_is_a_503_within_its_timeout_and_nothing_is_dispat
             replies = await asyncio.gather(*(_timed_chat(gateway, keys.acme) for _ in range(6)))
             ready = await call(gateway, "GET", "/health/ready")
         assert len(client.calls) == call_count, "a request was dispatched without a durable start"
-        for reply, duration_s in replies:
+        for reply, _ in replies:
             assert (reply.status, reply.error["code"]) == (503, "redis_unavailable")
-            assert duration_s < WRITE_TIMEOUT_S + 2
         assert (ready.status, ready.document["components"]["redis"]["status"]) == (503, "down")
         await eventually(works)
         # Each record reaches Redis exactly once after the recovery.
         await eventually(lambda: gateway.recorder.backlog == 0)
     with redis.Redis.from_url(url) as redis_client:
-        records = [record for record in records_of(redis_client) if record.error_code == "redis_unavailable"]
-    assert len(records) == len({record.request_id for record in records}) == 6
+        request_ids = {reply.headers["x-request-id"] for reply, _ in replies}
+        records = [record for record in records_of(redis_client) if record.request_id in request_ids]
+    assert {record.error_code for record in records} == {"redis_unavailable"}
+    assert len(records) == len(request_ids) == 6
     assert {record.outcome for record in records} == {Outcome.REFUSED}
+    assert_within(max(duration_s for _, duration_s in replies), WRITE_TIMEOUT_S + 2)
 
 
 async def test_a_request_whose_start_is_not_recorded_is_a_503_and_is_not_dispatched(
