@@ -79,7 +79,7 @@ def _unsuitable_host(error: BaseException) -> Diagnosis:
     return Diagnosis(
         "worker_unsuitable",
         f"The training worker can't continue this run as it began: {error}.",
-        "The operator gives all training workers of a class equal processors or GPUs, then resume the job.",
+        "The operator gives all training workers of a class equal processors or GPUs; then resume the job.",
         True,
     )
 

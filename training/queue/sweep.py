@@ -29,7 +29,7 @@ MAX_LEASES_AHEAD = 10  # workers may be configured with a longer lease than the 
 WORKER_LOST = Failure(
     code="worker_lost",
     message="The training worker stopped responding.",
-    next_step="Check the training worker's log and memory, then create the job again.",
+    next_step="Check the training worker's log and memory, then resume the job.",
     is_transient=True,
 )
 

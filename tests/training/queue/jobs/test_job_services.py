@@ -16,11 +16,12 @@ from tests.training.queue.harness.jobs import job_with_script, messages
 from training.choices import JobStatus, RequestedAction
 from training.jobs import doorbells
 from training.jobs.failures import Failure
-from training.jobs.services import job_cancel, job_pause, job_resume
+from training.jobs.services import RESUMABLE_FAILURES, job_cancel, job_pause, job_resume
 from training.jobs.state import job_fail, job_queue
 from training.jobs.transition_errors import JobTransitionError
 from training.models import FineTuningJob
 from training.queue.endings import attempt_fail
+from training.queue.sweep import WORKER_LOST
 
 ACTIONS = {"cancel": job_cancel, "pause": job_pause, "resume": job_resume}
 # The status, or "status requested_action", that each action leads to; "-" if it is refused.
@@ -178,3 +179,8 @@ def test_a_job_that_failed_for_a_cause_of_its_own_is_not_resumed(cast: Cast) -> 
     with pytest.raises(JobTransitionError, match="can't be resumed: its status is failed"):
         job_resume(job_id=job.id, actor="tests")
     assert (state(job), job.error_code) == ("failed", "non_finite_loss")
+
+
+def test_a_job_whose_worker_was_lost_is_to_be_resumed_not_created_again() -> None:
+    assert WORKER_LOST.code in RESUMABLE_FAILURES
+    assert "resume the job" in WORKER_LOST.next_step
