@@ -54,7 +54,7 @@ class Choice(_Message, frozen=True, kw_only=True, tag="choice"):
 class Progress(_Message, frozen=True, kw_only=True, tag="progress"):
     """State after an optimizer step. Rates are of this attempt; ``eta_s`` is the time left.
 
-    ``reward_accuracy``, ``reward_margin``: with DPO, the share of pairs whose preferred answer has the higher
+    ``reward_accuracy``, ``reward_margin``: with DPO, the share of pairs whose chosen answer has the higher
     reward, and the mean difference of their rewards.
     """
 
@@ -80,7 +80,7 @@ class Progress(_Message, frozen=True, kw_only=True, tag="progress"):
 class Evaluation(_Message, frozen=True, kw_only=True, tag="evaluation"):
     """Loss on the validation file after ``step`` optimizer steps; step 0 is the base model.
 
-    With DPO, perplexity and token accuracy are those of the preferred answers.
+    With DPO, perplexity and token accuracy are those of the chosen answers.
     """
 
     step: Count

@@ -1,4 +1,4 @@
-"""Changes of a job's state by training workers: validated, failed, ended."""
+"""Changes of a job's state: validated, failed, ended."""
 
 from __future__ import annotations
 

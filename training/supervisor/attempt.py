@@ -201,15 +201,15 @@ class AttemptRun:
         return failure_of_exit(0 if code is None else code)
 
     def _follow(self, process: TrainerProcess) -> End | None:
-        """Record events until the trainer has ended; return its last one, None if it ended without."""
+        """Record events until the trainer has ended. Returns the event of its end, None if it sent none."""
         end: End | None = None
         exit_by: float | None = None
         while not self._keeper.is_lost:
-            events = process.next_events(EVENT_WAIT_S)
-            if not events and process.has_ended():
+            batch = process.next_events(EVENT_WAIT_S)
+            if not batch and process.has_ended():
                 break
-            self._record([event for event in events if not isinstance(event, ENDS)])
-            for event in events:
+            self._record([event for event in batch if not isinstance(event, ENDS)])
+            for event in batch:
                 if isinstance(event, ENDS) and end is None:
                     # Of several processes, the first one to fail names the cause: the others fail without it.
                     end, exit_by = event, time.monotonic() + EXIT_GRACE_S

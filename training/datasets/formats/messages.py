@@ -27,6 +27,7 @@ MAX_MESSAGES = 1000  # the chat template is rendered for each answer
 MAX_TOOLS = 128
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _NAME_RULE = "1 to 64 letters, digits, hyphens or underscores"
+_CALL_ANSWERS = 'a message of the role "tool" for each call before the next message of another role'
 _PARTS = 'text, or an array of {"type": "text", "text": …}'
 
 
@@ -229,13 +230,10 @@ def check_calls(
             _close_call(message, path, call_ids, open_calls, faults)
             continue
         for identifier, at in open_calls.items():
-            faults.add(at, "unanswered_call", f"no answer to the call {quote(identifier)}", _ANSWER)
+            faults.add(at, "unanswered_call", f"no answer to the call {quote(identifier)}", _CALL_ANSWERS)
         open_calls = {call.id: f"{path}.tool_calls" for call in message.tool_calls}
         for index, call in enumerate(message.tool_calls):
             _check_call(call, f"{path}.tool_calls[{index}]", names, call_ids, faults)
-
-
-_ANSWER = 'a message of the role "tool" for each call before the next message of another role'
 
 
 def _check_call(call: ToolCall, path: str, names: set[str], call_ids: set[str], faults: LineFaults) -> None:

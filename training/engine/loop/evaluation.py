@@ -26,7 +26,7 @@ def evaluate(
 ) -> Score:
     """Return the mean loss over the trained tokens of examples. Raises NonFiniteError, StopRequestedError.
 
-    Nothing is kept between micro-batches but three sums.
+    Only sums are kept between micro-batches.
     """
     micro_batches = replace(trainer.micro_batches)
     while True:

@@ -1,7 +1,7 @@
-"""Direct preference optimisation (Rafailov et al., 2023) on packs of preferred and rejected answers.
+"""Direct preference optimisation (Rafailov et al., 2023) on packs of chosen and rejected answers.
 
 The reward of an answer is beta times the difference of its log-probs under the trained weights and under the
-base model; the loss of a pair is -log sigmoid(reward of the preferred - reward of the rejected answer). The
+base model; the loss of a pair is -log sigmoid(reward of the chosen - reward of the rejected answer). The
 base model never changes, so its log-probs are computed once, before the first step.
 """
 
@@ -103,7 +103,7 @@ def _counts(scores: _Scores, margins: torch.Tensor) -> Counts:
 def reference_log_probs(
     model: Any, pairs: Pairs, batching: Batching, limit: int, check_stop: Callable[[], None]
 ) -> NDArray[np.float32]:
-    """Return the log-probs (pairs, 2) of the preferred and the rejected answers under the base model.
+    """Return the log-probs (pairs, 2) of the chosen and the rejected answers under the base model.
 
     ``model``: the base model, or one with an adapter, which is disabled meanwhile.
     """
