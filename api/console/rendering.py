@@ -20,7 +20,7 @@ THEMES = ("light", "dark", "system")
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """An entry of the sidebar. ``role``: what a member needs to see it."""
+    """An entry of the sidebar. ``role``: the lowest that sees it."""
 
     name: str
     title: Promise

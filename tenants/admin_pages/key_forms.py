@@ -77,7 +77,7 @@ class RotateForm(forms.Form):
 
 
 class StateFilter(SimpleListFilter):
-    """Filter for keys that are currently valid, expired or revoked."""
+    """Filter for the state of keys: valid, expired, revoked or disabled."""
 
     title = _("state")
     parameter_name = "state"

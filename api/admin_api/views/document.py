@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from typing import Any
 
+from django.urls import include, path
 from drf_spectacular.generators import SchemaGenerator
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -28,12 +29,7 @@ class DocumentView(AdminView):
 @functools.cache
 def admin_document() -> dict[str, Any]:
     """Return the OpenAPI document of the administrative API."""
-    generator = SchemaGenerator(patterns=_patterns())  # type: ignore[no-untyped-call]
+    patterns = [path("api/admin/v1/", include("api.admin_api.urls"))]
+    generator = SchemaGenerator(patterns=patterns)  # type: ignore[no-untyped-call]
     document: dict[str, Any] = generator.get_schema(request=None, public=True)  # type: ignore[no-untyped-call]
     return document
-
-
-def _patterns() -> list[Any]:
-    from django.urls import include, path
-
-    return [path("api/admin/v1/", include("api.admin_api.urls"))]

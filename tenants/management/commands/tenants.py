@@ -134,7 +134,8 @@ class Command(SubcommandsCommand):
             changes["active"] = options["active"]
         if not changes:
             raise CommandError(
-                "Nothing to change. Pass --name, --slug, --active, --inactive, --tier or a limit."
+                "Nothing to change. Pass --name, --slug, --active, --inactive, --tier, --stored-bytes, "
+                "--audit-keep-days or a limit."
             )
         tenant = tenant_by_name(options["slug"])
         tenant = services.tenant_update(tenant_id=tenant.id, actor=command_actor(), **changes)

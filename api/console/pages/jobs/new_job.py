@@ -28,11 +28,10 @@ from api.console.job_data.job_form import (
     values_of_job,
 )
 from api.console.rendering import page
-from api.console.snippets import job_snippets
+from api.console.snippets import EXTENSION, job_snippets
 from api.openai.errors.base import ApiError
 from api.openai.validation.fine_tuning import validate_fine_tuning_body
 from backoffice.admin_base import actor_of
-from inference_worker.registry.models import ServedModel
 from inference_worker.registry.readiness import tenant_models
 from inference_worker.registry.worker_sightings import platform_workers
 from tenants.choices import Role
@@ -43,6 +42,7 @@ from training.costs import training_cost
 from training.datasets.report import DatasetReport, RunFigures
 from training.engine.spec import TrainingOptions
 from training.jobs.past_runs import PastRun, latest_run
+from training.jobs.selectors import training_price
 from training.jobs.services import job_create
 from training.models import FineTuningJob
 from training.requests.checks.base_model import highest_rank
@@ -236,7 +236,7 @@ def _report(file: StoredFile, values: Mapping[str, str]) -> dict[str, Any]:
     device = past_run.device if past_run else UNKNOWN_DEVICE
     report, samples = file_report(file, values["model"], figures, options, device)
     total_tokens = report.estimate.total_tokens if report.estimate else 0
-    price = ServedModel.objects.filter(name=values["model"]).values_list("training_price", flat=True).first()
+    price = training_price(values["model"])
     return {
         "report": msgspec.to_builtins(report),
         "samples": samples,
@@ -263,7 +263,7 @@ def _duration(report: DatasetReport, past_run: PastRun | None) -> dict[str, floa
 def _options(body: Body) -> TrainingOptions:
     """Return the options if they are valid, else the defaults: the review reports the faults."""
     fields = set(TrainingOptions.__struct_fields__)
-    values = {name: value for name, value in body.get("cyllm", {}).items() if name in fields}
+    values = {name: value for name, value in body.get(EXTENSION, {}).items() if name in fields}
     try:
         return msgspec.convert(values, TrainingOptions)
     except msgspec.ValidationError:
@@ -271,7 +271,7 @@ def _options(body: Body) -> TrainingOptions:
 
 
 def _learning_rate(body: Body) -> float | None:
-    value = body.get("cyllm", {}).get("learning_rate")
+    value = body.get(EXTENSION, {}).get("learning_rate")
     return value if isinstance(value, int | float) and value > 0 else None
 
 
