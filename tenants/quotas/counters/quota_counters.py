@@ -186,10 +186,7 @@ class QuotaCounters:
         keys = names.script_keys(claim.tenant_id, claim.key_id)
         command: list[str | int] = [len(keys), *keys, claim.request_id, *arguments]
         with contextlib.suppress(RedisUnavailableError):
-            name, text = (
-                ("EVALSHA", script.digest) if script.digest in self._loaded_scripts else ("EVAL", script.text)
-            )
-            reply = self._connection.call(name, text, *command)
+            reply = self._connection.call(*self._call_of(script), *command)
             reply.add_done_callback(lambda reply: self._send_again(reply, script, command))
             self._loaded_scripts.add(script.digest)
 
@@ -234,17 +231,20 @@ class QuotaCounters:
 
     async def _run(self, script: Script, keys: Sequence[str], arguments: Sequence[str | bytes | int]) -> Any:
         """Run a script. The first run on a connection sends its text, so no command overtakes another."""
-        name, text = (
-            ("EVALSHA", script.digest) if script.digest in self._loaded_scripts else ("EVAL", script.text)
-        )
+        call = self._call_of(script)
         self._loaded_scripts.add(script.digest)
         try:
-            return await self._connection.call(name, text, len(keys), *keys, *arguments)
+            return await self._connection.call(*call, len(keys), *keys, *arguments)
         except CommandRejectedError as error:
             if not str(error).startswith(NO_SCRIPT):
                 raise
             self._loaded_scripts.clear()
             raise UnknownScriptError(str(error)) from None
+
+    def _call_of(self, script: Script) -> tuple[str, str]:
+        if script.digest in self._loaded_scripts:
+            return "EVALSHA", script.digest
+        return "EVAL", script.text
 
     def _forget_server(self) -> None:
         """Forget what the disconnected server had: the next connection may reach another one."""
