@@ -1,4 +1,4 @@
-"""Masking of secrets in logs, and tracebacks without the messages of their errors."""
+"""Masking of secrets and folders in logs and messages, and tracebacks without the messages of their errors."""
 
 from __future__ import annotations
 
@@ -12,11 +12,18 @@ _SECRETS = re.compile(
     r"|(?<=://)[^\s'\"<>]{0,1000}(?=@)"  # a password in a URL can contain a slash
     r"|(?<=(?i:password=))[^\s'\"&]+"
 )
+# The folders of an absolute path, which is not part of a URL or of a relative path.
+_FOLDERS = re.compile(r"(?<![\w/.~-])(?:/[\w.@+~-]+)+/(?=[\w.@+~-])")
 
 
 def mask_secrets(text: str) -> str:
     """Replace API keys, tokens of Authorization headers, and passwords of URLs."""
     return _SECRETS.sub(MASK, text)
+
+
+def mask_folders(text: str) -> str:
+    """Replace the folders of absolute paths, which say something about the machine; file names stay."""
+    return _FOLDERS.sub("…/", text)
 
 
 def trace_without_messages(error: BaseException) -> str:

@@ -154,7 +154,10 @@ def load_data(attempt: Attempt) -> Data:
 def resume_state(attempt: Attempt, data: Data) -> None:
     """Set the attempt's state to that of the newest valid checkpoint, or to a new one."""
     digests = [data.training.digest, data.validation.digest if data.validation else ""]
-    identity = fingerprint(attempt.spec, digests)
+    try:
+        identity = fingerprint(attempt.spec, digests)
+    except OSError as error:  # the tokens are those of an earlier attempt, and the folder is gone
+        raise BaseModelError(str(error)) from error
     state = attempt.store.find_newest(identity) or read_plan(Path(attempt.spec.work_dir), identity)
     for checkpoint in attempt.store.skipped_checkpoints:
         message = f"The checkpoint of step {checkpoint.step} was skipped: {checkpoint.reason}."

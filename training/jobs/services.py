@@ -49,7 +49,8 @@ from training.requests.refusals import InvalidValue, JobRefusedError, TooManyJob
 RESUMABLE_FAILURES = frozenset(
     {
         *("adapter_verification_failed", "model_name_taken", "model_not_found", "result_too_large"),
-        *("checkpoint_unavailable", "checkpoint_unwritable", "disk_full", "file_unavailable"),
+        *("base_model_unreadable", "checkpoint_unavailable", "checkpoint_unwritable"),
+        *("disk_full", "file_unavailable"),
         *("internal_error", "no_inference_worker", "storage_unavailable", "trainer_crashed"),
         *("trainer_unavailable", "worker_lost", "worker_unsuitable"),
     }

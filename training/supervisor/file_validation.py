@@ -216,7 +216,7 @@ def _unusable_model(result: ChildResult) -> Failure:
     return Failure(
         code="base_model_unreadable",
         message=f"The base model can't be used: {clip(reason, MAX_REASON_LENGTH)}.",
-        next_step="The operator corrects the folder of the base model; then create the job again.",
+        next_step="The operator corrects the folder of the base model; then resume the job.",
         param="model",
     )
 

@@ -116,6 +116,10 @@ def test_a_damaged_base_model_is_diagnosed(tiny_model: Path, tmp_path: Path) -> 
 
     assert failure.code == "base_model_unreadable"
     assert "folder of the base model" in failure.next_step
+    (broken_model / "config.json").unlink()
+    message = _failure(run_here(make_spec(tmp_path / "run", broken_model))).message
+    assert "config.json" in message
+    assert str(tmp_path) not in message
 
 
 @pytest.mark.criterion("2.3")

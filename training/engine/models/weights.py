@@ -12,6 +12,7 @@ from peft import LoraConfig, get_peft_model, get_peft_model_state_dict, set_peft
 from transformers import AutoModelForCausalLM
 from transformers.utils.logging import disable_progress_bar
 
+from inference_worker.telemetry.masking import mask_folders
 from training.engine.checkpoints.tensors import read_tensors, write_tensors
 from training.engine.hardware.precision import Precision
 from training.engine.spec import ALL_LINEAR, TrainingOptions, TrainingSpec
@@ -21,7 +22,10 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 
 
 class BaseModelError(Exception):
-    """The base model can't be loaded."""
+    """The base model can't be loaded. The text, which the tenant sees, names no folder of this machine."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(mask_folders(reason))
 
 
 class AdapterOptionsError(Exception):

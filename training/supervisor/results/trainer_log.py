@@ -7,13 +7,11 @@ import time
 import uuid
 from collections.abc import Sequence
 
-from inference_worker.telemetry.masking import mask_secrets
+from inference_worker.telemetry.masking import mask_folders, mask_secrets
 from training.choices import AttemptOutcome
 from training.models import JobAttempt
 
 INTERVAL_S = 5.0
-# The folders of an absolute path, which is not part of a URL or of a relative path.
-_FOLDERS = re.compile(r"(?<![\w/.~-])(?:/[\w.@+~-]+)+/(?=[\w.@+~-])")
 _CONTROL_CHARACTERS = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f]")
 
 
@@ -40,4 +38,4 @@ def readable_line(line: str) -> str:
     A progress bar overwrites its own line; only its last state remains.
     """
     text = line.rstrip("\r").rpartition("\r")[2]
-    return _FOLDERS.sub("…/", mask_secrets(_CONTROL_CHARACTERS.sub("", text)))
+    return mask_folders(mask_secrets(_CONTROL_CHARACTERS.sub("", text)))

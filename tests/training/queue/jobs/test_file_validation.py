@@ -137,10 +137,14 @@ def test_a_model_that_would_never_stop_after_a_trained_answer_fails_the_job_with
     (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": ends[:1]}))
     with override_settings(CYLLM=settings.CYLLM.model_copy(update={"training_models": {"base": folder}})):
         job = validated(waiting_job(cast, [line("Here.")]))
-    assert (job.status, job.error_code, job.error_param) == ("failed", "base_model_unreadable", "model")
-    assert 'the engine does not stop at "<|end|>"' in job.error_message
-    assert "The operator corrects the folder" in job.error_message
-    assert str(tmp_path) not in job.error_message
+        assert (job.status, job.error_code, job.error_param) == ("failed", "base_model_unreadable", "model")
+        assert 'the engine does not stop at "<|end|>"' in job.error_message
+        assert "The operator corrects the folder" in job.error_message
+        assert str(tmp_path) not in job.error_message
+        (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": ends}))
+        FineTuningJob.objects.update(validation_until=timezone.now())  # as some time later
+        job_resume(job_id=job.id, actor="tests")
+        assert validated(job).status == "queued"
 
 
 @pytest.mark.case("training.14")
