@@ -18,8 +18,9 @@ PAGE = 512
 KEPT_EVENTS = 1024
 # Notifications can be lost, so the database is polled as well: sooner if none can arrive.
 POLL_S, POLL_WITHOUT_NOTIFICATIONS_S = 5.0, 1.0
-# After a pause an event is read at once, and the next ones with those that follow within this time.
-MIN_INTERVAL_S = 0.25
+# After a pause an event is read at once, and the next ones with those that follow within an interval. It is
+# longer for more watchers: a crowd must not take the processor time of the training that it watches.
+MIN_INTERVAL_S, MAX_INTERVAL_S, INTERVAL_PER_WATCHER_S = 0.25, 1.0, 0.05
 
 
 class JobFeeds:
@@ -111,6 +112,11 @@ class _Feed:
         self._start: asyncio.Task[None] = asyncio.create_task(self._load())
         self._task: asyncio.Task[None] = asyncio.create_task(self._keep_current(), name=f"feed {job_id}")
 
+    @property
+    def interval_s(self) -> float:
+        """The least time between two reads."""
+        return min(max(MIN_INTERVAL_S, self.watchers * INTERVAL_PER_WATCHER_S), MAX_INTERVAL_S)
+
     async def started(self) -> None:
         """Wait for the first read. Raises DatabaseUnavailable."""
         # Shielded: a client that disconnects must not cancel the read for the others.
@@ -140,7 +146,7 @@ class _Feed:
         await asyncio.wait([self._start])
         while not self._has_ended:
             interval_s = POLL_S if self._is_notified() else POLL_WITHOUT_NOTIFICATIONS_S
-            await asyncio.sleep(MIN_INTERVAL_S)
+            await asyncio.sleep(self.interval_s)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(interval_s):
                     await self.wake.wait()
