@@ -96,9 +96,9 @@ def test_keys_created_by_a_key_have_its_holder_and_end_with_it(with_key: NewKey,
     assert (of_person["user"], of_person["created_by"]) == ("member", "member")
     of_program = program("POST", KEYS, {"name": "its"}).body
     assert (of_program["user"], of_program["service_account"]) == (None, "nightly")
-    named = personal("POST", KEYS, {"name": "named", "service_account": "nightly"}).body
-    assert (named["user"], named["service_account"], named["created_by"]) == (None, "nightly", "member")
-    successor = personal("POST", f"{KEYS}/{named['id']}/rotate", {}).body
+    other = personal("POST", KEYS, {"name": "other", "service_account": "nightly"}).body
+    assert (other["user"], other["service_account"], other["created_by"]) == (None, "nightly", "member")
+    successor = personal("POST", f"{KEYS}/{other['id']}/rotate", {}).body
     assert (successor["service_account"], successor["created_by"]) == ("nightly", "member")
     membership_remove(tenant=cast.acme, user=cast.member, actor="tests")
     assert ApiClient(key=of_person["secret"])("GET", KEYS).error[:2] == (401, "key_revoked")

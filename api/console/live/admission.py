@@ -42,7 +42,11 @@ def is_same_origin(headers: Mapping[bytes, bytes]) -> bool:
     """Return whether a page of this site opens the socket: browsers don't restrict them to one origin."""
     origin = headers.get(b"origin", b"").decode("latin-1")
     host = headers.get(b"host", b"").decode("latin-1")
-    return bool(host) and urlsplit(origin).netloc.lower() == host.lower()
+    try:
+        origin_host = urlsplit(origin).netloc
+    except ValueError:  # such as an unclosed bracket
+        return False
+    return bool(host) and origin_host.lower() == host.lower()
 
 
 def session_key(headers: Mapping[bytes, bytes]) -> str:

@@ -93,10 +93,11 @@ async def test_strangers_are_cut_off(server: int, cast: Cast, name: str, tenant:
         assert await _until_closed(socket) == ([], code)
 
 
-async def test_pages_of_other_sites_open_no_socket(server: int, cast: Cast) -> None:
+@pytest.mark.parametrize("origin", ["http://evil.example", "http://["])
+async def test_pages_of_other_sites_open_no_socket(server: int, cast: Cast, origin: str) -> None:
     job = await in_thread(lambda: job_with_steps(cast.acme, 1))
     with pytest.raises(InvalidStatus) as refusal:
-        async with await in_thread(lambda: _socket(server, cast.member, job, origin="http://evil.example")):
+        async with await in_thread(lambda: _socket(server, cast.member, job, origin=origin)):
             pass
     assert refusal.value.response.status_code == 403
 
