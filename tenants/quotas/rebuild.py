@@ -25,9 +25,9 @@ from tenants.ledger.drain import ledger_drain
 from tenants.ledger.late_facts import late_tenant_forget
 from tenants.quotas.amounts import utc_day
 from tenants.quotas.counters import names, scripts
+from tenants.quotas.counters.forgetting import counters_forget
 from tenants.quotas.counters.quota_counters import LEASE_MS
 from tenants.quotas.figures import TenantFigures, tenant_figures
-from tenants.quotas.verify import counters_forget
 
 logger = logging.getLogger("cyllm.quotas")
 

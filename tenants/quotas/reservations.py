@@ -11,7 +11,7 @@ from functools import partial
 from django.db import transaction
 
 from tenants.models import SpendReservation
-from tenants.quotas.verify import spend_changed
+from tenants.quotas.counters.forgetting import spend_changed
 
 
 def spend_reserve(*, source_id: str, tenant_id: uuid.UUID, key_id: uuid.UUID | None, amount: int) -> None:

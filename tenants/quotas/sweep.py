@@ -19,8 +19,8 @@ from tenants.ledger.liveness import redis_time
 from tenants.models import UsageRecord
 from tenants.quotas.amounts import NOTHING, Amounts, StoredReservation
 from tenants.quotas.counters import names, scripts
+from tenants.quotas.counters.forgetting import late_counters_forget
 from tenants.quotas.counters.quota_counters import LEASE_MS
-from tenants.quotas.verify import late_counters_forget
 
 logger = logging.getLogger("cyllm.quotas")
 

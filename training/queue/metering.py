@@ -15,7 +15,7 @@ from django.db.models import Sum
 from tenants.choices import MeterSource, RecordOutcome, RecordState
 from tenants.keys.selectors import actor_key
 from tenants.models import UsageRecord
-from tenants.quotas.verify import spend_changed
+from tenants.quotas.counters.forgetting import spend_changed
 from training.choices import AttemptOutcome
 from training.costs import training_cost
 from training.jobs.budget import reserve_budget

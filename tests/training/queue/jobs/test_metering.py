@@ -13,8 +13,7 @@ from inference_worker.registry.services import model_register
 from tenants.files.models import StoredFile
 from tenants.keys.secrets import split_key
 from tenants.models import ApiKey, SpendReservation, UsageRecord
-from tenants.quotas import verify
-from tenants.quotas.counters import names
+from tenants.quotas.counters import forgetting, names
 from tenants.services import tenant_update
 from tenants.usage.sums import Dimension, UsagePeriod, quarter_start, spend_microusd, usage_groups
 from tests.people import Cast
@@ -199,8 +198,8 @@ def test_the_quota_counters_are_rebuilt_after_a_cost_of_training(
     with django_capture_on_commit_callbacks(execute=True):
         attempt_stop(current_claim.token)
     assert not redis_client.hexists(counters, "incarnation")
-    monkeypatch.setattr(verify, "_client", lambda _: redis.Redis(port=1))
-    verify.spend_changed(job.tenant_id)  # only logs
+    monkeypatch.setattr(forgetting, "_client", lambda _: redis.Redis(port=1))
+    forgetting.spend_changed(job.tenant_id)  # only logs
 
 
 def reserved(job: FineTuningJob) -> int:
