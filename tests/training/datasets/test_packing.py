@@ -1,11 +1,10 @@
-"""The order of samples depends on seed and epoch alone; packs hold every sample of a step once."""
+"""The order of samples depends on seed and epoch alone; batches hold every sample of a step once."""
 
 from __future__ import annotations
 
 import random
 import tracemalloc
 from collections.abc import Iterator
-from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -18,7 +17,6 @@ from training.datasets.tokens import step_samples as step_samples_module
 from training.datasets.tokens.packing import (
     epoch_order,
     order_keys,
-    packs,
     padded_batches,
     steps_per_epoch,
 )
@@ -107,17 +105,6 @@ def test_every_sample_is_in_one_step_of_an_epoch(count: int, batch_size: int, se
 _lengths = st.lists(st.integers(1, 50), min_size=1, max_size=20)
 
 
-@given(lengths=_lengths, limit=st.integers(1, 120), seed=st.integers(0, 5))
-def test_packs_hold_every_sample_once_within_the_limit(lengths: list[int], limit: int, seed: int) -> None:
-    indices = epoch_order(seed, 0, len(lengths))
-    result = packs(lengths, indices, limit)
-    assert sorted(index for pack in result for index in pack) == sorted(indices)
-    assert all(len(pack) == 1 or sum(lengths[index] for index in pack) <= limit for pack in result)
-    assert result == packs(lengths, indices, limit)
-    totals = sorted(sum(lengths[index] for index in pack) for pack in result)
-    assert all(low + high > limit for low, high in pairwise(totals))
-
-
 @given(lengths=_lengths, limit=st.integers(1, 120))
 def test_padded_batches_hold_every_sample_once_within_the_limit(lengths: list[int], limit: int) -> None:
     indices = list(range(len(lengths)))
@@ -127,10 +114,3 @@ def test_padded_batches_hold_every_sample_once_within_the_limit(lengths: list[in
     assert all(len(batch) == 1 or size <= limit for batch, size in zip(result, sizes, strict=True))
     longest = [max(lengths[index] for index in batch) for batch in result]
     assert longest == sorted(longest, reverse=True)
-
-
-def test_packing_fills_packs_well() -> None:
-    generator = random.Random(3)
-    lengths = [generator.randint(20, 300) for _ in range(400)]
-    pack_count = len(packs(lengths, range(400), 512))
-    assert pack_count <= 1.05 * sum(lengths) / 512 + 1

@@ -29,25 +29,6 @@ def steps_per_epoch(count: int, batch_size: int) -> int:
     return -(-count // batch_size)
 
 
-def packs(lengths: Sequence[int], indices: Sequence[int], max_tokens: int) -> list[list[int]]:
-    """Distribute samples over packs of at most ``max_tokens`` tokens: longest first, where it fits.
-
-    A sample longer than that has a pack of its own. Packs and their samples keep the order of ``indices``.
-    """
-    position = {index: place for place, index in enumerate(indices)}
-    bins: list[tuple[list[int], int]] = []
-    for index in sorted(indices, key=lambda item: (-lengths[item], position[item])):
-        for place, (members, fill) in enumerate(bins):
-            if fill + lengths[index] <= max_tokens:
-                members.append(index)
-                bins[place] = (members, fill + lengths[index])
-                break
-        else:
-            bins.append(([index], lengths[index]))
-    sorted_bins = [sorted(members, key=position.__getitem__) for members, _ in bins]
-    return sorted(sorted_bins, key=lambda members: position[members[0]])
-
-
 def padded_batches(lengths: Sequence[int], indices: Sequence[int], max_tokens: int) -> list[list[int]]:
     """Distribute samples over batches of similar lengths that take at most ``max_tokens`` with their padding.
 
