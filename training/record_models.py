@@ -122,7 +122,7 @@ class JobEvent(models.Model):
 
 
 class JobCheckpoint(models.Model):
-    """A checkpoint that a trainer saved. ``metrics``: as in the API. ``folder``: its name in the job's folder.
+    """A saved checkpoint. ``metrics``: as in the API. ``folder``: its name in the job's folder.
 
     ``is_outdated``: the job may have begun anew since, so training workers need not have it.
     """
