@@ -73,7 +73,6 @@ def test_every_operation_has_a_summary_a_name_of_its_own_and_its_errors() -> Non
 
 
 @pytest.mark.criterion("6.6")
-@pytest.mark.timeout(300)
 @pytest.mark.usefixtures("kept_connection")
 def test_answers_to_generated_requests_match_the_document(
     operator: ApiClient, cast: Cast, redis_client: object

@@ -125,7 +125,6 @@ def _ask(stack: OwnedStack, operation: Any, mode: GenerationMode, examples: int)
 
 
 @pytest.mark.criterion("6.6")
-@pytest.mark.timeout(400)
 def test_responses_to_any_request_match_the_document(ready_stack: OwnedStack, fuzz_cases: int) -> None:
     examples = max(1, EXAMPLES_PER_1000 * fuzz_cases // 1000)
     beat = heartbeat(ready_stack)

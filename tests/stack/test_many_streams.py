@@ -56,7 +56,6 @@ async def _receive_all(stack: OwnedStack, bodies: list[dict[str, object]]) -> li
 
 
 @pytest.mark.criterion("1.3")
-@pytest.mark.timeout(600)
 @pytest.mark.case("serving.37")
 def test_256_streams_are_complete_and_in_order_over_20_rounds_of_flat_memory(
     ready_stack: OwnedStack,

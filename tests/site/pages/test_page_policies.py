@@ -21,7 +21,6 @@ async def use(page: Page) -> None:
 
 
 @pytest.mark.criterion("6.8")
-@pytest.mark.timeout(180)
 async def test_no_page_violates_its_content_security_policy(visit: Visit) -> None:
     page, faults = visit.page, []
     links = await page.eval_on_selector_all("#nav-sidebar-apps a", "links => links.map(link => link.href)")
