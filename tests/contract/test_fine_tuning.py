@@ -12,7 +12,7 @@ import pytest
 
 from tests.stacks import ROOT, RunningStack
 
-LOOP_TIMEOUT_S = 300
+LOOP_TIMEOUT_S = 900  # it takes a third of that beside other work
 
 
 @pytest.fixture(scope="module")
