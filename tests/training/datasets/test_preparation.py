@@ -13,6 +13,7 @@ from tests.training.datasets.conftest import Write
 from training.datasets.report import DatasetReport, RunFigures
 from training.datasets.tokens.cache import TokenCache, open_cache
 from training.datasets.tokens.preparation import DatasetError, check_dataset, prepare
+from training.datasets.tokens.probes import PROBE_TOKENS, PROBES, probe_prompts
 from training.datasets.tokens.samples import Sample
 from training.datasets.tokens.tokenizer import ModelTokenizer, load_tokenizer
 
@@ -219,6 +220,18 @@ def test_a_failed_preparation_keeps_the_old_cache_and_leaves_nothing_behind(
         prepare(write_lines({"messages": 1}), folder, tokenizer)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["cache", "data.jsonl"]
     assert (folder / "manifest.json").is_file()
+
+
+def test_the_probes_of_long_prompts_are_their_ends(
+    tokenizer: ModelTokenizer, write_lines: Write, tmp_path: Path
+) -> None:
+    path = write_lines(*(_example(f"{number} " + "why " * 3000, "b") for number in range(PROBES + 1)))
+    cache = prepare(path, tmp_path / "cache", tokenizer)
+    prompts = probe_prompts(cache)
+    assert [len(prompt) for prompt in prompts] == [PROBE_TOKENS] * PROBES
+    for number, prompt in enumerate(prompts):
+        answer = sum(cache.sample(number).loss_mask)
+        assert prompt == tuple(cache.sample(number).input_ids[:-answer][-PROBE_TOKENS:])
 
 
 def _content(cache: TokenCache) -> tuple[list[Sample], DatasetReport]:

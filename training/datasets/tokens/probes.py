@@ -6,12 +6,15 @@ from training.datasets.tokens.cache import TokenCache
 from training.datasets.tokens.samples import Sample
 
 PROBES = 8
+# So that all of them fit in one line of the trainer's output, and long contexts don't delay a verification.
+PROBE_TOKENS = 1024
 
 
 def probe_prompts(cache: TokenCache) -> tuple[tuple[int, ...], ...]:
-    """Return the token ids of the first samples, up to the start of their last answer."""
+    """Return the token ids of the first samples up to the start of their last answer, cut at the front."""
     samples = (_first_sequence(cache, index) for index in range(min(PROBES, len(cache))))
-    return tuple(tuple(sample.input_ids[: _last_answer(sample.loss_mask)]) for sample in samples)
+    prompts = (sample.input_ids[: _last_answer(sample.loss_mask)] for sample in samples)
+    return tuple(tuple(prompt[-PROBE_TOKENS:]) for prompt in prompts)
 
 
 def _first_sequence(cache: TokenCache, index: int) -> Sample:

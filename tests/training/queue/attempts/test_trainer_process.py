@@ -15,6 +15,7 @@ import pytest
 from tests.processes import is_dead
 from tests.stacks import wait_until
 from training.child_process import ROOT
+from training.datasets.tokens.probes import PROBE_TOKENS, PROBES
 from training.engine import events
 from training.supervisor.trainer.process import JUNK_LOG_LINES, STDERR_LINE_CHARS, TrainerProcess
 
@@ -49,6 +50,22 @@ def follow(process: TrainerProcess, timeout_s: float) -> list[events.TrainerEven
 def test_all_events_of_a_trainer_that_has_ended_arrive(tmp_path: Path) -> None:
     with trainer("os.write(1, event * 3000)", tmp_path) as process:
         assert follow(process, 30) == [WARNED] * 3000
+
+
+def test_the_end_of_a_run_with_the_longest_probes_arrives(tmp_path: Path) -> None:
+    evaluation = events.Evaluation(step=1, loss=1.0, token_accuracy=0.5, perplexity=2.7, is_best=False)
+    last_event = events.Finished(
+        step=1,
+        reason="completed",
+        result_dir="result",
+        trained_tokens=1,
+        evaluated_on="training",
+        base=evaluation,
+        result=evaluation,
+        probe_prompts=((2**31 - 1,) * PROBE_TOKENS,) * PROBES,
+    )
+    with trainer(f"os.write(1, {events.encode(last_event)!r})", tmp_path) as process:
+        assert follow(process, 30) == [last_event]
 
 
 @pytest.mark.case("training.26")
