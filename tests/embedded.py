@@ -20,6 +20,7 @@ from deploy.local.processes.supervisor import Supervisor
 from deploy.local.servers.postgres import EmbeddedPostgres
 from deploy.local.servers.valkey import EmbeddedValkey
 from inference_worker.transport.incarnation import INCARNATION_KEY
+from tests.patience import PATIENCE_S
 from tests.ports import reserved_port
 from tests.prepared_database import NO_SYNC, copy_database, database_password
 
@@ -86,7 +87,7 @@ def postgres_url(test_servers: Supervisor) -> str:
     """A running Postgres with a database of the complete schema, which no test fills."""
     copy_database(POSTGRES.data_dir)
     test_servers.start(POSTGRES.program())
-    test_servers.wait_until("postgres", POSTGRES.is_ready, timeout_s=60)
+    test_servers.wait_until("postgres", POSTGRES.is_ready, timeout_s=PATIENCE_S)
     return POSTGRES.url
 
 
@@ -94,7 +95,7 @@ def postgres_url(test_servers: Supervisor) -> str:
 def redis_url(test_servers: Supervisor) -> str:
     """A running Valkey with its append-only file on."""
     test_servers.start(VALKEY.program())
-    test_servers.wait_until("valkey", VALKEY.is_ready, timeout_s=30)
+    test_servers.wait_until("valkey", VALKEY.is_ready, timeout_s=PATIENCE_S)
     return VALKEY.url
 
 

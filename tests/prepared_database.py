@@ -18,6 +18,7 @@ from deploy.local.files import load_or_create_secret, write_private
 from deploy.local.processes.supervisor import Supervisor
 from deploy.local.servers.postgres import EmbeddedPostgres
 from tests.locks import locked
+from tests.patience import PATIENCE_S
 from tests.ports import reserved_port
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -70,7 +71,7 @@ def _create(folder: Path, password: str) -> None:
         server.initialise()
         supervisor = Supervisor(run_dir=Path(name, "run"), log_dir=Path(name, "logs"), say=print)
         supervisor.start(server.program())
-        supervisor.wait_until("postgres", server.is_ready, timeout_s=60)
+        supervisor.wait_until("postgres", server.is_ready, timeout_s=PATIENCE_S)
         try:
             server.ensure_database()
             _migrate(server.url)

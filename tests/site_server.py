@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from deploy.local.processes.supervisor import Program, Supervisor
+from tests.patience import PATIENCE_S
 from tests.ports import reserved_port
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -40,6 +41,6 @@ def running_site(servers: Supervisor, name: str, **settings: str) -> Iterator[in
     argv = [sys.executable, "-m", "cyllm_site.serve", "--port", str(port)]
     environment = {**os.environ, "CYLLM_DATABASE_URL": database_url(), **settings}
     servers.start(Program(name=name, argv=argv, env=environment, cwd=ROOT))
-    servers.wait_until(name, lambda: is_alive(port), timeout_s=90)
+    servers.wait_until(name, lambda: is_alive(port), timeout_s=PATIENCE_S)
     yield port
     servers.stop(name)

@@ -46,7 +46,7 @@ def vllm_server(model: str, folder: Path, log: Path) -> Iterator[Callable[[], st
 
 
 def _answering(server: subprocess.Popen[bytes], url: str, log: Path) -> str:
-    wait_until(lambda: _healthy(server, url), f"vLLM's server answers; {log}", timeout_s=120)
+    wait_until(lambda: _healthy(server, url), f"vLLM's server answers; {log}")
     return url
 
 

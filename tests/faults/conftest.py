@@ -35,7 +35,7 @@ def stack() -> Iterator[RunningStack]:
 @pytest.fixture
 def ready_stack(stack: RunningStack) -> RunningStack:
     """The stack, ready again after the faults of an earlier test."""
-    wait_until(stack.ready, "the stack is ready", timeout_s=120)
+    wait_until(stack.ready, "the stack is ready")
     return stack
 
 

@@ -44,5 +44,5 @@ def ready_stack(stack: OwnedStack) -> OwnedStack:
     for service in (stack.postgres, stack.valkey):
         if service is not None and not service.running():
             service.start()
-    wait_until(stack.ready, "the stack is ready", timeout_s=120)
+    wait_until(stack.ready, "the stack is ready")
     return stack

@@ -47,7 +47,7 @@ def _wait_for_new_worker(stack: OwnedStack, old_boot: str) -> None:
         beat = heartbeat(stack)
         return beat is not None and beat.boot != old_boot and beat.state is WorkerState.READY
 
-    wait_until(is_new, "a new worker is ready", timeout_s=120)
+    wait_until(is_new, "a new worker is ready")
     wait_until(stack.ready, "the gateway routes to it")
 
 

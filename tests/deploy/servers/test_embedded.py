@@ -46,7 +46,7 @@ def _valkey(folder: Path) -> EmbeddedValkey:
 def _start(supervisor: Supervisor, server: EmbeddedPostgres | EmbeddedValkey) -> None:
     program = server.program()
     supervisor.start(program)
-    supervisor.wait_until(program.name, server.is_ready, timeout_s=30)
+    supervisor.wait_until(program.name, server.is_ready, timeout_s=PATIENCE_S)
 
 
 def test_embedded_postgres_serves_a_fresh_database_to_its_own_role(postgres_url: str) -> None:

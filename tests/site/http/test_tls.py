@@ -152,7 +152,7 @@ def https_port(
         except httpx.TransportError:
             return False
 
-    test_servers.wait_until("tls-gateway", is_alive, timeout_s=90)
+    test_servers.wait_until("tls-gateway", is_alive, timeout_s=PATIENCE_S)
     yield number
     test_servers.stop("tls-gateway")
 
@@ -219,7 +219,7 @@ def plain_port(test_servers: Supervisor, production: dict[str, str]) -> Iterator
         except httpx.TransportError:
             return False
 
-    test_servers.wait_until("plain-gateway", is_alive, timeout_s=90)
+    test_servers.wait_until("plain-gateway", is_alive, timeout_s=PATIENCE_S)
     yield number
     test_servers.stop("plain-gateway")
 

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.patience import PATIENCE_S
+
 ROOT = Path(__file__).resolve().parents[4]
 SIGNALLED_PROGRAM = """
 import signal
@@ -28,5 +30,5 @@ print(DRAINING.is_set())
 
 def test_a_signal_in_the_midst_of_the_announcement_does_not_block_the_worker() -> None:
     program = [sys.executable, "-c", SIGNALLED_PROGRAM]
-    output = subprocess.run(program, cwd=ROOT, stdout=subprocess.PIPE, timeout=60, check=True).stdout
+    output = subprocess.run(program, cwd=ROOT, stdout=subprocess.PIPE, timeout=PATIENCE_S, check=True).stdout
     assert output == b"True\n"

@@ -77,7 +77,7 @@ def test_a_killed_worker_and_a_full_disk_change_no_bit_of_the_adapter(
             killed_job.refresh_from_db()
             return killed_job.step >= kill_after
 
-        wait_until(has_come_far, f"step {kill_after}", timeout_s=90)
+        wait_until(has_come_far, f"step {kill_after}")
         worker.signal(signal.SIGKILL)
         worker.process.wait()
     file_blocks = tmp_path / "file_blocks"
