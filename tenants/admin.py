@@ -4,8 +4,8 @@ from django.contrib import admin
 from django.contrib.auth.models import Group, User
 
 from tenants.admin_pages.audit import AuditAdmin, RefusalCountAdmin
+from tenants.admin_pages.changes import AdminAuditAdmin
 from tenants.admin_pages.keys import KeyAdmin
-from tenants.admin_pages.records import AdminAuditAdmin
 from tenants.admin_pages.service_accounts import ServiceAccountAdmin
 from tenants.admin_pages.tenants import MembershipAdmin, TenantAdmin
 from tenants.admin_pages.usage import UsageAdmin
