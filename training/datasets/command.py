@@ -78,9 +78,9 @@ def check_file(options: argparse.Namespace, model_folder: Path | None) -> Datase
 
 
 def file_sample(path: Path, model_folder: Path, count: int) -> list[Any]:
-    """Return the samples of the first examples (``training.datasets.sample``). Raises DatasetCommandError."""
+    """Return the samples of the first examples (``datasets.previews``). Raises DatasetCommandError."""
     try:
-        from training.datasets.sample import sample_texts
+        from training.datasets.previews import sample_texts
         from training.datasets.tokens.tokenizer import ModelError, load_tokenizer
     except ModuleNotFoundError as error:
         raise DatasetCommandError(f"{error.name} is not installed") from error

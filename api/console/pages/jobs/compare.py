@@ -11,7 +11,7 @@ from django.views.decorators.http import require_safe
 
 from api.console.access import TenantRequest, tenant_page
 from api.console.job_data.checkpoint_rows import latest_checkpoints
-from api.console.job_data.reads import jobs_by_id, with_best_loss
+from api.console.job_data.selectors import jobs_by_id, with_best_loss
 from api.console.job_data.state import job_state
 from api.console.pages.jobs.job import configuration
 from api.console.rendering import page

@@ -19,8 +19,8 @@ from api.console.access import TenantRequest, has_role, tenant_page
 from api.console.job_data.checkpoint_rows import checkpoint_rows
 from api.console.job_data.learning import learning_hint
 from api.console.job_data.owners import owner_names
-from api.console.job_data.reads import job_history, queue_positions, with_best_loss
-from api.console.job_data.reads import messages as job_messages
+from api.console.job_data.selectors import job_history, queue_positions, with_best_loss
+from api.console.job_data.selectors import messages as job_messages
 from api.console.job_data.series import MAX_SMOOTHING, columns
 from api.console.job_data.state import eta_s, job_state
 from api.console.rendering import Link, json_response, page

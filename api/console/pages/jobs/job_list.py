@@ -19,7 +19,7 @@ from django.views.decorators.http import require_http_methods
 
 from api.console.access import TenantRequest, tenant_page
 from api.console.job_data.owners import owner_names
-from api.console.job_data.reads import (
+from api.console.job_data.selectors import (
     ENDED,
     OPEN,
     JobFilter,
