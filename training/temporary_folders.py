@@ -22,7 +22,7 @@ def temporary_folder(root: Path, prefix: str) -> Iterator[Path]:
     Raises OSError.
     """
     root.mkdir(mode=0o700, parents=True, exist_ok=True)
-    _delete_abandoned(root, prefix)
+    abandoned_folders_delete(root, prefix)
     with tempfile.TemporaryDirectory(prefix=prefix, dir=root) as name:
         folder = Path(name)
         with (folder / LOCK_FILE).open("wb") as lock:
@@ -30,7 +30,8 @@ def temporary_folder(root: Path, prefix: str) -> Iterator[Path]:
             yield folder
 
 
-def _delete_abandoned(root: Path, prefix: str) -> None:
+def abandoned_folders_delete(root: Path, prefix: str) -> None:
+    """Delete the folders of processes that were killed."""
     for folder in root.glob(f"{prefix}*"):
         # Another process may delete it meanwhile.
         with suppress(OSError):

@@ -43,13 +43,12 @@ from training.requests.file_check import faults_text, stored_report
 from training.requests.hyperparameters import resolve, training_options
 from training.requests.memory_estimates import with_memory
 from training.supervisor.celery_signals import DRAINING
-from training.supervisor.folders import training_root
+from training.supervisor.folders import VALIDATION_PREFIX, training_root
 from training.supervisor.trainer.inputs import InputError, copy_file
 from training.temporary_folders import temporary_folder
 
 logger = logging.getLogger("cyllm.training")
 
-PREFIX = "cyllm-validation-"
 TIMEOUT_S = 1800.0
 MEMORY_BYTES = 8 * 1024**3
 RENEWALS_PER_LEASE = 4
@@ -174,7 +173,7 @@ def _check_copy(
 ) -> DatasetReport | None:
     """Return the report of a file, None if it can't be checked here. Raises InputError for its faults."""
     file_id: str = getattr(job, param)
-    with temporary_folder(training_root(), PREFIX) as directory:
+    with temporary_folder(training_root(), VALIDATION_PREFIX) as directory:
         path = directory / "file.jsonl"
         try:
             copy_file(tenant_id=job.tenant_id, file_id=file_id, param=param, target=path, check=check)

@@ -16,6 +16,7 @@ from django.conf import settings
 
 TRAINING_FILE, VALIDATION_FILE = "training.jsonl", "validation.jsonl"
 SPEC_FILE, LOCK_FILE = "spec.json", "lock"
+VALIDATION_PREFIX = "cyllm-validation-"
 LOCK_POLL_S = 0.2
 _JOB_ID = re.compile(r"ftjob-[A-Za-z0-9]+", re.ASCII)
 

@@ -11,17 +11,24 @@ from django.conf import settings
 from training.clock import database_now
 from training.models import FineTuningJob
 from training.supervisor.folders import (
+    VALIDATION_PREFIX,
     FolderBusyError,
     folder_changed_at,
     job_folder_names,
     job_folder_remove,
+    training_root,
 )
+from training.temporary_folders import abandoned_folders_delete
 
 logger = logging.getLogger("cyllm.training")
 
 
 def expired_job_folders_remove() -> int:
-    """Remove folders of jobs that ended or disappeared before the retention. Returns their number."""
+    """Remove folders of jobs that ended or disappeared before the retention. Returns their number.
+
+    Those of validations whose process was killed go at once.
+    """
+    abandoned_folders_delete(training_root(), VALIDATION_PREFIX)
     retention = dt.timedelta(hours=settings.CYLLM.training_retention_h)
     names = job_folder_names()
     jobs = dict(FineTuningJob.objects.filter(id__in=names).values_list("id", "finished_at"))

@@ -21,7 +21,7 @@ from training.engine.control import now
 from training.models import FineTuningJob, JobAttempt
 from training.requests.hyperparameters import resolve
 from training.supervisor.attempt import AttemptRun
-from training.supervisor.folders import FolderBusyError, job_folder
+from training.supervisor.folders import VALIDATION_PREFIX, FolderBusyError, job_folder
 from training.supervisor.retention import expired_job_folders_remove
 from training.supervisor.trainer.diagnosis import failure_of_exit
 from training.supervisor.trainer.environment import trainer_environment
@@ -186,9 +186,13 @@ def test_old_folders_are_removed_unless_somebody_uses_them(cast: Cast) -> None:
     foreign_folder = folders[old.id].path.with_name("photos")  # of somebody who shares the disk
     foreign_folder.mkdir()
     os.utime(foreign_folder, (0, 0))
+    killed_validation = foreign_folder.with_name(f"{VALIDATION_PREFIX}1")
+    killed_validation.mkdir()
+    os.utime(killed_validation, (0, 0))
     FineTuningJob.objects.get(id=recent.id).delete()
     assert expired_job_folders_remove() == 1  # the one that was used; the deleted job's folder is new
     assert foreign_folder.is_dir()
+    assert not killed_validation.exists()
 
 
 def test_two_attempts_never_share_a_folder(cast: Cast) -> None:

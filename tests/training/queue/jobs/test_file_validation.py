@@ -35,6 +35,7 @@ from training.requests.job_request import JobRequest
 from training.supervisor import file_validation
 from training.supervisor.celery_signals import DRAINING
 from training.supervisor.file_validation import waiting_jobs_validate
+from training.supervisor.folders import VALIDATION_PREFIX
 from training.supervisor.trainer.inputs import copy_file
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -82,7 +83,7 @@ def test_copies_are_in_the_training_folder_and_go_with_a_later_validation(
     cast: Cast, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     values = settings.CYLLM.model_copy(update={"training_dir": tmp_path})
-    folder = tmp_path / f"{file_validation.PREFIX}killed"
+    folder = tmp_path / f"{VALIDATION_PREFIX}killed"
     folder.mkdir()
     (folder / "file.jsonl").write_text("data")
     os.utime(folder, (1, 1))
