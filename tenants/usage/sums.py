@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
 from operator import add, attrgetter
@@ -173,8 +173,13 @@ def usage_groups(
     if limit is not None and not is_timed:
         order = ("-sum_cost_microusd", "-sum_requests", *columns)
         return [_group(row, by, zone) for row in group_rows.order_by(*order)[:limit]]
-    groups = _merged(_group(row, by, zone) for row in group_rows)
-    return sorted(groups, key=lambda group: _order(group, by))[:limit]
+    if limit is not None:
+        group_rows = group_rows.order_by("day" if Dimension.DAY in by else "bucket_at")
+        # An iterator, because all lines of a long period would need gigabytes.
+        groups = _until_complete((_group(row, by, zone) for row in group_rows.iterator()), by, limit)
+    else:
+        groups = (_group(row, by, zone) for row in group_rows)
+    return sorted(_merged(groups), key=lambda group: _order(group, by))[:limit]
 
 
 def usage_series(
@@ -286,6 +291,20 @@ def _group(row: dict[str, Any], by: Sequence[Dimension], zone: ZoneInfo) -> Usag
     return UsageGroup(labels, _sum_of(row))
 
 
+def _until_complete(
+    groups: Iterable[UsageGroup], by: Sequence[Dimension], limit: int
+) -> Iterator[UsageGroup]:
+    """Yield groups in the order of their times until those of the first ``limit`` lines are complete."""
+    lines, last_times = set[tuple[Label, ...]](), list[Label]()
+    for group in groups:
+        times = _times(group, by)
+        if times != last_times and len(lines) >= limit:
+            return
+        lines.add(tuple(group.labels.values()))
+        last_times = times
+        yield group
+
+
 def _merged(groups: Iterable[UsageGroup]) -> list[UsageGroup]:
     """Add up groups with the same labels: the quarters of an hour."""
     groups_by_labels: dict[tuple[Label, ...], UsageGroup] = {}
@@ -299,6 +318,9 @@ def _merged(groups: Iterable[UsageGroup]) -> list[UsageGroup]:
 
 
 def _order(group: UsageGroup, by: Sequence[Dimension]) -> tuple[object, ...]:
-    times = [group.labels[dimension] for dimension in by if dimension in (Dimension.DAY, Dimension.HOUR)]
     labels = [str(label) for label in group.labels.values()]
-    return (*times, -group.sum.cost_microusd, -group.sum.requests, *labels)
+    return (*_times(group, by), -group.sum.cost_microusd, -group.sum.requests, *labels)
+
+
+def _times(group: UsageGroup, by: Sequence[Dimension]) -> list[Label]:
+    return [group.labels[dimension] for dimension in by if dimension in (Dimension.DAY, Dimension.HOUR)]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import datetime as dt
 import random
 import uuid
-from typing import TYPE_CHECKING
+from collections import Counter
+from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -14,9 +15,12 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from tenants.models import ApiKey
+from tenants.usage import sums
 from tenants.usage.sums import (
     Dimension,
+    UsageGroup,
     UsagePeriod,
+    _group,
     period_of_group,
     records_of,
     spend_microusd,
@@ -174,6 +178,31 @@ def test_the_costliest_key_comes_first_in_one_query(cast: Cast) -> None:
     assert usage_groups(UsagePeriod(key_id=dear.id, endpoint="/v1/none"), [Dimension.KEY]) == []
     (cost,) = usage_groups(UsagePeriod(key_id=dear.id), [Dimension.KEY], measures=["cost_microusd"])
     assert (cost.sum.cost_microusd, cost.sum.requests) == (50, 0)
+
+
+@pytest.mark.parametrize("step", [Dimension.DAY, Dimension.HOUR])
+@pytest.mark.parametrize("zone", [KATHMANDU, HAVANA, LORD_HOWE])
+def test_the_first_lines_of_a_long_period_are_summed_without_reading_the_others(
+    cast: Cast, zone: ZoneInfo, step: Dimension, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = utc("2026-04-04T12:00:00")  # clocks change that night at Lord Howe
+    for number in range(60):
+        for model in ("a", "b", "c"):
+            at = start + dt.timedelta(minutes=25 * number)
+            usage_record(at, tenant=cast.acme, model=model, cost_microusd=number * len(model))
+    by, rows = [step, Dimension.MODEL], Counter[int]()
+    lines = usage_groups(UsagePeriod(), by, zone=zone)
+
+    def counted_group(*arguments: Any) -> UsageGroup:
+        rows[limit] += 1
+        return _group(*arguments)
+
+    monkeypatch.setattr(sums, "_group", counted_group)
+    for limit in (1, 2, 3, 4, 500):
+        assert usage_groups(UsagePeriod(), by, zone=zone, limit=limit) == lines[:limit]
+    if step is Dimension.HOUR:
+        assert rows[1] < 20
+    assert rows[500] >= len(lines)
 
 
 def test_spend_counts_from_any_instant(cast: Cast) -> None:
