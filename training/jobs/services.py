@@ -85,7 +85,7 @@ def job_create(
         options = job_options(request.options)
     except msgspec.ValidationError as error:
         raise JobRefusedError(InvalidValue("cyllm", str(error))) from None
-    check_settings(request, options, engine_rank, limits)
+    check_settings(request, options, engine_rank, limits, limits.max_file_bytes)
     with transaction.atomic():
         if locked_open_job_count(tenant_id) >= limits.training_open_jobs:
             raise JobRefusedError(TooManyJobs(limits.training_open_jobs))

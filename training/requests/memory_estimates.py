@@ -1,4 +1,4 @@
-"""Memory of a run, predicted from options and model folder before there is a trainer."""
+"""Memory and result of a run, predicted from options and model folder before there is a trainer."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from training.datasets.report import DatasetReport
-from training.engine.hardware.memory_prediction import memory_model, plan_memory, read_shape
+from training.engine.hardware.memory_prediction import BYTES, memory_model, plan_memory, read_shape
 from training.engine.spec import TrainingOptions
 
 
@@ -36,6 +36,16 @@ def least_memory(options: TrainingOptions, folder: Path) -> int | None:
     return memory_model(shape, options, precision).predict(
         options.micro_batch_tokens or 1, checkpoints_gradients=options.gradient_checkpointing != "off"
     )
+
+
+def result_bytes(options: TrainingOptions, folder: Path) -> int | None:
+    """Return the size of the trained weights of a whole model; None for adapters and unknown models."""
+    if options.adapter != "full":
+        return None
+    try:
+        return read_shape(folder).parameters * BYTES["float32"]
+    except (OSError, ValueError, KeyError):
+        return None
 
 
 def with_memory(

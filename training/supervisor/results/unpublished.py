@@ -22,15 +22,11 @@ def store_result(job: FineTuningJob, folder: Path, persist: Persist) -> StoredCo
     try:
         _pack(folder, archive)
         return persist(lambda: _store(job, archive, new))
-    except (FileQuotaError, FileTooLargeError) as error:
-        raise PublishingError(
-            Failure(
-                code="result_too_large",
-                message=f"The result can't be stored: it exceeds the limit of {error.limit} bytes.",
-                next_step="Delete files that are no longer needed and resume the job, or train an adapter "
-                "of the kind 'lora'.",
-            )
-        ) from None
+    except FileTooLargeError as error:
+        step = "Ask the operator to allow larger files (CYLLM_MAX_FILE_BYTES) and resume the job"
+        raise _too_large(error.limit, step) from None
+    except FileQuotaError as error:
+        raise _too_large(error.limit, "Delete files that are no longer needed and resume the job") from None
     except OSError as error:
         message = f"The result can't be stored: {error.strerror or type(error).__name__}."
         raise PublishingError(
@@ -38,6 +34,16 @@ def store_result(job: FineTuningJob, folder: Path, persist: Persist) -> StoredCo
         ) from None
     finally:
         archive.unlink(missing_ok=True)
+
+
+def _too_large(limit: int, step: str) -> PublishingError:
+    return PublishingError(
+        Failure(
+            code="result_too_large",
+            message=f"The result can't be stored: it exceeds the limit of {limit} bytes.",
+            next_step=f"{step}, or train an adapter of the kind 'lora'.",
+        )
+    )
 
 
 def _pack(folder: Path, archive: Path) -> None:

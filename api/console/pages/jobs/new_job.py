@@ -102,7 +102,8 @@ def check(request: TenantRequest, values: Mapping[str, str]) -> CheckedForm:
     try:
         job_request = validate_fine_tuning_body(body)
         options = job_options(job_request.options)
-        check_settings(job_request, options, _engine_rank(job_request.base_model), settings.CYLLM)
+        rank, limits = _engine_rank(job_request.base_model), settings.CYLLM
+        check_settings(job_request, options, rank, limits, limits.max_file_bytes)
     except ApiError as error:
         return CheckedForm(body, None, {field_of(error.param): str(error.message)})
     except JobRefusedError as error:

@@ -75,16 +75,21 @@ def test_an_unpublished_result_is_an_archive_of_the_tenant(make_job: MakeJob, tm
 
 
 @pytest.mark.django_db
-def test_a_result_beyond_the_tenants_limit_fails_with_a_remedy(make_job: MakeJob, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("limit", "remedy"), [("tenant_file_bytes", "Delete files"), ("max_file_bytes", "CYLLM_MAX_FILE_BYTES")]
+)
+def test_a_result_beyond_a_limit_fails_with_a_remedy(
+    make_job: MakeJob, tmp_path: Path, limit: str, remedy: str
+) -> None:
     from django.conf import settings
 
     job, claim = _claimed(make_job)
     last_event = finished_run(tmp_path / "result")
-    tight = settings.CYLLM.model_copy(update={"tenant_file_bytes": 1024})
+    tight = settings.CYLLM.model_copy(update={limit: 1024})
     with override_settings(CYLLM=tight), pytest.raises(PublishingError) as error:
         publish(job, claim.token, last_event, report_phase=lambda _: None, persist=run_once)
     assert error.value.failure.code == "result_too_large"
-    assert "Delete files" in error.value.failure.next_step
+    assert remedy in error.value.failure.next_step
     assert StoredFile.objects.filter(purpose="fine-tune-results").count() == 0
 
 
