@@ -6,13 +6,14 @@ import shutil
 from pathlib import Path
 from typing import Any, Literal
 
-from training.engine.attempt import Attempt, is_main_process
+from training.engine.attempt import Attempt
 from training.engine.checkpoints.manifest import InvalidCheckpointError, verify_checkpoint
 from training.engine.checkpoints.state import Score
 from training.engine.events import Finished
 from training.engine.loop.evaluation import as_event
 from training.engine.loop.training_loop import TrainingLoop, check_weights
 from training.engine.models.weights import is_adapter, read_weights, restore_weights, write_model
+from training.engine.processes import is_main_process
 from training.engine.setup import Setup
 
 RESULT = "result"

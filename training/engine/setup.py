@@ -9,14 +9,7 @@ from typing import Any
 import torch
 
 from training.datasets.tokens.sample_lines import pack_lines
-from training.engine.attempt import (
-    KEPT,
-    Attempt,
-    is_main_process,
-    main_process_first,
-    process_count,
-    smallest_of_all,
-)
+from training.engine.attempt import KEPT, Attempt
 from training.engine.checkpoints.fingerprint import fingerprint
 from training.engine.checkpoints.plan import read_plan, write_plan
 from training.engine.checkpoints.state import RunState
@@ -55,6 +48,7 @@ from training.engine.objectives.preference import (
 )
 from training.engine.objectives.steps import StepPlan, sample_indices
 from training.engine.objectives.supervised import Objective
+from training.engine.processes import is_main_process, main_process_first, process_count, smallest_of_all
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import torch
 from transformers.trainer_callback import TrainerState
 
 from training.durable_files import write_file
-from training.engine.attempt import Attempt, is_main_process
+from training.engine.attempt import Attempt
 from training.engine.checkpoints.manifest import STATE, TRAINER
 from training.engine.checkpoints.state import Score, encode_state
 from training.engine.checkpoints.tensors import (
@@ -36,6 +36,7 @@ from training.engine.loop.trainer import (
     training_arguments,
 )
 from training.engine.models.weights import non_finite_weights, write_model
+from training.engine.processes import is_main_process
 from training.engine.setup import Setup
 from training.engine.spec import PARTS
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from training.engine.attempt import KEPT, Attempt, is_alone, smallest_of_all
+from training.engine.attempt import KEPT, Attempt
 from training.engine.hardware.device import Device
 from training.engine.hardware.memory_prediction import CPU_LANES, MemoryPlan
 from training.engine.hardware.precision import FLOAT32, Precision
@@ -23,6 +23,7 @@ from training.engine.models.packed_attention import packing_obstacle, use_packed
 from training.engine.models.weights import DTYPES, is_adapter
 from training.engine.objectives.packed import PackedSupervised, head_obstacle
 from training.engine.objectives.supervised import Examples, Objective, Supervised
+from training.engine.processes import is_alone, smallest_of_all
 
 # Names of probabilities and amplitudes in layers, such as attention_dropout, resid_pdrop and jitter_noise.
 _NOISE = re.compile("drop|jitter")
