@@ -126,6 +126,14 @@ class UsageSum:
 MEASURES = tuple(measure.name for measure in fields(UsageSum))
 _values = attrgetter(*MEASURES)
 NOTHING = UsageSum()
+
+
+def sum_of_all(sums: Iterable[UsageSum]) -> UsageSum:
+    """Return the sum of many sums, faster than by adding each to the ones before."""
+    rows = [_values(each) for each in sums if each is not NOTHING]
+    return UsageSum(*map(sum, zip(*rows, strict=True))) if rows else NOTHING
+
+
 Label = uuid.UUID | str | dt.date | dt.datetime | None
 
 
@@ -277,8 +285,12 @@ def _aggregates(measures: Iterable[str] = MEASURES) -> dict[str, Sum]:
     return {f"sum_{name}": Sum(name) for name in measures}
 
 
+_SUM_COLUMNS = {f"sum_{name}": name for name in MEASURES}
+
+
 def _sum_of(row: dict[str, Any]) -> UsageSum:
-    return UsageSum(**{name: int(row.get(f"sum_{name}") or 0) for name in MEASURES})
+    values = {_SUM_COLUMNS[column]: value for column, value in row.items() if column in _SUM_COLUMNS}
+    return UsageSum(**{name: int(value or 0) for name, value in values.items()})
 
 
 def _group(row: dict[str, Any], by: Sequence[Dimension], zone: ZoneInfo) -> UsageGroup:

@@ -8,7 +8,7 @@ from django.utils.translation import gettext
 
 from api.console.usage.period import Period
 from api.console.usage.sums import UsagePart, UsageTable
-from tenants.usage.sums import NOTHING, UsageSum
+from tenants.usage.sums import UsageSum, sum_of_all
 
 MAX_SERIES = 6
 
@@ -42,4 +42,4 @@ def _series(label: str, sums: tuple[UsageSum, ...]) -> dict[str, object]:
 
 
 def _added(parts: tuple[UsagePart, ...]) -> tuple[UsageSum, ...]:
-    return tuple(sum(column, NOTHING) for column in zip(*(part.by_bucket for part in parts), strict=True))
+    return tuple(map(sum_of_all, zip(*(part.by_bucket for part in parts), strict=True)))

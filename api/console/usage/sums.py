@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from django.db import models
@@ -13,7 +13,15 @@ from django.utils.translation import gettext_lazy as _
 
 from api.console.usage.period import Period
 from tenants.models import ApiKey, Tenant
-from tenants.usage.sums import NOTHING, Dimension, UsageGroup, UsagePeriod, UsageSum, usage_groups
+from tenants.usage.sums import (
+    NOTHING,
+    Dimension,
+    UsageGroup,
+    UsagePeriod,
+    UsageSum,
+    sum_of_all,
+    usage_groups,
+)
 
 OF_TENANT = "~tenant"  # no name of a user contains "~"
 MEASURES = (
@@ -74,11 +82,13 @@ def usage_table(tenant: Tenant, period: Period, breakdown: Breakdown) -> UsageTa
     for group in groups:
         part = _part(group, breakdown, names)
         number = numbers[_instant(group.labels[step], period)]
-        columns.setdefault(part, [NOTHING] * len(numbers))[number] += group.sum
-    parts = [UsagePart(*part, _total(sums), tuple(sums)) for part, sums in columns.items()]
+        column = columns.get(part) or columns.setdefault(part, [NOTHING] * len(numbers))
+        # The first sum of a cell is not added to nothing: long periods of many keys have 100,000 cells.
+        column[number] = group.sum if column[number] is NOTHING else column[number] + group.sum
+    parts = [UsagePart(*part, sum_of_all(sums), tuple(sums)) for part, sums in columns.items()]
     parts.sort(key=lambda part: (-part.total.cost_microusd, -part.total.tokens, part.label))
-    by_bucket = tuple(_total(part.by_bucket[number] for part in parts) for number in range(len(numbers)))
-    return UsageTable(tuple(parts), by_bucket, _total(by_bucket))
+    by_bucket = tuple(sum_of_all(part.by_bucket[number] for part in parts) for number in range(len(numbers)))
+    return UsageTable(tuple(parts), by_bucket, sum_of_all(by_bucket))
 
 
 def _instant(label: object, period: Period) -> object:
@@ -88,17 +98,13 @@ def _instant(label: object, period: Period) -> object:
     return label
 
 
-def _total(sums: Iterable[UsageSum]) -> UsageSum:
-    return sum(sums, NOTHING)
-
-
 def _part(
     group: UsageGroup, breakdown: Breakdown, names: Mapping[uuid.UUID, tuple[str, str]]
 ) -> tuple[str, str]:
     """Return the value and the label of the part to which a sum belongs."""
     label = group.labels[_DIMENSIONS[breakdown]]
     if isinstance(label, uuid.UUID):
-        return names.get(label, ("", gettext("deleted")))
+        return names.get(label) or ("", gettext("deleted"))
     if label:
         return (str(label), str(label))
     return ("", gettext("without a key") if _DIMENSIONS[breakdown] is Dimension.KEY else "—")
