@@ -14,8 +14,12 @@ from tenants.audit_trail.digests import TRAILS
 from tenants.audit_trail.models import AuditSeal, Trail
 from tenants.audit_trail.selectors import ChangeFilter, admin_changes
 from tenants.audit_trail.vocabulary import audited_changes, phrase
+from tenants.keys.secrets import key_prefix
 from tenants.models import AdminAudit, AuditRecord, Tenant
 from tenants.usage.filters import RecordFilter, audit_list
+
+REQUEST_FILTERS = ("id", "key", "model", "status", "code")
+MAX_COUNTED = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,16 +60,13 @@ def filtered_changes(tenant: Tenant, text: str) -> QuerySet[AdminAudit]:
     return changes
 
 
-REQUEST_FILTERS = ("id", "key", "model", "status", "code")
-
-
 def filtered_requests(tenant: Tenant, query: Mapping[str, str]) -> tuple[QuerySet[AuditRecord], str]:
     """Return the matching API requests, newest first, and the fault of a parameter, "" if there is none."""
     records, fault = audit_list(RecordFilter(tenant_ids=[tenant.id])), ""
     if request_id := query.get("id", "").strip():
         records = records.filter(Q(request_id=request_id) | Q(correlation_id=request_id))
     if key_name := query.get("key", "").strip():
-        prefix = key_name.removeprefix("sk-cy-")[:12]
+        prefix = key_prefix(key_name) or key_name  # requests without a key have an empty prefix
         records = records.filter(Q(key_prefix=prefix) | Q(key__name__iexact=key_name))
     if model := query.get("model", "").strip():
         records = records.filter(Q(model=model) | Q(requested_model=model))
@@ -95,9 +96,6 @@ class SealState:
     seals: int
     newest_at: dt.datetime | None
     unsealed_records: int
-
-
-MAX_COUNTED = 1000
 
 
 def seal_states(tenant: Tenant) -> list[SealState]:

@@ -289,6 +289,12 @@ def test_requests_are_found_by_id_key_status_model_and_code(cast: Cast, query: s
     assert ("req-1<" in page, "req-2<" in page, "req-3<" in page) == (False, True, False)
 
 
+@pytest.mark.parametrize("text", ["sk-cy-", "-x"])
+def test_a_text_without_a_prefix_does_not_find_requests_without_a_key(cast: Cast, text: str) -> None:
+    _request(cast, 1, key_prefix="")
+    assert "req-1<" not in _get(cast.member, f"audit/requests/?key={text}").content.decode()
+
+
 def test_a_refused_request_has_its_remedy_beside_it(cast: Cast) -> None:
     _request(cast, 1, error_param="temperature")
     page = _get(cast.member, "audit/requests/?status=4xx").content.decode()
