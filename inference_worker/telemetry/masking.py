@@ -1,4 +1,4 @@
-"""Masking of secrets and folders in logs and messages, and tracebacks without the messages of their errors."""
+"""Masking of secrets and folders in logs and messages; tracebacks without the messages of their errors."""
 
 from __future__ import annotations
 
