@@ -1,4 +1,4 @@
-"""Temporary folders for copies of tenants' files, which don't outlive a process that is killed for long."""
+"""Temporary folders for copies of tenants' files, which don't long outlive a process that is killed."""
 
 from __future__ import annotations
 
