@@ -71,7 +71,7 @@ async def test_a_late_visitor_sees_every_step_once_and_in_order(site_server: int
         await in_thread(lambda: write_steps(job, 61, 80))
         await _wait_for_steps(one.page, 80)
         assert await _table_steps(one.page) == list(range(1, 81))
-        assert await one.page.inner_text("#live-step") == "80"
+        await expect(one.page.locator("#live-step")).to_have_text("80")
         assert one.faults == []
 
 
@@ -238,7 +238,7 @@ async def test_a_resume_breaks_the_line_and_supersedes_the_steps_behind_the_chec
         assert "resumed after step 30" in (await _cells(page, 31))[7]
         # 60 s of the first attempt until step 30, and 2 s per step; the wait between them doesn't count.
         assert (await _cells(page, 40))[6] == "80"
-        assert await page.inner_text("#live-percent") == "99"
+        await expect(page.locator("#live-percent")).to_have_text("99")
         await page.uncheck("#as-table")
         gaps = await page.evaluate(
             "Chart.getChart(document.querySelector('[data-chart=loss] canvas'))"
@@ -347,12 +347,12 @@ async def test_one_crosshair_names_the_logged_step_on_every_chart(site_server: i
         assert all("step 40:" in text for text in await legends.all_inner_texts())
         await canvas.focus()
         await canvas.press("ArrowRight")
-        assert all("step 41:" in text for text in await legends.all_inner_texts())
         series = await _series(one, job)
         loss = series["train"]["loss"][40]
-        assert f"step 41: {loss:.4g}" in await legends.first.inner_text()
+        await expect(legends.first).to_contain_text(f"step 41: {loss:.4g}")
+        assert all("step 41:" in text for text in await legends.all_inner_texts())
         await canvas.press("ArrowLeft")
-        assert "validation 1.5" in await page.inner_text("#readout")
+        await expect(page.locator("#readout")).to_contain_text("validation 1.5")
         end = await canvas.evaluate("canvas => Chart.getChart(canvas).scales.x.getPixelForValue(60)")
         await page.evaluate(
             "Chart.getChart(document.querySelector('[data-chart=loss] canvas')).options.scales.x.max = 200"
@@ -361,7 +361,7 @@ async def test_one_crosshair_names_the_logged_step_on_every_chart(site_server: i
             "Chart.getChart(document.querySelector('[data-chart=loss] canvas')).update('none')"
         )
         await canvas.hover(position={"x": end - 60, "y": 80})
-        assert await page.inner_text("#readout") == "no data"
+        await expect(page.locator("#readout")).to_have_text("no data")
         assert one.faults == []
 
 

@@ -118,7 +118,7 @@ async def test_faults_of_a_dataset_are_shown_with_line_and_path_and_refuse_it(
             ("3", "messages[0].role"),
             ("4", "messages[1].content"),
         ]
-        assert "was not stored" in await page.inner_text("#upload-state")
+        await expect(page.locator("#upload-state")).to_contain_text("was not stored")
         assert await page.input_value("#suffix") == "mine"
         one.faults.clear()  # the browser reports the refusal of the upload
         await page.click("#submit")
@@ -139,11 +139,11 @@ async def test_a_job_is_created_with_an_estimate_and_its_clone_by_the_copied_com
         await page.set_input_files("#upload", _dataset(tmp_path / "good.jsonl", _good(40)))
         estimate = page.locator("#estimate")
         await expect(estimate).to_be_visible()
-        assert await page.inner_text("[data-fact=examples]") == "40"
+        await expect(page.locator("[data-fact=examples]")).to_have_text("40")
         trained_tokens = await page.inner_text("[data-fact=trained]")
         tokens = int((await page.inner_text("[data-fact=total-tokens]")).replace(",", ""))
-        assert f"${tokens / 1e6:.4f}"[:5] in await estimate.inner_text()
-        assert "It is 1." in await page.locator(".sample mark").first.inner_text()
+        await expect(estimate).to_contain_text(f"${tokens / 1e6:.4f}"[:5])
+        await expect(page.locator(".sample mark").first).to_contain_text("It is 1.")
         assert "What is 0" not in await page.locator(".sample mark").first.inner_text()
         await page.fill("#learning_rate", "0.003")
         await expect(estimate).to_contain_text(re.compile("rate (0.003|3e-3)"))
@@ -237,4 +237,4 @@ async def test_a_comparison_whose_series_can_not_be_loaded_says_so(site_server: 
         await one.page.route("**/series/**", lambda route: route.fulfill(status=503, body="{}"))
         await one.open(f"/console/acme/compare/?jobs={job.id}")
         await one.page.wait_for_selector("#failure:not([hidden])")
-        assert "The series of a job could not be loaded." in await one.page.inner_text("#failure")
+        await expect(one.page.locator("#failure")).to_contain_text("The series of a job could not be loaded.")
