@@ -34,8 +34,9 @@ def add_check_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--max-length", type=_count, metavar="TOKENS", help="tokens per example, with a model"
     )
-    parser.add_argument("--epochs", type=_count, default=3, metavar="N", help="default: %(default)s")
-    parser.add_argument("--batch-size", type=_count, default=8, metavar="N", help="default: %(default)s")
+    chosen = "default: by the number of examples, as for a job"
+    parser.add_argument("--epochs", type=_count, metavar="N", help=chosen)
+    parser.add_argument("--batch-size", type=_count, metavar="N", help=chosen)
     parser.add_argument(
         "--tokens-per-s", type=_speed, metavar="N", help="speed of training, to estimate its time"
     )

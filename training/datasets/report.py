@@ -55,10 +55,10 @@ class TokenReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RunFigures(msgspec.Struct, frozen=True, kw_only=True):
-    """Figures of a run, which the estimates need."""
+    """Figures of a run, which the estimates need. None: chosen from the number of examples."""
 
-    epochs: int
-    batch_size: int
+    epochs: int | None
+    batch_size: int | None
     tokens_per_s: float | None = None
 
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import msgspec
 
+from training.datasets.tokens.estimate import auto_batch_size, auto_epochs
 from training.engine.spec import TrainingOptions
 
 AUTO = "auto"
@@ -22,8 +23,6 @@ BASE_LEARNING_RATES = {
     ("dpo", "dora"): 5e-5,
     ("dpo", "full"): 1e-6,
 }
-AUTO_EPOCHS, MIN_AUTO_STEPS, MAX_AUTO_EPOCHS = 3, 50, 10
-AUTO_BATCH_SIZE, AUTO_BATCHES = 8, 8
 AUTO_BETA = 0.1
 
 
@@ -57,16 +56,12 @@ def resolve(
 
     A small data set gets small batches and more epochs, so that it is trained for enough steps.
     """
-    batch_size = _chosen(
-        hyperparameters, "batch_size", max(1, min(AUTO_BATCH_SIZE, examples // AUTO_BATCHES))
-    )
-    steps_per_epoch = -(-examples // batch_size) or 1
-    epochs = min(MAX_AUTO_EPOCHS, max(AUTO_EPOCHS, -(-MIN_AUTO_STEPS // steps_per_epoch)))
+    batch_size = int(_chosen(hyperparameters, "batch_size", auto_batch_size(examples)))
     multiplier = float(_chosen(hyperparameters, "learning_rate_multiplier", 1.0))
     base_rate = BASE_LEARNING_RATES[method, str(options.get("adapter", "lora"))]
     return Hyperparameters(
-        n_epochs=int(_chosen(hyperparameters, "n_epochs", epochs)),
-        batch_size=int(batch_size),
+        n_epochs=int(_chosen(hyperparameters, "n_epochs", auto_epochs(examples, batch_size))),
+        batch_size=batch_size,
         learning_rate_multiplier=multiplier,
         learning_rate=float(options.get("learning_rate") or base_rate * multiplier),
         beta=float(_chosen(hyperparameters, "beta", AUTO_BETA)),

@@ -10,8 +10,9 @@ from django.utils.translation import gettext
 
 from api.console.templatetags.console import number
 from training.choices import EventType
+from training.datasets.tokens.estimate import MIN_AUTO_STEPS
 from training.models import FineTuningJob, JobEvent
-from training.requests.hyperparameters import BASE_LEARNING_RATES, MIN_AUTO_STEPS
+from training.requests.hyperparameters import BASE_LEARNING_RATES
 
 LITTLE_GAIN = 0.02  # of the base model's loss
 SMALL_EFFECT = 0.02  # mean change of a token's log-prob; one of 0.02 changes its probability by 2 %

@@ -12,6 +12,7 @@ from django.core.management import CommandError, call_command
 
 from tests.training.datasets.conftest import Write
 from training.datasets.__main__ import main
+from training.requests.hyperparameters import resolve
 
 GOOD = {"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}
 
@@ -51,10 +52,23 @@ def test_with_a_model_the_report_has_tokens(
     assert main(arguments) == 0
     output = capsys.readouterr().out
     assert "Samples: 1, 33 tokens, 2 of them trained" in output
-    assert "Steps: 3 (1 per epoch), 99 tokens" in output
-    assert "Time: about 0.2 min" in output
+    assert "Steps: 10 (1 per epoch), 330 tokens" in output
+    assert "Time: about 0.6 min" in output
+    assert main([*arguments, "--epochs", "3", "--batch-size", "8"]) == 0
+    assert "Steps: 3 (1 per epoch), 99 tokens" in capsys.readouterr().out.splitlines()
     assert main([*arguments, "--max-length", "20"]) == 1
     assert capsys.readouterr().out.endswith("Not valid: no example is left to train on.\n")
+
+
+@pytest.mark.parametrize("examples", [1, 4, 20, 100])
+def test_the_estimate_is_that_of_a_job_with_automatic_hyperparameters(
+    write_lines: Write, smollm2: Path, capsys: pytest.CaptureFixture[str], examples: int
+) -> None:
+    assert main(["check", str(write_lines(*[GOOD] * examples)), "--model", str(smollm2), "--json"]) == 0
+    estimate = json.loads(capsys.readouterr().out)["estimate"]
+    run = resolve(method="supervised", hyperparameters={}, options={}, examples=examples, threads=None)
+    assert estimate["steps_per_epoch"] == -(-examples // run.batch_size)
+    assert estimate["total_steps"] == estimate["steps_per_epoch"] * run.n_epochs
 
 
 @pytest.mark.parametrize("option", ["--max-faults", "--batch-size", "--epochs", "--tokens-per-s"])

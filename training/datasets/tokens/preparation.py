@@ -19,7 +19,7 @@ from training.datasets.structure import DEFAULT_MAX_FAULTS, check_structure
 from training.datasets.tokens.answers import ExampleError
 from training.datasets.tokens.cache import CacheWriter, TokenCache, open_cache
 from training.datasets.tokens.counts import TokenCounts, token_count
-from training.datasets.tokens.estimate import estimate_training
+from training.datasets.tokens.estimate import auto_batch_size, auto_epochs, estimate_training
 from training.datasets.tokens.masks import chat_samples, check_model, pair_samples
 from training.datasets.tokens.samples import Dropped, Sample, SamplePair, fit, fit_pair
 from training.datasets.tokens.tokenizer import ModelTokenizer
@@ -111,10 +111,11 @@ def _check(
     report = msgspec.structs.replace(report, tokens=tokens, notes=notes)
     if run is None or tokens.lengths is None:
         return report
+    batch_size = run.batch_size or auto_batch_size(report.examples)
     estimate = estimate_training(
         tokens,
-        epochs=run.epochs,
-        batch_size=run.batch_size,
+        epochs=run.epochs or auto_epochs(report.examples, batch_size),
+        batch_size=batch_size,
         tokens_per_s=run.tokens_per_s,
     )
     return msgspec.structs.replace(report, estimate=estimate)
