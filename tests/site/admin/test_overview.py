@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
+import html
+import re
 import time
 from typing import Any
 
@@ -19,7 +21,7 @@ from inference_worker.registry.services import model_register
 from tenants.audit_trail.models import Trail
 from tenants.audit_trail.sealing import audit_seal
 from tenants.files.models import StoredFile
-from tenants.models import ApiKey, AuditRecord, SpendReservation, Tenant, UsageRecord
+from tenants.models import AdminAudit, ApiKey, AuditRecord, SpendReservation, Tenant, UsageRecord
 from tenants.services import tenant_update
 from tenants.tasks import audit_check_task
 from tests.heartbeats import ready_heartbeat
@@ -202,6 +204,18 @@ def test_without_redis_the_index_says_so(boss: Client, monkeypatch: pytest.Monke
     monkeypatch.setattr("inference_worker.registry.worker_sightings.worker_sightings", fail)
     assert "Redis is unavailable: no request can be served." in text_of(boss)
     assert "so the workers are unknown" in text_of(boss, "/admin/workers/")
+
+
+def test_a_recent_change_leads_to_the_changes_of_its_object_alone(boss: Client, cast: Cast) -> None:
+    object_id = str(model_register(name="served", actor="tests").pk)
+    for action, key in (("member.set", object_id), ("model.update", f"{object_id}1")):
+        values = {"actor": "tests", "object_name": "another", "after": {"note": object_id}}
+        AdminAudit.objects.create(action=action, object_id=key, **values)
+    text = text_of(boss)
+    link = re.search(r'href="(/admin/tenants/adminaudit/[^"]+)"[^>]*>\s*served', text)
+    assert link is not None
+    changes = boss.get(html.unescape(link[1])).context["cl"].result_list
+    assert [(change.action, change.object_name) for change in changes] == [("model.create", "served")]
 
 
 def multiply_records(count: int) -> None:
