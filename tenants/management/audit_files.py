@@ -71,6 +71,8 @@ def export_write(options: Options) -> Export:
         with path.open("x", encoding="utf-8", newline="") as output:
             path.chmod(0o600)
             return write(output)
+    except FileExistsError:
+        raise CommandError(f"{path} exists already. Choose another name, or remove the file.") from None
     except DamagedTrailError:
         path.unlink()
         raise

@@ -242,8 +242,10 @@ def test_the_commands_export_and_verify_a_file(cast: Cast, records: dt.datetime,
     output = io.StringIO()
     call_command("audit", "verify", "--file", str(path), "--json", stdout=output)
     assert json.loads(output.getvalue()) == [{"records": 3, "seals": 1, "findings": 0}]
-    with pytest.raises(CommandError, match="can't be written"):
+    with pytest.raises(CommandError, match=r"exists already\. Choose another name"):
         call_command("audit", "export", "--output", str(path))
+    with pytest.raises(CommandError, match="can't be written"):
+        call_command("audit", "export", "--output", str(tmp_path / "none" / "acme.jsonl"))
     path.write_text(path.read_text().replace('"status": 200', '"status": 500', 1))
     with pytest.raises(CommandError, match="The file deviates"):
         call_command("audit", "verify", "--file", str(path), stdout=io.StringIO(), stderr=io.StringIO())
