@@ -25,6 +25,7 @@ from tenants.models import ApiKey, UsageRecord
 from tenants.services import tenant_update
 from tests.browser import IN_BROWSER, Visit, open_browser
 from tests.console.harness.browsing import WIDTHS, visit_as
+from tests.console.harness.tuned_models import MODEL, chat_line, tuned_model
 from tests.console.harness.workers import worker
 from tests.faults.engines import faulty_engine
 from tests.gateway.harness.conditions import eventually
@@ -141,7 +142,7 @@ async def test_days_of_the_browsers_zone_sum_to_range_csv_and_ledger_even_over_b
     assert rows == [[day, str(local.count(day))] for day, _ in rows]
     assert len(rows) == 14
     assert sum(int(count) for _, count in rows) == len(moments)
-    assert await page.inner_text("[data-total=requests]") == str(len(moments))
+    await expect(page.locator("[data-total=requests]")).to_have_text(str(len(moments)))
     await expect(page.locator("#buckets tbody tr").last).to_contain_text("incomplete")
 
     body = await page.evaluate("fetch(location.pathname + '?format=csv').then(answer => answer.text())")
@@ -152,7 +153,7 @@ async def test_days_of_the_browsers_zone_sum_to_range_csv_and_ledger_even_over_b
 
     await page.click("#parts tfoot a")
     await expect(page.locator("text=records and sums agree")).to_be_visible()
-    assert await page.locator("tbody tr").count() == len(moments)
+    await expect(page.locator("tbody tr")).to_have_count(len(moments))
     assert visit.faults == []
 
 
@@ -181,6 +182,20 @@ async def test_the_playground_streams_two_answers_through_the_api_and_they_count
         assert (key.user, key.name, key.scopes) == (cast.member, "playground of member", ["inference"])
         await eventually(lambda: _keys_used(redis_client, cast) == [str(key.id)] * 2)
         assert visit.faults == []
+
+
+async def test_a_changed_prompt_is_no_longer_called_that_of_the_file(
+    browser: Browser, cast: Cast, site_server: int, redis_client: redis.Redis
+) -> None:
+    await in_thread(lambda: tuned_model(cast, chat_line(("user", "Is it late?"))))
+    visit = await visit_as(browser, site_server, cast.member)
+    page = await visit.open(f"/console/acme/playground/?a={MODEL}")
+    await expect(page.locator("#prompt")).to_have_value("Is it late?")
+    help_text = page.locator("#prompt + .help")
+    await expect(help_text).to_have_text("This is the first prompt of chats.jsonl. Ctrl + Enter sends.")
+    await page.fill("#prompt", "Is it early?")
+    await expect(help_text).to_have_text("Ctrl + Enter sends.")
+    assert visit.faults == []
 
 
 def _keys_used(client: redis.Redis, cast: Cast) -> list[str | None]:

@@ -268,6 +268,7 @@ if (form) {
     send();
   });
   form.addEventListener("input", refresh);
+  field("prompt").addEventListener("input", () => field("prompt-offer")?.remove());
   form.addEventListener("keydown", (event) => {
     if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) send();
   });
