@@ -32,7 +32,9 @@ def test_the_command_shows_redis_and_ledger_side_by_side(world: World) -> None:
     counters_rebuild(world.client, world.tenant_id)
     world.reserve("unrecorded")
     rows = {
-        row["limit"]: row for row in json.loads(run("show", "acme", "--json")) if row["holder"] == "tenant"
+        row["limit"]: row
+        for row in json.loads(run("show", "--tenant", "acme", "--json"))
+        if row["holder"] == "tenant"
     }
     day = rows["day"]
     assert (day["value"], day["used"], day["reserved"], day["remaining"]) == (
@@ -44,15 +46,11 @@ def test_the_command_shows_redis_and_ledger_side_by_side(world: World) -> None:
     assert day["ledger"] == COST + RESERVED
     assert 0 < day["resets_in_s"] <= 86_400
     assert (rows["requests"]["used"], rows["requests"]["ledger"]) == (3, 2)
-    text = run("show", "acme")
+    text = run("show", "--tenant", "acme")
     assert "spend per day" in text
     assert "$0.01" in text
     everything = json.loads(run("show", "--all", "--json"))
     assert len(everything) == 2 * 5, "five limits of the tenant and of its key"
-    lines = zip(run("show", "--tenant", "acme").splitlines(), text.splitlines(), strict=True)
-    assert all(one.split()[:5] == other.split()[:5] for one, other in lines), "apart from the times"
-    with pytest.raises(CommandError, match="Name one tenant"):
-        run("show", "acme", "--tenant", "globex")
 
 
 def test_the_command_rebuilds_the_counters(world: World) -> None:
@@ -61,7 +59,7 @@ def test_the_command_rebuilds_the_counters(world: World) -> None:
     write_facts(world.client, *world.settled_facts("settled"))
     assert world.spend == 7000
     assert "Rebuilt the counters of acme" in run("rebuild", "--tenant", "acme")
-    with pytest.raises(CommandError, match="Name the tenant with --tenant"):
+    with pytest.raises(CommandError, match="--tenant"):
         run("rebuild")
     assert world.spend == COST
 
@@ -70,7 +68,7 @@ def test_the_command_names_a_redis_that_is_unavailable(world: World, monkeypatch
     from tenants.management.commands import quotas
 
     monkeypatch.setattr(quotas, "_client", lambda: redis.Redis(port=1))
-    actions: list[Callable[[], str]] = [lambda: run("show"), lambda: run("rebuild", "acme")]
+    actions: list[Callable[[], str]] = [lambda: run("show"), lambda: run("rebuild", "--tenant", "acme")]
     for action in actions:
         with pytest.raises(CommandError, match="Redis is unavailable"):
             action()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from argparse import SUPPRESS
 from collections.abc import Callable
 
 import redis
@@ -68,17 +67,17 @@ class Command(SubcommandsCommand):
     def subcommands(self, add: Callable[[str, Handler, str], CommandParser]) -> None:
         """Declare show and rebuild."""
         show = add("show", self._show, "show use, limits, reservations and resets of a tenant or of all")
-        _tenant_arguments(show)
+        show.add_argument("--tenant", metavar="SLUG")
         show.add_argument("--all", action="store_true", help="limits that are not set, too")
         rebuild = add("rebuild", self._rebuild, "rebuild a tenant's counters in Redis from the ledger")
-        _tenant_arguments(rebuild)
+        rebuild.add_argument("--tenant", metavar="SLUG", required=True)
 
     def _show(self, options: Options) -> None:
         convert = _all_values if options["json"] else _row
         try:
             rows = [
                 convert(tenant, line)
-                for tenant in tenant_or_all(tenant_filter(_slug(options)))
+                for tenant in tenant_or_all(tenant_filter(options["tenant"]))
                 for line in quota_lines(_client(), tenant, settings.CYLLM)
                 if options["all"] or line.value is not None or (line.use and line.holder == "tenant")
             ]
@@ -87,30 +86,13 @@ class Command(SubcommandsCommand):
         self.show(rows, options)
 
     def _rebuild(self, options: Options) -> None:
-        slug = _slug(options)
-        if slug is None:
-            raise CommandError("Name the tenant with --tenant.")
-        tenant = tenant_by_name(slug)
+        tenant = tenant_by_name(options["tenant"])
         try:
             counters_rebuild(_client(), str(tenant.id), is_forced=True, timeout_s=FORCED_TIMEOUT_S)
         except redis.RedisError as error:
             raise _unavailable(error) from None
         text = f"Rebuilt the counters of {tenant.slug} from the ledger."
         self.show_one({"tenant": tenant.slug, "is_rebuilt": True}, options, text)
-
-
-def _tenant_arguments(parser: CommandParser) -> None:
-    parser.add_argument("--tenant", metavar="SLUG")
-    # The form of earlier versions, for existing scripts.
-    parser.add_argument("slug", nargs="?", help=SUPPRESS)
-
-
-def _slug(options: Options) -> str | None:
-    slug: str | None = options["tenant"]
-    old_form: str | None = options["slug"]
-    if slug and old_form and slug != old_form:
-        raise CommandError("Name one tenant, with --tenant.")
-    return slug or old_form
 
 
 def _client() -> redis.Redis:
