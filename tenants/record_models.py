@@ -136,8 +136,8 @@ class UsageRecord(RequestRecord):
 class AuditRecord(RequestRecord):
     """One API request, refused requests included; never its content and never a secret.
 
-    ``error_param`` is the path of the parameter at fault, without names that the client chose.
-    ``requested_model`` is the client's name of the model, which may be an alias or unknown.
+    ``error_param`` is the path of the parameter at fault, without names that the client chose, or of the
+    limit. ``requested_model`` is the client's name of the model, which may be an alias or unknown.
     """
 
     key_prefix = models.CharField(_("key prefix"), max_length=12)

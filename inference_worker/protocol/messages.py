@@ -282,7 +282,7 @@ class RequestEnded(_Message, frozen=True, kw_only=True, tag="ended"):
     event, or else a lower bound: the number of text chunks sent to the client. It replaces the meter of a
     worker that died before it wrote its own fact. ``is_charged`` is false if the service failed before the
     client received output. ``error_param``: path of the parameter at fault, without names that the client
-    chose. ``requested_model``: the client's name of the model.
+    chose, or of the limit. ``requested_model``: the client's name of the model.
     """
 
     request_id: str

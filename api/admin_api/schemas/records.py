@@ -150,7 +150,7 @@ class AuditRecord(Answer):
     """One API request, refused ones included; never its content.
 
     ``requested_model``: the name that the client sent, which may be an alias or unknown. ``error_param``: the
-    path of the parameter at fault.
+    path of the parameter at fault, or of the limit, such as ``tenant.requests_per_minute``.
     """
 
     object: Literal["audit_record"] = "audit_record"

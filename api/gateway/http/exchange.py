@@ -140,7 +140,7 @@ class Exchange:
 
     def fail(self, error: ApiError) -> None:
         """Mark the request as ended by an error."""
-        self.error_code, self.error_param = error.code, error.param
+        self.error_code, self.error_param = error.code, error.recorded_param
         if error.status == CLIENT_CLOSED_REQUEST:
             self.outcome = Outcome.CANCELLED
         elif isinstance(error, WorkerLost | EventsLost):

@@ -66,6 +66,11 @@ class ApiError(_ErrorDeclaration, Exception):
         """Return the ``error.type`` of this error."""
         return self.error_type()
 
+    @property
+    def recorded_param(self) -> str | None:
+        """What an audit record names as the cause: the parameter at fault, or what an error has instead."""
+        return self.param
+
     def at(self, param: str) -> Self:
         """Return the same error about another parameter."""
         return replace(self, param=param)

@@ -8,6 +8,20 @@ from api.openai.errors.base import ApiError, ErrorType
 from api.openai.errors.retry_after import NO_RETRY
 
 TOKENS_PER_MINUTE = "tokens per minute"
+# The holders of limits in messages, and in the paths by which audit records name limits.
+HOLDERS = {"your tenant": "tenant", "this API key": "key"}
+
+
+def limit_path(subject: str, limit_name: str) -> str:
+    """Return the path of a limit, such as ``tenant.requests_per_minute``."""
+    return f"{HOLDERS.get(subject, subject)}.{limit_name.replace(' ', '_')}"
+
+
+def limit_texts(path: str) -> dict[str, str]:
+    """Return the details of a message that the path of a limit holds."""
+    holder, _, name = path.partition(".")
+    subjects = {short: subject for subject, short in HOLDERS.items()}
+    return {"subject": subjects.get(holder, ""), "limit_name": name.replace("_", " ")}
 
 
 class RateLimitExceeded(
@@ -37,6 +51,11 @@ class RateLimitExceeded(
     def own_type(self) -> ErrorType:
         return "tokens" if self.limit_name == TOKENS_PER_MINUTE else "requests"
 
+    @property
+    @override
+    def recorded_param(self) -> str:
+        return limit_path(self.subject, self.limit_name)
+
 
 class InsufficientQuota(
     ApiError,
@@ -56,6 +75,11 @@ class InsufficientQuota(
     used: str
     requested: str
     advice: str
+
+    @property
+    @override
+    def recorded_param(self) -> str:
+        return limit_path(self.subject, self.limit_name)
 
     @override
     def __post_init__(self) -> None:

@@ -21,13 +21,14 @@ from api.gateway.stages.recording.refusal_counts import (
     client_network,
 )
 from api.openai.errors.access import InvalidApiKey
+from api.openai.errors.explanation import explain
 from inference_worker.protocol.messages import Outcome, RequestEnded, RequestsRefused
 from tests.gateway.conftest import Keys
 from tests.gateway.harness.calls import BODIES, CHAT, chat
 from tests.gateway.harness.conditions import eventually
 from tests.gateway.harness.driver import call
 from tests.gateway.harness.gateways import until_settled
-from tests.gateway.harness.quota_setup import limit_tenant
+from tests.gateway.harness.quota_setup import limit_key, limit_tenant, set_prices
 from tests.gateway.harness.records import RecordReader, facts_of, records_of
 from tests.gateway.harness.scripted import ScriptedClient
 from tests.gateway.harness.scripts import body_script, chat_script
@@ -169,6 +170,49 @@ async def test_the_record_of_a_refused_request_names_parameter_and_model(
     record = await settled_record()
     assert (reply.error["code"], record.error_param) == ("decimal_above_max_value", "temperature")
     assert (record.requested_model, record.model, record.outcome) == ("no-such-model", None, Outcome.REFUSED)
+
+
+@pytest.mark.case("admin.2")
+@pytest.mark.usefixtures("quick_rebuilds")
+@pytest.mark.parametrize(
+    ("holder", "limit", "code", "path", "explanation"),
+    [
+        (
+            "tenant",
+            {"requests_per_minute": 0},
+            "rate_limit_exceeded",
+            "tenant.requests_per_minute",
+            "Rate limit reached for your tenant on requests per minute: limit …",
+        ),
+        (
+            "key",
+            {"spend_per_day_microusd": 0},
+            "insufficient_quota",
+            "key.spend_per_day",
+            "The budget of this API key doesn't cover this request: spend per day is limited to …",
+        ),
+    ],
+)
+async def test_the_record_of_a_request_beyond_a_limit_names_the_limit_and_its_holder(
+    gateway: Gateway,
+    keys: Keys,
+    settled_record: RecordReader,
+    holder: str,
+    limit: dict[str, int],
+    code: str,
+    path: str,
+    explanation: str,
+) -> None:
+    await in_thread(set_prices)
+    change, owner = (limit_tenant, keys.acme_id) if holder == "tenant" else (limit_key, keys.acme)
+    await in_thread(partial(change, owner, **limit))
+    reply = await chat(gateway, keys.acme)
+    record = await settled_record()
+    assert (reply.error["code"], reply.error["param"]) == (code, None)
+    assert record.error_param == path
+    texts = explain(code, path, "")
+    assert texts is not None
+    assert texts[0].startswith(explanation)
 
 
 async def test_the_record_has_the_alias_that_the_client_used(

@@ -5,13 +5,17 @@ from __future__ import annotations
 import re
 from functools import cache
 
+from api.openai.errors.quotas import HOLDERS
 from api.openai.schemas.policies import Wire
+from tenants.quotas.texts import NAMES
 
-# Names of query and form parameters, which no schema declares.
+# Names that no schema declares: of query and form parameters, and of limits.
 OTHER_NAMES = frozenset(
     {
         *("after", "before", "file", "include", "limit", "metadata", "order", "purpose"),
         *("starting_after", "stream", "body"),
+        *HOLDERS.values(),
+        *(name.replace(" ", "_") for name in NAMES.values()),
     }
 )
 OMITTED = "…"
