@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 
 from api.gateway.http.disconnect import Scope
 
 # Providers assign at least a /64 to a customer, who can send from each of its addresses.
 IPV6_PREFIX = 64
+# Some proxies append the port of the connection (RFC 7239 has the same form of addresses).
+_HOP = re.compile(r"\[(?P<v6>[^\]]*)\](?::\d{1,5})?|(?P<v4>[^:]*):\d{1,5}", re.ASCII)
 
 
 def client_ip(peer: str, forwarded_for: str | None, trusted_proxies: int) -> str:
     """Return the address seen by the outermost trusted proxy; the client's own claims are not trusted.
 
     ``peer`` is the other end of the connection, ``forwarded_for`` the header X-Forwarded-For, its repetitions
-    joined with commas. An IPv4-mapped IPv6 address is returned as IPv4. Returns "" if there is no address.
+    joined with commas, each with or without a port. An IPv4-mapped IPv6 address is returned as IPv4. Returns ""
+    if there is no address.
     """
     if trusted_proxies and forwarded_for:
         hops = [hop.strip() for hop in forwarded_for.split(",")]
-        peer = hops[-trusted_proxies] if len(hops) >= trusted_proxies else hops[0]
+        peer = _without_port(hops[-trusted_proxies] if len(hops) >= trusted_proxies else hops[0])
     try:
         address = ipaddress.ip_address(peer)
     except ValueError:
@@ -26,6 +30,11 @@ def client_ip(peer: str, forwarded_for: str | None, trusted_proxies: int) -> str
     if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
         return str(address.ipv4_mapped)
     return str(address)
+
+
+def _without_port(hop: str) -> str:
+    match = _HOP.fullmatch(hop)
+    return hop if match is None else match["v6"] or match["v4"] or ""
 
 
 def scope_client_ip(scope: Scope, trusted_proxies: int) -> str:

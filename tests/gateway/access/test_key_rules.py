@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from api.gateway.app import Gateway
+from api.gateway.http.client_ip import client_ip
 from api.gateway.urls.table import URLS
 from inference_worker.protocol.messages import Outcome
 from tenants.keys.services import key_update
@@ -50,6 +51,26 @@ async def test_the_address_of_a_proxied_client_counts_not_its_own_claim(gateway:
     headers = {"authorization": f"Bearer {keys.acme}", "x-forwarded-for": "203.0.113.7"}
     reply = await call(gateway, "GET", "/v1/models", headers=headers)
     assert reply.error["code"] == "ip_not_allowed"
+
+
+@pytest.mark.parametrize(
+    ("forwarded_for", "address"),
+    [
+        ("198.51.100.1, 203.0.113.7", "203.0.113.7"),
+        ("203.0.113.7:4711", "203.0.113.7"),
+        ("2001:db8::7", "2001:db8::7"),
+        ("[2001:db8::7]", "2001:db8::7"),
+        ("[2001:db8::7]:4711", "2001:db8::7"),
+        ("[::ffff:203.0.113.7]:4711", "203.0.113.7"),
+        ("unknown", ""),
+        ("[]:1", ""),
+        (":4711", ""),
+        ("203.0.113.7:x", ""),
+        ("203.0.113.7:123456", ""),
+    ],
+)
+def test_proxies_may_append_the_port_of_the_client(forwarded_for: str, address: str) -> None:
+    assert client_ip("192.0.2.1", forwarded_for, trusted_proxies=1) == address
 
 
 @pytest.mark.criterion("6.2")
