@@ -1,4 +1,4 @@
-"""Temporary folders for copies of tenants' files, which don't long outlive a process that is killed."""
+"""Temporary folders for copies of tenants' files, which are deleted even if their process is killed."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ MIN_AGE_S = 60.0  # a folder is created a moment before it is locked
 def temporary_folder(root: Path, prefix: str) -> Iterator[Path]:
     """Yield a new folder in ``root``, for the platform's account only, and delete it afterwards.
 
-    The process holds a lock in it, which ends with the process: folders without one are deleted first.
-    Raises OSError.
+    The process holds a lock in it, which ends with the process. Folders in ``root`` that no process locks any
+    more are deleted first. Raises OSError.
     """
     root.mkdir(mode=0o700, parents=True, exist_ok=True)
     abandoned_folders_delete(root, prefix)
@@ -31,7 +31,7 @@ def temporary_folder(root: Path, prefix: str) -> Iterator[Path]:
 
 
 def abandoned_folders_delete(root: Path, prefix: str) -> None:
-    """Delete the folders of processes that were killed."""
+    """Delete the folders with the prefix whose processes were killed."""
     for folder in root.glob(f"{prefix}*"):
         # Another process may delete it meanwhile.
         with suppress(OSError):

@@ -20,7 +20,7 @@ THEMES = ("light", "dark", "system")
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """An entry of the sidebar. ``role``: the lowest that sees it."""
+    """An entry of the sidebar. ``role``: the lowest role that sees it."""
 
     name: str
     title: Promise

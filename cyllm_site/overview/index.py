@@ -137,13 +137,13 @@ def _changes(tenant_ids: Collection[uuid.UUID] | None) -> list[ChangeLine]:
             verb=verb(row.action),
             object_name=row.object_name,
             at=row.at,
-            address=f"{page}?{urlencode(_history(row))}" if row.object_id else page,
+            address=f"{page}?{urlencode(_object_filter(row))}" if row.object_id else page,
         )
         for row in rows[:CHANGES]
     ]
 
 
-def _history(row: AdminAudit) -> dict[str, str]:
+def _object_filter(row: AdminAudit) -> dict[str, str]:
     """Return the filter for the changes of the row's object. Ids of different kinds can be equal."""
     kind = row.action.partition(".")[0]
     return {"object_id__exact": row.object_id, "action__startswith": f"{kind}."}

@@ -1,4 +1,4 @@
-"""What the read-only admin pages of request records share."""
+"""Shared columns, filters and base class of the read-only admin pages of request records."""
 
 from __future__ import annotations
 

@@ -82,7 +82,7 @@ def _check_owners(membership: Membership) -> None:
 def _revoke_keys(
     user: User, tenant: Tenant | None, *, actor: str, scopes: Collection[str] | None = None
 ) -> None:
-    """Revoke a person's keys in a tenant, None: in all; with ``scopes``, only keys that have one of them."""
+    """Revoke a person's keys in a tenant, or in all; with ``scopes``, only those that have one of them."""
     keys = ApiKey.objects.filter(user=user, revoked_at=None)
     if tenant is not None:
         keys = keys.filter(tenant=tenant)

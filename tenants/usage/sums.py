@@ -126,10 +126,11 @@ class UsageSum:
 MEASURES = tuple(measure.name for measure in fields(UsageSum))
 _values = attrgetter(*MEASURES)
 NOTHING = UsageSum()
+_SUM_COLUMNS = {f"sum_{name}": name for name in MEASURES}
 
 
 def sum_of_all(sums: Iterable[UsageSum]) -> UsageSum:
-    """Return the sum of many sums, faster than by adding each to the ones before."""
+    """Return the sum of many sums, faster than repeated addition."""
     rows = [_values(each) for each in sums if each is not NOTHING]
     return UsageSum(*map(sum, zip(*rows, strict=True))) if rows else NOTHING
 
@@ -283,9 +284,6 @@ def _narrowed(period: UsagePeriod, since: dt.datetime, until: dt.datetime) -> di
 
 def _aggregates(measures: Iterable[str] = MEASURES) -> dict[str, Sum]:
     return {f"sum_{name}": Sum(name) for name in measures}
-
-
-_SUM_COLUMNS = {f"sum_{name}": name for name in MEASURES}
 
 
 def _sum_of(row: dict[str, Any]) -> UsageSum:

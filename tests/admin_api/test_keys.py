@@ -92,18 +92,18 @@ def test_keys_created_by_a_key_have_its_holder_and_end_with_it(with_key: NewKey,
     account = service_account_create(tenant=cast.acme, name="nightly", actor="tests")
     membership_set(tenant=cast.acme, user=cast.member, role="admin", actor="tests")
     personal, program = with_key("admin", user=cast.member), with_key("admin", service_account=account)
-    of_person = personal("POST", KEYS, {"name": "mine", "scopes": ["admin"]}).body
-    assert (of_person["user"], of_person["created_by"]) == ("member", "member")
-    of_program = program("POST", KEYS, {"name": "its"}).body
-    assert (of_program["user"], of_program["service_account"]) == (None, "nightly")
+    person_key = personal("POST", KEYS, {"name": "mine", "scopes": ["admin"]}).body
+    assert (person_key["user"], person_key["created_by"]) == ("member", "member")
+    program_key = program("POST", KEYS, {"name": "its"}).body
+    assert (program_key["user"], program_key["service_account"]) == (None, "nightly")
     other = personal("POST", KEYS, {"name": "other", "service_account": "nightly"}).body
     assert (other["user"], other["service_account"], other["created_by"]) == (None, "nightly", "member")
     successor = personal("POST", f"{KEYS}/{other['id']}/rotate", {}).body
     assert (successor["service_account"], successor["created_by"]) == ("nightly", "member")
     membership_remove(tenant=cast.acme, user=cast.member, actor="tests")
-    assert ApiClient(key=of_person["secret"])("GET", KEYS).error[:2] == (401, "key_revoked")
+    assert ApiClient(key=person_key["secret"])("GET", KEYS).error[:2] == (401, "key_revoked")
     service_account_delete(account_id=account.pk, actor="tests")
-    assert ApiKey.objects.get(pk=of_program["id"]).revoked_at is not None
+    assert ApiKey.objects.get(pk=program_key["id"]).revoked_at is not None
 
 
 @pytest.mark.parametrize(

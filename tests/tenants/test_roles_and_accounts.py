@@ -68,7 +68,7 @@ def test_a_member_who_becomes_a_viewer_loses_the_keys(cast: Cast) -> None:
 
 
 @pytest.mark.criterion("6.1")
-def test_whoever_no_longer_manages_a_tenant_loses_the_keys_that_administer_it(cast: Cast) -> None:
+def test_an_admin_who_becomes_a_member_loses_the_keys_with_administrative_scopes(cast: Cast) -> None:
     def set_role(role: str) -> list[str]:
         member_services.membership_set(tenant=cast.acme, user=cast.member, role=role, actor="user:boss")
         keys = ApiKey.objects.filter(user=cast.member, revoked_at=None).order_by("name")

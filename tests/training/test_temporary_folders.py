@@ -32,7 +32,7 @@ def test_a_folder_is_private_and_deleted_afterwards(tmp_path: Path) -> None:
     assert list(root.iterdir()) == []
 
 
-def test_a_killed_process_leaves_nothing_behind_the_next_use(
+def test_the_next_use_deletes_the_folder_of_a_killed_process(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(temporary_folders, "MIN_AGE_S", -1)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from training.datasets.command import DatasetCommandError, add_check_arguments, check_file, file_sample
+from training.datasets.command import DatasetCommandError, add_check_arguments, check_file, file_previews
 from training.datasets.formatting import report_text
 
 
@@ -27,7 +27,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         if options.subcommand == "sample":
-            print(msgspec.json.encode(file_sample(options.file, options.model, options.count)).decode())
+            print(msgspec.json.encode(file_previews(options.file, options.model, options.count)).decode())
             return 0
         report = check_file(options, options.model)
     except DatasetCommandError as error:

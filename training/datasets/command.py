@@ -34,9 +34,9 @@ def add_check_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--max-length", type=_count, metavar="TOKENS", help="tokens per example, with a model"
     )
-    chosen = "default: by the number of examples, as for a job"
-    parser.add_argument("--epochs", type=_count, metavar="N", help=chosen)
-    parser.add_argument("--batch-size", type=_count, metavar="N", help=chosen)
+    default = "default: chosen from the number of examples, as for a job"
+    parser.add_argument("--epochs", type=_count, metavar="N", help=default)
+    parser.add_argument("--batch-size", type=_count, metavar="N", help=default)
     parser.add_argument(
         "--tokens-per-s", type=_speed, metavar="N", help="speed of training, to estimate its time"
     )
@@ -78,8 +78,8 @@ def check_file(options: argparse.Namespace, model_folder: Path | None) -> Datase
         raise DatasetCommandError(f"{options.file} can't be read: {error.strerror or error}") from error
 
 
-def file_sample(path: Path, model_folder: Path, count: int) -> list[Any]:
-    """Return the samples of the first examples (``datasets.previews``). Raises DatasetCommandError."""
+def file_previews(path: Path, model_folder: Path, count: int) -> list[Any]:
+    """Return previews of the first examples, one per sample. Raises DatasetCommandError."""
     try:
         from training.datasets.previews import sample_texts
         from training.datasets.tokens.tokenizer import ModelError, load_tokenizer

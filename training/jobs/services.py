@@ -74,7 +74,7 @@ def job_create(
     """Check a request and create the job, which waits until its files have been validated.
 
     ``engine_rank``: highest rank that ready workers of the model load, if there are any. ``usable_models``:
-    the only ones that a refusal may name, None for all. Raises JobRefusedError.
+    the only models that a refusal may name, None for all. Raises JobRefusedError.
     """
     limits = settings.CYLLM
     if usable_models is not None:

@@ -26,7 +26,7 @@ logger = logging.getLogger("cyllm.training")
 def expired_job_folders_remove() -> int:
     """Remove folders of jobs that ended or disappeared before the retention. Returns their number.
 
-    Those of validations whose process was killed go at once.
+    Folders of killed validations are deleted at once and not counted.
     """
     abandoned_folders_delete(training_root(), VALIDATION_PREFIX)
     retention = dt.timedelta(hours=settings.CYLLM.training_retention_h)

@@ -91,7 +91,7 @@ class _KeyView(AdminView):
     def creator(self) -> tuple[User | None, ServiceAccount | None]:
         """Return the person behind the caller, and the service account if the caller is a key of one.
 
-        Keys that a key creates have its holder, so that they end with it and share the person's rate.
+        A key that a key creates gets the same holder: it ends with the holder, and shares the person's rate.
         """
         if self.caller.key_id is None:
             return self.caller.user, None

@@ -1,8 +1,8 @@
 """Sockets of job pages: the events after a number, then those that follow, until the job has ended.
 
 The page opens ``/console/ws/{tenant}/jobs/{job}/?after=number``. Frames are JSON: ``{"head": n}`` every 10 s,
-``{"head": n, "events": […]}`` at most 4 times a second, ``{"head": n, "end": true}`` after the last. An event
-is that of the API with its ``number``. The reader pulls: a slow one holds up nothing but itself.
+``{"head": n, "events": […]}`` at most 4 times a second, ``{"head": n, "end": true}`` at the end. An event is
+that of the API with its ``number``. The reader pulls: a slow one holds up nothing but itself.
 """
 
 from __future__ import annotations

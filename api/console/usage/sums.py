@@ -83,7 +83,7 @@ def usage_table(tenant: Tenant, period: Period, breakdown: Breakdown) -> UsageTa
         part = _part(group, breakdown, names)
         number = numbers[_instant(group.labels[step], period)]
         column = columns.get(part) or columns.setdefault(part, [NOTHING] * len(numbers))
-        # The first sum of a cell is not added to nothing: long periods of many keys have 100,000 cells.
+        # The first sum of a cell needs no addition: long periods of many keys have 100,000 cells.
         column[number] = group.sum if column[number] is NOTHING else column[number] + group.sum
     parts = [UsagePart(*part, sum_of_all(sums), tuple(sums)) for part, sums in columns.items()]
     parts.sort(key=lambda part: (-part.total.cost_microusd, -part.total.tokens, part.label))

@@ -9,7 +9,7 @@ from api.gateway.http.disconnect import Scope
 
 # Providers assign at least a /64 to a customer, who can send from each of its addresses.
 IPV6_PREFIX = 64
-# Some proxies append the port of the connection (RFC 7239 has the same form of addresses).
+# Some proxies append the port of the connection, in the form of RFC 7239.
 _HOP = re.compile(r"\[(?P<v6>[^\]]*)\](?::\d{1,5})?|(?P<v4>[^:]*):\d{1,5}", re.ASCII)
 
 
@@ -17,8 +17,8 @@ def client_ip(peer: str, forwarded_for: str | None, trusted_proxies: int) -> str
     """Return the address seen by the outermost trusted proxy; the client's own claims are not trusted.
 
     ``peer`` is the other end of the connection, ``forwarded_for`` the header X-Forwarded-For, its repetitions
-    joined with commas, each with or without a port. An IPv4-mapped IPv6 address is returned as IPv4. Returns
-    "" if there is no address.
+    joined with commas; its addresses may have a port. An IPv4-mapped IPv6 address is returned as IPv4.
+    Returns "" if there is no address.
     """
     if trusted_proxies and forwarded_for:
         hops = [hop.strip() for hop in forwarded_for.split(",")]

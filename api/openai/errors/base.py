@@ -68,7 +68,7 @@ class ApiError(_ErrorDeclaration, Exception):
 
     @property
     def recorded_param(self) -> str | None:
-        """What an audit record names as the cause: the parameter at fault, or what an error has instead."""
+        """The cause that audit records name: the parameter at fault, or its substitute, such as a limit."""
         return self.param
 
     def at(self, param: str) -> Self:

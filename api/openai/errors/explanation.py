@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from api.openai.errors.catalogue import CATALOGUE
-from api.openai.errors.quotas import InsufficientQuota, RateLimitExceeded, limit_texts
+from api.openai.errors.quotas import InsufficientQuota, RateLimitExceeded, limit_details
 
 UNKNOWN = "…"
 LIMIT_CODES = (RateLimitExceeded.code, InsufficientQuota.code)
@@ -20,6 +20,6 @@ def explain(code: str, param: str, model: str) -> tuple[str, str] | None:
     error = CATALOGUE.get(code)
     if error is None:
         return None
-    values = {"param": param, "model": model, **(limit_texts(param) if code in LIMIT_CODES else {})}
+    values = {"param": param, "model": model, **(limit_details(param) if code in LIMIT_CODES else {})}
     message = _VALUE.sub(lambda match: values.get(match[1]) or UNKNOWN, error.message_format)
     return message, error.fix

@@ -9,18 +9,18 @@ from api.openai.errors.retry_after import NO_RETRY
 
 TOKENS_PER_MINUTE = "tokens per minute"
 # The holders of limits in messages, and in the paths by which audit records name limits.
-HOLDERS = {"your tenant": "tenant", "this API key": "key"}
+LIMIT_HOLDERS = {"your tenant": "tenant", "this API key": "key"}
 
 
 def limit_path(subject: str, limit_name: str) -> str:
     """Return the path of a limit, such as ``tenant.requests_per_minute``."""
-    return f"{HOLDERS.get(subject, subject)}.{limit_name.replace(' ', '_')}"
+    return f"{LIMIT_HOLDERS.get(subject, subject)}.{limit_name.replace(' ', '_')}"
 
 
-def limit_texts(path: str) -> dict[str, str]:
-    """Return the details of a message that the path of a limit holds."""
+def limit_details(path: str) -> dict[str, str]:
+    """Return the details of a message that are in the path of a limit."""
     holder, _, name = path.partition(".")
-    subjects = {short: subject for subject, short in HOLDERS.items()}
+    subjects = {short: subject for subject, short in LIMIT_HOLDERS.items()}
     return {"subject": subjects.get(holder, ""), "limit_name": name.replace("_", " ")}
 
 

@@ -1,4 +1,4 @@
-"""Discarding of counters that no longer hold: the tenant's next admission rebuilds them from the ledger."""
+"""Discarding of outdated counters, which the tenant's next admission rebuilds from the ledger."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from tenants.keys.services import key_update
 from tenants.models import ApiKey
 from tests.gateway.conftest import Keys
 from tests.gateway.harness.calls import CHAT, chat
-from tests.gateway.harness.conditions import until_known
+from tests.gateway.harness.conditions import apply_change
 from tests.gateway.harness.driver import call
 from tests.gateway.harness.records import RecordReader
 from tests.gateway.harness.uploads import upload
@@ -28,7 +28,7 @@ async def change(gateway: Gateway, key: str, **changes: Any) -> None:
     def run() -> None:
         key_update(key_id=ApiKey.objects.get(prefix=key.split("-")[2]).id, actor="tests", **changes)
 
-    await until_known(gateway, key, run)
+    await apply_change(gateway, key, run)
 
 
 @pytest.mark.criterion("6.1")

@@ -1,4 +1,4 @@
-"""Waiting for conditions, such as a gateway's knowledge of a change."""
+"""Waiting for conditions, and for a gateway to apply a change."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ async def _holds(condition: Callable[[], bool | Awaitable[bool]]) -> bool:
     return result if isinstance(result, bool) else await result
 
 
-async def until_known(gateway: Gateway, key: str, change: Callable[[], object]) -> None:
-    """Change a key or its tenant in a thread, and wait until the gateway no longer uses what it has cached.
+async def apply_change(gateway: Gateway, key: str, change: Callable[[], object]) -> None:
+    """Change a key or its tenant in a thread, and wait until the gateway no longer uses the old values.
 
     The message of a change arrives after the change, so the next request could still find the old limits.
     """
@@ -34,7 +34,7 @@ async def until_known(gateway: Gateway, key: str, change: Callable[[], object]) 
     before = await gateway.find_principal(prefix)
     await in_thread(change)
 
-    async def is_known() -> bool:
+    async def is_applied() -> bool:
         return await gateway.find_principal(prefix) != before
 
-    await eventually(is_known)
+    await eventually(is_applied)

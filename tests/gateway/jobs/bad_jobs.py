@@ -146,13 +146,13 @@ BAD_JOBS = (
         "invalid_value",
         "cyllm.warmup_ratio",
         {"cyllm": {"warmup_ratio": 0.1}, "hyperparameters": {"n_epochs": 1, "batch_size": 8}},
-        "its learning rate would be 0",
+        "a warm-up starts from a learning rate of 0",
     ),
     BadJob(
         "invalid_value",
         "cyllm.adapter",
         {"cyllm": {"adapter": "full", "publish": False}},
-        "the result has about 20.0 GiB, and a file at most 1.0 GiB",
+        "the result takes about 20.0 GiB, but a file has at most 1.0 GiB",
     ),
     # early stopping
     _option("invalid_value", "early_stopping", {"patience": 3}, "requires a 'validation_file'"),

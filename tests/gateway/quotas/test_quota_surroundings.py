@@ -16,7 +16,7 @@ from inference_worker.transport.redis_connection import RedisUnavailableError
 from tenants.quotas.counters import names
 from tests.gateway.conftest import Keys
 from tests.gateway.harness.calls import BODIES, CHAT, chat, start_chat
-from tests.gateway.harness.conditions import eventually, until_known
+from tests.gateway.harness.conditions import apply_change, eventually
 from tests.gateway.harness.gateways import until_settled
 from tests.gateway.harness.quota_setup import (
     METER_COST,
@@ -64,7 +64,7 @@ async def test_a_tenant_that_gets_its_first_limit_has_used_what_the_ledger_has(
     redis_client.delete(names.tenant_counters(keys.acme_id))  # as if another server had taken over
     assert (await chat(gateway, keys.acme, **SMALL)).status == 200
     # The scripted engine has no meter in the ledger, so its requests count and cost what is reserved.
-    await until_known(gateway, keys.acme, partial(limit_tenant, keys.acme_id, requests_per_minute=4))
+    await apply_change(gateway, keys.acme, partial(limit_tenant, keys.acme_id, requests_per_minute=4))
     statuses = [(await chat(gateway, keys.acme, **SMALL)).status for _ in range(2)]
     assert statuses == [200, 429]
 

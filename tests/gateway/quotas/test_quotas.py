@@ -14,7 +14,7 @@ import redis
 from api.gateway.settings import Limits
 from tests.gateway.conftest import LONG_LIMITS, Keys
 from tests.gateway.harness.calls import BODIES, CHAT, EMBEDDINGS, chat, post, start_chat
-from tests.gateway.harness.conditions import eventually, until_known
+from tests.gateway.harness.conditions import apply_change, eventually
 from tests.gateway.harness.driver import Reply, call
 from tests.gateway.harness.gateways import running_gateway
 from tests.gateway.harness.quota_setup import (
@@ -174,7 +174,7 @@ async def test_the_default_limit_binds_the_first_calls_of_a_new_tenant(
         await eventually(lambda: gateway.recorder.facts.is_up)
         calls = [asyncio.create_task(chat(gateway, keys.globex)) for _ in range(8)]
         replies = await _replies(calls, refusals=7, release=release)
-        await until_known(gateway, keys.globex, partial(limit_tenant, keys.globex_id, concurrent_requests=2))
+        await apply_change(gateway, keys.globex, partial(limit_tenant, keys.globex_id, concurrent_requests=2))
         calls = [asyncio.create_task(chat(gateway, keys.globex)) for _ in range(4)]
         own = await _replies(calls, refusals=2, release=release_later)
     assert statuses(list(replies)) == {200: 1, 429: 7}

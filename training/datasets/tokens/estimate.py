@@ -1,4 +1,4 @@
-"""Estimates of the steps and the duration of a training run."""
+"""Steps and duration of a training run, and the epochs and batch size of one that sets none."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def auto_batch_size(examples: int) -> int:
 
 def auto_epochs(examples: int, batch_size: int) -> int:
     """Return the epochs of a run that doesn't set them: small data sets get more, for enough steps."""
-    steps = -(-examples // batch_size) or 1
+    steps = steps_per_epoch(examples, batch_size) or 1
     return min(MAX_AUTO_EPOCHS, max(AUTO_EPOCHS, -(-MIN_AUTO_STEPS // steps)))
 
 

@@ -6,7 +6,7 @@ from training.datasets.tokens.cache import TokenCache
 from training.datasets.tokens.samples import Sample
 
 PROBES = 8
-# So that all of them fit in one line of the trainer's output, and long contexts don't delay a verification.
+# All of them fit in one line of the trainer's output, and long contexts don't delay a verification.
 PROBE_TOKENS = 1024
 
 

@@ -65,8 +65,8 @@ def _check_steps(request: JobRequest, options: TrainingOptions, report: Mapping[
         threads=None,
     )
     steps = -(-int(report["examples"]) // run.batch_size) * run.n_epochs
-    if options.warmup_ratio and steps == 1:  # the rate rises from 0
-        reason = "the whole run has 1 step, so its learning rate would be 0"
+    if options.warmup_ratio and steps == 1:
+        reason = "the whole run has 1 step, and a warm-up starts from a learning rate of 0"
         raise JobRefusedError(InvalidValue("cyllm.warmup_ratio", reason))
     if options.eval_steps is not None and options.eval_steps > steps:
         raise JobRefusedError(InvalidValue("cyllm.eval_steps", f"the whole run has about {steps} steps"))

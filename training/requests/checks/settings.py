@@ -58,8 +58,8 @@ def _check_result(options: JobOptions, folder: Path, max_file_bytes: int) -> Non
     size = result_bytes(options, folder)
     if size is not None and size > max_file_bytes:
         reason = (
-            f"the result has about {_gib(size)}, and a file at most {_gib(max_file_bytes)}; use 'lora', or "
-            "ask the operator for larger files"
+            f"the result takes about {_gib(size)}, but a file has at most {_gib(max_file_bytes)}; "
+            "use 'lora', or ask the operator to allow larger files"
         )
         raise JobRefusedError(InvalidValue("cyllm.adapter", reason))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from functools import cache
 
-from api.openai.errors.quotas import HOLDERS
+from api.openai.errors.quotas import LIMIT_HOLDERS
 from api.openai.schemas.policies import Wire
 from tenants.quotas.texts import NAMES
 
@@ -14,7 +14,7 @@ OTHER_NAMES = frozenset(
     {
         *("after", "before", "file", "include", "limit", "metadata", "order", "purpose"),
         *("starting_after", "stream", "body"),
-        *HOLDERS.values(),
+        *LIMIT_HOLDERS.values(),
         *(name.replace(" ", "_") for name in NAMES.values()),
     }
 )

@@ -18,8 +18,8 @@ PAGE = 512
 KEPT_EVENTS = 1024
 # Notifications can be lost, so the database is polled as well: sooner if none can arrive.
 POLL_S, POLL_WITHOUT_NOTIFICATIONS_S = 5.0, 1.0
-# After a pause an event is read at once, and the next ones with those that follow within an interval. It is
-# longer for more watchers: a crowd must not take the processor time of the training that it watches.
+# After a pause an event is read at once; the next ones are read together after an interval. It grows with the
+# number of watchers, which must not take processor time from the training that they watch.
 MIN_INTERVAL_S, MAX_INTERVAL_S, INTERVAL_PER_WATCHER_S = 0.25, 1.0, 0.05
 
 
@@ -114,7 +114,7 @@ class _Feed:
 
     @property
     def interval_s(self) -> float:
-        """The least time between two reads."""
+        """Least time between two reads."""
         return min(max(MIN_INTERVAL_S, self.watchers * INTERVAL_PER_WATCHER_S), MAX_INTERVAL_S)
 
     async def started(self) -> None:
@@ -145,10 +145,10 @@ class _Feed:
     async def _keep_current(self) -> None:
         await asyncio.wait([self._start])
         while not self._has_ended:
-            interval_s = POLL_S if self._is_notified() else POLL_WITHOUT_NOTIFICATIONS_S
+            poll_s = POLL_S if self._is_notified() else POLL_WITHOUT_NOTIFICATIONS_S
             await asyncio.sleep(self.interval_s)
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(interval_s):
+                async with asyncio.timeout(poll_s):
                     await self.wake.wait()
             self.wake.clear()
             try:

@@ -79,7 +79,7 @@ def validated(job: FineTuningJob) -> FineTuningJob:
     return job
 
 
-def test_copies_are_in_the_training_folder_and_go_with_a_later_validation(
+def test_copies_are_in_the_training_folder_and_a_validation_deletes_those_of_killed_ones(
     cast: Cast, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     values = settings.CYLLM.model_copy(update={"training_dir": tmp_path})
