@@ -60,7 +60,10 @@ def main() -> None:
     ) as events:
         for line in events.iter_lines():
             if line.startswith("data: {"):
-                print(" ", json.loads(line.removeprefix("data: "))["message"])
+                event = json.loads(line.removeprefix("data: "))
+                if "error" in event:  # such as a gateway that stops; the job goes on
+                    sys.exit(f"the events of {job.id} ended: {event['error']['message']}")
+                print(" ", event["message"])
 
     job = client.fine_tuning.jobs.retrieve(job.id)
     if job.status != "succeeded" or job.fine_tuned_model is None:
