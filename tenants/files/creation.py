@@ -18,9 +18,9 @@ from tenants.files.audit import file_audit, file_values
 from tenants.files.deletion import object_delete
 from tenants.files.filenames import clean_filename
 from tenants.files.models import PendingObject, Purpose, StoredFile
+from tenants.files.selectors import stored_limit
 from tenants.files.storage.incoming import BUFFER_BYTES, IncomingFile
 from tenants.files.uploads import Upload, UploadLostError, upload_begin, upload_write
-from tenants.models import Tenant
 
 LONG_LEASE = dt.timedelta(hours=6)  # for writers that don't renew it
 
@@ -113,7 +113,7 @@ def content_store(*, tenant_id: uuid.UUID, content: IO[bytes], new: NewFile) -> 
             tenant_id=tenant_id,
             needed_bytes=incoming.size_bytes,
             wanted_bytes=incoming.size_bytes,
-            limit=_stored_limit(tenant_id),
+            limit=stored_limit(tenant_id),
             lease=LONG_LEASE,
         )
         try:
@@ -122,9 +122,3 @@ def content_store(*, tenant_id: uuid.UUID, content: IO[bytes], new: NewFile) -> 
             object_delete(upload.storage_name)
             raise
         return StoredContent(upload, new, incoming.size_bytes, incoming.sha256)
-
-
-def _stored_limit(tenant_id: uuid.UUID) -> int:
-    """Return the bytes that the tenant's files may have: its own limit, or that of the settings."""
-    own_limit = Tenant.objects.filter(id=tenant_id).values_list("stored_bytes", flat=True).first()
-    return settings.CYLLM.tenant_file_bytes if own_limit is None else own_limit

@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from typing import IO
 from uuid import UUID
 
+from django.conf import settings
 from django.core.files.storage import default_storage
 from django.db.models import Q, QuerySet, Sum
 from django.utils import timezone
 
 from tenants.files.models import PendingObject, StoredFile
+from tenants.models import Tenant
 
 
 def files(*, tenant_id: UUID | str | None = None) -> QuerySet[StoredFile]:
@@ -67,6 +69,17 @@ def tenant_bytes(tenant_id: UUID | str) -> int:
     uploads = PendingObject.objects.filter(tenant_id=tenant_id)
     file_bytes = files.aggregate(total=Sum("size_bytes"))["total"] or 0
     return int(file_bytes + (uploads.aggregate(total=Sum("reserved_bytes"))["total"] or 0))
+
+
+def stored_limit(tenant_id: UUID | str) -> int:
+    """Return the bytes that the tenant's files may have: its own limit, or that of the settings."""
+    own_limit = Tenant.objects.filter(id=tenant_id).values_list("stored_bytes", flat=True).first()
+    return int(settings.CYLLM.tenant_file_bytes if own_limit is None else own_limit)
+
+
+def largest_file_bytes(tenant_id: UUID | str) -> int:
+    """Return the bytes that a single file of the tenant may have, if it has no others."""
+    return min(int(settings.CYLLM.max_file_bytes), stored_limit(tenant_id))
 
 
 def file_open(file: StoredFile) -> IO[bytes]:

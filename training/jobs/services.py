@@ -13,7 +13,7 @@ from django.db import transaction
 
 from backoffice.request_ids import request_id
 from tenants.audit_trail.changes import admin_audit_record
-from tenants.files.selectors import file_find_for_use
+from tenants.files.selectors import file_find_for_use, largest_file_bytes
 from tenants.models import Tenant
 from training.choices import END_STATUSES, EventLevel, JobAction, JobPhase, JobStatus, RequestedAction
 from training.clock import database_now
@@ -85,7 +85,7 @@ def job_create(
         options = job_options(request.options)
     except msgspec.ValidationError as error:
         raise JobRefusedError(InvalidValue("cyllm", str(error))) from None
-    check_settings(request, options, engine_rank, limits, limits.max_file_bytes)
+    check_settings(request, options, engine_rank, limits, largest_file_bytes(tenant_id))
     with transaction.atomic():
         if locked_open_job_count(tenant_id) >= limits.training_open_jobs:
             raise JobRefusedError(TooManyJobs(limits.training_open_jobs))

@@ -227,10 +227,17 @@ async def test_a_job_needs_no_ready_worker_of_its_model(
 async def test_results_that_engines_can_not_load_are_trained_without_publication(
     gateway: Gateway, keys: Keys
 ) -> None:
-    with override_settings(CYLLM=settings.CYLLM.model_copy(update={"max_file_bytes": 1 << 40})):
+    sizes = {"max_file_bytes": 1 << 40, "tenant_file_bytes": 1 << 40}
+    with override_settings(CYLLM=settings.CYLLM.model_copy(update=sizes)):
         for options in ({"adapter": "dora", "rank": 64}, {"adapter": "full"}):
             job_id = await created_job(gateway, keys.acme, keys.acme_id, cyllm={**options, "publish": False})
             assert (await stored_job(job_id)).options["publish"] is False
+        tenant_id = uuid.UUID(keys.acme_id)
+        await in_thread(lambda: tenant_update(tenant_id=tenant_id, actor="t", stored_bytes=10 << 30))
+        training_file = await chat_file(keys.acme_id)
+        reply = await create(gateway, keys.acme, training_file, cyllm={"adapter": "full", "publish": False})
+    assert (reply.status, reply.error["param"]) == (400, "cyllm.adapter")
+    assert "a file has at most 10.0 GiB" in reply.error["message"]
 
 
 async def test_a_tenant_has_a_limit_of_open_jobs(gateway: Gateway, keys: Keys) -> None:

@@ -26,7 +26,12 @@ def store_result(job: FineTuningJob, folder: Path, persist: Persist) -> StoredCo
         step = "Ask the operator to allow larger files (CYLLM_MAX_FILE_BYTES) and resume the job"
         raise _too_large(error.limit, step) from None
     except FileQuotaError as error:
-        raise _too_large(error.limit, "Delete files that are no longer needed and resume the job") from None
+        step = (
+            "Ask the operator for a higher limit of the tenant's files"
+            if error.is_permanent
+            else "Delete files that are no longer needed"
+        )
+        raise _too_large(error.limit, f"{step} and resume the job") from None
     except OSError as error:
         message = f"The result can't be stored: {error.strerror or type(error).__name__}."
         raise PublishingError(

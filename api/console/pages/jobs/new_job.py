@@ -36,7 +36,7 @@ from inference_worker.registry.readiness import tenant_models
 from inference_worker.registry.worker_sightings import platform_workers
 from tenants.choices import Role
 from tenants.files.models import Purpose, StoredFile
-from tenants.files.selectors import file_find, files
+from tenants.files.selectors import file_find, files, largest_file_bytes
 from training.choices import JobStatus
 from training.costs import training_cost
 from training.datasets.report import DatasetReport, RunFigures
@@ -103,7 +103,7 @@ def check(request: TenantRequest, values: Mapping[str, str]) -> CheckedForm:
         job_request = validate_fine_tuning_body(body)
         options = job_options(job_request.options)
         rank, limits = _engine_rank(job_request.base_model), settings.CYLLM
-        check_settings(job_request, options, rank, limits, limits.max_file_bytes)
+        check_settings(job_request, options, rank, limits, largest_file_bytes(request.tenant.id))
     except ApiError as error:
         return CheckedForm(body, None, {field_of(error.param): str(error.message)})
     except JobRefusedError as error:

@@ -76,16 +76,21 @@ def test_an_unpublished_result_is_an_archive_of_the_tenant(make_job: MakeJob, tm
 
 @pytest.mark.django_db
 @pytest.mark.parametrize(
-    ("limit", "remedy"), [("tenant_file_bytes", "Delete files"), ("max_file_bytes", "CYLLM_MAX_FILE_BYTES")]
+    ("limit", "size", "remedy"),
+    [
+        ("tenant_file_bytes", tarfile.RECORDSIZE, "Delete files"),  # the archive's size: it alone would fit
+        ("tenant_file_bytes", 1024, "a higher limit of the tenant's files"),
+        ("max_file_bytes", 1024, "CYLLM_MAX_FILE_BYTES"),
+    ],
 )
 def test_a_result_beyond_a_limit_fails_with_a_remedy(
-    make_job: MakeJob, tmp_path: Path, limit: str, remedy: str
+    make_job: MakeJob, tmp_path: Path, limit: str, size: int, remedy: str
 ) -> None:
     from django.conf import settings
 
     job, claim = _claimed(make_job)
     last_event = finished_run(tmp_path / "result")
-    tight = settings.CYLLM.model_copy(update={limit: 1024})
+    tight = settings.CYLLM.model_copy(update={limit: size})
     with override_settings(CYLLM=tight), pytest.raises(PublishingError) as error:
         publish(job, claim.token, last_event, report_phase=lambda _: None, persist=run_once)
     assert error.value.failure.code == "result_too_large"
