@@ -88,7 +88,8 @@ def _base_model(error: BaseException) -> Diagnosis:
     return Diagnosis(
         "base_model_unreadable",
         f"The base model can't be loaded: {error}",
-        "Check that the folder of the base model is complete and readable on the training worker.",
+        "The operator makes the folder of the base model complete and readable on the training worker; then "
+        "resume the job.",
         False,
     )
 

@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 from typing import Any, Literal
 
+from inference_worker.telemetry.masking import mask_folders
 from training.engine.attempt import Attempt
 from training.engine.checkpoints.manifest import InvalidCheckpointError, verify_checkpoint
 from training.engine.checkpoints.state import Score
@@ -64,8 +65,9 @@ def _restore_best(attempt: Attempt, model: Any) -> Score | None:
     try:
         verify_checkpoint(folder)
     except (InvalidCheckpointError, OSError) as error:
+        reason = mask_folders(str(error))
         message = (
-            f"The best checkpoint, of step {best.step}, is lost: {error}. The last weights are the result."
+            f"The best checkpoint, of step {best.step}, is lost: {reason}. The last weights are the result."
         )
         attempt.warn("best_checkpoint_lost", message)
         return None

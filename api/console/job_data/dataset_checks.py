@@ -15,6 +15,7 @@ import msgspec
 from django.conf import settings
 from django.utils.translation import gettext
 
+from inference_worker.telemetry.masking import mask_folders
 from tenants.files.models import StoredFile
 from tenants.files.selectors import file_open
 from training.child_process import child_environment, run_child
@@ -116,7 +117,7 @@ def _run(*arguments: object) -> bytes:
         raise ReportError(text % {"n": TIMEOUT_S}) from None
     if result.code not in (0, 1):  # 1: the file has faults
         text = gettext("The check failed: %(reason)s. Try again, or ask an operator.")
-        raise ReportError(text % {"reason": result.last_line.rstrip(".")})
+        raise ReportError(text % {"reason": mask_folders(result.last_line).rstrip(".")})
     return result.output
 
 

@@ -112,6 +112,16 @@ def test_a_model_that_the_tenant_may_not_see_has_no_figures(
     assert "$" not in page
 
 
+def test_a_report_that_fails_names_the_file_of_the_model_but_no_folder(
+    cast: Cast, settings: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "tokenizer.json").write_text("{")
+    settings.CYLLM = settings.CYLLM.model_copy(update={"training_models": {MODEL: tmp_path}})
+    page = _report(cast)
+    assert "The check failed: python -m training.datasets: …/tokenizer.json can" in page
+    assert str(tmp_path) not in page
+
+
 def test_uploads_show_a_valid_line_of_every_format(cast: Cast) -> None:
     browser = Client()
     browser.force_login(cast.member)

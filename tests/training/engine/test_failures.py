@@ -11,7 +11,7 @@ import pytest
 from tests.training.engine.runs import AttemptServer, Outcome, make_spec, run_here
 from tests.training.engine.small_models import SMALL
 from training.engine import events
-from training.engine.checkpoints.manifest import verify_checkpoint
+from training.engine.checkpoints.manifest import InvalidCheckpointError, verify_checkpoint
 
 
 def _failure(outcome: Outcome) -> events.Failed:
@@ -105,6 +105,13 @@ def test_a_folder_that_can_not_be_written_is_diagnosed(tiny_model: Path, tmp_pat
     assert not (tmp_path / "work" / "result").exists()
 
 
+def test_a_manifest_that_can_not_be_read_is_named_without_its_folder(tmp_path: Path) -> None:
+    (tmp_path / "manifest.json").mkdir()
+    with pytest.raises(InvalidCheckpointError, match=r"not readable: .*manifest\.json") as error:
+        verify_checkpoint(tmp_path)
+    assert str(tmp_path) not in str(error.value)
+
+
 @pytest.mark.criterion("2.3")
 def test_a_damaged_base_model_is_diagnosed(tiny_model: Path, tmp_path: Path) -> None:
     broken_model = tmp_path / "model"
@@ -116,6 +123,7 @@ def test_a_damaged_base_model_is_diagnosed(tiny_model: Path, tmp_path: Path) -> 
 
     assert failure.code == "base_model_unreadable"
     assert "folder of the base model" in failure.next_step
+    assert failure.next_step.endswith("then resume the job.")
     (broken_model / "config.json").unlink()
     message = _failure(run_here(make_spec(tmp_path / "run", broken_model))).message
     assert "config.json" in message

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import msgspec
 
+from inference_worker.telemetry.masking import mask_folders
 from training.durable_files import sync, write_file
 
 MANIFEST = "manifest.json"
@@ -26,7 +27,10 @@ _BLOCK = 1 << 20
 
 
 class InvalidCheckpointError(Exception):
-    """A checkpoint is incomplete or damaged."""
+    """A checkpoint is incomplete or damaged. The text, which the tenant sees, names no folder."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(mask_folders(reason))
 
 
 class FileEntry(msgspec.Struct, frozen=True):

@@ -10,7 +10,6 @@ from pathlib import Path
 import msgspec
 from safetensors import SafetensorError
 
-from inference_worker.telemetry.masking import mask_folders
 from training.engine.checkpoints.manifest import (
     STATE,
     Checkpoint,
@@ -107,7 +106,7 @@ def _read_state(checkpoint: Checkpoint, fingerprint: str) -> RunState:
         verify_checkpoint(checkpoint.path)
         state = decode_state((checkpoint.path / STATE).read_bytes())
     except (OSError, msgspec.DecodeError) as error:
-        raise InvalidCheckpointError(f"it is not readable: {mask_folders(str(error))}") from error
+        raise InvalidCheckpointError(f"it is not readable: {error}") from error
     if state.fingerprint != fingerprint:
         raise InvalidCheckpointError("it is of other data, another base model or other settings")
     if state.step != checkpoint.step:
