@@ -56,12 +56,14 @@ def key_create(
     created_by: User | None = None,
     user: User | None = None,
     service_account: ServiceAccount | None = None,
+    is_of_tenant: bool = False,
     **settings: Unpack[KeySettings],
 ) -> tuple[ApiKey, str]:
     """Create a key. Returns it with its secret, which is stored nowhere. Raises ValidationError.
 
     It belongs to ``user``, a member of the tenant, or to one of its service accounts. Without either it
-    belongs to ``created_by`` if that is a member, otherwise to the tenant as a whole.
+    belongs to ``created_by`` if that is a member, otherwise, or with ``is_of_tenant``, to the tenant as a
+    whole.
     """
     new = key_generate()
     key = ApiKey(
@@ -70,7 +72,7 @@ def key_create(
     key_apply(key, settings)
     key.created_by = created_by
     key.service_account = service_account
-    key.user = user or member_or_none(tenant, None if service_account else created_by)
+    key.user = user or member_or_none(tenant, None if service_account or is_of_tenant else created_by)
     check_holder(key)
     key_save(key, action="key.create", actor=actor, before=None)
     return key, new.secret

@@ -6,6 +6,7 @@ import datetime as dt
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import User
 from django.utils import timezone
 
 from api.admin_api.models import IdempotentAnswer
@@ -104,6 +105,16 @@ def test_keys_created_by_a_key_have_its_holder_and_end_with_it(with_key: NewKey,
     assert ApiClient(key=person_key["secret"])("GET", KEYS).error[:2] == (401, "key_revoked")
     service_account_delete(account_id=account.pk, actor="tests")
     assert ApiKey.objects.get(pk=program_key["id"]).revoked_at is not None
+
+
+def test_a_key_of_the_tenant_creates_keys_of_the_tenant(with_key: NewKey, cast: Cast) -> None:
+    operator = User.objects.create_superuser("operator")
+    client = with_key("admin", created_by=operator)
+    membership_set(tenant=cast.acme, user=operator, role="member", actor="tests")
+    key = client("POST", KEYS, {"name": "another"}).body
+    assert (key["user"], key["created_by"]) == (None, "operator")
+    membership_remove(tenant=cast.acme, user=operator, actor="tests")
+    assert ApiKey.objects.get(pk=key["id"]).revoked_at is None
 
 
 @pytest.mark.parametrize(

@@ -88,15 +88,13 @@ class _KeyView(AdminView):
                 required=MANAGE.name + ", for administrative scopes", role=f"the role {self._role}"
             )
 
-    def creator(self) -> tuple[User | None, ServiceAccount | None]:
-        """Return the person behind the caller, and the service account if the caller is a key of one.
+    def calling_key(self) -> ApiKey | None:
+        """Return the key that sent the request, None for a person. Raises ObjectNotFound."""
+        return None if self.caller.key_id is None else self.find(self.caller.key_id)
 
-        A key that a key creates gets the same holder: it ends with the holder, and shares the person's rate.
-        """
-        if self.caller.key_id is None:
-            return self.caller.user, None
-        key = self.find(self.caller.key_id)
-        return key.user or key.created_by, key.service_account
+    def creator(self, calling_key: ApiKey | None) -> User | None:
+        """Return the person behind the caller, whose rate the keys share that the caller creates."""
+        return self.caller.user if calling_key is None else calling_key.user or calling_key.created_by
 
     @property
     def _role(self) -> str:
@@ -129,13 +127,17 @@ class KeysView(_KeyView):
         body = self.body(schemas.NewKey)
         self.check_scopes(body.scopes)
         values: dict[str, Any] = columns(body.changes())
-        creator, own_account = self.creator()
-        account = self._account(values.pop("service_account", None)) or own_account
+        # A key that a key creates gets the same holder, and ends with it.
+        parent = self.calling_key()
+        account = self._account(values.pop("service_account", None))
+        if account is None and parent is not None:
+            account = parent.service_account
         key, secret = key_services.key_create(
             tenant=self.tenant,
             actor=self.caller.actor,
-            created_by=creator,
+            created_by=self.creator(parent),
             service_account=account,
+            is_of_tenant=parent is not None and parent.user is None,
             **values,
         )
         return with_secret(self.find(key.pk), secret)
@@ -195,12 +197,11 @@ class KeyRotationView(_KeyView):
         """Rotate the key."""
         body = self.body(schemas.Rotation)
         self.find_changeable(key_id)
-        creator, _ = self.creator()
         successor, secret = key_services.key_rotate(
             key_id=key_id,
             grace_s=body.grace_s,
             actor=self.caller.actor,
-            created_by=creator,
+            created_by=self.creator(self.calling_key()),
             expires_at=body.expires_at,
         )
         return with_secret(self.find(successor.pk), secret)
