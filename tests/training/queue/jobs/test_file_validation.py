@@ -289,6 +289,17 @@ def test_a_paused_job_is_validated_after_it_resumes(cast: Cast) -> None:
     assert validated(job).status == "queued"
 
 
+def test_a_job_that_resumes_does_not_wait_for_the_lease_of_its_earlier_validation(cast: Cast) -> None:
+    job = waiting_job(cast, [line("Fine.")])
+    earlier = validation_claim()
+    assert earlier is not None
+    job_pause(job_id=job.id, actor="tests")
+    job_resume(job_id=job.id, actor="tests")
+    assert validation_claim() is not None
+    with pytest.raises(ValidationLostError):
+        validation_renew(earlier)
+
+
 def test_the_sweep_rings_once_for_jobs_that_wait(cast: Cast, redis_client: redis.Redis) -> None:
     jobs_sweep()
     assert redis_client.llen(VALIDATION_QUEUE) == 0
