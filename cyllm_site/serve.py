@@ -34,6 +34,8 @@ def main() -> None:
         http=GuardedProtocol,
         ws="websockets-sansio",
         ws_max_size=MAX_SOCKET_MESSAGE_BYTES,
+        # Compression of small frames, for each page anew, costs more than it saves.
+        ws_per_message_deflate=False,
         lifespan="on",
         access_log=False,
         server_header=False,

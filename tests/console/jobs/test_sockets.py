@@ -125,6 +125,19 @@ async def test_other_paths_have_no_sockets(server: int, cast: Cast) -> None:
             pass
 
 
+async def test_frames_are_not_compressed_for_each_page(server: int, cast: Cast) -> None:
+    job = await in_thread(lambda: job_with_steps(cast.acme, 1))
+    cookie = await in_thread(lambda: _cookie(cast.member))
+    address = f"ws://127.0.0.1:{server}/console/ws/acme/jobs/{job.id}/"
+    options: dict[str, Any] = {
+        "origin": f"http://127.0.0.1:{server}",
+        "additional_headers": {"cookie": cookie},
+        "compression": "deflate",
+    }
+    async with connect(address, **options) as socket:
+        assert socket.protocol.extensions == []
+
+
 async def test_a_session_has_a_bounded_number_of_sockets(server: int, cast: Cast) -> None:
     from api.console.live.sockets import MAX_SOCKETS
 
