@@ -34,7 +34,7 @@ def main() -> None:
         http=GuardedProtocol,
         ws="websockets-sansio",
         ws_max_size=MAX_SOCKET_MESSAGE_BYTES,
-        # Compression of small frames, for each page anew, costs more than it saves.
+        # Every page would need a compression of its own, which costs more time than small frames are worth.
         ws_per_message_deflate=False,
         lifespan="on",
         access_log=False,

@@ -17,8 +17,8 @@ def client_ip(peer: str, forwarded_for: str | None, trusted_proxies: int) -> str
     """Return the address seen by the outermost trusted proxy; the client's own claims are not trusted.
 
     ``peer`` is the other end of the connection, ``forwarded_for`` the header X-Forwarded-For, its repetitions
-    joined with commas; its addresses may have a port. An IPv4-mapped IPv6 address is returned as IPv4.
-    Returns "" if there is no address.
+    joined with commas; its addresses may have a port. An IPv4-mapped IPv6 address is returned as IPv4, an
+    unknown address as an empty string.
     """
     if trusted_proxies and forwarded_for:
         hops = [hop.strip() for hop in forwarded_for.split(",")]

@@ -42,7 +42,8 @@ def _socket(
     headers = {} if user is None else {"cookie": _cookie(user)}
     origin = more.get("origin", f"http://127.0.0.1:{port}")
     address = f"ws://127.0.0.1:{port}/console/ws/{tenant}/jobs/{job.id}/?after={after}"
-    return connect(address, origin=origin, additional_headers=headers, compression=None)
+    compression = more.get("compression")
+    return connect(address, origin=origin, additional_headers=headers, compression=compression)
 
 
 async def _events(socket: ClientConnection, count: int) -> list[dict[str, Any]]:
@@ -127,14 +128,7 @@ async def test_other_paths_have_no_sockets(server: int, cast: Cast) -> None:
 
 async def test_frames_are_not_compressed_for_each_page(server: int, cast: Cast) -> None:
     job = await in_thread(lambda: job_with_steps(cast.acme, 1))
-    cookie = await in_thread(lambda: _cookie(cast.member))
-    address = f"ws://127.0.0.1:{server}/console/ws/acme/jobs/{job.id}/"
-    options: dict[str, Any] = {
-        "origin": f"http://127.0.0.1:{server}",
-        "additional_headers": {"cookie": cookie},
-        "compression": "deflate",
-    }
-    async with connect(address, **options) as socket:
+    async with await in_thread(lambda: _socket(server, cast.member, job, compression="deflate")) as socket:
         assert socket.protocol.extensions == []
 
 
