@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from unittest import mock
+
 import openai
 import pytest
 from openai.types.fine_tuning import FineTuningJob as FineTuningJobObject
@@ -13,6 +15,7 @@ from tests.gateway.harness.driver import Reply, call
 from tests.gateway.harness.jobs import JOBS, Attempt, check_documents, created_job, extension_of, stored_job
 from tests.gateway.harness.threads import in_thread
 from tests.openapi_validation import answer_faults
+from training.models import JobCheckpoint
 
 pytestmark = pytest.mark.usefixtures("trainable")
 
@@ -35,6 +38,15 @@ async def test_checkpoints_have_pages_newest_first(
         name,
         {"is_best": True, "state": "not_ended"},
     )
+
+
+async def test_a_page_reads_all_checkpoints_at_once(gateway: Gateway, keys: Keys) -> None:
+    job_id = await created_job(gateway, keys.acme, keys.acme_id)
+    attempt = await Attempt.claim()
+    await attempt.checkpoint(1)
+    with mock.patch.object(JobCheckpoint, "refresh_from_db") as read_one:
+        reply = await call(gateway, "GET", f"{JOBS}/{job_id}/checkpoints", key=keys.acme)
+    assert (reply.status, read_one.called) == (200, False)
 
 
 async def test_a_checkpoint_is_published_by_a_job_that_its_id_creates_once(
