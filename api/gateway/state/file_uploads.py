@@ -80,13 +80,14 @@ class FileUploads:
 
         Raises FileQuotaExceeded, FileTooLarge, and errors of ``feed``.
         """
-        missing_bytes = upload.file.size_bytes + len(data) - upload.reserved_bytes
-        if missing_bytes > 0 and upload.reserved_bytes < self.limits.max_file_bytes:
-            await self._extend(upload, missing_bytes)
         # One piece of a tenant at a time: a file full of almost-boundaries is parsed slowly, byte by byte.
         async with self.parsing.acquire(str(upload.reservation.tenant_id)):
             with storage_errors():
                 await self.storage.threads.run(feed, data)
+        # Only now it is known how much of the piece belongs to the file.
+        missing_bytes = upload.file.size_bytes - upload.reserved_bytes
+        if missing_bytes > 0:
+            await self._extend(upload, missing_bytes)
 
     async def complete(self, upload: FileUpload) -> None:
         """Write the whole file to the disk."""
@@ -126,7 +127,7 @@ class FileUploads:
         extend = partial(
             uploads.upload_extend,
             upload=upload.reservation,
-            needed_bytes=min(room, needed_bytes),
+            needed_bytes=needed_bytes,
             wanted_bytes=min(room, RESERVATION_STEP_BYTES),
             limit=limit,
         )

@@ -139,6 +139,19 @@ async def test_limits_of_files_and_tenants(gateway: Gateway, keys: Keys) -> None
     assert await _rows_now() == (4, 0)
 
 
+async def test_a_file_may_take_the_last_byte_of_its_tenant(gateway: Gateway, keys: Keys) -> None:
+    assert (await upload(gateway, keys.acme, form(b"x" * 100_000))).status == 200
+    body = form(b"x" * 50_000)
+    for options in ({"body": body}, {"chunks": [body]}, {"chunks": [body[:30_000], body[30_000:]]}):
+        reply = await upload(gateway, keys.acme, **options)
+        assert reply.status == 200, reply.body
+        path = f"{FILES}/{reply.document['id']}"
+        assert (await call(gateway, "DELETE", path, key=keys.acme)).status == 200
+    for options in ({"body": form(b"x" * 50_001)}, {"chunks": [form(b"x" * 50_001)]}):
+        assert (await upload(gateway, keys.acme, **options)).error["code"] == "file_quota_exceeded"
+    assert await _rows_now() == (1, 0)
+
+
 async def test_padding_around_the_parts_is_bounded(gateway: Gateway, keys: Keys) -> None:
     for body in (b"\r\n" * 100_000 + form(b"x"), form(b"x") + b"x" * 200_000):
         reply = await upload(
