@@ -155,9 +155,9 @@ class Attempt:
         )
         await in_thread(partial(attempt_succeed, self._token, success))
 
-    async def fail(self) -> None:
+    async def fail(self, code: str = "out_of_memory") -> None:
         """The job ends with an error."""
-        failure = Failure(code="out_of_memory", message="No memory is left.", next_step="Lower the rank.")
+        failure = Failure(code=code, message="No memory is left.", next_step="Lower the rank.")
         await in_thread(partial(attempt_fail, self._token, failure))
 
     async def stop(self) -> None:

@@ -288,6 +288,25 @@ async def test_a_paused_job_keeps_its_stream_open_with_comments(gateway: Gateway
     ]
 
 
+async def test_a_slow_reader_of_a_failed_job_does_not_end_streams_of_the_resumed_one(
+    gateway: Gateway, keys: Keys
+) -> None:
+    job_id = await created_job(gateway, keys.acme, keys.acme_id)
+    slow, reader = watch(gateway, keys.acme, job_id), watch(gateway, keys.acme, job_id)
+    await until_event(slow, 3)
+    slow.is_reading = False
+    await (await Attempt.claim()).fail("trainer_unavailable")
+    await reader.finish()
+    await call(gateway, "POST", f"{JOBS}/{job_id}/resume", key=keys.acme)
+    stream = watch(gateway, keys.acme, job_id)
+    await stream.wait_for(sse.COMMENT)
+    await call(gateway, "POST", f"{JOBS}/{job_id}/cancel", key=keys.acme)
+    messages = [event.document["message"] for event in events_of((await stream.finish()).body)]
+    assert messages[-1] == "Fine-tuning job cancelled"
+    await slow.close()
+    assert gateway.endpoints.fine_tuning.readers.feeds.job_count == 0
+
+
 async def test_a_stream_ends_with_its_key(gateway: Gateway, keys: Keys) -> None:
     job_id = await created_job(gateway, keys.acme, keys.acme_id)
     stream = watch(gateway, keys.acme, job_id)

@@ -57,7 +57,7 @@ class JobFeeds:
         Yields an empty batch after ``pause_s`` without events. Raises DatabaseUnavailable.
         """
         feed = self._feeds.get(job_id)
-        if feed is None:
+        if feed is None or feed.has_ended:  # slow watchers keep its feed, and a failed job can be resumed
             feed = self._feeds[job_id] = _Feed(job_id, self._store, self._is_notified)
         feed.watchers += 1
         after = max(after, 0)
@@ -72,7 +72,8 @@ class JobFeeds:
         finally:
             feed.watchers -= 1
             if not feed.watchers:
-                del self._feeds[job_id]
+                if self._feeds[job_id] is feed:
+                    del self._feeds[job_id]
                 await feed.stop()
 
     async def _next_events(self, feed: _Feed, after: int, pause_s: float) -> Sequence[NumberedEvent]:
@@ -111,6 +112,11 @@ class _Feed:
         self._has_ended = False
         self._start: asyncio.Task[None] = asyncio.create_task(self._load())
         self._task: asyncio.Task[None] = asyncio.create_task(self._keep_current(), name=f"feed {job_id}")
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the job has ended; this feed then gets no more events."""
+        return self._has_ended
 
     @property
     def interval_s(self) -> float:
