@@ -259,8 +259,9 @@ def _check_publication(job: FineTuningJob) -> None:
 
 def _resume(job: FineTuningJob) -> None:
     if job.queued_at is None:  # its files were not validated before it stopped
-        job.status, job.validation_token, job.validation_until = JobStatus.VALIDATING_FILES, None, None
-        job.save(update_fields=["status", "validation_token", "validation_until"])
+        job.status, job.validation_count = JobStatus.VALIDATING_FILES, 0
+        job.validation_token = job.validation_until = None
+        job.save(update_fields=["status", "validation_count", "validation_token", "validation_until"])
         reserve_budget(job)
         event_add(job, "Fine-tuning job resumed")
         transaction.on_commit(ring_for_validation)

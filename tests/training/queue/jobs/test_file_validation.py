@@ -300,6 +300,17 @@ def test_a_job_that_resumes_does_not_wait_for_the_lease_of_its_earlier_validatio
         validation_renew(earlier)
 
 
+def test_a_validation_that_a_pause_interrupts_is_no_failed_try(cast: Cast) -> None:
+    job = waiting_job(cast, [line("Fine.")])
+    for _ in range(MAX_CLAIMS):
+        assert validation_claim() is not None
+        job_pause(job_id=job.id, actor="tests")
+        job_resume(job_id=job.id, actor="tests")
+    assert validated(job).status == "queued"
+    assert job.report is not None
+    assert job.report["tokens"]["samples"] == 1
+
+
 def test_the_sweep_rings_once_for_jobs_that_wait(cast: Cast, redis_client: redis.Redis) -> None:
     jobs_sweep()
     assert redis_client.llen(VALIDATION_QUEUE) == 0
