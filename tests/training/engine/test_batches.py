@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.training.engine.runs import AttemptServer, Outcome, make_spec, run_here, write_chats
+from tests.training.engine.small_models import write_wide_model
 from training.datasets.tokens.step_samples import step_samples
 from training.engine import events
 
@@ -97,15 +98,16 @@ def test_lack_of_memory_halves_the_micro_batch_and_keeps_the_batch(
 def test_lack_of_memory_for_one_example_is_diagnosed(
     attempts: AttemptServer, tiny_model: Path, tmp_path: Path
 ) -> None:
-    write_chats(tmp_path / "training.jsonl", 2, answer="zebra " * 400)
-    spec = make_spec(tmp_path, tiny_model)
+    write_chats(tmp_path / "training.jsonl", 2, words=(1500,))
+    wide_model = write_wide_model(tiny_model, tmp_path / "model")
 
-    end = attempts.run(spec, memory_bytes=150 << 20)
+    # Loading takes some 250 MiB, the step of an example 2 GiB.
+    end = attempts.run(make_spec(tmp_path, wide_model), memory_bytes=1000 << 20)
 
     failure = end.outcome.one(events.Failed)
     assert end.status == 1
-    assert failure.code == "out_of_memory"
-    assert not failure.is_transient
+    assert (failure.code, failure.is_transient) == ("out_of_memory", False)
+    assert "single example" in failure.message
     assert "max_length" in failure.next_step
 
 

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 from pathlib import Path
+from unittest.mock import Mock
 
 import msgspec
 import pytest
+from safetensors import SafetensorError
+from transformers import AutoModelForCausalLM
 
 from tests.training.engine.runs import AttemptServer, Outcome, make_spec, run_here
 from tests.training.engine.small_models import SMALL
@@ -128,6 +133,29 @@ def test_a_damaged_base_model_is_diagnosed(tiny_model: Path, tmp_path: Path) -> 
     message = _failure(run_here(make_spec(tmp_path / "run", broken_model))).message
     assert "config.json" in message
     assert str(tmp_path) not in message
+
+
+@pytest.mark.criterion("2.3")
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        RuntimeError("can't start new thread"),
+        RuntimeError("unable to mmap 25497016 bytes from file <model.safetensors>: Cannot allocate memory (12)"),
+        SafetensorError("I/O error: Cannot allocate memory (os error 12)"),
+        OSError(errno.ENOMEM, os.strerror(errno.ENOMEM)),
+    ],
+)
+def test_lack_of_memory_while_the_base_model_is_loaded_is_no_fault_of_the_model(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", Mock(side_effect=error))
+
+    failure = _failure(run_here(make_spec(tmp_path, tiny_model)))
+
+    assert failure.code == "out_of_memory"
+    assert "while the base model was loaded" in failure.message
+    assert "more free memory" in failure.next_step
 
 
 @pytest.mark.criterion("2.3")

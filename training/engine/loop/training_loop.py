@@ -26,7 +26,7 @@ from training.engine.events import CheckpointSaved
 from training.engine.loop.early_stopping import is_exhausted, record_score
 from training.engine.loop.evaluation import as_event, evaluate
 from training.engine.loop.lanes import Lanes
-from training.engine.loop.out_of_memory import MicroBatches
+from training.engine.loop.micro_batches import MicroBatches
 from training.engine.loop.progress import ProgressMeter
 from training.engine.loop.trainer import (
     MOST_SKIPPED_STEPS,

@@ -37,8 +37,6 @@ def load_base(folder: Path, dtype: str) -> Any:
     disable_progress_bar()
     try:
         model = AutoModelForCausalLM.from_pretrained(folder, dtype=DTYPES[dtype], local_files_only=True)
-    except MemoryError:
-        raise
     except Exception as error:
         raise BaseModelError(f"{type(error).__name__}: {error}") from error
     model.config.use_cache = False

@@ -1,4 +1,4 @@
-"""Lack of memory during a step: its recognition, and smaller micro-batches, fewer at the same time."""
+"""Lack of memory during a step: smaller micro-batches, fewer at the same time."""
 
 from __future__ import annotations
 
@@ -43,11 +43,3 @@ class MicroBatches:
 
 def _is_divisible(groups: Sequence[tuple[int, ...]]) -> bool:
     return any(len(group) > 1 for group in groups)
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Return whether an error says that memory of the device or the host ran out."""
-    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
-        return True
-    text = str(error)
-    return isinstance(error, RuntimeError) and ("out of memory" in text or "can't allocate memory" in text)
