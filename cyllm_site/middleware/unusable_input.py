@@ -10,6 +10,7 @@ from urllib.parse import unquote
 from django.apps import apps
 from django.contrib.admin.utils import unquote as unquote_id
 from django.core.exceptions import BadRequest, ValidationError
+from django.core.paginator import InvalidPage
 from django.db import DataError
 from django.db.models import AutoField, Field, Model
 from django.http import Http404, HttpRequest, HttpResponseBase
@@ -45,12 +46,12 @@ class UnusableInput:
             raise Http404
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> None:
-        """Respond with 400 to values that only the database or a lookup recognised as invalid, and log them.
+        """Respond with 400 to values that only the database, a lookup or a paginator found invalid; log them.
 
         A GET of an admin page computes with stored rows and the query only, so there a ValueError or
         OverflowError comes from the query.
         """
-        invalid: tuple[type[Exception], ...] = (DataError, ValidationError)
+        invalid: tuple[type[Exception], ...] = (DataError, ValidationError, InvalidPage)
         match = request.resolver_match
         if request.method == "GET" and match is not None and match.app_name == "admin":
             invalid = (*invalid, ValueError, OverflowError)

@@ -27,6 +27,7 @@ OTHER_QUERIES = (
     *("q=%FF%FE", "p=99999999999999999999", "p=-1", "p=x", "e=1", "o=999.1", "o=x", "all=", "unknown=1"),
     *("_changelist_filters=%FF%3D%26", "_changelist_filters=tenant__id__exact%3Dx", "_popup=x", "_facets=x"),
     *("app_label=x&model_name=y&field_name=z&term=a", "term=a", "_to_field=password"),
+    *("s=a&page=0", "s=a&page=999", "s=a&page=x"),
     "app_label=tenants&model_name=apikey&field_name=tenant&term=a&page=" + "9" * 30,
 )
 

@@ -9,6 +9,7 @@ import pytest
 from django.contrib.auth.models import User
 from django.test import Client
 
+from api.console.live.admission import session_key, session_user
 from cyllm_site import asgi
 from inference_worker.telemetry.log_formatters import TextFormatter
 from tests.people import Cast
@@ -87,6 +88,14 @@ def test_a_request_that_can_not_be_processed_says_so(browser: Client, cast: Cast
     response = browser.get("/console/?next=%00")
     assert response.status_code == 400
     assert "This request can&#x27;t be processed" in response.content.decode()
+
+
+@pytest.mark.parametrize("key", ['"abcdefgh\\000"', "ABCDEFGH", '"abcdefgh\\377"'])
+def test_a_cookie_that_holds_no_session_is_that_of_a_signed_out_browser(browser: Client, key: str) -> None:
+    cookie = f"sessionid={key}"
+    assert browser.get("/docs", headers={"cookie": cookie}).status_code == 200
+    assert browser.get("/console/", headers={"cookie": cookie}).status_code == 302
+    assert session_user(session_key({b"cookie": cookie.encode()})) is None  # as of a socket
 
 
 ERROR_PAGES = {
