@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
 from django.db.models import Count, Q, QuerySet, Sum
@@ -50,21 +50,21 @@ def select_records(tenant: Tenant, query: Mapping[str, str], period: UsagePeriod
     keys = _keys_of(tenant, filters["member"]) if "member" in filters else None
     records = records_of(period)
     if keys is not None:
-        records = records.filter(key__in=keys) if keys else records.filter(key=None)
+        records = records.filter(key=None) if None in keys else records.filter(key__in=keys)
     return SelectedRecords(records, filters, _sums(records), _rollup_sums(period, keys), fault)
 
 
-def _keys_of(tenant: Tenant, member: str) -> list[uuid.UUID]:
-    """Return the keys whose usage is attributed to a member; none for usage without a key."""
+def _keys_of(tenant: Tenant, member: str) -> set[uuid.UUID | None]:
+    """Return the keys whose usage is attributed to a member; without a member, None: usage without a key."""
     if not member:
-        return []
+        return {None}
     unheld = Q(user=None, service_account=None)
     if member == OF_TENANT:
         holders = unheld & Q(created_by=None)
     else:
         creator = unheld & Q(created_by__username=member)
         holders = Q(user__username=member) | Q(service_account__name=member) | creator
-    return list(ApiKey.objects.filter(holders, tenant=tenant).values_list("id", flat=True))
+    return set(ApiKey.objects.filter(holders, tenant=tenant).values_list("id", flat=True))
 
 
 def _sums(records: QuerySet[UsageRecord]) -> UsageSum:
@@ -72,9 +72,8 @@ def _sums(records: QuerySet[UsageRecord]) -> UsageSum:
     return UsageSum(**records.order_by().aggregate(requests=Count("pk"), **columns))
 
 
-def _rollup_sums(period: UsagePeriod, keys: list[uuid.UUID] | None) -> UsageSum:
+def _rollup_sums(period: UsagePeriod, keys: Collection[object] | None) -> UsageSum:
     groups = usage_groups(period, [Dimension.KEY], measures=COMPARED)
     if keys is not None:
-        key_ids: set[object] = {*keys} or {None}
-        groups = [group for group in groups if group.labels[Dimension.KEY] in key_ids]
+        groups = [group for group in groups if group.labels[Dimension.KEY] in keys]
     return sum((group.sum for group in groups), NOTHING)
