@@ -10,28 +10,26 @@ from training.datasets.faults import clip
 from training.engine.attempt import UnsuitableHostError
 from training.engine.checkpoints.store import CheckpointWriteError
 from training.engine.disk_faults import Diagnosis, disk_fault, unwritable
-from training.engine.hardware.memory_prediction import InsufficientMemoryError
 from training.engine.hardware.memory_errors import is_out_of_memory
+from training.engine.hardware.memory_prediction import InsufficientMemoryError
 from training.engine.loop.trainer import NonFiniteError
 from training.engine.models.weights import AdapterOptionsError, BaseModelError
 from training.engine.objectives.batching import PackingError
 from training.engine.objectives.dataset import TrainingDataError
 
 MAX_REASON_LENGTH = 500
-SMALLER_RUN = "Lower max_length or the rank, turn gradient_checkpointing on, or use a worker with more memory."
+SMALLER_RUN = "Lower max_length or rank, turn gradient_checkpointing on, or use a worker with more memory."
 SMALLER_MODEL = "Use a worker with more free memory, or a smaller base model."
 _OS_ERROR = re.compile(r"os error (\d+)")
 
 
 def diagnose(error: BaseException) -> Diagnosis:
     """Return the diagnosis of an exception."""
-    if isinstance(error, InsufficientMemoryError):
-        return _out_of_memory(f"Training needs {error}.", SMALLER_RUN)
     if is_out_of_memory(error):
-        if isinstance(error, BaseModelError):
-            return _out_of_memory("Memory ran out while the base model was loaded.", SMALLER_MODEL)
-        return _out_of_memory("Memory ran out even with a single example per forward pass.", SMALLER_RUN)
+        return _out_of_memory(error)
     match error:
+        case InsufficientMemoryError():
+            return Diagnosis("out_of_memory", f"Training needs {error}.", SMALLER_RUN, False)
         case NonFiniteError():
             return Diagnosis(
                 "non_finite_loss",
@@ -70,7 +68,11 @@ def diagnose(error: BaseException) -> Diagnosis:
     )
 
 
-def _out_of_memory(cause: str, next_step: str) -> Diagnosis:
+def _out_of_memory(error: BaseException) -> Diagnosis:
+    if isinstance(error, BaseModelError):
+        cause, next_step = "Memory ran out while the base model was loaded.", SMALLER_MODEL
+    else:
+        cause, next_step = "Memory ran out even with a single example per forward pass.", SMALLER_RUN
     return Diagnosis("out_of_memory", cause, next_step, False)
 
 

@@ -141,7 +141,9 @@ def test_a_damaged_base_model_is_diagnosed(tiny_model: Path, tmp_path: Path) -> 
     [
         MemoryError(),
         RuntimeError("can't start new thread"),
-        RuntimeError("unable to mmap 25497016 bytes from file <model.safetensors>: Cannot allocate memory (12)"),
+        RuntimeError(
+            "unable to mmap 25497016 bytes from file <model.safetensors>: Cannot allocate memory (12)"
+        ),
         SafetensorError("I/O error: Cannot allocate memory (os error 12)"),
         OSError(errno.ENOMEM, os.strerror(errno.ENOMEM)),
     ],

@@ -15,9 +15,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from tests.training.engine.runs import AttemptServer, Outcome, adapter_bytes, make_spec
+from tests.training.engine.runs import AttemptServer, Outcome, adapter_bytes, make_spec, run_here
 from training.engine import events
 from training.engine.checkpoints.manifest import seal_folder, verify_checkpoint
+from training.engine.control import ManualControl
 from training.engine.spec import TrainingSpec
 
 KILLS = 20
@@ -253,3 +254,22 @@ def test_a_resumed_run_keeps_the_number_of_threads(
 
     assert outcome.one(events.Prepared).start_step > 0
     assert outcome.choice("threads").value == "1"
+
+
+@pytest.mark.criterion("2.4")
+def test_a_run_resumed_between_two_reports_reports_the_same(tiny_model: Path, tmp_path: Path) -> None:
+    options = {"logging_steps": 4, "checkpoint_steps": 2}
+    control = ManualControl()
+
+    def stop(event: events.TrainerEvent) -> None:
+        if isinstance(event, events.CheckpointSaved):
+            control.request_stop(events.Stop(is_saved=True))
+
+    def reports(outcome: Outcome) -> list[tuple[int, float, float]]:
+        return [(event.step, event.loss, event.token_accuracy) for event in outcome.of(events.Progress)]
+
+    expected = run_here(make_spec(tmp_path / "whole", tiny_model, options=options))
+    spec = make_spec(tmp_path / "resumed", tiny_model, options=options)
+    assert run_here(spec, stop, control).one(events.Stopped).step == 3
+    assert reports(run_here(spec)) == reports(expected)
+    assert [step for step, _, _ in reports(expected)] == [4, 6]

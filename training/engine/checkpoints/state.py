@@ -6,6 +6,20 @@ from typing import Any
 
 import msgspec
 
+from training.engine.objectives.counts import Counts
+
+
+class Window(msgspec.Struct, frozen=True):
+    """Sums over the optimizer steps since the last report of progress."""
+
+    steps: int = 0
+    loss: float = 0.0
+    counts: Counts = Counts()
+
+    def add(self, loss: float, counts: Counts) -> Window:
+        """Return the sums with those of another step."""
+        return Window(self.steps + 1, self.loss + loss, self.counts + counts)
+
 
 class Score(msgspec.Struct, frozen=True):
     """Mean loss and token accuracy after ``step`` optimizer steps.
@@ -26,10 +40,10 @@ class RunState(msgspec.Struct, kw_only=True):
 
     ``fingerprint``: digest of all that determines the weights. ``unimproved``: evaluations since the
     validation loss last improved by the threshold over ``reference_loss``. ``skipped_steps``: consecutive
-    optimizer steps skipped up to now. ``device`` ("cpu" or "cuda"), ``precision``, ``is_packed``,
-    ``uses_onednn``, ``micro_batch_tokens``, ``threads`` and ``lanes`` are the choices of the first attempt
-    that change the rounding, so later ones keep them; empty or None: not chosen yet. ``hardware``: of the
-    first attempt.
+    optimizer steps skipped up to now. ``window``: of the next report. ``device`` ("cpu" or "cuda"),
+    ``precision``, ``is_packed``, ``uses_onednn``, ``micro_batch_tokens``, ``threads`` and ``lanes`` are the
+    choices of the first attempt that change the rounding, so later ones keep them; empty or None: not chosen
+    yet. ``hardware``: of the first attempt.
     """
 
     fingerprint: str
@@ -47,6 +61,7 @@ class RunState(msgspec.Struct, kw_only=True):
     latest: Score | None = None
     best: Score | None = None
     train: Score | None = None
+    window: Window = Window()
     reference_loss: float | None = None
     unimproved: int = 0
     skipped_steps: int = 0

@@ -7,7 +7,7 @@ import errno
 import torch
 from safetensors import SafetensorError
 
-# PyTorch's allocators; strerror(ENOMEM), which safetensors and mmap quote; Python, when a stack can't be allocated.
+# Of PyTorch's allocators, of mmap and safetensors (strerror of ENOMEM), of Python without room for a stack.
 PHRASES = ("out of memory", "can't allocate memory", "Cannot allocate memory", "can't start new thread")
 
 

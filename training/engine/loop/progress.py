@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from training.engine.checkpoints.state import RunState
+from training.engine.checkpoints.state import RunState, Window
 from training.engine.events import Progress
 from training.engine.hardware.device import LoadMeter
 from training.engine.loop.trainer import StepResult
@@ -18,7 +18,6 @@ class ProgressMeter:
         self._steps_per_epoch = steps_per_epoch
         self._load = LoadMeter()
         self._tokens = self._examples = self._steps = 0
-        self._window = StepResult()
         self._started_at = time.monotonic()
 
     def start(self) -> None:
@@ -30,18 +29,17 @@ class ProgressMeter:
         self._steps += 1
         self._tokens += result.tokens
         self._examples += result.examples
-        self._window.counts += result.counts
 
-    def report(self, state: RunState, loss: float, learning_rate: float, grad_norm: float) -> Progress:
-        """Return the event after a step; accuracy is over the steps since the last report."""
+    def report(self, state: RunState, learning_rate: float, grad_norm: float) -> Progress:
+        """Return the event after a step; loss and accuracy are over the steps since the last report."""
         elapsed_s = max(time.monotonic() - self._started_at, 1e-9)
-        window, self._window = self._window, StepResult()
+        window, state.window = state.window, Window()
         load = self._load.measure()
         return Progress(
             step=state.step,
             total_steps=self._total_steps,
             epoch=state.step / self._steps_per_epoch,
-            loss=loss,
+            loss=window.loss / window.steps,
             learning_rate=learning_rate,
             grad_norm=grad_norm,
             token_accuracy=window.counts.token_accuracy,

@@ -135,6 +135,7 @@ class TrainingLoop:
         state.trained_tokens += int(result.counts.trained_tokens)
         state.train = Score(state.step, result.loss, result.counts.token_accuracy)
         self._count_skipped(trainer)
+        state.window = state.window.add(result.loss, result.counts)
         self._meter.add(result)
         is_last = state.step == self._total
         if is_last:
@@ -189,9 +190,7 @@ class TrainingLoop:
         self._attempt.choose("micro_batch_tokens", str(limit), reason)
 
     def _on_log(self, _trainer: StepTrainer, logs: dict[str, float]) -> None:
-        event = self._meter.report(
-            self._attempt.state, logs["loss"], logs["learning_rate"], float(logs["grad_norm"])
-        )
+        event = self._meter.report(self._attempt.state, logs["learning_rate"], float(logs["grad_norm"]))
         self._attempt.stream.send(event)
 
     # ---- evaluation ----
