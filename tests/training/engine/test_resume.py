@@ -265,7 +265,7 @@ def test_a_run_resumed_between_two_reports_reports_the_same(tiny_model: Path, tm
         if isinstance(event, events.CheckpointSaved):
             control.request_stop(events.Stop(is_saved=True))
 
-    def reports(outcome: Outcome) -> list[tuple[int, float, float]]:
+    def reports(outcome: Outcome) -> list[tuple[int, float, float | None]]:
         return [(event.step, event.loss, event.token_accuracy) for event in outcome.of(events.Progress)]
 
     expected = run_here(make_spec(tmp_path / "whole", tiny_model, options=options))
