@@ -6,11 +6,14 @@ import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+from django.utils.http import parse_header_parameters
+
 from api.gateway.http.client_ip import scope_network
 from api.gateway.http.disconnect import Message, Receive, Scope, Send
 from api.gateway.http.exchange import PROTOCOL_ERROR
 from api.gateway.http.request_ids import new_request_id
 from api.openai.errors.base import ApiError
+from api.openai.errors.parameters import InvalidRequest
 from backoffice.request_ids import request_id
 from cyllm_site.middleware.body_limits import BoundedBody
 from cyllm_site.middleware.error_responses import send_error
@@ -19,6 +22,7 @@ from inference_worker.telemetry.correlation import correlation_id
 
 REQUEST_ID_FIELD = b"x-request-id"
 UPLOAD_PATH = re.compile(r"/console/[a-z0-9-]{1,63}/files/upload/", re.ASCII)
+CHARSETS = frozenset({"utf-8", "utf8", "us-ascii", "ascii"})  # UTF-8 and its subset
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +58,7 @@ class Pages:
         try:
             if (error := scope.get("extensions", {}).get(PROTOCOL_ERROR)) is not None:
                 raise error
+            _check_charset(scope)
             body = await self._body(scope, receive)
             response = send if accepts_html(scope) else JsonErrors(scope, send)
             await self.django(scope, body, response)  # type: ignore[operator]  # untyped in Django
@@ -65,6 +70,20 @@ class Pages:
         if uploads is not None and UPLOAD_PATH.fullmatch(scope["path"]) and await uploads.allows(scope):
             return BoundedBody(receive, uploads.max_bytes, uploads.timeout_s, network)
         return BoundedBody(receive, self.max_body_bytes, self.body_timeout_s, network)
+
+
+def _check_charset(scope: Scope) -> None:
+    """Check that the content type declares UTF-8 or no encoding. Raises InvalidRequest.
+
+    Django decodes even the query with it, and fails if it is one of Python's codecs that hold no text.
+    """
+    values = [value.decode("latin-1") for name, value in scope["headers"] if name == b"content-type"]
+    try:
+        _, parameters = parse_header_parameters(",".join(values))
+    except ValueError:
+        raise InvalidRequest(reason="the header Content-Type is not valid") from None
+    if parameters.get("charset", "utf-8").lower() not in CHARSETS:
+        raise InvalidRequest(reason="the header Content-Type declares another encoding than UTF-8")
 
 
 def _with_request_id(send: Send, new_id: str) -> Send:

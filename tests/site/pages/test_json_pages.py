@@ -77,6 +77,14 @@ def test_a_form_with_too_many_fields_gets_an_error_of_the_catalogue(port: int) -
     assert (response.status, response.error["code"]) == (400, "invalid_request")
 
 
+@pytest.mark.parametrize("path", ["/console/sign-in/?a=b", "/api/admin/v1/tenants?limit=1", "/nothing?a=b"])
+def test_another_encoding_than_utf_8_is_refused(port: int, path: str) -> None:
+    for parameter in ("charset=hex", "charset=undefined", "charset=utf-16", "charset*=utf-8''hex"):
+        fields = {"content-type": f"multipart/form-data; boundary=b; {parameter}"}
+        response = httpx.post(f"http://127.0.0.1:{port}{path}", headers=fields, content=b"--b--")
+        assert (response.status_code, response.json()["error"]["code"]) == (400, "invalid_request")
+
+
 def test_a_malformed_body_is_rejected_by_pages_too(port: int) -> None:
     response = ask(port, HEAD + b"Transfer-Encoding: chunked\r\n\r\n", b"zz\r\n")
     assert (response.status, response.error["code"]) == (400, "invalid_http_request")
