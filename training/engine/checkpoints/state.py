@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from training.engine.objectives.counts import Counts
+from training.engine.counts import Counts
 
 
 class Window(msgspec.Struct, frozen=True):

@@ -11,10 +11,10 @@ import torch
 
 from training.engine.checkpoints.state import Score
 from training.engine.control import Control
+from training.engine.counts import Counts
 from training.engine.events import Evaluation
 from training.engine.hardware.memory_errors import is_out_of_memory
 from training.engine.loop.trainer import NonFiniteError, StepTrainer
-from training.engine.objectives.counts import Counts
 from training.engine.objectives.steps import share_of_rank
 from training.engine.objectives.supervised import Objective
 

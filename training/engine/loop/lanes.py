@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 
 import torch
 
-from training.engine.objectives.counts import Counts
+from training.engine.counts import Counts
 from training.engine.objectives.supervised import Sums
 
 Group: TypeAlias = tuple[int, ...]

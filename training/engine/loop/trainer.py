@@ -13,11 +13,11 @@ from typing import Any
 import torch
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
+from training.engine.counts import Counts
 from training.engine.hardware.memory_errors import is_out_of_memory
 from training.engine.hardware.precision import Precision
 from training.engine.loop.lanes import Lanes
 from training.engine.loop.micro_batches import MicroBatches
-from training.engine.objectives.counts import Counts
 from training.engine.objectives.steps import Step, StepPlan, share_of_rank, step_loader
 from training.engine.objectives.supervised import Objective
 from training.engine.spec import TrainingSpec

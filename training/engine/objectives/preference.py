@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 from torch.nn.functional import logsigmoid
 
 from training.durable_files import write_file
+from training.engine.counts import Counts
 from training.engine.models.logits import selected_logits
 from training.engine.objectives.batching import Batching
-from training.engine.objectives.counts import Counts
 from training.engine.objectives.packed import balanced_packs, pack, packed_hidden_states
 from training.engine.objectives.supervised import Example, Sums, pad
 from training.engine.objectives.token_loss import IGNORED, token_logprobs

@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 
 from training.datasets.tokens.packing import padded_batches
+from training.engine.counts import Counts
 from training.engine.models.logits import selected_logits
-from training.engine.objectives.counts import Counts
 
 
 @dataclass(frozen=True)
