@@ -7,7 +7,7 @@ import sys
 
 from django.core.management import execute_from_command_line
 
-from deploy.local.environment import CODE_SETTINGS_MODULE, SETTINGS_MODULE, asks_for_help, load_addresses
+from deploy.local.environment import CODE_SETTINGS_MODULE, SETTINGS_MODULE, load_addresses, needs_servers
 
 
 def main() -> None:
@@ -15,9 +15,9 @@ def main() -> None:
     is_code_check = os.environ.get("DJANGO_SETTINGS_MODULE", "").endswith(".check")
     problem = None if is_code_check else load_addresses(os.environ)
     if problem is not None:
-        if not asks_for_help(sys.argv[1:]):
+        if needs_servers(sys.argv[1:], os.environ):
             sys.exit(problem)
-        # Help reads the code only; these settings replace the missing addresses.
+        # These settings replace the missing addresses.
         os.environ["DJANGO_SETTINGS_MODULE"] = CODE_SETTINGS_MODULE
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", SETTINGS_MODULE)
     # Commands print their outcome; the log lines of services would say it twice.

@@ -1,11 +1,15 @@
-"""Settings for tools that need no servers: mypy, makemigrations --check, documentation."""
+"""Settings for what needs no servers: mypy, makemigrations --check, documentation, commands on files."""
 
 from __future__ import annotations
 
 import os
 
-os.environ.setdefault("CYLLM_DATABASE_URL", "postgresql://nobody@127.0.0.1:1/none")
-os.environ.setdefault("CYLLM_REDIS_URL", "redis://127.0.0.1:1/0")
-os.environ.setdefault("CYLLM_SECRET_KEY", "for-reading-the-code-only-never-for-serving-anything")
+PLACEHOLDERS = {
+    "CYLLM_DATABASE_URL": "postgresql://nobody@127.0.0.1:1/none",
+    "CYLLM_REDIS_URL": "redis://127.0.0.1:1/0",
+    "CYLLM_SECRET_KEY": "for-reading-the-code-only-never-for-serving-anything",
+}
+for name, placeholder in PLACEHOLDERS.items():
+    os.environ[name] = os.environ.get(name) or placeholder
 
-from cyllm_site.settings.base import *  # noqa: F403 - needs the defaults above
+from cyllm_site.settings.base import *  # noqa: E402, F403 - needs the addresses above

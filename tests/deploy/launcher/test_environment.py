@@ -12,10 +12,10 @@ import pytest
 from deploy.local.__main__ import next_steps
 from deploy.local.environment import (
     LOCK_FILE,
-    asks_for_help,
     load_addresses,
     model_folder,
     model_sources,
+    needs_servers,
     platform_environment,
     publish_addresses,
     served_model,
@@ -146,15 +146,15 @@ def test_a_stopped_stack_removes_its_addresses(local: LocalSettings) -> None:
     assert not (local.state_dir / "stack.env").exists()
 
 
-def manage(state_dir: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run a command without settings, and without a stack in this folder."""
+def manage(state_dir: Path, *arguments: str, key: str = "") -> subprocess.CompletedProcess[str]:
+    """Run a command without settings but a secret key, and without a stack in this folder."""
     environ = {
         name: value for name, value in os.environ.items() if not name.startswith(("CYLLM_", "DJANGO_"))
     }
     return subprocess.run(
         [sys.executable, "manage.py", *arguments],
         cwd=ROOT,
-        env={**environ, "CYLLM_STATE_DIR": str(state_dir)},
+        env={**environ, "CYLLM_STATE_DIR": str(state_dir), "CYLLM_SECRET_KEY": key},
         capture_output=True,
         text=True,
         check=False,
@@ -168,11 +168,36 @@ def test_help_needs_neither_stack_nor_settings(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "is_help"),
-    [((), True), (("help", "keys"), True), (("keys", "-h"), True), (("keys", "list"), False)],
+    ("arguments", "needs_stack"),
+    [
+        ((), False),
+        (("help", "keys"), False),
+        (("keys", "-h"), False),
+        (("keys", "list"), True),
+        (("datasets", "check", "train.jsonl"), False),
+        (("audit", "verify", "--file", "export.jsonl"), True),
+        (("audit", "verify"), True),
+    ],
 )
-def test_only_help_needs_no_stack(arguments: tuple[str, ...], is_help: bool) -> None:
-    assert asks_for_help(arguments) is is_help
+def test_only_help_and_checks_of_files_need_no_stack(arguments: tuple[str, ...], needs_stack: bool) -> None:
+    assert needs_servers(list(arguments), {}) is needs_stack
+
+
+def test_datasets_are_checked_without_a_stack(tmp_path: Path) -> None:
+    path = tmp_path / "train.jsonl"
+    path.write_text('{"messages": [{"role": "user", "content": "Hello"}]}\n')
+    process = manage(tmp_path, "datasets", "check", str(path))
+    assert process.returncode == 1
+    assert "line 1" in process.stdout
+    assert process.stderr == ""
+
+
+def test_an_auditor_verifies_an_export_with_the_key_alone(tmp_path: Path) -> None:
+    path = tmp_path / "export.jsonl"
+    path.write_text("no export\n")
+    process = manage(tmp_path, "audit", "verify", "--file", str(path), key="k" * 50)
+    assert process.returncode == 1
+    assert "is not an export" in process.stderr
 
 
 def test_a_command_without_stack_and_settings_names_the_remedy(tmp_path: Path) -> None:
