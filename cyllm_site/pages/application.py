@@ -75,7 +75,7 @@ class Pages:
 def _check_charset(scope: Scope) -> None:
     """Check that the content type declares UTF-8 or no encoding. Raises InvalidRequest.
 
-    Django decodes even the query with it, and fails if it is one of Python's codecs that hold no text.
+    Django decodes the query string with it, too, and fails on Python codecs that are not text encodings.
     """
     values = [value.decode("latin-1") for name, value in scope["headers"] if name == b"content-type"]
     try:
@@ -83,7 +83,7 @@ def _check_charset(scope: Scope) -> None:
     except ValueError:
         raise InvalidRequest(reason="the header Content-Type is not valid") from None
     if parameters.get("charset", "utf-8").lower() not in CHARSETS:
-        raise InvalidRequest(reason="the header Content-Type declares another encoding than UTF-8")
+        raise InvalidRequest(reason="the header Content-Type declares an encoding other than UTF-8")
 
 
 def _with_request_id(send: Send, new_id: str) -> Send:

@@ -1,4 +1,4 @@
-"""Sessions in the database, which is asked only for keys of the form that Django creates."""
+"""Database sessions that never look up a malformed key."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from django.contrib.sessions.backends.db import SessionStore as DatabaseSessionS
 
 
 class SessionStore(DatabaseSessionStore):
-    """A session. A key with other characters, such as NUL, which Postgres refuses, is that of no session."""
+    """A session. A malformed key counts as no key: Postgres rejects some characters, such as NUL."""
 
     def __init__(self, session_key: str | None = None) -> None:
-        is_possible = session_key is not None and set(session_key) <= set(VALID_KEY_CHARS)
-        super().__init__(session_key if is_possible else None)
+        is_well_formed = session_key is not None and set(session_key) <= set(VALID_KEY_CHARS)
+        super().__init__(session_key if is_well_formed else None)

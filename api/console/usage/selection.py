@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from django.db.models import Count, Q, QuerySet, Sum
@@ -55,7 +55,10 @@ def select_records(tenant: Tenant, query: Mapping[str, str], period: UsagePeriod
 
 
 def _keys_of(tenant: Tenant, member: str) -> set[uuid.UUID | None]:
-    """Return the keys whose usage is attributed to a member; without a member, None: usage without a key."""
+    """Return the ids of the keys whose usage is attributed to a member.
+
+    For usage without a key, which has no member, return ``{None}``.
+    """
     if not member:
         return {None}
     unheld = Q(user=None, service_account=None)
@@ -72,7 +75,7 @@ def _sums(records: QuerySet[UsageRecord]) -> UsageSum:
     return UsageSum(**records.order_by().aggregate(requests=Count("pk"), **columns))
 
 
-def _rollup_sums(period: UsagePeriod, keys: Collection[object] | None) -> UsageSum:
+def _rollup_sums(period: UsagePeriod, keys: set[uuid.UUID | None] | None) -> UsageSum:
     groups = usage_groups(period, [Dimension.KEY], measures=COMPARED)
     if keys is not None:
         groups = [group for group in groups if group.labels[Dimension.KEY] in keys]

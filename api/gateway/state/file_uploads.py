@@ -84,7 +84,7 @@ class FileUploads:
         async with self.parsing.acquire(str(upload.reservation.tenant_id)):
             with storage_errors():
                 await self.storage.threads.run(feed, data)
-        # Only now it is known how much of the piece belongs to the file.
+        # Reserve afterwards: only the parser can tell the file's bytes from those of the form around it.
         missing_bytes = upload.file.size_bytes - upload.reserved_bytes
         if missing_bytes > 0:
             await self._extend(upload, missing_bytes)

@@ -17,7 +17,7 @@ class Window(msgspec.Struct, frozen=True):
     counts: Counts = Counts()
 
     def add(self, loss: float, counts: Counts) -> Window:
-        """Return the sums with those of another step."""
+        """Return the sums with another step added."""
         return Window(self.steps + 1, self.loss + loss, self.counts + counts)
 
 
@@ -40,7 +40,7 @@ class RunState(msgspec.Struct, kw_only=True):
 
     ``fingerprint``: digest of all that determines the weights. ``unimproved``: evaluations since the
     validation loss last improved by the threshold over ``reference_loss``. ``skipped_steps``: consecutive
-    optimizer steps skipped up to now. ``window``: of the next report. ``device`` ("cpu" or "cuda"),
+    optimizer steps skipped up to now. ``window``: sums for the next report. ``device`` ("cpu" or "cuda"),
     ``precision``, ``is_packed``, ``uses_onednn``, ``micro_batch_tokens``, ``threads`` and ``lanes`` are the
     choices of the first attempt that change the rounding, so later ones keep them; empty or None: not chosen
     yet. ``hardware``: of the first attempt.

@@ -1,4 +1,4 @@
-"""Errors that say that memory of the device or the host ran out, in whatever words a library says it."""
+"""Recognition of out-of-memory errors, of the device and of the host, whichever library raises them."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import errno
 import torch
 from safetensors import SafetensorError
 
-# Of PyTorch's allocators, of mmap and safetensors (strerror of ENOMEM), of Python without room for a stack.
+# PyTorch's two allocators; mmap and safetensors (strerror of ENOMEM); Python, if a stack can't be allocated.
 PHRASES = ("out of memory", "can't allocate memory", "Cannot allocate memory", "can't start new thread")
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Return whether an error, or one that it was raised from, says that memory ran out."""
+    """Return whether an error, or one of its causes, says that memory ran out."""
     cause: BaseException | None = error
     while cause is not None:
         if _says_out_of_memory(cause):

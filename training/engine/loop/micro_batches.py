@@ -1,4 +1,4 @@
-"""Lack of memory during a step: smaller micro-batches, fewer at the same time."""
+"""Division of a step into micro-batches: smaller ones, fewer at the same time, after memory ran out."""
 
 from __future__ import annotations
 

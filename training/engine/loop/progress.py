@@ -31,7 +31,7 @@ class ProgressMeter:
         self._examples += result.examples
 
     def report(self, state: RunState, learning_rate: float, grad_norm: float) -> Progress:
-        """Return the event after a step; loss and accuracy are over the steps since the last report."""
+        """Return the event after a step, with loss and accuracy since the last report. Resets the window."""
         elapsed_s = max(time.monotonic() - self._started_at, 1e-9)
         window, state.window = state.window, Window()
         load = self._load.measure()
