@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Collection
+from collections.abc import Sequence
 from typing import IO, Any, TypeVar
 from urllib.parse import parse_qsl
 
@@ -67,13 +67,13 @@ def _validate(model: type[Model], values: dict[str, Any]) -> Model:
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        raise _translated(error, [*model.model_fields]) from None
+        raise _translated(error, model) from None
 
 
-def _translated(error: ValidationError, names: Collection[str]) -> ApiError:
+def _translated(error: ValidationError, model: type[BaseModel]) -> ApiError:
     fault = error.errors(include_url=False)[0]
-    if fault["type"] == "extra_forbidden" and len(fault["loc"]) == 1:
-        return unknown_parameter(str(fault["loc"][0]), names)
+    if fault["type"] == "extra_forbidden":
+        return _unknown_parameter(model, [str(step) for step in fault["loc"]])
     if fault["type"] in _EXPLAINED:
         param = path_of(fault["loc"])
         reason = fault["msg"].removeprefix("Value error, ").removesuffix(".")
@@ -81,11 +81,15 @@ def _translated(error: ValidationError, names: Collection[str]) -> ApiError:
     return first_validation_error(error)
 
 
-def unknown_parameter(name: str, names: Collection[str]) -> UnknownParameter:
-    """Return the error for an unknown parameter, with the most similar known one."""
-    matches = difflib.get_close_matches(name, list(names), n=1)
-    hint = f" Did you mean '{matches[0]}'?" if matches else ""
-    return UnknownParameter(param=name, hint=hint)
+def _unknown_parameter(model: type[BaseModel], steps: Sequence[str]) -> UnknownParameter:
+    """Return the error for an unknown parameter, with the most similar known one of the same object."""
+    *parents, name = steps
+    kind: Any = model
+    for parent in parents:
+        kind = kind.model_fields[parent].annotation
+    matches = difflib.get_close_matches(name, [*kind.model_fields], n=1)
+    hint = f" Did you mean '{'.'.join([*parents, matches[0]])}'?" if matches else ""
+    return UnknownParameter(param=".".join(steps), hint=hint)
 
 
 # Faults whose text from pydantic says what is expected.

@@ -113,6 +113,11 @@ def test_the_last_owner_stays(owner: ApiClient, cast: Cast) -> None:
         ("tenants", {"slug": "a b", "name": "x"}, (400, "invalid_value", "slug")),
         ("tenants", {"slug": "ab"}, (400, "missing_required_parameter", "name")),
         ("tenants", {"slug": "ab", "name": "x", "nam": "y"}, (400, "unknown_parameter", "nam")),
+        (
+            "tenants",
+            {"slug": "ab", "name": "x", "limits": {"request_per_minute": 4}},
+            (400, "unknown_parameter", "limits.request_per_minute"),
+        ),
         ("tenants", {"slug": "ab", "name": 3}, (400, "invalid_type", "name")),
         ("tenants", {"slug": "ab", "name": "a\0b"}, (400, "invalid_value", "name")),
         (
@@ -129,6 +134,27 @@ def test_faulty_bodies_are_refused_by_name(
     operator: ApiClient, path: str, body: object, error: tuple[int, str, str]
 ) -> None:
     assert operator("POST", path, body).error == error
+
+
+@pytest.mark.parametrize(
+    ("body", "hint"),
+    [
+        ({"limit": {}}, " Did you mean 'limits'?"),
+        ({"limits": {"request_per_minute": 4}}, " Did you mean 'limits.requests_per_minute'?"),
+        ({"limits": {"limits": {}}}, ""),
+        ({"limits": {"requests_per_minute": 4}, "requests_per_minute": 4}, ""),
+    ],
+)
+def test_the_closest_known_parameter_of_the_same_object_is_suggested(
+    owner: ApiClient, cast: Cast, body: dict[str, object], hint: str
+) -> None:
+    key = owner("POST", "tenants/acme/keys", {"name": "ci"}).body["id"]
+    for method, path, fields in (
+        ("POST", "tenants/acme/keys", {"name": "x"}),
+        ("PATCH", f"tenants/acme/keys/{key}", {}),
+    ):
+        answer = owner(method, path, fields | body, if_match="*")
+        assert answer.body["error"]["message"] == f"Unknown parameter: '{answer.error[2]}'.{hint}"
 
 
 @pytest.mark.parametrize(
