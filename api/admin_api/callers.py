@@ -14,6 +14,7 @@ from django.utils import timezone
 from django.utils.module_loading import import_string
 from rest_framework.authentication import BaseAuthentication, SessionAuthentication
 from rest_framework.exceptions import PermissionDenied
+from rest_framework.permissions import SAFE_METHODS
 from rest_framework.request import Request
 
 from api.key_checks import bearer_key, check_network, check_validity, verify_secret
@@ -70,7 +71,7 @@ class KeyAuthentication(BaseAuthentication):
         if not header:
             return None
         principal = _principal(bearer_key(header))
-        _check(principal, _client_address(request))
+        _check(principal, request)
         last_use_advance(principal.key_id, timezone.now())
         role = Role.ADMIN if Scope.ADMIN in principal.scopes else Role.VIEWER
         return None, Caller(
@@ -96,11 +97,12 @@ def _principal(raw_key: str) -> KeyPrincipal:
     return verify_secret(raw_key, key_principal(prefix) if prefix is not None else None)
 
 
-def _check(principal: KeyPrincipal, address: str) -> None:
+def _check(principal: KeyPrincipal, request: Request) -> None:
     check_validity(principal)
-    check_network(principal, address)
+    check_network(principal, _client_address(request))
     if principal.scopes.isdisjoint({Scope.ADMIN, Scope.ADMIN_READ}):
-        raise InsufficientScope(scope=Scope.ADMIN.value)
+        least_scope = Scope.ADMIN_READ if request.method in SAFE_METHODS else Scope.ADMIN
+        raise InsufficientScope(scope=least_scope.value)
 
 
 def _client_address(request: Request) -> str:

@@ -211,6 +211,15 @@ def test_without_a_caller_nothing_but_the_document_is_available(values: dict[str
     assert ApiClient()("GET", "openapi.json").status == 200
 
 
+@pytest.mark.parametrize(("method", "scope"), [("GET", "admin.read"), ("POST", "admin")])
+def test_a_key_without_a_scope_is_told_the_least_that_the_method_needs(
+    cast: Cast, method: str, scope: str
+) -> None:
+    answer = ApiClient(key=cast.acme_key)(method, "tenants/acme/keys")
+    message = f"This API key lacks the scope '{scope}', which this endpoint requires."
+    assert (answer.status, answer.body["error"]["message"]) == (403, message)
+
+
 @pytest.mark.criterion("6.1")
 def test_faulty_keys_get_the_errors_of_the_public_api(with_key: NewKey, cast: Cast) -> None:
     client = with_key("admin")
