@@ -10,6 +10,7 @@ from drf_spectacular.contrib.pydantic import PydanticExtension
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.plumbing import ResolvedComponent
+from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
 from pydantic import BaseModel
 from typing_extensions import override
@@ -49,6 +50,8 @@ IF_MATCH = OpenApiParameter(
     required=True,
     description="The `ETag` of the object that was read, or `*` for any version.",
 )
+# Read as text, so that any other text gets the same 404 as an unknown id.
+KEY_ID = OpenApiParameter("key_id", OpenApiTypes.UUID, OpenApiParameter.PATH)
 
 
 def operation(

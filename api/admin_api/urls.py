@@ -11,7 +11,7 @@ from api.admin_api.views.unknown import UnknownView
 app_name = "admin_api"
 
 TENANT = "tenants/<str:tenant>"
-KEY = f"{TENANT}/keys/<uuid:key_id>"
+KEY = f"{TENANT}/keys/<str:key_id>"
 JOB = f"{TENANT}/jobs/<str:job_id>"
 
 urlpatterns = [

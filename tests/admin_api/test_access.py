@@ -259,6 +259,18 @@ def test_a_session_needs_a_csrf_token_for_changes_and_a_key_does_not(cast: Cast,
     assert with_key("admin")("POST", "tenants/acme/keys", {"name": "y"}).status == 201
 
 
+def test_ids_of_any_form_get_the_error_of_an_unknown_object(
+    operator: ApiClient, values: dict[str, str]
+) -> None:
+    for operation in operations():
+        arguments = re.findall(r"<\w+:(\w+)>", operation.template)
+        for argument in arguments:
+            answer = operation.call(operator, {**values, argument: "xx"})
+            message = answer.body["error"]["message"]
+            assert (answer.status, answer.body["error"]["code"]) == (404, "object_not_found"), operation
+            assert message.endswith("'xx' does not exist or you do not have access to it."), operation
+
+
 def test_ids_that_no_object_can_have_are_not_found(operator: ApiClient, cast: Cast) -> None:
     for path in (
         "tenants/%00",

@@ -6,6 +6,7 @@ import uuid
 from typing import Any
 
 from django.contrib.auth.models import User
+from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.db.models import QuerySet
 from django.utils import timezone
@@ -14,13 +15,14 @@ from rest_framework.response import Response
 
 from api.admin_api.access import MANAGE, READ, USE
 from api.admin_api.base import AdminView, answer
-from api.admin_api.document import IDEMPOTENCY_KEY, IF_MATCH, operation
+from api.admin_api.document import IDEMPOTENCY_KEY, IF_MATCH, KEY_ID, operation
 from api.admin_api.idempotency import idempotent
 from api.admin_api.paging import page
 from api.admin_api.schemas import keys as schemas
 from api.admin_api.versions import check_version, etag
 from api.admin_api.views.tenants import columns, limits_of
 from api.openai.errors.administration import InsufficientRole, ObjectNotFound
+from api.openai.errors.base import printable
 from tenants.choices import Role
 from tenants.keys import services as key_services
 from tenants.keys.selectors import KeyState, key_state, key_state_condition
@@ -64,14 +66,17 @@ class _KeyView(AdminView):
         keys = ApiKey.objects.filter(tenant=self.tenant)
         return keys.select_related("tenant", "user", "service_account", "created_by")
 
-    def find(self, key_id: uuid.UUID) -> ApiKey:
-        """Return a key of the tenant. Raises ObjectNotFound."""
-        key = self.rows().filter(pk=key_id).first()
+    def find(self, key_id: uuid.UUID | str) -> ApiKey:
+        """Return a key of the tenant. Raises ObjectNotFound, also for texts that are not ids of keys."""
+        try:
+            key = self.rows().filter(pk=key_id).first()
+        except ValidationError:
+            key = None
         if key is None:
-            raise ObjectNotFound(kind="API key", name=str(key_id))
+            raise ObjectNotFound(kind="API key", name=printable(str(key_id)))
         return key
 
-    def find_changeable(self, key_id: uuid.UUID) -> ApiKey:
+    def find_changeable(self, key_id: str) -> ApiKey:
         """Return a key that the caller may change. Raises ObjectNotFound, InsufficientRole."""
         key = self.find(key_id)
         user_id = self.caller.user.pk if self.caller.user else 0
@@ -158,25 +163,25 @@ class KeyView(_KeyView):
 
     access = {"GET": READ, "PATCH": USE}
 
-    @operation("Get an API key", schemas.Key)
-    def get(self, request: Request, key_id: uuid.UUID) -> Response:
+    @operation("Get an API key", schemas.Key, parameters=[KEY_ID])
+    def get(self, request: Request, key_id: str) -> Response:
         """Return the key."""
         body = _key(self.find(key_id))
         return answer(body, ETag=etag(body))
 
-    @operation("Change an API key", schemas.Key, body=schemas.KeyPatch, parameters=[IF_MATCH])
-    def patch(self, request: Request, key_id: uuid.UUID) -> Response:
+    @operation("Change an API key", schemas.Key, body=schemas.KeyPatch, parameters=[KEY_ID, IF_MATCH])
+    def patch(self, request: Request, key_id: str) -> Response:
         """Change the key."""
         body = self.body(schemas.KeyPatch)
-        self.find_changeable(key_id)
+        key_pk = self.find_changeable(key_id).pk
         if "scopes" in body.model_fields_set:
             self.check_scopes(body.scopes)
         values: dict[str, Any] = columns(body.changes())
         with transaction.atomic():
-            ApiKey.objects.for_tenant(self.tenant).select_for_update().get(pk=key_id)
-            check_version(request, _key(self.find(key_id)))
-            key_services.key_update(key_id=key_id, actor=self.caller.actor, **values)
-        key = _key(self.find(key_id))
+            ApiKey.objects.for_tenant(self.tenant).select_for_update().get(pk=key_pk)
+            check_version(request, _key(self.find(key_pk)))
+            key_services.key_update(key_id=key_pk, actor=self.caller.actor, **values)
+        key = _key(self.find(key_pk))
         return answer(key, ETag=etag(key))
 
 
@@ -190,15 +195,15 @@ class KeyRotationView(_KeyView):
         schemas.KeyWithSecret,
         status=201,
         body=schemas.Rotation,
-        parameters=[IDEMPOTENCY_KEY],
+        parameters=[KEY_ID, IDEMPOTENCY_KEY],
     )
     @idempotent
-    def post(self, request: Request, key_id: uuid.UUID) -> Response:
+    def post(self, request: Request, key_id: str) -> Response:
         """Rotate the key."""
         body = self.body(schemas.Rotation)
-        self.find_changeable(key_id)
+        key = self.find_changeable(key_id)
         successor, secret = key_services.key_rotate(
-            key_id=key_id,
+            key_id=key.pk,
             grace_s=body.grace_s,
             actor=self.caller.actor,
             created_by=self.creator(self.calling_key()),
@@ -212,13 +217,13 @@ class KeyRevocationView(_KeyView):
 
     access = {"POST": USE}
 
-    @operation("Revoke an API key", schemas.Key, parameters=[IDEMPOTENCY_KEY])
+    @operation("Revoke an API key", schemas.Key, parameters=[KEY_ID, IDEMPOTENCY_KEY])
     @idempotent
-    def post(self, request: Request, key_id: uuid.UUID) -> Response:
+    def post(self, request: Request, key_id: str) -> Response:
         """Revoke the key. Repeating it changes nothing."""
-        self.find_changeable(key_id)
-        key_services.key_revoke(key_id=key_id, actor=self.caller.actor)
-        body = _key(self.find(key_id))
+        key = self.find_changeable(key_id)
+        key_services.key_revoke(key_id=key.pk, actor=self.caller.actor)
+        body = _key(self.find(key.pk))
         return answer(body, ETag=etag(body))
 
 
