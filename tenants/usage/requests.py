@@ -22,7 +22,7 @@ Explain: TypeAlias = Callable[[str, str, str], tuple[str, str] | None]
 
 @dataclass(frozen=True, slots=True)
 class ErrorExplanation:
-    """The message that the client got, with ``…`` for the values that no record holds, and the remedy."""
+    """The message that the client got, with ``…`` and a note for values not recorded, and the remedy."""
 
     message: str
     remedy: str

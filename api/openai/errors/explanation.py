@@ -8,6 +8,7 @@ from api.openai.errors.catalogue import CATALOGUE
 from api.openai.errors.quotas import InsufficientQuota, RateLimitExceeded, limit_details
 
 UNKNOWN = "…"
+NOT_RECORDED = "(Records don't hold the values shown as “…”.)"
 LIMIT_CODES = (RateLimitExceeded.code, InsufficientQuota.code)
 _VALUE = re.compile(r"\{(\w+)[^}]*\}")
 
@@ -15,11 +16,12 @@ _VALUE = re.compile(r"\{(\w+)[^}]*\}")
 def explain(code: str, param: str, model: str) -> tuple[str, str] | None:
     """Return the message of an error and its remedy, None for an unknown code.
 
-    Values that no record holds appear as ``…``.
+    Values that no record holds appear as ``…``, except one at the end, and the message says so.
     """
     error = CATALOGUE.get(code)
     if error is None:
         return None
     values = {"param": param, "model": model, **(limit_details(param) if code in LIMIT_CODES else {})}
     message = _VALUE.sub(lambda match: values.get(match[1]) or UNKNOWN, error.message_format)
-    return message, error.fix
+    message = message.removesuffix(UNKNOWN).rstrip()
+    return f"{message} {NOT_RECORDED}" if UNKNOWN in message else message, error.fix

@@ -182,14 +182,16 @@ async def test_the_record_of_a_refused_request_names_parameter_and_model(
             {"requests_per_minute": 0},
             "rate_limit_exceeded",
             "tenant.requests_per_minute",
-            "Rate limit reached for your tenant on requests per minute: limit …",
+            "Rate limit reached for your tenant on requests per minute: limit …, used …, requested …. "
+            "(Records don't hold the values shown as “…”.)",
         ),
         (
             "key",
             {"spend_per_day_microusd": 0},
             "insufficient_quota",
             "key.spend_per_day",
-            "The budget of this API key doesn't cover this request: spend per day is limited to …",
+            "The budget of this API key doesn't cover this request: spend per day is limited to …, … is "
+            "spent or reserved, and this request can cost …. (Records don't hold the values shown as “…”.)",
         ),
     ],
 )
@@ -212,7 +214,13 @@ async def test_the_record_of_a_request_beyond_a_limit_names_the_limit_and_its_ho
     assert record.error_param == path
     texts = explain(code, path, "")
     assert texts is not None
-    assert texts[0].startswith(explanation)
+    assert texts[0] == explanation
+
+
+def test_a_recorded_message_without_missing_values_has_no_note() -> None:
+    texts = explain("unknown_parameter", "temprature", "")
+    assert texts is not None
+    assert texts[0] == "Unknown parameter: 'temprature'."
 
 
 async def test_the_record_has_the_alias_that_the_client_used(
