@@ -226,6 +226,20 @@ def test_a_member_learns_that_the_account_has_no_rights_in_the_admin(cast: Cast)
     assert "no rights" not in wrong
 
 
+@pytest.mark.case("admin.12")
+def test_a_signed_in_member_learns_why_the_admin_asks_to_sign_in(cast: Cast) -> None:
+    client = Client()
+    client.force_login(cast.member)
+    text = client.get("/admin/", follow=True).content.decode()
+    assert "You are signed in as member, who may not open this page." in text
+    assert 'href="/console/"' in text
+    again = password_step(client, ADMIN, "member").content.decode()
+    assert again.count("You are signed in as member") == 1
+    stranger = Client().get(ADMIN).content.decode()
+    assert "You are signed in as" not in stranger
+    assert 'href="/console/"' not in stranger
+
+
 @pytest.mark.usefixtures("recovery_codes")
 def test_an_operator_removes_a_lost_second_factor(boss: User) -> None:
     call_command("sign_ins", "reset-two-factor", "boss", stdout=StringIO())
