@@ -1,4 +1,4 @@
-"""Settings for what needs no servers: mypy, makemigrations --check, documentation, commands on files."""
+"""Settings for tools and commands that need no servers: mypy, makemigrations --check, documentation."""
 
 from __future__ import annotations
 

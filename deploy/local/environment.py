@@ -97,9 +97,9 @@ def withdraw_addresses(local: LocalSettings) -> None:
 
 
 def needs_servers(arguments: Sequence[str], environ: Mapping[str, str]) -> bool:
-    """Return whether a command of ``manage.py`` needs the stack: not if it asks for help or reads files only.
+    """Return whether ``manage.py`` needs the stack for these arguments. Help and commands on files don't.
 
-    Exports of the audit trail are verified without servers where the key that sealed them is set.
+    To verify an export of the audit trail, the key that sealed it is enough.
     """
     if not arguments or arguments[0] == "help" or not {"-h", "--help"}.isdisjoint(arguments):
         return False

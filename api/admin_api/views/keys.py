@@ -67,7 +67,7 @@ class _KeyView(AdminView):
         return keys.select_related("tenant", "user", "service_account", "created_by")
 
     def find(self, key_id: uuid.UUID | str) -> ApiKey:
-        """Return a key of the tenant. Raises ObjectNotFound, also for texts that are not ids of keys."""
+        """Return a key of the tenant. Raises ObjectNotFound, also if the id is not a UUID."""
         try:
             key = self.rows().filter(pk=key_id).first()
         except ValidationError:

@@ -8,7 +8,7 @@ from api.openai.errors.catalogue import CATALOGUE
 from api.openai.errors.quotas import InsufficientQuota, RateLimitExceeded, limit_details
 
 UNKNOWN = "…"
-NOT_RECORDED = "(Records don't hold the values shown as “…”.)"
+NOT_RECORDED = "(Values shown as “…” are not recorded.)"
 LIMIT_CODES = (RateLimitExceeded.code, InsufficientQuota.code)
 _VALUE = re.compile(r"\{(\w+)[^}]*\}")
 
@@ -16,7 +16,7 @@ _VALUE = re.compile(r"\{(\w+)[^}]*\}")
 def explain(code: str, param: str, model: str) -> tuple[str, str] | None:
     """Return the message of an error and its remedy, None for an unknown code.
 
-    Values that no record holds appear as ``…``, except one at the end, and the message says so.
+    Values that no record holds appear as ``…``, explained by a note; one at the end is left out.
     """
     error = CATALOGUE.get(code)
     if error is None:

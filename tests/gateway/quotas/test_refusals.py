@@ -183,7 +183,7 @@ async def test_the_record_of_a_refused_request_names_parameter_and_model(
             "rate_limit_exceeded",
             "tenant.requests_per_minute",
             "Rate limit reached for your tenant on requests per minute: limit …, used …, requested …. "
-            "(Records don't hold the values shown as “…”.)",
+            "(Values shown as “…” are not recorded.)",
         ),
         (
             "key",
@@ -191,7 +191,7 @@ async def test_the_record_of_a_refused_request_names_parameter_and_model(
             "insufficient_quota",
             "key.spend_per_day",
             "The budget of this API key doesn't cover this request: spend per day is limited to …, … is "
-            "spent or reserved, and this request can cost …. (Records don't hold the values shown as “…”.)",
+            "spent or reserved, and this request can cost …. (Values shown as “…” are not recorded.)",
         ),
     ],
 )
