@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Mapping
 from enum import StrEnum
 
 from django.conf import settings
@@ -59,18 +60,23 @@ class CheckpointRefusedError(Exception):
         self.limit = limit
 
 
-def checkpoint_states(job: FineTuningJob, checkpoints: Iterable[JobCheckpoint]) -> dict[str, CheckpointState]:
-    """Return the state of each checkpoint of a job by its id, given all of them. At most one query."""
-    rows = sorted(checkpoints, key=lambda checkpoint: -checkpoint.step)
+def checkpoint_states(job: FineTuningJob) -> Mapping[str, CheckpointState]:
+    """Return the state of each checkpoint of a job by its id. At most two queries.
+
+    The mapping answers for a checkpoint that is saved after these queries, too: the latest is kept.
+    """
+    columns = ("id", "step", "is_best", "is_outdated")
+    rows = JobCheckpoint.objects.filter(job=job).order_by("-step").only(*columns)
     if job.options.get("adapter", "lora") != "lora":
-        return {row.id: CheckpointState.NOT_SERVABLE for row in rows}
+        return defaultdict(lambda: CheckpointState.NOT_SERVABLE)
     kept_count = int(job.options.get("keep_checkpoints") or 2)
     saved_rows = [row for row in rows if not row.is_outdated]
     kept_ids = {row.id for row in saved_rows[:kept_count]} | {row.id for row in saved_rows if row.is_best}
     if is_retention_over(job):
         kept_ids = set()
+    removed_ids = {row.id for row in rows} - kept_ids
     kept_state = _kept_state(job)
-    return {row.id: kept_state if row.id in kept_ids else CheckpointState.REMOVED for row in rows}
+    return defaultdict(lambda: kept_state, dict.fromkeys(removed_ids, CheckpointState.REMOVED))
 
 
 def _kept_state(job: FineTuningJob) -> CheckpointState:
@@ -94,7 +100,7 @@ def checkpoint_publish(
     open_jobs = locked_open_job_count(tenant_id)
     if (current := publication_find(checkpoint.id)) is not None:
         return current
-    state = checkpoint_states(source, JobCheckpoint.objects.filter(job=source))[checkpoint.id]
+    state = checkpoint_states(source)[checkpoint.id]
     if state != CheckpointState.PUBLISHABLE:
         raise CheckpointRefusedError(state)
     if open_jobs >= settings.CYLLM.training_open_jobs:

@@ -173,7 +173,7 @@ class CheckpointsView(_JobView):
     def get(self, request: Request, job_id: str) -> Response:
         """List checkpoints."""
         job, query = self.find(job_id), self.query(ListQuery)
-        states = checkpoint_states(job, checkpoints(job).only("id", "step", "is_best"))
+        states = checkpoint_states(job)
 
         def show(row: JobCheckpoint) -> schemas.Checkpoint:
             return _checkpoint(row, states[row.id])

@@ -47,14 +47,14 @@ def latest_checkpoints(job: FineTuningJob, limit: int) -> list[JobCheckpoint]:
 
 
 def checkpoint_rows(job: FineTuningJob, limit: int) -> list[CheckpointRow]:
-    """Return a job's latest checkpoints, newest first, and the best one. At most five queries."""
+    """Return a job's latest checkpoints, newest first, and the best one. At most six queries."""
     rows = latest_checkpoints(job, limit)
     if not rows:
         return []
     by_checkpoint = _publications(job, rows)
     names = {job.fine_tuned_model, *(each.fine_tuned_model for each in by_checkpoint.values())} - {""}
     models = set(ServedModel.objects.filter(name__in=names).values_list("name", flat=True))
-    states = checkpoint_states(job, rows)
+    states = checkpoint_states(job)
     return [_row(job, row, by_checkpoint.get(row.id), models, states[row.id]) for row in rows]
 
 

@@ -184,7 +184,7 @@ def _checkpoints(job_id: str, page: Page, principal: KeyPrincipal) -> dict[str, 
             raise _unknown_cursor("checkpoint", page.after)
         rows = rows.filter(step__lt=last.step)
     model = job.fine_tuned_model or model_names(job)[0]
-    states = checkpoint_states(job, selectors.checkpoints(job).only("id", "step", "is_best", "is_outdated"))
+    states = checkpoint_states(job)
     objects = [checkpoint_object(row, job, model, states[row.id]) for row in rows[: page.limit + 1]]
     body = _list(objects, page.limit)
     ids = [checkpoint["id"] for checkpoint in body["data"]]

@@ -80,8 +80,8 @@ def test_the_page_of_a_job_needs_a_bounded_number_of_queries(
     for step in (10, 20, 30):
         evaluate(job, step, 2.0 - step / 100, is_best=True)
         checkpoint(job, step, 2.0 - step / 100, is_best=True)
-    # Job, messages, checkpoints and their publications, attempts, their logs, files.
-    with django_assert_num_queries(FRAME + 7):
+    # Job, messages, checkpoints, their publications and states, attempts, their logs, files.
+    with django_assert_num_queries(FRAME + 8):
         page = browser.get(f"/console/acme/jobs/{job.id}/")
     assert f'data-head="{job.next_event - 1}"' in page.content.decode()
     with django_assert_num_queries(FRAME - 1 + 2):

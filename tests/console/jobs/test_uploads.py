@@ -59,6 +59,23 @@ async def test_a_file_larger_than_other_bodies_is_stored_with_its_report(
     assert audit.actor == "user:member"
 
 
+@pytest.mark.parametrize(
+    ("copies", "text"),
+    [(2, "3 repeats 2, 4 repeats 2</dd>"), (12, "10 repeats 2, 11 repeats 2, …</dd>")],
+)
+async def test_the_page_of_a_file_names_the_first_lines_of_duplicates(
+    site_server: int, cast: Cast, copies: int, text: str
+) -> None:
+    other = LINE.replace("Yes", "No")
+    content = "\n".join([LINE, *[other] * (copies + 1)]).encode()
+    answer = (await _upload(site_server, cast.member, content)).json()
+    assert text in answer["html"]
+    client = Client()
+    await in_thread(lambda: client.force_login(cast.member))
+    page = await in_thread(lambda: client.get(answer["address"]))
+    assert text in page.content.decode()
+
+
 async def test_without_a_session_large_bodies_are_refused_before_they_are_read(
     site_server: int, cast: Cast
 ) -> None:

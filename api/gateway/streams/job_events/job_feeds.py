@@ -72,7 +72,7 @@ class JobFeeds:
         finally:
             feed.watchers -= 1
             if not feed.watchers:
-                if self._feeds[job_id] is feed:
+                if self._feeds.get(job_id) is feed:
                     del self._feeds[job_id]
                 await feed.stop()
 

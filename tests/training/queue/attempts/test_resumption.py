@@ -57,7 +57,7 @@ def _states_if_failed(job: FineTuningJob) -> dict[int, str]:
     failed_job = FineTuningJob.objects.get(id=job.id)
     failed_job.status, failed_job.finished_at = JobStatus.FAILED, timezone.now()
     rows = list(JobCheckpoint.objects.filter(job=job))
-    states = checkpoint_states(failed_job, rows)
+    states = checkpoint_states(failed_job)
     return {row.step: str(states[row.id]) for row in rows}
 
 

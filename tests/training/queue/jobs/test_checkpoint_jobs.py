@@ -233,6 +233,13 @@ def test_no_publication_starts_without_a_base_model_that_the_tenant_may_use(cast
     assert "base model tiny" in refusal_text(excinfo.value)
 
 
+def test_a_checkpoint_saved_while_others_are_listed_has_a_state(cast: Cast) -> None:
+    source = ended_job(cast, 10)
+    states = checkpoint_states(source)
+    later = JobCheckpoint.objects.create(job=source, id="ftckpt-later", step=20, metrics={})
+    assert states[later.id] == "publishable"
+
+
 def test_only_checkpoints_that_workers_keep_and_engines_load_can_be_published(
     cast: Cast, settings: Any
 ) -> None:
@@ -240,7 +247,7 @@ def test_only_checkpoints_that_workers_keep_and_engines_load_can_be_published(
     rows = list(JobCheckpoint.objects.filter(job=source))
 
     def states() -> list[str]:
-        by_id = checkpoint_states(source, rows)
+        by_id = checkpoint_states(source)
         return [by_id[row.id].value for row in sorted(rows, key=lambda row: row.step)]
 
     # The best one, and the last two.
