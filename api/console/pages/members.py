@@ -66,7 +66,11 @@ def _add(request: TenantRequest, form: AddForm) -> bool:
     name = form.cleaned_data["username"]
     user = user_by_name(name)
     if user is None:
-        form.add_error("username", _("There is no account with this name. Ask an operator to create it."))
+        if request.user.is_superuser:
+            text = _("There is no account with this name. Create it with “Create an account” first.")
+        else:
+            text = _("There is no account with this name. Ask an operator to create it.")
+        form.add_error("username", text)
     elif Membership.objects.filter(tenant=request.tenant, user=user).exists():
         form.add_error("username", _("This person is a member already. Change the role in the list."))
     else:

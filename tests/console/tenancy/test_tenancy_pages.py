@@ -198,6 +198,28 @@ def test_the_reason_why_a_person_cannot_be_added_is_beside_the_field(
     assert Membership.objects.get(user=cast.member).role == "member"
 
 
+@pytest.mark.parametrize(
+    ("is_operator", "advice"),
+    [(False, "Ask an operator to create it."), (True, "Create it with “Create an account” first.")],
+)
+def test_who_adds_an_unknown_account_learns_how_it_is_created(
+    cast: Cast, is_operator: bool, advice: str
+) -> None:
+    user = make_superuser(cast.owner) if is_operator else cast.owner
+    page = _post(user, "members/", username="nobody", role="admin").content.decode()
+    assert f"There is no account with this name. {advice}" in page
+    assert ("Create an account</a>" in page) is is_operator
+
+
+def test_a_tenant_without_members_says_so(cast: Cast) -> None:
+    operator = make_superuser(cast.stranger)
+    assert "No members yet" not in _get(operator, "members/").content.decode()
+    Membership.objects.filter(tenant=cast.acme).delete()
+    page = _get(operator, "members/").content.decode()
+    assert "No members yet" in page
+    assert "<table>" not in page
+
+
 @pytest.mark.criterion("6.6")
 def test_a_change_is_shown_as_before_and_after_of_the_differing_fields_only(cast: Cast) -> None:
     tenant_update(tenant_id=cast.acme.id, actor="user:owner", spend_per_month_microusd=5_000_000)
