@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections import defaultdict
-from collections.abc import Mapping
+from dataclasses import dataclass
 from enum import StrEnum
 
 from django.conf import settings
@@ -17,11 +16,7 @@ from training.clock import database_now
 from training.ids import new_id
 from training.jobs.doorbells import ring_on_commit
 from training.jobs.events import event_add
-from training.jobs.selectors import (
-    is_base_available,
-    is_retention_over,
-    publication_find,
-)
+from training.jobs.selectors import checkpoints, is_base_available, is_retention_over, publication_find
 from training.jobs.services import locked_open_job_count
 from training.jobs.state import locked_job
 from training.models import FineTuningJob, JobCheckpoint
@@ -60,23 +55,33 @@ class CheckpointRefusedError(Exception):
         self.limit = limit
 
 
-def checkpoint_states(job: FineTuningJob) -> Mapping[str, CheckpointState]:
-    """Return the state of each checkpoint of a job by its id. At most two queries.
+@dataclass(frozen=True, slots=True)
+class CheckpointStates:
+    """States of a job's checkpoints: ``kept`` for those that training workers keep, ``other`` for the rest.
 
-    The mapping answers for a checkpoint that is saved after these queries, too: the latest is kept.
+    Workers keep the latest checkpoints, from ``first_kept_step`` on, and the best one.
     """
-    columns = ("id", "step", "is_best", "is_outdated")
-    rows = JobCheckpoint.objects.filter(job=job).order_by("-step").only(*columns)
+
+    kept: CheckpointState
+    other: CheckpointState
+    first_kept_step: int = 0
+
+    def of(self, checkpoint: JobCheckpoint) -> CheckpointState:
+        """Return the state of one of the checkpoints, which may have been saved since."""
+        is_recent = checkpoint.step >= self.first_kept_step
+        is_kept = (is_recent or checkpoint.is_best) and not checkpoint.is_outdated
+        return self.kept if is_kept else self.other
+
+
+def checkpoint_states(job: FineTuningJob) -> CheckpointStates:
+    """Return the states of a job's checkpoints. At most two queries."""
     if job.options.get("adapter", "lora") != "lora":
-        return defaultdict(lambda: CheckpointState.NOT_SERVABLE)
-    kept_count = int(job.options.get("keep_checkpoints") or 2)
-    saved_rows = [row for row in rows if not row.is_outdated]
-    kept_ids = {row.id for row in saved_rows[:kept_count]} | {row.id for row in saved_rows if row.is_best}
+        return CheckpointStates(CheckpointState.NOT_SERVABLE, CheckpointState.NOT_SERVABLE)
     if is_retention_over(job):
-        kept_ids = set()
-    removed_ids = {row.id for row in rows} - kept_ids
-    kept_state = _kept_state(job)
-    return defaultdict(lambda: kept_state, dict.fromkeys(removed_ids, CheckpointState.REMOVED))
+        return CheckpointStates(CheckpointState.REMOVED, CheckpointState.REMOVED)
+    kept_count = int(job.options.get("keep_checkpoints") or 2)
+    kept_steps = checkpoints(job).filter(is_outdated=False).values_list("step", flat=True)[:kept_count]
+    return CheckpointStates(_kept_state(job), CheckpointState.REMOVED, min(kept_steps, default=0))
 
 
 def _kept_state(job: FineTuningJob) -> CheckpointState:
@@ -100,7 +105,8 @@ def checkpoint_publish(
     open_jobs = locked_open_job_count(tenant_id)
     if (current := publication_find(checkpoint.id)) is not None:
         return current
-    state = checkpoint_states(source)[checkpoint.id]
+    checkpoint.refresh_from_db()  # it was read before the lock
+    state = checkpoint_states(source).of(checkpoint)
     if state != CheckpointState.PUBLISHABLE:
         raise CheckpointRefusedError(state)
     if open_jobs >= settings.CYLLM.training_open_jobs:

@@ -176,7 +176,7 @@ class CheckpointsView(_JobView):
         states = checkpoint_states(job)
 
         def show(row: JobCheckpoint) -> schemas.Checkpoint:
-            return _checkpoint(row, states[row.id])
+            return _checkpoint(row, states.of(row))
 
         return answer(schemas.CheckpointList(**page(checkpoints(job), query, ["-step"], show)))
 

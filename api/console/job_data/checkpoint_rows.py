@@ -55,7 +55,7 @@ def checkpoint_rows(job: FineTuningJob, limit: int) -> list[CheckpointRow]:
     names = {job.fine_tuned_model, *(each.fine_tuned_model for each in by_checkpoint.values())} - {""}
     models = set(ServedModel.objects.filter(name__in=names).values_list("name", flat=True))
     states = checkpoint_states(job)
-    return [_row(job, row, by_checkpoint.get(row.id), models, states[row.id]) for row in rows]
+    return [_row(job, row, by_checkpoint.get(row.id), models, states.of(row)) for row in rows]
 
 
 def _publications(job: FineTuningJob, rows: Sequence[JobCheckpoint]) -> dict[str, FineTuningJob]:

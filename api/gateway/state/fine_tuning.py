@@ -185,7 +185,7 @@ def _checkpoints(job_id: str, page: Page, principal: KeyPrincipal) -> dict[str, 
         rows = rows.filter(step__lt=last.step)
     model = job.fine_tuned_model or model_names(job)[0]
     states = checkpoint_states(job)
-    objects = [checkpoint_object(row, job, model, states[row.id]) for row in rows[: page.limit + 1]]
+    objects = [checkpoint_object(row, job, model, states.of(row)) for row in rows[: page.limit + 1]]
     body = _list(objects, page.limit)
     ids = [checkpoint["id"] for checkpoint in body["data"]]
     return {**body, "first_id": ids[0] if ids else None, "last_id": ids[-1] if ids else None}

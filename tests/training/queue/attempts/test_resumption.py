@@ -56,9 +56,8 @@ def _states_if_failed(job: FineTuningJob) -> dict[int, str]:
     """Return the states that a job's checkpoints would have by their steps if it failed now."""
     failed_job = FineTuningJob.objects.get(id=job.id)
     failed_job.status, failed_job.finished_at = JobStatus.FAILED, timezone.now()
-    rows = list(JobCheckpoint.objects.filter(job=job))
     states = checkpoint_states(failed_job)
-    return {row.step: str(states[row.id]) for row in rows}
+    return {row.step: str(states.of(row)) for row in JobCheckpoint.objects.filter(job=job)}
 
 
 def _interrupted_job(cast: Cast, *steps: int) -> FineTuningJob:

@@ -237,18 +237,19 @@ def test_a_checkpoint_saved_while_others_are_listed_has_a_state(cast: Cast) -> N
     source = ended_job(cast, 10)
     states = checkpoint_states(source)
     later = JobCheckpoint.objects.create(job=source, id="ftckpt-later", step=20, metrics={})
-    assert states[later.id] == "publishable"
+    assert states.of(later) == "publishable"
 
 
 def test_only_checkpoints_that_workers_keep_and_engines_load_can_be_published(
-    cast: Cast, settings: Any
+    cast: Cast, settings: Any, django_assert_max_num_queries: Any
 ) -> None:
     source = ended_job(cast, 10, 20, 30, 40)
-    rows = list(JobCheckpoint.objects.filter(job=source))
+    rows = list(JobCheckpoint.objects.filter(job=source).order_by("step"))
 
     def states() -> list[str]:
-        by_id = checkpoint_states(source)
-        return [by_id[row.id].value for row in sorted(rows, key=lambda row: row.step)]
+        with django_assert_max_num_queries(2):
+            job_states = checkpoint_states(source)
+            return [job_states.of(row).value for row in rows]
 
     # The best one, and the last two.
     assert states() == ["publishable", "removed", "publishable", "publishable"]
