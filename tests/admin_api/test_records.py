@@ -233,6 +233,9 @@ def test_refusals_are_counted(owner: ApiClient, cast: Cast) -> None:
         )
     rows = owner("GET", "tenants/acme/refusals").body["data"]
     assert [(row["tenant"], row["requests"]) for row in rows] == [("acme", 40)]
+    add_usage(cast.acme, 1, outcome="refused")  # by the engine, after admission
+    (total,) = owner("GET", "tenants/acme/usage?since=2026-03-10&until=2026-03-10").body["data"]
+    assert (total["requests"], total["refused"]) == (1, 1)
 
 
 def job(cast: Cast) -> FineTuningJob:

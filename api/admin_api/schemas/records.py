@@ -76,7 +76,11 @@ class UsageSum(Answer):
     completed: int
     cancelled: int
     failed: int
-    refused: int
+    refused: int = Field(
+        description="Admitted requests that were refused before any output: by the engine, or because no "
+        "worker could take them. Those refused at admission, such as for a limit, aren't usage; "
+        "`audit/requests` and `refusals` have them."
+    )
     lost: int
     prompt_tokens: int
     cached_tokens: int
