@@ -307,6 +307,24 @@ async def test_a_slow_reader_of_a_failed_job_does_not_end_streams_of_the_resumed
     assert gateway.endpoints.fine_tuning.readers.feeds.job_count == 0
 
 
+async def test_a_slow_reader_of_a_failed_job_reads_on_after_readers_of_the_resumed_one(
+    gateway: Gateway, keys: Keys
+) -> None:
+    job_id = await created_job(gateway, keys.acme, keys.acme_id)
+    feeds = gateway.endpoints.fine_tuning.readers.feeds
+    slow = feeds.follow(job_id, 0, pause_s=0.1)
+    first_events = await anext(slow)
+    await (await Attempt.claim()).fail("trainer_unavailable")
+    numbers = [event.number async for events in feeds.follow(job_id, 0, pause_s=0.1) for event in events]
+    await call(gateway, "POST", f"{JOBS}/{job_id}/resume", key=keys.acme)
+    resumed = feeds.follow(job_id, 0, pause_s=0.1)
+    await anext(resumed)
+    await resumed.aclose()
+    later_events = [event async for events in slow for event in events]
+    assert [event.number for event in (*first_events, *later_events)] == numbers
+    assert feeds.job_count == 0
+
+
 async def test_a_stream_ends_with_its_key(gateway: Gateway, keys: Keys) -> None:
     job_id = await created_job(gateway, keys.acme, keys.acme_id)
     stream = watch(gateway, keys.acme, job_id)
