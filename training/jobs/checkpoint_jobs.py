@@ -57,20 +57,20 @@ class CheckpointRefusedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class CheckpointStates:
-    """States of a job's checkpoints: ``kept`` for those that training workers keep, ``other`` for the rest.
+    """States of a job's checkpoints: ``kept_state`` of those that workers keep, or ``other_state``.
 
-    Workers keep the latest checkpoints, from ``first_kept_step`` on, and the best one.
+    Workers keep the latest ones, from ``first_kept_step`` on, and the best one.
     """
 
-    kept: CheckpointState
-    other: CheckpointState
+    kept_state: CheckpointState
+    other_state: CheckpointState
     first_kept_step: int = 0
 
     def of(self, checkpoint: JobCheckpoint) -> CheckpointState:
         """Return the state of one of the checkpoints, which may have been saved since."""
         is_recent = checkpoint.step >= self.first_kept_step
         is_kept = (is_recent or checkpoint.is_best) and not checkpoint.is_outdated
-        return self.kept if is_kept else self.other
+        return self.kept_state if is_kept else self.other_state
 
 
 def checkpoint_states(job: FineTuningJob) -> CheckpointStates:

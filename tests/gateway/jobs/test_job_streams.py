@@ -317,9 +317,9 @@ async def test_a_slow_reader_of_a_failed_job_reads_on_after_readers_of_the_resum
     await (await Attempt.claim()).fail("trainer_unavailable")
     numbers = [event.number async for events in feeds.follow(job_id, 0, pause_s=0.1) for event in events]
     await call(gateway, "POST", f"{JOBS}/{job_id}/resume", key=keys.acme)
-    resumed = feeds.follow(job_id, 0, pause_s=0.1)
-    await anext(resumed)
-    await resumed.aclose()
+    second_watcher = feeds.follow(job_id, 0, pause_s=0.1)
+    await anext(second_watcher)
+    await second_watcher.aclose()
     later_events = [event async for events in slow for event in events]
     assert [event.number for event in (*first_events, *later_events)] == numbers
     assert feeds.job_count == 0
