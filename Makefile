@@ -5,8 +5,11 @@ HARDWARE ?= auto
 VENV     := .venv
 ARGS     ?=
 MODEL    ?=
-# One process for the tests with an engine, one for all others. A selection of tests starts sooner without them.
-PROCESSES ?= $(if $(filter tests/% -k% -m% -n% -x --lf,$(ARGS)),0,2)
+# One process for the tests with an engine, and for all others one, or up to three on more than three cores.
+# A selection of tests starts sooner without them.
+ALL_PROCESSES = $(shell cores=$$(nproc 2>/dev/null || echo 2); \
+	if [ $$cores -gt 4 ]; then echo 4; elif [ $$cores -eq 4 ]; then echo 3; else echo 2; fi)
+PROCESSES ?= $(if $(filter tests/% -k% -m% -n% -x --lf,$(ARGS)),0,$(ALL_PROCESSES))
 
 # Some container images set it. Without bytecode, each start of an engine compiles vLLM's modules again.
 unexport PYTHONDONTWRITEBYTECODE
