@@ -10,6 +10,7 @@ from unittest.mock import Mock
 
 import msgspec
 import pytest
+import torch
 from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM
 
@@ -154,6 +155,20 @@ def test_lack_of_memory_while_the_base_model_is_loaded_is_no_fault_of_the_model(
     monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", Mock(side_effect=error))
 
     failure = _failure(run_here(make_spec(tmp_path, tiny_model)))
+
+    assert failure.code == "out_of_memory"
+    assert "while the base model was loaded" in failure.message
+    assert "more free memory" in failure.next_step
+
+
+@pytest.mark.criterion("2.3")
+def test_lack_of_memory_on_the_device_that_the_base_model_is_moved_to_is_no_matter_of_the_batch(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    error = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 64.00 MiB.")
+    monkeypatch.setattr(torch.nn.Module, "to", Mock(side_effect=error))
+
+    failure = _failure(run_here(make_spec(tmp_path, tiny_model, options={"adapter": "full"})))
 
     assert failure.code == "out_of_memory"
     assert "while the base model was loaded" in failure.message

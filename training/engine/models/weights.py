@@ -14,6 +14,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from inference_worker.telemetry.masking import mask_folders
 from training.engine.checkpoints.tensors import read_tensors, write_tensors
+from training.engine.hardware.memory_errors import is_out_of_memory
 from training.engine.hardware.precision import Precision
 from training.engine.spec import ALL_LINEAR, TrainingOptions, TrainingSpec
 
@@ -41,6 +42,16 @@ def load_base(folder: Path, dtype: str) -> Any:
         raise BaseModelError(f"{type(error).__name__}: {error}") from error
     model.config.use_cache = False
     return model
+
+
+def move_model(model: Any, device: torch.device) -> None:
+    """Move a loaded model to a device. Raises BaseModelError if the device lacks the memory."""
+    try:
+        model.to(device)
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise BaseModelError(str(error)) from error
 
 
 def prepare_model(spec: TrainingSpec, precision: Precision) -> Any:

@@ -20,7 +20,7 @@ from training.engine.models.matrix_products import (
 )
 from training.engine.models.merged_lora import use_merged_forward
 from training.engine.models.packed_attention import packing_obstacle, use_packed_attention
-from training.engine.models.weights import DTYPES, is_adapter
+from training.engine.models.weights import DTYPES, is_adapter, move_model
 from training.engine.objectives.packed import PackedSupervised, head_obstacle
 from training.engine.objectives.supervised import Examples, Objective, Supervised
 from training.engine.processes import is_alone, smallest_of_all
@@ -63,10 +63,10 @@ def choose_batching(
 ) -> Batching:
     """Choose and report the batching, and prepare the model for it.
 
-    Raises PackingError, UnsuitableHostError.
+    Raises BaseModelError, PackingError, UnsuitableHostError.
     """
     torch_device = device.torch_device
-    model.to(torch_device)
+    move_model(model, torch_device)
     autocast = None if precision.compute == FLOAT32 else DTYPES[precision.compute]
     reason = _choose_packing(attempt, model, longest)
     _choose_products(attempt, device)
