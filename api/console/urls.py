@@ -40,6 +40,7 @@ tenant_patterns = [
     path("usage/records/", usage.usage_records, name="usage-records"),
     path("audit/", audit.change_list, name="audit"),
     path("audit/requests/", audit.request_list, name="audit-requests"),
+    path("audit/refusals/", audit.refusal_counts, name="audit-refusals"),
     path("audit/verify/", audit.verification, name="audit-verify"),
     path("audit/export/", audit.export, name="audit-export"),
     path("members/", members.member_list, name="members"),

@@ -29,7 +29,7 @@ def paths(sample: SampleTenant) -> list[str]:
         *("files/", "files/file-000001/", "models/", "models/model-1/", "model-states/", "playground/"),
         *("usage/", "usage/?by=key", "usage/?by=member", "usage/?tz=Asia/Kolkata&by=key", "usage/records/"),
         *(f"usage/records/?key={sample.key_id}", "keys/", f"keys/{sample.key_id}/", "members/"),
-        *("audit/", "audit/requests/"),
+        *("audit/", "audit/requests/", "audit/refusals/"),
     ]
     site = ["/docs", "/console/two-factor/", "/console/status/", "/console/status/part/"]
     return [*(f"/console/{sample.tenant.slug}/{path}" for path in tenant), *site, *_admin_paths(sample)]

@@ -6,7 +6,10 @@ import datetime as dt
 import itertools
 from typing import Any
 
+from django.utils import timezone
+
 from tenants.models import Tenant, UsageRecord
+from tenants.usage.models import RefusalCount
 
 BATCH_SIZE = 2000
 _numbers = itertools.count()
@@ -24,6 +27,20 @@ def usage_at(tenant: Tenant, *moments: dt.datetime, **columns: Any) -> list[Usag
     chat = {"correlation_id": "c", "worker_id": "worker-1", "status": 200, "cost_microusd": 20}
     records = [_new_record(at, chat | columns | {"tenant": tenant}) for at in moments]
     return UsageRecord.objects.bulk_create(records, batch_size=BATCH_SIZE)
+
+
+def refusal_count(tenant: Tenant, **columns: Any) -> RefusalCount:
+    """Insert a count of requests refused in the current minute."""
+    values: dict[str, Any] = {
+        "fact_id": f"r{next(_numbers)}",
+        "minute_at": timezone.now().replace(second=0, microsecond=0),
+        "gateway_id": "gw-1",
+        "endpoint": "/v1/chat/completions",
+        "error_code": "rate_limit_exceeded",
+        "status": 429,
+        "requests": 7,
+    }
+    return RefusalCount.objects.create(**values | columns, tenant=tenant)
 
 
 def _new_record(started_at: str | dt.datetime, columns: dict[str, Any]) -> UsageRecord:

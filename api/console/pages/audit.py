@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Sequence
 
 from django.contrib import messages
+from django.core.exceptions import ValidationError
 from django.core.paginator import Paginator
 from django.http import FileResponse, HttpResponse, HttpResponseBadRequest, HttpResponseBase
 from django.shortcuts import redirect
@@ -18,18 +19,23 @@ from django.views.decorators.http import require_POST, require_safe
 from api.console.access import TenantRequest, tenant_page
 from api.console.rendering import page
 from api.console.tenancy.audit_rows import (
+    REFUSAL_FILTERS,
     REQUEST_FILTERS,
     change_row,
     filtered_changes,
+    filtered_refusals,
     filtered_requests,
     seal_states,
 )
+from api.console.usage.period import Period, default_period, period_from
 from api.openai.errors.catalogue import CATALOGUE
 from backoffice.admin_base import actor_of
 from tenants.audit_trail.export import DamagedTrailError, Selection, audit_export
 from tenants.audit_trail.models import Trail
 from tenants.audit_trail.verification import Finding, tenant_chain_findings
 from tenants.choices import Role
+from tenants.usage.filters import RecordFilter, refusal_list
+from tenants.usage.refusals import MAX_COUNTS, refusal_sum
 
 PAGE_SIZE = 50
 MAX_SHOWN_FAULTS = 5
@@ -56,15 +62,17 @@ def change_list(request: TenantRequest) -> HttpResponse:
 @tenant_page()
 @require_safe
 def request_list(request: TenantRequest) -> HttpResponse:
-    """Show the API requests of the tenant, refused ones included."""
+    """Show the API requests of the tenant, refused ones included, and the number of those only counted."""
     records, fault = filtered_requests(request.tenant, request.GET.dict())
     rows = Paginator(records, PAGE_SIZE).get_page(request.GET.get("page"))
+    day = RecordFilter(tenant_ids=[request.tenant.id], since=timezone.now() - dt.timedelta(days=1))
     context = {
         "page": rows,
         "rows": [(record, _remedy(record.error_code)) for record in rows],
         "filters": {name: request.GET.get(name, "") for name in REQUEST_FILTERS},
         "is_filtered": any(request.GET.get(name) for name in REQUEST_FILTERS),
         "fault": fault,
+        "counted": refusal_sum(refusal_list(day)),
         "seals": seal_states(request.tenant),
         "tab": Trail.REQUESTS,
         "month_ago": timezone.now() - dt.timedelta(days=31),
@@ -72,6 +80,38 @@ def request_list(request: TenantRequest) -> HttpResponse:
     status = 400 if fault else 200
     title = gettext("Audit")
     return page(request, "console/audit/requests.html", context, section="audit", title=title, status=status)
+
+
+@tenant_page()
+@require_safe
+def refusal_counts(request: TenantRequest) -> HttpResponse:
+    """Show the refusals of a period that are counted by minute instead of recorded each."""
+    period, period_fault = _period(request)
+    counts, filter_fault = filtered_refusals(request.tenant, period, request.GET.dict())
+    fault = f"{period_fault} {filter_fault}".strip()
+    rows = Paginator(counts[:MAX_COUNTS], PAGE_SIZE).get_page(request.GET.get("page"))
+    context = {
+        "period": period,
+        "page": rows,
+        "rows": [(count, _remedy(count.error_code)) for count in rows],
+        "counted": refusal_sum(counts),
+        "filters": {name: request.GET.get(name, "") for name in REFUSAL_FILTERS},
+        "is_filtered": any(request.GET.get(name) for name in REFUSAL_FILTERS),
+        "fault": fault,
+        "tab": "refusals",
+    }
+    status = 400 if fault else 200
+    title = gettext("Audit")
+    return page(request, "console/audit/refusals.html", context, section="audit", title=title, status=status)
+
+
+def _period(request: TenantRequest) -> tuple[Period, str]:
+    """Return the period of an address, and the fault of a parameter, whose default applies instead."""
+    now = timezone.now()
+    try:
+        return period_from(request.GET, request.COOKIES, now), ""
+    except ValidationError as error:
+        return default_period(request.COOKIES, now), " ".join(error.messages)
 
 
 def _remedy(code: str) -> str:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 from django.db.models import Q, QuerySet
 from django.utils.translation import gettext
 
+from api.console.usage.period import Period
 from tenants.audit_trail.differences import Difference, change_differences
 from tenants.audit_trail.digests import TRAILS
 from tenants.audit_trail.models import AuditSeal, Trail
@@ -16,10 +18,13 @@ from tenants.audit_trail.selectors import ChangeFilter, admin_changes
 from tenants.audit_trail.vocabulary import audited_changes, phrase
 from tenants.keys.secrets import key_prefix
 from tenants.models import AdminAudit, AuditRecord, Tenant
-from tenants.usage.filters import RecordFilter, audit_list
+from tenants.usage.filters import RecordFilter, audit_list, refusal_list
+from tenants.usage.models import RefusalCount
 
 REQUEST_FILTERS = ("id", "key", "model", "status", "code")
+REFUSAL_FILTERS = ("key", "status", "code")
 MAX_COUNTED = 1000
+R = TypeVar("R", AuditRecord, RefusalCount)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,14 +67,28 @@ def filtered_changes(tenant: Tenant, text: str) -> QuerySet[AdminAudit]:
 
 def filtered_requests(tenant: Tenant, query: Mapping[str, str]) -> tuple[QuerySet[AuditRecord], str]:
     """Return the matching API requests, newest first, and the fault of a parameter, "" if there is none."""
-    records, fault = audit_list(RecordFilter(tenant_ids=[tenant.id])), ""
+    records = audit_list(RecordFilter(tenant_ids=[tenant.id]))
     if request_id := query.get("id", "").strip():
         records = records.filter(Q(request_id=request_id) | Q(correlation_id=request_id))
+    if model := query.get("model", "").strip():
+        records = records.filter(Q(model=model) | Q(requested_model=model))
+    return _filtered(records, query)
+
+
+def filtered_refusals(
+    tenant: Tenant, period: Period, query: Mapping[str, str]
+) -> tuple[QuerySet[RefusalCount], str]:
+    """Return the matching counts of refusals, newest first, and the fault of a parameter, or ""."""
+    counts = refusal_list(RecordFilter(tenant_ids=[tenant.id], since=period.start, until=period.end))
+    return _filtered(counts.select_related("key"), query)
+
+
+def _filtered(records: QuerySet[R], query: Mapping[str, str]) -> tuple[QuerySet[R], str]:
+    """Apply the filters of key, error code and status. Return the records and the fault of the status."""
+    fault = ""
     if key_name := query.get("key", "").strip():
         prefix = key_prefix(key_name) or key_name  # requests without a key have an empty prefix
         records = records.filter(Q(key_prefix=prefix) | Q(key__name__iexact=key_name))
-    if model := query.get("model", "").strip():
-        records = records.filter(Q(model=model) | Q(requested_model=model))
     if code := query.get("code", "").strip():
         records = records.filter(error_code=code)
     if status := query.get("status", "").strip():

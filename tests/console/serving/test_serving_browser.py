@@ -258,7 +258,7 @@ async def test_a_killed_worker_is_lost_within_the_heartbeats_expiry_and_its_retu
 
 PAGES = (
     *("models/", "models/tiny/", "playground/?a=tiny", "keys/", "usage/", "usage/records/"),
-    *("audit/", "audit/requests/", "members/"),
+    *("audit/", "audit/requests/", "audit/refusals/", "members/"),
 )
 
 

@@ -30,7 +30,7 @@ from training.models import FineTuningJob
 pytestmark = pytest.mark.django_db
 PAGES = (
     *("models/", "models/tiny/", "models/acme-tuned/", "playground/", "keys/", "usage/", "usage/records/"),
-    *("audit/", "audit/requests/", "members/"),
+    *("audit/", "audit/requests/", "audit/refusals/", "members/"),
 )
 MOST_QUERIES = 22
 FEWER_QUERIES = {"usage/": 13, "usage/records/": 10}  # those over many rows

@@ -20,7 +20,7 @@ from tenants.services import tenant_update
 from tests.console.harness.jobs import checkpoint, evaluate, job_with_steps
 from tests.people import Cast
 from tests.site.harness.admin_urls import admin_urls
-from tests.usage.records import usage_at
+from tests.usage.records import refusal_count, usage_at
 
 pytestmark = pytest.mark.django_db
 
@@ -116,6 +116,7 @@ def key(cast: Cast, redis_client: Any) -> ApiKey:
         duration_s=0.1,
         at=timezone.now(),
     )
+    refusal_count(cast.acme, requests=40)
     job = job_with_steps(cast.acme, 20, base_model="tiny")
     evaluate(job, 20, 1.9, is_best=True)
     checkpoint(job, 20, 1.9, is_best=True)
@@ -134,6 +135,7 @@ def paths(cast: Cast, key: ApiKey) -> list[str]:
             f"keys/{key.id}/",
             "audit/",
             "audit/requests/",
+            "audit/refusals/",
         ),
     ]
     site = ["/console/status/", "/console/two-factor/", "/docs", "/absent"]
