@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from tests.training.engine.runs import AttemptServer, Outcome, adapter_bytes, ma
 from training.datasets.tokens.preparation import prepare
 from training.datasets.tokens.tokenizer import load_tokenizer
 from training.engine import events
+from training.engine.objectives import preference
+from training.engine.objectives.batching import Batching
 from training.engine.objectives.dataset import CachedPairs
 from training.engine.objectives.preference import Pair, read_references
 from training.engine.spec import TrainingSpec
@@ -142,6 +145,25 @@ def test_a_killed_run_is_resumed_bit_for_bit(
     assert end.outcome.one(events.Finished).reason == "completed"
     results = [tmp_path / name / "work" / "result" for name in ("whole", "killed")]
     assert adapter_bytes(results[0]) == adapter_bytes(results[1])
+
+
+@pytest.mark.criterion("2.3")
+def test_references_are_computed_pair_by_pair_where_more_do_not_fit_in_memory(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = _losses(run_here(_spec(tmp_path / "enough", tiny_model)))
+    compute_scores, sizes = preference._scores, []
+
+    def scores(model: Any, pairs: Sequence[Pair], batching: Batching) -> Any:
+        sizes.append(len(pairs))
+        if len(pairs) > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 64.00 MiB.")
+        return compute_scores(model, pairs, batching)
+
+    monkeypatch.setattr(preference, "_scores", scores)
+
+    assert _losses(run_here(_spec(tmp_path / "little", tiny_model))) == pytest.approx(expected, abs=1e-4)
+    assert sizes[0] > 1, "memory ran out with the first group of references"
 
 
 def test_references_of_other_data_are_not_read(tmp_path: Path) -> None:

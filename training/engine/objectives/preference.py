@@ -21,6 +21,7 @@ from torch.nn.functional import logsigmoid
 
 from training.durable_files import write_file
 from training.engine.counts import Counts
+from training.engine.hardware.memory_errors import is_out_of_memory
 from training.engine.models.logits import selected_logits
 from training.engine.objectives.batching import Batching
 from training.engine.objectives.packed import balanced_packs, pack, packed_hidden_states
@@ -114,10 +115,26 @@ def reference_log_probs(
     with without_adapter, torch.no_grad():
         for group in balanced_packs(range(len(pairs)), pairs.lengths, limit):
             check_stop()
-            scores = _scores(model, [pairs[index] for index in group], batching)
-            references[list(group)] = scores.sums.view(-1, 2).cpu().numpy()
+            references[list(group)] = _reference_sums(model, pairs, group, batching)
     model.train(was_training)
     return references
+
+
+def _reference_sums(
+    model: Any, pairs: Pairs, group: tuple[int, ...], batching: Batching
+) -> NDArray[np.float32]:
+    """Return the log-probs of a group's answers, computed in halves if memory runs out."""
+    try:
+        sums = _scores(model, [pairs[index] for index in group], batching).sums
+        references: NDArray[np.float32] = sums.view(-1, 2).cpu().numpy()
+        return references
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error) or len(group) == 1:
+            raise
+    # Outside the handler: its traceback holds on to the tensors of the failed attempt.
+    middle = len(group) // 2
+    halves = group[:middle], group[middle:]
+    return np.concatenate([_reference_sums(model, pairs, half, batching) for half in halves])
 
 
 def write_references(path: Path, references: NDArray[np.float32]) -> None:
