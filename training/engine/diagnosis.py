@@ -18,8 +18,11 @@ from training.engine.objectives.batching import PackingError
 from training.engine.objectives.dataset import TrainingDataError
 
 MAX_REASON_LENGTH = 500
-SMALLER_RUN = "Lower max_length or rank, turn gradient_checkpointing on, or use a worker with more memory."
-SMALLER_MODEL = "Use a worker with more free memory, or a smaller base model."
+SMALLER_RUN = (
+    "Resume the job on a worker with more free memory, or create it again with a smaller max_length or rank, "
+    "or with gradient_checkpointing on."
+)
+SMALLER_MODEL = "Resume the job on a worker with more free memory, or train a smaller base model."
 _OS_ERROR = re.compile(r"os error (\d+)")
 
 

@@ -51,7 +51,7 @@ RESUMABLE_FAILURES = frozenset(
         *("adapter_verification_failed", "model_name_taken", "model_not_found", "result_too_large"),
         *("base_model_unreadable", "checkpoint_unavailable", "checkpoint_unwritable"),
         *("disk_full", "file_unavailable"),
-        *("internal_error", "no_inference_worker", "storage_unavailable", "trainer_crashed"),
+        *("internal_error", "no_inference_worker", "out_of_memory", "storage_unavailable", "trainer_crashed"),
         *("trainer_unavailable", "worker_lost", "worker_unsuitable"),
     }
 )

@@ -11,7 +11,8 @@ SIGKILL_CODES = (-signal.SIGKILL, 128 + signal.SIGKILL)
 OUT_OF_MEMORY = Failure(
     code="out_of_memory",
     message="The trainer was killed by the operating system, most likely because memory ran out.",
-    next_step="Use a smaller batch_size, max_length or rank, or a worker with more memory.",
+    next_step="Resume the job on a worker with more free memory, or create it again with a smaller "
+    "batch_size, max_length or rank.",
     is_transient=True,
 )
 NO_PROGRAM_CODES = (126, 127)

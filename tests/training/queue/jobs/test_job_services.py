@@ -22,6 +22,7 @@ from training.jobs.transition_errors import JobTransitionError
 from training.models import FineTuningJob
 from training.queue.endings import attempt_fail
 from training.queue.sweep import WORKER_LOST
+from training.supervisor.trainer.diagnosis import OUT_OF_MEMORY
 
 ACTIONS = {"cancel": job_cancel, "pause": job_pause, "resume": job_resume}
 # The status, or "status requested_action", that each action leads to; "-" if it is refused.
@@ -181,6 +182,9 @@ def test_a_job_that_failed_for_a_cause_of_its_own_is_not_resumed(cast: Cast) -> 
     assert (state(job), job.error_code) == ("failed", "non_finite_loss")
 
 
-def test_a_job_whose_worker_was_lost_is_to_be_resumed_not_created_again() -> None:
-    assert WORKER_LOST.code in RESUMABLE_FAILURES
-    assert "resume the job" in WORKER_LOST.next_step
+@pytest.mark.parametrize("failure", [WORKER_LOST, OUT_OF_MEMORY])
+def test_a_job_that_its_worker_could_not_go_on_with_is_to_be_resumed_not_created_again(
+    failure: Failure,
+) -> None:
+    assert failure.code in RESUMABLE_FAILURES
+    assert "resume the job" in failure.next_step.lower()
