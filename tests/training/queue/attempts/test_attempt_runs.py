@@ -238,7 +238,7 @@ def test_a_trainer_that_is_killed_for_memory_is_tried_again_a_few_times_only(
     assert outcomes(job) == [AttemptOutcome.FAILED] * 3
     assert job.error_code == "out_of_memory"
     assert (
-        "most likely because memory ran out. This was attempt 3, the last one. Use a smaller"
+        "most likely because memory ran out. This was attempt 3, the last one. Resume the job"
         in job.error_message
     )
     assert "last words" in worker.output
