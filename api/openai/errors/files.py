@@ -39,9 +39,11 @@ class FileQuotaExceeded(
     ApiError,
     code="file_quota_exceeded",
     status=413,
-    message="With this file, the files of this tenant would exceed the limit of {limit} bytes. {advice}",
-    fix="Delete files that are no longer needed, or upload a smaller file if the message says so; operators "
-    "set the limit with `manage.py tenants update --stored-bytes` or `CYLLM_TENANT_FILE_BYTES`.",
+    message="With this file, the files of this tenant and its uploads in progress would exceed the limit of "
+    "{limit} bytes. {advice}",
+    fix="Delete files that are no longer needed, wait for other uploads, or upload a smaller file if the "
+    "message says so; operators set the limit with `manage.py tenants update --stored-bytes` or "
+    "`CYLLM_TENANT_FILE_BYTES`.",
 ):
     limit: int
     advice: str
