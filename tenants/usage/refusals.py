@@ -13,13 +13,13 @@ MAX_COUNTS = 10_000
 
 @dataclass(frozen=True, slots=True)
 class RefusalSum:
-    """The refused requests of some counts. ``is_complete``: there were no more than ``MAX_COUNTS``."""
+    """A sum of counts. ``is_complete`` is false if there were more than ``MAX_COUNTS`` of them."""
 
     requests: int
     is_complete: bool
 
 
 def refusal_sum(counts: QuerySet[RefusalCount]) -> RefusalSum:
-    """Return the sum of the first ``MAX_COUNTS`` counts. One query."""
+    """Add up the first ``MAX_COUNTS`` counts, in one query."""
     numbers = list(counts.values_list("requests", flat=True)[: MAX_COUNTS + 1])
     return RefusalSum(sum(numbers[:MAX_COUNTS]), len(numbers) <= MAX_COUNTS)

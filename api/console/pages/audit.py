@@ -1,4 +1,4 @@
-"""Audit of a tenant: administrative changes, API requests, and the seals of both."""
+"""Audit of a tenant: administrative changes and API requests with their seals, and repeated refusals."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def change_list(request: TenantRequest) -> HttpResponse:
 @tenant_page()
 @require_safe
 def request_list(request: TenantRequest) -> HttpResponse:
-    """Show the API requests of the tenant, refused ones included, and the number of those only counted."""
+    """Show the API requests of the tenant, refused ones included, and how many refusals were only counted."""
     records, fault = filtered_requests(request.tenant, request.GET.dict())
     rows = Paginator(records, PAGE_SIZE).get_page(request.GET.get("page"))
     day = RecordFilter(tenant_ids=[request.tenant.id], since=timezone.now() - dt.timedelta(days=1))
@@ -85,7 +85,7 @@ def request_list(request: TenantRequest) -> HttpResponse:
 @tenant_page()
 @require_safe
 def refusal_counts(request: TenantRequest) -> HttpResponse:
-    """Show the refusals of a period that are counted by minute instead of recorded each."""
+    """Show the refusals of a period that are counted by minute instead of being recorded individually."""
     period, period_fault = _period(request)
     counts, filter_fault = filtered_refusals(request.tenant, period, request.GET.dict())
     fault = f"{period_fault} {filter_fault}".strip()
@@ -106,7 +106,7 @@ def refusal_counts(request: TenantRequest) -> HttpResponse:
 
 
 def _period(request: TenantRequest) -> tuple[Period, str]:
-    """Return the period of an address, and the fault of a parameter, whose default applies instead."""
+    """Return the period in the query and "". With a faulty parameter, the default period and the fault."""
     now = timezone.now()
     try:
         return period_from(request.GET, request.COOKIES, now), ""
