@@ -168,6 +168,6 @@ def _quota_error(limit: int, *, is_permanent: bool) -> FileQuotaExceeded:
     advice = (
         "It exceeds the limit by itself: please upload a smaller one"
         if is_permanent
-        else "Please delete files that are no longer needed or wait for your other uploads"
+        else "Please delete files that are no longer needed, wait for your other uploads to finish"
     )
     return FileQuotaExceeded(limit=limit, advice=f"{advice}, or ask your administrator for a higher limit.")

@@ -183,8 +183,6 @@ def test_a_job_that_failed_for_a_cause_of_its_own_is_not_resumed(cast: Cast) -> 
 
 
 @pytest.mark.parametrize("failure", [WORKER_LOST, OUT_OF_MEMORY])
-def test_a_job_that_its_worker_could_not_go_on_with_is_to_be_resumed_not_created_again(
-    failure: Failure,
-) -> None:
+def test_failures_of_the_worker_advise_resuming_the_job(failure: Failure) -> None:
     assert failure.code in RESUMABLE_FAILURES
     assert "resume the job" in failure.next_step.lower()
