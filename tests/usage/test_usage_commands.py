@@ -189,6 +189,7 @@ def test_counts_of_refusals_can_be_listed(cast: Cast) -> None:
     ]
     assert len(run_json("audit", "refusals", "--code", "rate_limit_exceeded")) == 2
     assert run_json("audit", "refusals", "--hours", "1") == []
+    assert "audit list --outcome refused" in run("audit", "refusals", "--hours", "1")
     assert "rate_limit" in run("audit", "refusals")
 
 

@@ -58,6 +58,9 @@ PURGE_DESCRIPTION = (
     "those of the last day before TIME may stay. Administrative changes are never deleted. Each batch is "
     "audited."
 )
+NO_REFUSAL_COUNTS = (
+    "Nothing found. The first refusals of each minute have records: audit list --outcome refused."
+)
 SHOW_HELP = "show all that is recorded about one request or command: cause, remedy, administrative changes"
 
 
@@ -134,9 +137,9 @@ class Command(SubcommandsCommand):
             "--file",
             metavar="FILE",
             type=Path,
-            help="verify an export without the database; FILE.csv is one in that format",
+            help="verify an export with CYLLM_SECRET_KEY alone, no database; FILE.csv is in that format",
         )
-        examples(parser, "--json", "--since seals.json")
+        examples(parser, "--json", "--since seals.json", "--file acme.jsonl")
 
     def _list(self, options: Options) -> None:
         records = newest(audit_list(record_filter(options)), options, self.stderr)
@@ -163,7 +166,7 @@ class Command(SubcommandsCommand):
             since=since(options["hours"]),
         )
         counts = newest(refusal_list(refusal_filter), options, self.stderr)
-        self.show([refusal_row(count) for count in counts], options)
+        self.show([refusal_row(count) for count in counts], options, nothing=NO_REFUSAL_COUNTS)
 
     def _export(self, options: Options) -> None:
         try:
