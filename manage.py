@@ -7,7 +7,13 @@ import sys
 
 from django.core.management import execute_from_command_line
 
-from deploy.local.environment import CODE_SETTINGS_MODULE, SETTINGS_MODULE, load_addresses, needs_servers
+from deploy.local.environment import (
+    CODE_SETTINGS_MODULE,
+    SETTINGS_MODULE,
+    load_addresses,
+    needs_servers,
+    verifies_file,
+)
 
 
 def main() -> None:
@@ -15,8 +21,10 @@ def main() -> None:
     is_code_check = os.environ.get("DJANGO_SETTINGS_MODULE", "").endswith(".check")
     problem = None if is_code_check else load_addresses(os.environ)
     if problem is not None:
-        if needs_servers(sys.argv[1:], os.environ):
+        if needs_servers(sys.argv[1:]):
             sys.exit(problem)
+        if verifies_file(sys.argv[1:]) and not os.environ.get("CYLLM_SECRET_KEY"):
+            sys.exit("Set CYLLM_SECRET_KEY to the key of the platform that wrote the file.")
         # These settings replace the missing addresses.
         os.environ["DJANGO_SETTINGS_MODULE"] = CODE_SETTINGS_MODULE
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", SETTINGS_MODULE)

@@ -96,16 +96,16 @@ def withdraw_addresses(local: LocalSettings) -> None:
     (local.state_dir / STACK_FILE).unlink(missing_ok=True)
 
 
-def needs_servers(arguments: Sequence[str], environ: Mapping[str, str]) -> bool:
-    """Return whether ``manage.py`` needs the stack for these arguments. Help and commands on files don't.
-
-    To verify an export of the audit trail, the key that sealed it is enough.
-    """
+def needs_servers(arguments: Sequence[str]) -> bool:
+    """Return whether ``manage.py`` needs the stack for these arguments. Help and commands on files don't."""
     if not arguments or arguments[0] == "help" or not {"-h", "--help"}.isdisjoint(arguments):
         return False
-    if arguments[:2] == ["audit", "verify"] and any(each.startswith("--file") for each in arguments):
-        return not environ.get("CYLLM_SECRET_KEY")
-    return arguments[:2] != ["datasets", "check"]
+    return arguments[:2] != ["datasets", "check"] and not verifies_file(arguments)
+
+
+def verifies_file(arguments: Sequence[str]) -> bool:
+    """Return whether arguments of ``manage.py`` verify an export of the audit trail, with its key alone."""
+    return arguments[:2] == ["audit", "verify"] and any(each.startswith("--file") for each in arguments)
 
 
 def load_addresses(environ: MutableMapping[str, str]) -> str | None:

@@ -175,12 +175,12 @@ def test_help_needs_neither_stack_nor_settings(tmp_path: Path) -> None:
         (("keys", "-h"), False),
         (("keys", "list"), True),
         (("datasets", "check", "train.jsonl"), False),
-        (("audit", "verify", "--file", "export.jsonl"), True),
+        (("audit", "verify", "--file", "export.jsonl"), False),
         (("audit", "verify"), True),
     ],
 )
 def test_only_help_and_checks_of_files_need_no_stack(arguments: tuple[str, ...], needs_stack: bool) -> None:
-    assert needs_servers(list(arguments), {}) is needs_stack
+    assert needs_servers(list(arguments)) is needs_stack
 
 
 def test_datasets_are_checked_without_a_stack(tmp_path: Path) -> None:
@@ -198,6 +198,9 @@ def test_an_auditor_verifies_an_export_with_the_key_alone(tmp_path: Path) -> Non
     process = manage(tmp_path, "audit", "verify", "--file", str(path), key="k" * 50)
     assert process.returncode == 1
     assert "is not an export" in process.stderr
+    without_key = manage(tmp_path, "audit", "verify", "--file", str(path))
+    assert without_key.returncode == 1
+    assert without_key.stderr == "Set CYLLM_SECRET_KEY to the key of the platform that wrote the file.\n"
 
 
 def test_a_command_without_stack_and_settings_names_the_remedy(tmp_path: Path) -> None:
