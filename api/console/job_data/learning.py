@@ -9,7 +9,8 @@ from typing import Any
 from django.utils.translation import gettext
 
 from api.console.templatetags.console import number
-from training.choices import EventType
+from api.console.templatetags.serving import share
+from training.choices import EventType, Method
 from training.datasets.tokens.estimate import MIN_AUTO_STEPS
 from training.models import FineTuningJob, JobEvent
 from training.requests.hyperparameters import BASE_LEARNING_RATES
@@ -17,6 +18,8 @@ from training.requests.hyperparameters import BASE_LEARNING_RATES
 LITTLE_GAIN = 0.02  # of the base model's loss
 SMALL_EFFECT = 0.02  # mean change of a token's log-prob; one of 0.02 changes its probability by 2 %
 FEW_EXAMPLES = 50
+RATE_FOR_FEW = 2e-3
+KNOWN_ACCURACY = 0.9  # share of the tokens of its training examples that a model predicts once it knows them
 RATE_FACTOR = 2.0  # a rate is low or high if it differs from the usual one by this factor
 
 
@@ -53,7 +56,34 @@ def learning_hint(job: FineTuningJob) -> LearningHint | None:
             "by only %(effect)s on average."
         )
         return LearningHint(text % {"effect": number(effect)}, _advice_if_little(job))
-    return None
+    return _hint_if_few_examples(job, result)
+
+
+def learns_few_examples(method: str, adapter: str, examples: int) -> bool:
+    """Return whether a run adapts a model to so few examples that the usual learning rate is too low."""
+    return method == Method.SUPERVISED and adapter != "full" and examples < FEW_EXAMPLES
+
+
+def _hint_if_few_examples(job: FineTuningJob, result: Mapping[str, Any]) -> LearningHint | None:
+    """Return the hint for a model that learned something, but doesn't know its few training examples."""
+    accuracy = result["result"].get("token_accuracy")
+    examples = int((job.report or {}).get("examples") or FEW_EXAMPLES)
+    if result.get("evaluated_on") != "training" or accuracy is None or accuracy >= KNOWN_ACCURACY:
+        return None
+    if not learns_few_examples(job.method, str(job.options.get("adapter", "lora")), examples):
+        return None
+    rate, _, epochs = _rates_and_epochs(job)
+    finding = gettext(
+        "The model doesn't know its examples yet: it predicts %(share)s of the tokens of their answers."
+    )
+    advice = gettext(
+        "To teach it their content, clone the job with a higher learning rate than %(rate)s, such as 2e-3 "
+        "with the modules all-linear, or with more epochs than %(epochs)s."
+    )
+    if rate >= RATE_FOR_FEW:
+        advice = gettext("To teach it their content, clone the job with more epochs than %(epochs)s.")
+    values = {"rate": number(rate), "epochs": epochs}
+    return LearningHint(finding % {"share": share(accuracy)}, (advice % values,))
 
 
 def _advice_if_little(job: FineTuningJob) -> tuple[str, ...]:

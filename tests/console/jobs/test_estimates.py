@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.contrib.staticfiles.finders import find
 from django.test import Client
 from django.utils import timezone
 from django.utils.html import escape
@@ -132,6 +133,19 @@ def test_uploads_show_a_valid_line_of_every_format(cast: Cast) -> None:
         assert report.notes == () or {note.code for note in report.notes} == {"no_last_newline"}
         assert all(escape(example.line) in page for page in pages)
     assert [example.name for example in FORMAT_EXAMPLES] == [fmt.name for fmt in FORMATS]
+
+
+def test_the_example_file_has_no_faults_and_is_offered_beside_uploads(cast: Cast) -> None:
+    browser = Client()
+    browser.force_login(cast.member)
+    for path in ("jobs/new", "files"):
+        page = browser.get(f"/console/acme/{path}/").content.decode()
+        assert re.search(r'id="example-file" href="[^"]*/console/example[^"]*\.jsonl"', page)
+    file = find("console/example.jsonl")
+    assert file is not None
+    report = check_structure(io.BytesIO(Path(file).read_bytes()))
+    assert (report.format, report.examples, report.duplicates) == ("chat", 10, 0)
+    assert (report.faults, report.notes) == ((), ())
 
 
 def test_an_interrupted_run_tells_its_speed_only(cast: Cast, settings: Any, tiny_model: Path) -> None:

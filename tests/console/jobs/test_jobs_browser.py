@@ -126,6 +126,11 @@ async def test_faults_of_a_dataset_are_shown_with_line_and_path_and_refuse_it(
         assert await page.input_value("#suffix") == "mine"
         assert await page.input_value("#n_epochs") == "2"
         assert await page.locator("#training_file").get_attribute("aria-invalid") == "true"
+        await page.set_viewport_size({"width": 375, "height": 800})
+        (table := tmp_path / "table.csv").write_text('question,answer\nIs there wifi?,"Yes, bluebeans42"\n')
+        await page.set_input_files("#upload", table)
+        await expect(faults).to_have_count(2)
+        assert await page.evaluate("document.documentElement.scrollWidth") == 375
     assert await in_thread(FineTuningJob.objects.count) == 0
 
 
@@ -145,6 +150,11 @@ async def test_a_job_is_created_with_an_estimate_and_its_clone_by_the_copied_com
         await expect(estimate).to_contain_text(f"${tokens / 1e6:.4f}"[:5])
         await expect(page.locator(".sample mark").first).to_contain_text("It is 1.")
         assert "What is 0" not in await page.locator(".sample mark").first.inner_text()
+        await page.click("#few-examples button")
+        await expect(page.locator("#target_modules")).to_be_visible()
+        assert await page.input_value("#target_modules") == "all-linear"
+        await expect(estimate).to_contain_text(re.compile("rate (0.002|2e-3)"))
+        await expect(page.locator("#few-examples")).to_have_count(0)
         await page.fill("#learning_rate", "0.003")
         await expect(estimate).to_contain_text(re.compile("rate (0.003|3e-3)"))
         await page.fill("#suffix", "first")

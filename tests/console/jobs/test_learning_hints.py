@@ -95,3 +95,46 @@ def test_a_worse_result_with_a_falling_training_loss_is_memorizing(cast: Cast) -
     hint = learning_hint(job)
     assert hint is not None
     assert hint.advice == ("Lower the learning rate, which was 2e-4, or train for fewer epochs than 9.",)
+
+
+@pytest.mark.parametrize(
+    ("rate", "advice"),
+    [
+        (
+            2e-4,
+            "To teach it their content, clone the job with a higher learning rate than 2e-4, such as 2e-3 "
+            "with the modules all-linear, or with more epochs than 3.",
+        ),
+        (2e-3, "To teach it their content, clone the job with more epochs than 3."),
+    ],
+)
+def test_a_model_that_does_not_know_its_few_examples_is_said_to_need_more_training(
+    rate: float, advice: str
+) -> None:
+    job = _job(steps=60, examples=12, learning_rate=rate)
+    job.result = _result(3.26, 2.6, effect=0.5, on="training")
+    job.result["result"]["token_accuracy"] = 0.537
+    hint = learning_hint(job)
+    assert hint is not None
+    assert hint.finding == (
+        "The model doesn't know its examples yet: it predicts 53.7 % of the tokens of their answers."
+    )
+    assert hint.advice == (advice,)
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "changes"),
+    [
+        *((0.97, {}), (None, {}), (0.5, {"report": {"examples": 500}}), (0.5, {"method": "dpo"})),
+        (0.5, {"options": {"adapter": "full"}}),
+    ],
+)
+def test_other_jobs_than_small_ones_need_not_know_their_examples(
+    accuracy: float | None, changes: dict[str, Any]
+) -> None:
+    job = _job(steps=60, examples=12)
+    job.result = _result(3.26, 2.6, effect=0.5, on="training")
+    job.result["result"]["token_accuracy"] = accuracy
+    for name, value in changes.items():
+        setattr(job, name, value)
+    assert learning_hint(job) is None

@@ -57,6 +57,18 @@ form.addEventListener("input", (event) => {
   if (event.target === methodField) showMethodFields();
 });
 
+// A button of the report that proposes values for fields.
+report.addEventListener("click", (event) => {
+  const values = event.target.closest("[data-fill]")?.dataset.fill;
+  if (!values) return;
+  for (const [name, value] of Object.entries(JSON.parse(values))) {
+    const field = form.elements[name];
+    field.value = value;
+    field.closest("details")?.setAttribute("open", "");
+    field.dispatchEvent(new Event("input", { bubbles: true }));
+  }
+});
+
 watchUpload(form.dataset.upload, (file) => {
   ["training_file", "validation_file"].forEach((name) => document.getElementById(name).add(new Option(file.filename, file.id), 1));
   document.getElementById("training_file").value = file.id;
