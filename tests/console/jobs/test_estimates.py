@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import datetime as dt
+import inspect
 import io
 import json
 import re
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from django.contrib.staticfiles.finders import find
+from django.template.loader import render_to_string
 from django.test import Client
-from django.utils import timezone
+from django.utils import timezone, translation
 from django.utils.html import escape
 
 from api.console.job_data.format_examples import FORMAT_EXAMPLES
+from api.console.job_data.note_texts import NOTE_TEXTS
 from api.console.templatetags.console import size
 from inference_worker.registry.models import ServedModel, Visibility
 from inference_worker.registry.services import model_register
@@ -25,6 +29,7 @@ from tests.console.harness.jobs import MODEL, job_with_steps, running_token
 from tests.people import Cast
 from training.datasets.formats.detection import FORMATS
 from training.datasets.structure import check_structure
+from training.datasets.tokens import preparation
 from training.engine.events import Choice
 from training.engine.hardware.memory_prediction import memory_model, read_shape
 from training.engine.spec import TrainingOptions
@@ -146,6 +151,21 @@ def test_the_example_file_has_no_faults_and_is_offered_beside_uploads(cast: Cast
     report = check_structure(io.BytesIO(Path(file).read_bytes()))
     assert (report.format, report.examples, report.duplicates) == ("chat", 10, 0)
     assert (report.faults, report.notes) == ((), ())
+
+
+def test_the_notes_of_a_report_are_translated() -> None:
+    line = FORMAT_EXAMPLES[0].line.encode()
+    files = (b"\xef\xbb\xbf" + line + b"\r\n\r\n" + line, b"[" + line + b"]")
+    notes = [note for file in files for note in check_structure(io.BytesIO(file)).notes]
+    assert {note.code for note in notes} == {"bom", "crlf", "blank_lines", "no_last_newline", "json_array"}
+    sources = inspect.getsource(preparation)
+    token_notes = [text for text in NOTE_TEXTS if f'"{text}"' in sources]
+    assert {note.message for note in notes} | set(token_notes) == set(NOTE_TEXTS)
+    context = {"report": {"notes": msgspec.to_builtins(notes)}}
+    with translation.override("zh-hans"):
+        page = render_to_string("console/files/report.html", context)
+    assert "文件以字节顺序标记（BOM）开头" in page
+    assert not [note.message for note in notes if escape(note.message) in page]
 
 
 def test_an_interrupted_run_tells_its_speed_only(cast: Cast, settings: Any, tiny_model: Path) -> None:
