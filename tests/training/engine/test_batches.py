@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
 from tests.training.engine.runs import AttemptServer, Outcome, make_spec, run_here, write_chats
 from tests.training.engine.small_models import write_wide_model
 from training.datasets.tokens.step_samples import step_samples
 from training.engine import events
+from training.engine.objectives.packed import PackedSupervised
+from training.engine.objectives.supervised import Sums
 
 TOLERANCE = 2e-5
 
@@ -46,7 +53,6 @@ def test_one_by_eight_equals_eight_by_one(tiny_model: Path, tmp_path: Path) -> N
 @pytest.mark.case("training.17")
 def test_the_loss_of_a_step_is_the_mean_over_its_trained_tokens(tiny_model: Path, tmp_path: Path) -> None:
     """A short and a long answer: a mean of means would weigh the tokens of the short one more."""
-    import torch
     from transformers import AutoModelForCausalLM
 
     from training.datasets.tokens.preparation import prepare
@@ -92,6 +98,34 @@ def test_lack_of_memory_halves_the_micro_batch_and_keeps_the_batch(
     assert "memory ran out" in choice.reason
     assert limited_run.status == 0, limited_run.outcome.events[-1]
     assert _losses(limited_run.outcome) == pytest.approx(_losses(free.outcome), abs=TOLERANCE)
+
+
+@pytest.mark.criterion("2.3")
+def test_smaller_micro_batches_have_the_memory_of_those_that_failed(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An error of a lane and its frames refer to each other."""
+    failed_tensors: list[weakref.ref[torch.Tensor]] = []
+    sums = PackedSupervised.sums
+
+    def fail_once(objective: PackedSupervised, model: Any, group: Sequence[int]) -> Sums:
+        activations = torch.zeros(1)
+        if torch.is_grad_enabled() and not failed_tensors:
+            failed_tensors.append(weakref.ref(activations))
+            raise MemoryError
+        assert not any(reference() is not None for reference in failed_tensors)
+        return sums(objective, model, group)
+
+    monkeypatch.setattr(PackedSupervised, "sums", fail_once)
+    gc.disable()
+    try:
+        outcome = run_here(make_spec(tmp_path, tiny_model, options={"packing": "on"}))
+    finally:
+        gc.enable()
+
+    assert len(failed_tensors) == 1
+    assert "memory ran out" in outcome.choice("micro_batch_tokens").reason
+    assert outcome.one(events.Finished)
 
 
 @pytest.mark.criterion("2.3")

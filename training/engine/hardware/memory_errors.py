@@ -1,8 +1,9 @@
-"""Recognition of out-of-memory errors, of the device and of the host, whichever library raises them."""
+"""Out-of-memory errors of the device and the host, whichever library raises them, and recovery from them."""
 
 from __future__ import annotations
 
 import errno
+import gc
 
 import torch
 from safetensors import SafetensorError
@@ -28,3 +29,14 @@ def _says_out_of_memory(error: BaseException) -> bool:
         return True
     text = str(error)
     return isinstance(error, (RuntimeError, SafetensorError)) and any(phrase in text for phrase in PHRASES)
+
+
+def release_memory() -> None:
+    """Free the memory of a computation that failed. Call it after the exception's handler.
+
+    The errors of other threads refer to their frames, and these to the errors: only the collector frees such
+    cycles, and it counts objects, not the bytes of their tensors.
+    """
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

@@ -13,7 +13,7 @@ from training.engine.checkpoints.state import Score
 from training.engine.control import Control
 from training.engine.counts import Counts
 from training.engine.events import Evaluation
-from training.engine.hardware.memory_errors import is_out_of_memory
+from training.engine.hardware.memory_errors import is_out_of_memory, release_memory
 from training.engine.loop.trainer import NonFiniteError, StepTrainer
 from training.engine.objectives.steps import share_of_rank
 from training.engine.objectives.supervised import Objective
@@ -36,6 +36,7 @@ def evaluate(
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error) or micro_batches.limit <= 1 or trainer.args.world_size > 1:
                 raise
+        release_memory()
         micro_batches.limit //= 2
     if not math.isfinite(loss):
         raise NonFiniteError(f"the evaluation loss after step {step} is {loss}")

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
-
 from training.engine.objectives.supervised import Objective
 
 SMALLEST_MICRO_BATCH = 1
@@ -37,8 +35,6 @@ class MicroBatches:
         self.limit = max(SMALLEST_MICRO_BATCH, min(self.limit, largest * self.lanes) // 2)
         if not _is_divisible(groups):
             self.lanes = 1
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
 
 
 def _is_divisible(groups: Sequence[tuple[int, ...]]) -> bool:

@@ -14,7 +14,7 @@ import torch
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
 from training.engine.counts import Counts
-from training.engine.hardware.memory_errors import is_out_of_memory
+from training.engine.hardware.memory_errors import is_out_of_memory, release_memory
 from training.engine.hardware.precision import Precision
 from training.engine.loop.lanes import Lanes
 from training.engine.loop.micro_batches import MicroBatches
@@ -110,6 +110,7 @@ class StepTrainer(Trainer):  # type: ignore[misc]
                     raise
             # Outside the handler: its traceback holds on to the tensors of the failed attempt.
             model.zero_grad()
+            release_memory()
             self._shrink(inputs)
 
     def _gradient(self, model: Any, step: Step) -> torch.Tensor:

@@ -21,7 +21,7 @@ from torch.nn.functional import logsigmoid
 
 from training.durable_files import write_file
 from training.engine.counts import Counts
-from training.engine.hardware.memory_errors import is_out_of_memory
+from training.engine.hardware.memory_errors import is_out_of_memory, release_memory
 from training.engine.models.logits import selected_logits
 from training.engine.objectives.batching import Batching
 from training.engine.objectives.packed import balanced_packs, pack, packed_hidden_states
@@ -132,6 +132,7 @@ def _reference_sums(
         if not is_out_of_memory(error) or len(group) == 1:
             raise
     # Outside the handler: its traceback holds on to the tensors of the failed attempt.
+    release_memory()
     middle = len(group) // 2
     halves = group[:middle], group[middle:]
     return np.concatenate([_reference_sums(model, pairs, half, batching) for half in halves])
