@@ -18,6 +18,7 @@ from tests.training.engine.runs import AttemptServer, Outcome, make_spec, run_he
 from tests.training.engine.small_models import SMALL
 from training.engine import events
 from training.engine.checkpoints.manifest import InvalidCheckpointError, verify_checkpoint
+from training.engine.loop import training_loop
 
 
 def _failure(outcome: Outcome) -> events.Failed:
@@ -229,3 +230,15 @@ def test_early_stopping_without_a_validation_file_is_refused(tiny_model: Path, t
     spec = make_spec(tmp_path, tiny_model, options={"early_stopping": {"patience": 1}})
 
     assert "validation file" in _failure(run_here(spec)).message
+
+
+@pytest.mark.criterion("2.3", "2.4")
+def test_lack_of_memory_for_a_checkpoint_leaves_nothing_half_written(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training_loop, "encode_state", Mock(side_effect=MemoryError))
+
+    failure = _failure(run_here(make_spec(tmp_path, tiny_model, options={"checkpoint_steps": 1})))
+
+    assert failure.code == "out_of_memory"
+    assert not list((tmp_path / "work" / "checkpoints").iterdir())

@@ -17,6 +17,7 @@ from tests.training.engine.runs import (
     run_here,
     write_chats,
 )
+from tests.training.engine.small_models import write_wide_model
 from training.engine import events
 from training.engine.attempt import new_attempt
 from training.engine.checkpoints.plan import PLAN, read_plan, write_plan
@@ -93,6 +94,24 @@ def test_gradient_checkpointing_lowers_the_measured_peak(
     assert list(saving.outcome.losses.values()) == pytest.approx(
         list(plain.outcome.losses.values()), abs=1e-5
     )
+
+
+@pytest.mark.criterion("2.5")
+def test_checkpoints_of_a_whole_model_take_no_more_memory_than_training(
+    attempts: AttemptServer, tiny_model: Path, tmp_path: Path
+) -> None:
+    """The optimizer's state alone is 150 MiB, the margin of the prediction half as much."""
+    write_chats(tmp_path / "training.jsonl", 2, words=(3,))
+    wide_model = write_wide_model(tiny_model, tmp_path / "model")
+    options = {"adapter": "full", "checkpoint_steps": 1}
+
+    end = attempts.run(make_spec(tmp_path, wide_model, epochs=1, batch_size=1, options=options))
+
+    files = end.outcome.one(events.Prepared)
+    share = files.trained_tokens / files.tokens
+    model = memory_model(read_shape(wide_model), TrainingOptions(adapter="full"), "float32", share)
+    assert len(end.outcome.of(events.CheckpointSaved)) == 2
+    assert end.peak_bytes < model.predict(files.tokens // files.examples, checkpoints_gradients=False)
 
 
 def test_the_prediction_for_smollm2_is_that_of_measurements() -> None:

@@ -87,7 +87,7 @@ class CheckpointStore:
         return folder_name(step)
 
     def publish(self, write: Callable[[Path], None], target: Path) -> None:
-        """Fill a folder and publish it as ``target``. Raises CheckpointWriteError and leaves nothing."""
+        """Fill a folder and publish it as ``target``. Raises CheckpointWriteError. Errors leave nothing."""
         partial = None
         try:
             partial = partial_folder(target.parent, self.attempt, target.name)
@@ -96,9 +96,10 @@ class CheckpointStore:
             self.check_lease()
             move_into_place(partial, target)
         except (OSError, SafetensorError) as error:
-            if partial is not None:
-                shutil.rmtree(partial, ignore_errors=True)
             raise CheckpointWriteError(f"{target.name}: {error}") from error
+        finally:
+            if partial is not None:  # after any error, such as lack of memory; otherwise it has moved
+                shutil.rmtree(partial, ignore_errors=True)
 
 
 def _read_state(checkpoint: Checkpoint, fingerprint: str) -> RunState:

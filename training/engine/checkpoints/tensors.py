@@ -6,15 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save
+from safetensors.torch import load_file, save_file
 
-from training.durable_files import write_file
+from training.durable_files import sync
 
 
 def write_tensors(path: Path, tensors: dict[str, torch.Tensor]) -> None:
-    """Write tensors as safetensors, synced. Raises OSError."""
+    """Write tensors of a host as safetensors, synced, without copies. Raises OSError or SafetensorError."""
     contents = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    write_file(path, save(contents, metadata={"format": "pt"}))
+    save_file(contents, path, metadata={"format": "pt"})
+    sync(path)
 
 
 def read_tensors(path: Path) -> dict[str, torch.Tensor]:
