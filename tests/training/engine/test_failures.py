@@ -18,7 +18,10 @@ from tests.training.engine.runs import AttemptServer, Outcome, make_spec, run_he
 from tests.training.engine.small_models import SMALL
 from training.engine import events
 from training.engine.checkpoints.manifest import InvalidCheckpointError, verify_checkpoint
+from training.engine.diagnosis import diagnose
 from training.engine.loop import training_loop
+from training.engine.models.weights import BaseModelError
+from training.engine.objectives.dataset import TrainingDataError
 
 
 def _failure(outcome: Outcome) -> events.Failed:
@@ -142,7 +145,9 @@ def test_a_damaged_base_model_is_diagnosed(tiny_model: Path, tmp_path: Path) -> 
     "error",
     [
         MemoryError(),
+        RuntimeError("std::bad_alloc"),
         RuntimeError("can't start new thread"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
         RuntimeError(
             "unable to mmap 25497016 bytes from file <model.safetensors>: Cannot allocate memory (12)"
         ),
@@ -160,6 +165,19 @@ def test_lack_of_memory_while_the_base_model_is_loaded_is_no_fault_of_the_model(
     assert failure.code == "out_of_memory"
     assert "while the base model was loaded" in failure.message
     assert "more free memory" in failure.next_step
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (KeyError("out of memory"), "internal_error"),
+        (TrainingDataError("line 3: out of memory is no role"), "invalid_dataset"),
+        (BaseModelError("config.json has no key 'out of memory'"), "base_model_unreadable"),
+        (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), "disk_full"),
+    ],
+)
+def test_an_error_that_only_mentions_memory_is_not_lack_of_it(error: Exception, code: str) -> None:
+    assert diagnose(error).code == code
 
 
 @pytest.mark.criterion("2.3")

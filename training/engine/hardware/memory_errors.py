@@ -8,8 +8,13 @@ import gc
 import torch
 from safetensors import SafetensorError
 
-# PyTorch's two allocators; mmap and safetensors (strerror of ENOMEM); Python, if a stack can't be allocated.
-PHRASES = ("out of memory", "can't allocate memory", "Cannot allocate memory", "can't start new thread")
+PHRASES = (
+    *("out of memory", "can't allocate memory"),  # of PyTorch's two allocators
+    "std::bad_alloc",  # of anything else in PyTorch
+    "Cannot allocate memory",  # strerror of ENOMEM, as quoted by mmap and safetensors
+    "can't start new thread",  # of Python, if a stack can't be allocated
+    "_STATUS_ALLOC_FAILED",  # of cuBLAS and cuDNN
+)
 
 
 def is_out_of_memory(error: BaseException) -> bool:
