@@ -24,6 +24,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 PYTHON = (3, 11)
 STAMP = ".cyllm-installed"
+PIP = "requirements/pip.txt"
 # Present in an environment that has the ordinary build of torch, which is then kept.
 ORDINARY_TORCH = ".cyllm-ordinary-torch"
 # Both packages write into the same folder, so installing one over the other breaks both.
@@ -150,7 +151,7 @@ def has_other_engine(venv: Path, hardware: str) -> bool:
 
 
 def create_venv(venv: Path) -> None:
-    """Create the virtual environment. Raises BootstrapError."""
+    """Create the virtual environment, with the pinned pip. Raises BootstrapError."""
     print(f"creating the virtual environment {_display(venv)}", flush=True)
     shutil.rmtree(venv, ignore_errors=True)
     process = subprocess.run(
@@ -159,6 +160,7 @@ def create_venv(venv: Path) -> None:
     if process.returncode != 0 or not is_usable(venv):
         output = (process.stdout + process.stderr).strip()
         raise BootstrapError(f"Python could not create a virtual environment:\n{output}")
+    run_pip(venv, Step((PIP,)), venv / "install.log")
 
 
 def run_pip(venv: Path, step: Step, log: Path) -> None:
@@ -222,7 +224,7 @@ def _with_progress(lines: Iterable[str]) -> Iterable[str]:
 def _pip_failure(log: Path) -> str:
     text = log.read_text(encoding="utf-8", errors="replace")
     lines = [line for line in text.splitlines() if line.strip()]
-    tail = "\n".join(f"  {line}" for line in lines[-6:])
+    tail = "\n".join(f"  {line}" for line in lines[-12:])
     return f"pip could not install the requirements. Last lines of {_display(log)}:\n{tail}\n"
 
 

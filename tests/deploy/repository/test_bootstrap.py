@@ -113,9 +113,10 @@ def test_an_incomplete_environment_is_recreated(project: Path, monkeypatch: pyte
     (venv / "bin").mkdir(parents=True)
     (venv / "pyvenv.cfg").write_text("home = /nowhere\n")
     (venv / "bin" / "python").symlink_to("/nowhere/python3.11")
-    _pip_calls(monkeypatch)
+    calls = _pip_calls(monkeypatch)
     bootstrap.install(venv, "none", dev=False)
     assert bootstrap.is_usable(venv)
+    assert [step.files for step in calls] == [(bootstrap.PIP,), ("requirements.txt",)]
     assert bootstrap.read_stamp(venv) == bootstrap.fingerprint(["requirements.txt"])
 
 

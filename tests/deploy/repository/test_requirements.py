@@ -10,7 +10,7 @@ from packaging.requirements import Requirement
 
 from scripts.pin import ENGINES, FILES, MARKER, ROOT, canonical, pins, upper_half
 
-LISTS = (*FILES, "requirements/cpu-nodeps.txt", "requirements/gpu-nodeps.txt")
+LISTS = (*FILES, "requirements/pip.txt", "requirements/cpu-nodeps.txt", "requirements/gpu-nodeps.txt")
 # required by packages that are installed with --no-deps, and omitted on purpose
 OMITTED = {"torchvision", "torchaudio", "torchcodec", "triton", "llm"}
 
