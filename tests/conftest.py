@@ -8,6 +8,7 @@ pytest_plugins = [
     "pytester",
     "tests.embedded",
     "tests.flush",
+    "tests.static_files",
     "tests.models",
     "tests.criteria",
     "tests.compatibility",
