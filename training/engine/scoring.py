@@ -47,5 +47,5 @@ def _log_probs(model: Any, sequence: TokenSequence) -> tuple[float, ...]:
         return ()
     positions = torch.arange(start - 1, start - 1 + count, device=model.device)
     logits = selected_logits(model, {"input_ids": ids}, positions)
-    chosen = logits.float().log_softmax(-1).gather(1, ids[0, start:, None])
-    return tuple(chosen[:, 0].tolist())
+    log_probs = logits.float().log_softmax(-1).gather(1, ids[0, start:, None])
+    return tuple(log_probs[:, 0].tolist())
