@@ -4,7 +4,8 @@
 control messages on the standard input. ``python -m training.engine score SPEC``: scores of a ScoringSpec, as
 JSON on the standard output.
 
-Exit status 0: done, or stopped as asked; 1: failed; 2: wrong usage; 75: the lease has expired.
+Exit status 0: done, or stopped as asked; 1: failed; 2: wrong usage; 71: no memory to score; 75: the lease has
+expired.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import TypeVar
 
 import msgspec
 
-from training.engine.control import EXIT_LEASE_LOST, InputControl, ManualControl
+from training.engine.control import EXIT_LEASE_LOST, EXIT_OUT_OF_MEMORY, InputControl, ManualControl
 from training.engine.event_stream import EventWriter, FailureWriter, claim_stdout
 from training.engine.spec import ScoringSpec, TrainingSpec
 
@@ -64,10 +65,18 @@ def _score(path: Path) -> int:
     if spec is None:
         return 2
     _configure_process("scoring")
+    from training.engine.hardware.memory_errors import is_out_of_memory
     from training.engine.scoring import score
 
+    try:
+        scores = score(spec)
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        logging.getLogger(__name__).exception("the scoring failed")
+        return EXIT_OUT_OF_MEMORY
     with os.fdopen(output, "wb") as file:
-        file.write(msgspec.json.encode(score(spec)) + b"\n")
+        file.write(msgspec.json.encode(scores) + b"\n")
     return 0
 
 

@@ -20,6 +20,7 @@ from training.engine.events import Renew, Stop, decode_control
 logger = logging.getLogger(__name__)
 
 EXIT_LEASE_LOST = 75  # EX_TEMPFAIL
+EXIT_OUT_OF_MEMORY = 71  # EX_OSERR
 LARGEST_MESSAGE = 65_536
 # Unlike the monotonic clock it runs on while the machine sleeps, as the lease does.
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)

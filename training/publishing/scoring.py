@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
@@ -10,13 +11,20 @@ from pathlib import Path
 import msgspec
 
 from training.child_process import run_child
+from training.engine.control import EXIT_OUT_OF_MEMORY
 from training.engine.spec import Scores, ScoringSpec
 
 MAX_ERROR_CHARS = 2000
+# The operating system kills the process that takes the last memory.
+OUT_OF_MEMORY_CODES = (EXIT_OUT_OF_MEMORY, -signal.SIGKILL, 128 + signal.SIGKILL)
 
 
 class ScoringError(Exception):
     """The child process has failed. The text is the end of its standard error."""
+
+    def __init__(self, code: int, errors: str) -> None:
+        super().__init__(f"status {code}: {errors}")
+        self.is_out_of_memory = code in OUT_OF_MEMORY_CODES
 
 
 def run_scoring(spec: ScoringSpec, environment: Mapping[str, str], check: Callable[[], None]) -> Scores:
@@ -28,5 +36,5 @@ def run_scoring(spec: ScoringSpec, environment: Mapping[str, str], check: Callab
         result = run_child(command, environment=environment, check=check)
     if result.code != 0:
         text = result.errors.decode(errors="replace")[-MAX_ERROR_CHARS:]
-        raise ScoringError(f"status {result.code}: {text}")
+        raise ScoringError(result.code, text)
     return msgspec.json.decode(result.output, type=Scores)

@@ -132,10 +132,7 @@ def _compare(
         scores = run_scoring(spec, context.environment, check)
     except ScoringError as error:
         logger.error("%s can't be scored: %s", candidate.ref.name, error)
-        raise verification_error(
-            "The trainer can't load the fine-tuned model that it saved.",
-            "Ask the operator to look into the training worker's log.",
-        ) from None
+        raise scoring_error(error) from None
     count = len(with_adapter)
     comparison = Comparison(
         engine_adapter=[generation.logprobs for generation in with_adapter],
@@ -147,6 +144,24 @@ def _compare(
     agreement = check_agreement(comparison, worker.dtype)
     logger.info("%s is verified: %s", candidate.ref.name, agreement)
     return agreement
+
+
+def scoring_error(error: ScoringError) -> PublishingError:
+    """Return the error of a fine-tuned model that could not be scored."""
+    if error.is_out_of_memory:
+        return PublishingError(
+            Failure(
+                code="out_of_memory",
+                message="Memory ran out on the training worker while the fine-tuned model was verified.",
+                next_step="Resume the job when the training worker has more free memory; the result is "
+                "published without training again.",
+                is_transient=True,
+            )
+        )
+    return verification_error(
+        "The trainer can't load the fine-tuned model that it saved.",
+        "Ask the operator to look into the training worker's log.",
+    )
 
 
 def _sequences(prompts: Sequence[tuple[int, ...]], generations: Sequence[Generation]) -> list[TokenSequence]:
