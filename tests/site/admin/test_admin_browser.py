@@ -18,6 +18,7 @@ from tenants.services import tenant_update
 from tests.browser import IN_BROWSER, SCREEN, Visit
 from tests.gateway.harness.threads import in_thread
 from tests.tenants.facts import end_fact
+from tests.usage.records import usage_at
 
 pytestmark = IN_BROWSER
 CAN_BE_ADDED = frozenset(
@@ -185,4 +186,16 @@ async def test_every_page_of_the_sidebar_loads_without_errors_and_fits_the_scree
         await page.goto(link)
         width = await page.evaluate("document.documentElement.scrollWidth")
         assert width <= SCREEN["width"], link
+    assert visit.faults == []
+
+
+async def test_the_index_with_usage_fits_a_phone(visit: Visit) -> None:
+    page = visit.page
+    await _create_key(page, "a key with a long name")
+    key = await in_thread(lambda: ApiKey.objects.select_related("tenant").get())
+    await in_thread(lambda: usage_at(key.tenant, timezone.now(), key=key))
+    await page.set_viewport_size({"width": 375, "height": 800})
+    await page.goto(f"{visit.address}/admin/")
+    await expect(page.locator("[aria-labelledby=top-keys] tbody tr")).to_have_count(1)
+    assert await page.evaluate("document.documentElement.scrollWidth") == 375
     assert visit.faults == []
