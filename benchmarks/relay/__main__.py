@@ -17,99 +17,28 @@ import platform
 import subprocess
 import sys
 import tempfile
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
 import psutil
 
 from benchmarks.relay.figures import SIDES, Figures, table
-from benchmarks.relay.load import Load, Result, StreamError, Target, mean_result, run_load
+from benchmarks.relay.load import Target
+from benchmarks.relay.sides import (
+    LOADS,
+    MODEL,
+    Measure,
+    bare_engine,
+    http_server,
+    measure_load,
+    peer,
+    wait_until_ready,
+    worker_settings,
+)
 from benchmarks.tenants import LARGE_LIMITS, create_tenant, set_prices
 from deploy.local.servers.ports import free_port
-from tests.stacks import ROOT, RunningStack, running_stack
-
-MODEL = "benchmark"
-# With short answers, the cost of a request outweighs that of its tokens.
-LOADS = (Load(1, 512), Load(8, 256), Load(32, 128), Load(1, 8, 64), Load(8, 8, 24), Load(32, 8, 12))
-MAX_REPEATS = max(load.repeats for load in LOADS)
-MAX_NUM_SEQS = "128"
-MAX_MODEL_LEN = "2048"
-
-Measure = Callable[[int, int, int], Awaitable[Result]]
-
-
-def _worker_settings(model_path: Path) -> dict[str, str]:
-    return {
-        "CYLLM_WORKER_MODEL": MODEL,
-        "CYLLM_WORKER_MODEL_PATH": str(model_path),
-        "CYLLM_WORKER_MAX_NUM_SEQS": MAX_NUM_SEQS,
-        "CYLLM_WORKER_MAX_MODEL_LEN": MAX_MODEL_LEN,
-        "CYLLM_REDIS_URL": "",
-    }
-
-
-@contextmanager
-def _peer(model_path: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
-    environment = {**os.environ, **_worker_settings(model_path), "CYLLM_REDIS_URL": "redis://unused"}
-    with tempfile.TemporaryFile("w+") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.relay.peers", *arguments],
-            cwd=ROOT,
-            env=environment,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE if arguments[0] == "bare" else log,
-            stderr=log,
-            text=True,
-        )
-        try:
-            yield process
-        finally:
-            process.terminate()
-            process.wait(30)
-
-
-def _bare(process: subprocess.Popen[str]) -> Measure:
-    assert process.stdout is not None  # noqa: S101 - Popen opened a pipe
-    _read_json_line(process)
-
-    def request(streams: int, tokens: int, salt: int) -> Result:
-        assert process.stdin is not None and process.stdout is not None  # noqa: S101, PT018
-        process.stdin.write(json.dumps({"streams": streams, "tokens": tokens, "salt": salt}) + "\n")
-        process.stdin.flush()
-        return Result(**json.loads(_read_json_line(process)))
-
-    async def measure(streams: int, tokens: int, salt: int) -> Result:
-        return await asyncio.to_thread(request, streams, tokens, salt)
-
-    return measure
-
-
-def _read_json_line(process: subprocess.Popen[str]) -> str:
-    """Return the next line that is JSON. vLLM logs to the same pipe."""
-    assert process.stdout is not None  # noqa: S101 - Popen opened a pipe
-    while not (line := process.stdout.readline()).startswith("{"):
-        if process.poll() is not None:
-            raise SystemExit("the bare engine exited")
-    return line
-
-
-def _http(target: Target) -> Measure:
-    async def measure(streams: int, tokens: int, salt: int) -> Result:
-        return await run_load(target, streams, tokens, salt)
-
-    return measure
-
-
-async def _wait_until_ready(measure: Measure, timeout_s: float = 180) -> None:
-    async with asyncio.timeout(timeout_s):
-        while True:
-            try:
-                await measure(1, 8, 999)
-                return
-            except (OSError, StreamError):
-                await asyncio.sleep(0.5)
+from tests.stacks import RunningStack, running_stack
 
 
 class Processes:
@@ -152,14 +81,10 @@ async def _run_rounds(sides: dict[str, Measure], processes: Processes, rounds: i
         for name in SIDES[shift:] + SIDES[:shift]:
             for position, load in enumerate(LOADS):
                 before = processes.times()
-                # Each side has its own prompts, so none hits the prefix cache entries of another.
-                salt = ((number * len(SIDES) + SIDES.index(name)) * len(LOADS) + position) * MAX_REPEATS
-                results = [
-                    await sides[name](load.streams, load.tokens, salt + repeat)
-                    for repeat in range(load.repeats)
-                ]
+                measurement = (number * len(SIDES) + SIDES.index(name)) * len(LOADS) + position
+                result = await measure_load(sides[name], load, measurement)
                 cpu_s = _cpu_use(before, processes.times())
-                figures.add(name, load.name, mean_result(results), cpu_s, load.total_tokens)
+                figures.add(name, load.name, result, cpu_s, load.total_tokens)
         print(f"round {number + 1} of {rounds}", file=sys.stderr)
     return figures
 
@@ -174,24 +99,30 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="file for all figures")
     options = parser.parse_args()
     model_path = options.model.resolve()
-    settings = {name: value for name, value in _worker_settings(model_path).items() if value}
+    settings = {name: value for name, value in worker_settings(model_path).items() if value}
     port = free_port()
     with (
         tempfile.TemporaryDirectory() as folder,
         running_stack(Path(folder), settings) as stack,
-        _peer(model_path, "server", str(port)) as server,
-        _peer(model_path, "bare") as bare,
+        peer(model_path, "server", str(port)) as server,
+        peer(model_path, "bare") as bare,
     ):
         gateway_port = int(stack.base_url.rpartition(":")[2])
         set_prices(stack)
         limited_key = create_tenant(stack, "limited", LARGE_LIMITS)
-        ours = _http(Target("ours", gateway_port, stack.key, stack.model))
-        with_limits = _http(Target("limited", gateway_port, limited_key, stack.model))
-        vllm = _http(Target("vllm", port, "none", MODEL))
-        sides = {"ours": ours, "limited": with_limits, "vllm": vllm, "vllm again": vllm, "bare": _bare(bare)}
+        ours = http_server(Target("ours", gateway_port, stack.key, stack.model))
+        with_limits = http_server(Target("limited", gateway_port, limited_key, stack.model))
+        vllm = http_server(Target("vllm", port, "none", MODEL))
+        sides = {
+            "ours": ours,
+            "limited": with_limits,
+            "vllm": vllm,
+            "vllm again": vllm,
+            "bare": bare_engine(bare),
+        }
 
         async def run() -> Figures:
-            await _wait_until_ready(vllm)
+            await wait_until_ready(vllm)
             return await _run_rounds(sides, Processes(stack, server, bare), options.rounds)
 
         figures = asyncio.run(run())
