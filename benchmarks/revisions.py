@@ -2,8 +2,11 @@
 
 ``python -m benchmarks.revisions COMMIT MODEL``. The stacks of both, and vLLM's HTTP server, run on the same
 machine in the same run with the same model folder. Each round measures every side once per load, in a
-rotating order, and vLLM's server twice: the ratio of these two (A/A) shows the effect of noise alone. The
-earlier commit runs in the environment of this checkout, so its pinned engine must be the same.
+rotating order, and vLLM's server twice: the ratio of these two (A/A) shows the effect of noise alone. Speeds
+of one process differ from start to start by up to 15 %, so everything is started anew ``--starts`` times. The
+processor time of all processes but the engines differs less.
+
+The earlier commit runs in the environment of this checkout, so its pinned engine must be the same.
 """
 
 from __future__ import annotations
@@ -17,15 +20,17 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 
+import psutil
+
 from benchmarks.relay.figures import ratio
-from benchmarks.relay.load import Result, Target
+from benchmarks.relay.load import Target
 from benchmarks.relay.sides import (
     LOADS,
     MODEL,
-    Measure,
     http_server,
     measure_load,
     peer,
@@ -37,39 +42,73 @@ from tests.stacks import ROOT, running_stack
 
 SIDES = ("now", "before", "vllm", "vllm again")
 PAIRS = (("now", "before"), ("now", "vllm"), ("before", "vllm"), ("vllm again", "vllm"))
+PROCESSES = ("gateway", "worker", "valkey", "celery", "beat", "postgres")
+ENGINE_PARENTS = ("worker", "server")
 # Runs in the earlier checkout. Of its code it needs only the stack that its own tests used.
 STACK = """
 import json, sys, tempfile
 from pathlib import Path
 from tests.stacks import running_stack
 
-with tempfile.TemporaryDirectory() as folder, running_stack(Path(folder), json.loads(sys.argv[1])) as stack:
+settings, names = json.loads(sys.argv[1])
+with tempfile.TemporaryDirectory() as folder, running_stack(Path(folder), settings) as stack:
     port = int(stack.base_url.rpartition(":")[2])
-    print(json.dumps({"port": port, "key": stack.key, "model": stack.model}), flush=True)
+    pids = {name: stack.pid(name) for name in names}
+    print(json.dumps({"port": port, "key": stack.key, "model": stack.model, "pids": pids}), flush=True)
     sys.stdin.read()
 """
 
-Speeds = dict[str, dict[str, list[float]]]
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """A running server and its processes by name."""
+
+    target: Target
+    pids: dict[str, int]
+
+    def cpu_s(self) -> float:
+        """Return the processor time so far of all processes but the engine."""
+        total_s = 0.0
+        for name, pid in self.pids.items():
+            process = psutil.Process(pid)
+            children = [] if name in ENGINE_PARENTS else process.children(recursive=True)
+            for member in (process, *children):
+                with suppress(psutil.NoSuchProcess):  # a Postgres session ended
+                    times = member.cpu_times()
+                    total_s += times.user + times.system
+        return total_s
+
+
+@dataclass
+class Figures:
+    """Measurements of each side by load: tokens per second, and processor time per request in milliseconds."""
+
+    speeds: dict[tuple[str, str], list[float]] = field(default_factory=dict)
+    cpu_ms: dict[tuple[str, str], list[float]] = field(default_factory=dict)
+
+    def add(self, side: str, load: str, tokens_per_s: float, cpu_ms: float) -> None:
+        """Add one measurement."""
+        self.speeds.setdefault((side, load), []).append(tokens_per_s)
+        self.cpu_ms.setdefault((side, load), []).append(cpu_ms)
 
 
 @contextmanager
-def earlier_stack(commit: str, settings: dict[str, str]) -> Iterator[Target]:
-    """Run the stack of a commit in a checkout of its own."""
+def _checkout(commit: str) -> Iterator[Path]:
+    """Check a commit out into a folder of its own."""
     with tempfile.TemporaryDirectory() as folder:
         checkout = Path(folder) / "checkout"
         git = ("git", "-C", str(ROOT), "worktree")
         subprocess.run([*git, "add", "--detach", "--quiet", str(checkout), commit], check=True)
         try:
-            with _stack_of(checkout, settings) as target:
-                yield target
+            yield checkout
         finally:
             subprocess.run([*git, "remove", "--force", str(checkout)], check=True)
 
 
 @contextmanager
-def _stack_of(checkout: Path, settings: dict[str, str]) -> Iterator[Target]:
+def _earlier_stack(checkout: Path, settings: dict[str, str]) -> Iterator[Side]:
     process = subprocess.Popen(
-        [sys.executable, "-c", STACK, json.dumps(settings)],
+        [sys.executable, "-c", STACK, json.dumps([settings, PROCESSES])],
         cwd=checkout,
         env={**os.environ, "PYTHONPATH": str(checkout)},
         stdin=subprocess.PIPE,
@@ -82,41 +121,69 @@ def _stack_of(checkout: Path, settings: dict[str, str]) -> Iterator[Target]:
         if not line:
             raise SystemExit("the stack of the earlier commit has not started")
         address = json.loads(line)
-        yield Target("before", address["port"], address["key"], address["model"])
+        target = Target("before", address["port"], address["key"], address["model"])
+        yield Side(target, address["pids"])
     finally:
         process.stdin.close()
         process.wait(90)
 
 
-async def _run_rounds(sides: dict[str, Measure], rounds: int) -> Speeds:
-    speeds: Speeds = {name: {load.name: [] for load in LOADS} for name in SIDES}
-    await wait_until_ready(sides["vllm"])
-    for measure in sides.values():
+@contextmanager
+def _current_stack(settings: dict[str, str]) -> Iterator[Side]:
+    with tempfile.TemporaryDirectory() as folder, running_stack(Path(folder), settings) as stack:
+        port = int(stack.base_url.rpartition(":")[2])
+        pids = {name: stack.pid(name) for name in PROCESSES}
+        yield Side(Target("now", port, stack.key, stack.model), pids)
+
+
+@contextmanager
+def _all_sides(checkout: Path, model_path: Path) -> Iterator[dict[str, Side]]:
+    """Start the servers of all sides."""
+    settings = {name: value for name, value in worker_settings(model_path).items() if value}
+    port = free_port()
+    with ExitStack() as servers:
+        now = servers.enter_context(_current_stack(settings))
+        before = servers.enter_context(_earlier_stack(checkout, settings))
+        process = servers.enter_context(peer(model_path, "server", str(port)))
+        vllm = Side(Target("vllm", port, "none", MODEL), {"server": process.pid})
+        yield {"now": now, "before": before, "vllm": vllm, "vllm again": vllm}
+
+
+async def _run_rounds(sides: dict[str, Side], rounds: int, figures: Figures) -> None:
+    measures = {name: http_server(side.target) for name, side in sides.items()}
+    await wait_until_ready(measures["vllm"])
+    for measure in measures.values():
         await measure(32, 64, 0)  # the first batch of this size allocates
     measurement = 1
     for number in range(rounds):
         shift = number % len(SIDES)
         for name in SIDES[shift:] + SIDES[:shift]:
             for load in LOADS:
-                result: Result = await measure_load(sides[name], load, measurement)
-                speeds[name][load.name].append(result.tokens_per_s)
+                before_s = sides[name].cpu_s()
+                result = await measure_load(measures[name], load, measurement)
+                cpu_ms = (sides[name].cpu_s() - before_s) * 1e3 / (load.streams * load.repeats)
+                figures.add(name, load.name, result.tokens_per_s, cpu_ms)
                 measurement += 1
         print(f"round {number + 1} of {rounds}", file=sys.stderr)
-    return speeds
 
 
-def table(speeds: Speeds) -> str:
-    """Format tokens/s as medians, and ratios as geometric means with their 95 % bootstrap intervals."""
+def table(figures: Figures) -> str:
+    """Format medians, and the ratios of speeds as geometric means with their 95 % bootstrap intervals."""
     lines = [
         "| streams x tokens | now tok/s | before tok/s | vLLM server tok/s | now/before | now/vLLM "
-        "| before/vLLM | A/A |",
-        "|---|---|---|---|---|---|---|---|",
+        "| before/vLLM | A/A | now ms/request | before ms/request | vLLM server ms/request |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for load in LOADS:
-        medians = (f"{statistics.median(speeds[side][load.name]):.0f}" for side in SIDES[:3])
-        ratios = (ratio(speeds[above][load.name], speeds[below][load.name]) for above, below in PAIRS)
-        cells = (f"{mean:.3f} ({low:.3f}-{high:.3f})" for mean, low, high in ratios)
-        lines.append("| " + " | ".join([load.name, *medians, *cells]) + " |")
+        speeds = (f"{statistics.median(figures.speeds[side, load.name]):.0f}" for side in SIDES[:3])
+        times = (f"{statistics.median(figures.cpu_ms[side, load.name]):.1f}" for side in SIDES[:3])
+        pairs = (
+            (figures.speeds[above, load.name], figures.speeds[below, load.name]) for above, below in PAIRS
+        )
+        ratios = (
+            f"{mean:.3f} ({low:.3f}-{high:.3f})" for mean, low, high in (ratio(*pair) for pair in pairs)
+        )
+        lines.append("| " + " | ".join([load.name, *speeds, *ratios, *times]) + " |")
     return "\n".join(lines)
 
 
@@ -125,21 +192,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.revisions", description=__doc__)
     parser.add_argument("commit", help="the earlier commit")
     parser.add_argument("model", type=Path, help="a model folder; a tiny model measures the request path")
-    parser.add_argument("--rounds", type=int, default=8)
+    parser.add_argument("--starts", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=3, help="rounds after each start")
     options = parser.parse_args()
-    model_path = options.model.resolve()
-    settings = {name: value for name, value in worker_settings(model_path).items() if value}
-    port = free_port()
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        running_stack(Path(folder), settings) as stack,
-        earlier_stack(options.commit, settings) as before,
-        peer(model_path, "server", str(port)),
-    ):
-        now = Target("now", int(stack.base_url.rpartition(":")[2]), stack.key, stack.model)
-        vllm = http_server(Target("vllm", port, "none", MODEL))
-        sides = {"now": http_server(now), "before": http_server(before), "vllm": vllm, "vllm again": vllm}
-        print(table(asyncio.run(_run_rounds(sides, options.rounds))))
+    figures = Figures()
+    with _checkout(options.commit) as checkout:
+        for _ in range(options.starts):
+            with _all_sides(checkout, options.model.resolve()) as sides:
+                asyncio.run(_run_rounds(sides, options.rounds, figures))
+    print(table(figures))
 
 
 if __name__ == "__main__":
