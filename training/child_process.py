@@ -20,6 +20,8 @@ from inference_worker.runtime.parent_death import parent_bound_command
 
 ROOT = Path(__file__).resolve().parents[1]
 NICENESS = 10
+# Exit codes of a child, or of its launcher, after SIGKILL: the kernel sends it when memory runs out.
+SIGKILL_CODES = (-signal.SIGKILL, 128 + signal.SIGKILL)
 POLL_S = 0.2
 INHERITED_NAMES = frozenset(
     {"PATH", "HOME", "USER", "LOGNAME", "LANG", "LANGUAGE", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "VIRTUAL_ENV"}

@@ -21,7 +21,7 @@ class ConsoleForm(forms.Form):
         super().__init__(*args, **{"auto_id": f"{self.id_prefix}-%s", "label_suffix": ""} | options)
 
     def add_service_error(self, error: ValidationError) -> None:
-        """Add a service's error to the fields that it names; those without such a field to the form."""
+        """Add a service's errors to the fields that they name, or to the form if it has no such field."""
         if not hasattr(error, "error_dict"):
             self.add_error(None, error)
             return

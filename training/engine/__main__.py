@@ -4,8 +4,8 @@
 control messages on the standard input. ``python -m training.engine score SPEC``: scores of a ScoringSpec, as
 JSON on the standard output.
 
-Exit status 0: done, or stopped as asked; 1: failed; 2: wrong usage; 71: no memory to score; 75: the lease has
-expired.
+Exit status 0: done, or stopped as asked; 1: failed; 2: wrong usage; 71: out of memory while scoring;
+75: the lease has expired.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ from typing import TypeVar
 
 import msgspec
 
-from training.engine.control import EXIT_LEASE_LOST, EXIT_OUT_OF_MEMORY, InputControl, ManualControl
+from training.engine.control import InputControl, ManualControl
 from training.engine.event_stream import EventWriter, FailureWriter, claim_stdout
+from training.engine.exit_codes import EXIT_LEASE_LOST, EXIT_OUT_OF_MEMORY
 from training.engine.spec import ScoringSpec, TrainingSpec
 
 Spec = TypeVar("Spec")

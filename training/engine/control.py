@@ -16,11 +16,10 @@ from typing import NoReturn, Protocol
 import msgspec
 
 from training.engine.events import Renew, Stop, decode_control
+from training.engine.exit_codes import EXIT_LEASE_LOST
 
 logger = logging.getLogger(__name__)
 
-EXIT_LEASE_LOST = 75  # EX_TEMPFAIL
-EXIT_OUT_OF_MEMORY = 71  # EX_OSERR
 LARGEST_MESSAGE = 65_536
 # Unlike the monotonic clock it runs on while the machine sleeps, as the lease does.
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
@@ -48,7 +47,7 @@ class Control(Protocol):
 
 
 class ManualControl:
-    """A control without a lease, which the owner sets."""
+    """A control without a lease. Requests come from its owner, not from a parent process."""
 
     def __init__(self) -> None:
         self.stop: Stop | None = None
@@ -59,7 +58,7 @@ class ManualControl:
             self.stop = stop
 
     def check_lease(self) -> None:
-        """A run without a lease: there is nothing to check."""
+        """Do nothing: there is no lease."""
 
     def check_stop(self) -> None:
         """Raise StopRequestedError if there is a request to stop."""

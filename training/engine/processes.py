@@ -19,7 +19,7 @@ def main_process_first() -> AbstractContextManager[None]:
 
 
 def smallest_of_all(figure: int) -> int:
-    """Return the smallest figure of all processes of a distributed run, each of which has to call this."""
+    """Return the smallest of the figures of all processes. It waits until each of them has called it."""
     if is_alone():
         return figure
     return int(gather(torch.tensor([figure], device=_processes().device)).min())

@@ -285,7 +285,10 @@ def choose_micro_batch(attempt: Attempt, plan: MemoryPlan, longest: int) -> None
 
 
 def _tokens_at_once(attempt: Attempt, longest: int) -> int:
-    """Return the most tokens in memory that follow from an earlier attempt's choices and could be fewer."""
+    """Return how many tokens an earlier attempt's choices keep in memory at once; 0 if it chose none.
+
+    A size that the request sets is not a choice: it stays as it is.
+    """
     state = attempt.state
     lanes_tokens = state.lanes * longest if state.lanes > 1 else 0
     is_requested = attempt.spec.options.micro_batch_tokens is not None

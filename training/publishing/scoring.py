@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
@@ -10,17 +9,16 @@ from pathlib import Path
 
 import msgspec
 
-from training.child_process import run_child
-from training.engine.control import EXIT_OUT_OF_MEMORY
+from training.child_process import SIGKILL_CODES, run_child
+from training.engine.exit_codes import EXIT_OUT_OF_MEMORY
 from training.engine.spec import Scores, ScoringSpec
 
 MAX_ERROR_CHARS = 2000
-# The operating system kills the process that takes the last memory.
-OUT_OF_MEMORY_CODES = (EXIT_OUT_OF_MEMORY, -signal.SIGKILL, 128 + signal.SIGKILL)
+OUT_OF_MEMORY_CODES = (EXIT_OUT_OF_MEMORY, *SIGKILL_CODES)
 
 
 class ScoringError(Exception):
-    """The child process has failed. The text is the end of its standard error."""
+    """The child process failed. The text is its exit status and the end of its standard error."""
 
     def __init__(self, code: int, errors: str) -> None:
         super().__init__(f"status {code}: {errors}")

@@ -139,7 +139,7 @@ FIELDS = (
         _("Pulls weights towards 0 against overfitting."),
         placeholder="0",
     ),
-    Field("max_grad_norm", _("Maximum gradient norm"), _("Larger gradients are cut."), placeholder="1"),
+    Field("max_grad_norm", _("Maximum gradient norm"), _("Larger gradients are clipped."), placeholder="1"),
     Field(
         "precision",
         _("Precision"),

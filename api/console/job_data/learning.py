@@ -1,4 +1,4 @@
-"""A hint for jobs that learned little or made the model worse: figures of the result, what to change."""
+"""A hint for jobs that learned too little or made the model worse: the figures, and what to change."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from training.requests.hyperparameters import BASE_LEARNING_RATES
 LITTLE_GAIN = 0.02  # of the base model's loss
 SMALL_EFFECT = 0.02  # mean change of a token's log-prob; one of 0.02 changes its probability by 2 %
 FEW_EXAMPLES = 50
-RATE_FOR_FEW = 2e-3
+# Values of the form of a new job with which a model learns the content of few examples.
+SETTINGS_FOR_FEW_EXAMPLES = {"learning_rate": "2e-3", "target_modules": "all-linear"}
 KNOWN_ACCURACY = 0.9  # share of the tokens of its training examples that a model predicts once it knows them
 RATE_FACTOR = 2.0  # a rate is low or high if it differs from the usual one by this factor
 
@@ -32,7 +33,7 @@ class LearningHint:
 
 
 def learning_hint(job: FineTuningJob) -> LearningHint | None:
-    """Return the hint for a job with a result; None if it learned something, or its result lacks figures.
+    """Return the hint for a job with a result; None if it learned enough, or its result lacks figures.
 
     Two queries, only if the result is worse than the base model.
     """
@@ -59,36 +60,35 @@ def learning_hint(job: FineTuningJob) -> LearningHint | None:
     return _hint_if_few_examples(job, result)
 
 
-def learns_few_examples(method: str, adapter: str, examples: int) -> bool:
-    """Return whether a run adapts a model to so few examples that the usual learning rate is too low."""
-    return method == Method.SUPERVISED and adapter != "full" and examples < FEW_EXAMPLES
+def has_few_examples(method: str, adapter: str, examples: int) -> bool:
+    """Return whether a run has so few examples that the usual settings hardly teach their content."""
+    return method == Method.SUPERVISED and adapter != "full" and 0 < examples < FEW_EXAMPLES
 
 
 def _hint_if_few_examples(job: FineTuningJob, result: Mapping[str, Any]) -> LearningHint | None:
-    """Return the hint for a model that learned something, but doesn't know its few training examples."""
+    """Return the hint for a model that learned something, but not the content of its few examples."""
     accuracy = result["result"].get("token_accuracy")
-    examples = int((job.report or {}).get("examples") or FEW_EXAMPLES)
     if result.get("evaluated_on") != "training" or accuracy is None or accuracy >= KNOWN_ACCURACY:
         return None
-    if not learns_few_examples(job.method, str(job.options.get("adapter", "lora")), examples):
+    if not has_few_examples(job.method, str(job.options.get("adapter", "lora")), _example_count(job)):
         return None
     rate, _, epochs = _rates_and_epochs(job)
     finding = gettext(
         "The model doesn't know its examples yet: it predicts %(share)s of the tokens of their answers."
     )
     advice = gettext(
-        "To teach it their content, clone the job with a higher learning rate than %(rate)s, such as 2e-3 "
-        "with the modules all-linear, or with more epochs than %(epochs)s."
+        "To teach it their content, clone the job with a higher learning rate than %(rate)s, such as "
+        "%(learning_rate)s with the modules %(target_modules)s, or with more epochs than %(epochs)s."
     )
-    if rate >= RATE_FOR_FEW:
+    if rate >= float(SETTINGS_FOR_FEW_EXAMPLES["learning_rate"]):
         advice = gettext("To teach it their content, clone the job with more epochs than %(epochs)s.")
-    values = {"rate": number(rate), "epochs": epochs}
+    values = {"rate": number(rate), "epochs": epochs, **SETTINGS_FOR_FEW_EXAMPLES}
     return LearningHint(finding % {"share": share(accuracy)}, (advice % values,))
 
 
 def _advice_if_little(job: FineTuningJob) -> tuple[str, ...]:
     rate, usual, epochs = _rates_and_epochs(job)
-    examples = int((job.report or {}).get("examples") or 0)
+    examples = _example_count(job)
     values = {
         "rate": number(rate),
         "usual": number(usual),
@@ -132,6 +132,11 @@ def _advice_if_worse(job: FineTuningJob, evaluated_on: str) -> tuple[str, ...]:
         )
         advice.append(text)
     return tuple(text % values for text in advice)
+
+
+def _example_count(job: FineTuningJob) -> int:
+    """Return the number of training examples, 0 if it is unknown."""
+    return int((job.report or {}).get("examples") or 0)
 
 
 def _rates_and_epochs(job: FineTuningJob) -> tuple[float, float, int]:

@@ -1,4 +1,7 @@
-"""Notes of dataset reports, which are written in English, marked for translation on pages."""
+"""Notes of dataset reports, marked for translation: the checks know no Django and write English.
+
+Notes that quote a number or a field are not among them and stay in English.
+"""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ class Feeds(Protocol):
 
 
 async def serve_socket(scope: Message, receive: Receive, send: Send, feeds: Feeds) -> None:
-    """Serve one socket until the job ends, the client leaves or its person is cut off."""
+    """Serve one socket until the job ends, the client leaves or the person loses access."""
     await receive()  # websocket.connect
     headers = dict(scope["headers"])
     match = _PATH.fullmatch(scope["path"])

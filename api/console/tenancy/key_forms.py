@@ -139,7 +139,7 @@ class ChangeKeyForm(KeySettingsForm):
         return {**values, "version": object_version("key", str(key.pk))}
 
     def clean(self) -> dict[str, Any]:
-        """Refuse an old version once: the page then has the present one."""
+        """Refuse the first submission after a change of the key. The page then has its current version."""
         if self.data.get("version", self.initial["version"]) != self.initial["version"]:
             values = cast("QueryDict", self.data).copy()
             values["version"] = self.initial["version"]

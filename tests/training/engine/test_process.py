@@ -15,8 +15,8 @@ from tests.training.engine.runs import Outcome, make_spec, run_here
 from training.engine import events
 from training.engine.checkpoints.plan import PLAN
 from training.engine.checkpoints.state import decode_state
-from training.engine.control import EXIT_LEASE_LOST
 from training.engine.events import Renew, Stop, decode_event, encode
+from training.engine.exit_codes import EXIT_LEASE_LOST
 from training.engine.spec import TrainingSpec
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -1,4 +1,4 @@
-"""Scores for a verification: why there are none."""
+"""Failures of scoring for a verification, told by the exit status of the process."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 from tests.patience import PATIENCE_S
 from training.child_process import ROOT, ChildResult
-from training.engine.control import EXIT_OUT_OF_MEMORY
+from training.engine.exit_codes import EXIT_OUT_OF_MEMORY
 from training.engine.spec import ScoringSpec, TokenSequence
 from training.publishing import scoring
 from training.publishing.scoring import ScoringError, run_scoring

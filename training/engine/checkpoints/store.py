@@ -87,7 +87,10 @@ class CheckpointStore:
         return folder_name(step)
 
     def publish(self, write: Callable[[Path], None], target: Path) -> None:
-        """Fill a folder and publish it as ``target``. Raises CheckpointWriteError. Errors leave nothing."""
+        """Fill a folder and publish it as ``target``. Raises CheckpointWriteError.
+
+        After any error, lack of memory included, nothing is left of the folder.
+        """
         partial = None
         try:
             partial = partial_folder(target.parent, self.attempt, target.name)
@@ -98,7 +101,7 @@ class CheckpointStore:
         except (OSError, SafetensorError) as error:
             raise CheckpointWriteError(f"{target.name}: {error}") from error
         finally:
-            if partial is not None:  # after any error, such as lack of memory; otherwise it has moved
+            if partial is not None:  # once it is published, it is no longer there
                 shutil.rmtree(partial, ignore_errors=True)
 
 

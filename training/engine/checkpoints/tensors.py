@@ -12,7 +12,10 @@ from training.durable_files import sync
 
 
 def write_tensors(path: Path, tensors: dict[str, torch.Tensor]) -> None:
-    """Write tensors of a host as safetensors, synced, without copies. Raises OSError or SafetensorError."""
+    """Write tensors as safetensors and sync the file. Raises OSError or SafetensorError.
+
+    Contiguous tensors in the host's memory are not copied.
+    """
     contents = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     save_file(contents, path, metadata={"format": "pt"})
     sync(path)

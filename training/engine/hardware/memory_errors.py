@@ -9,11 +9,12 @@ import torch
 from safetensors import SafetensorError
 
 PHRASES = (
-    *("out of memory", "can't allocate memory"),  # of PyTorch's two allocators
-    "std::bad_alloc",  # of anything else in PyTorch
+    "out of memory",  # PyTorch's allocator for GPUs
+    "can't allocate memory",  # PyTorch's allocator for CPUs
+    "std::bad_alloc",  # any other C++ code of PyTorch
     "Cannot allocate memory",  # strerror of ENOMEM, as quoted by mmap and safetensors
-    "can't start new thread",  # of Python, if a stack can't be allocated
-    "_STATUS_ALLOC_FAILED",  # of cuBLAS and cuDNN
+    "can't start new thread",  # Python, if it can't allocate the thread's stack
+    "_STATUS_ALLOC_FAILED",  # cuBLAS and cuDNN
 )
 
 
@@ -37,10 +38,10 @@ def _says_out_of_memory(error: BaseException) -> bool:
 
 
 def release_memory() -> None:
-    """Free the memory of a computation that failed. Call it after the exception's handler.
+    """Free the memory of a failed computation. Call it outside the exception's handler, which keeps it alive.
 
-    The errors of other threads refer to their frames, and these to the errors: only the collector frees such
-    cycles, and it counts objects, not the bytes of their tensors.
+    An exception of another thread and its frames refer to each other. Only the garbage collector frees such
+    cycles, and it starts by the number of objects, however large their tensors are.
     """
     gc.collect()
     if torch.cuda.is_available():

@@ -53,7 +53,7 @@ def read_shape(base_model: Path) -> ModelShape:
 
 
 def count_parameters(path: Path) -> int:
-    """Return the numbers in a safetensors file, from its header. Raises ValueError."""
+    """Return the number of parameters in a safetensors file, from its header. Raises ValueError."""
     return sum(prod(tensor.shape) for tensor in read_header(path).values())
 
 
@@ -115,7 +115,7 @@ def _is_wide(options: TrainingOptions) -> bool:
 
 
 def adapter_parameters(shape: ModelShape, options: TrainingOptions) -> int:
-    """Return the numbers in an adapter: rank times inputs and outputs of each module it is on."""
+    """Return the number of parameters of an adapter: rank times inputs plus outputs, per module."""
     sizes = {
         "q_proj": shape.hidden_size + shape.query_width,
         "k_proj": shape.hidden_size + shape.value_width,

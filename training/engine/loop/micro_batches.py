@@ -1,4 +1,4 @@
-"""Division of a step into micro-batches: smaller ones, fewer at the same time, after memory ran out."""
+"""Division of a step into micro-batches. After memory ran out, they are smaller, or fewer run at once."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ class MicroBatches:
         return self.lanes > 1 or _is_divisible(self.groups(objective, examples))
 
     def shrink(self, objective: Objective, examples: Sequence[int]) -> None:
-        """Halve the limit, or the tokens that these examples have at the same time if fewer.
+        """Halve the limit, or what these examples have in memory at once if that is less.
 
-        Examples that are already alone are then computed one after the other.
+        If every micro-batch is a single example already, go on with a single lane.
         """
         groups = self.groups(objective, examples)
         largest = max(sum(objective.lengths[index] for index in group) for group in groups)

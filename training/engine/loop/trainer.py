@@ -100,7 +100,7 @@ class StepTrainer(Trainer):  # type: ignore[misc]
     # ---- a step ----
 
     def training_step(self, model: Any, inputs: Step, _num_items: Any = None) -> torch.Tensor:
-        """Compute the gradient of a step; on lack of memory with micro-batches of half the size."""
+        """Compute the gradient of a step, again with smaller micro-batches whenever memory runs out."""
         model.train()
         while True:
             try:

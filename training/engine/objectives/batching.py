@@ -136,7 +136,7 @@ def _causal(model: Any) -> Any:
 
 
 def _lane_count(attempt: Attempt, longest: int, memory: MemoryPlan, device: Device) -> int:
-    """Return 2 on a CPU where two of the longest examples fit."""
+    """Return the number of lanes: two on a CPU whose memory holds two of the longest examples, else one."""
     if not device.is_cpu or attempt.spec.options.adapter == "full":
         return 1
     return CPU_LANES if CPU_LANES * longest <= memory.fitting_tokens else 1

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import signal
 
+from training.child_process import SIGKILL_CODES
 from training.engine.events import Failed
 from training.jobs.failures import Failure
 
-SIGKILL_CODES = (-signal.SIGKILL, 128 + signal.SIGKILL)
 OUT_OF_MEMORY = Failure(
     code="out_of_memory",
     message="The trainer was killed by the operating system, most likely because memory ran out.",

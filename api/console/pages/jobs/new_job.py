@@ -27,7 +27,7 @@ from api.console.job_data.job_form import (
     request_body,
     values_of_job,
 )
-from api.console.job_data.learning import learns_few_examples
+from api.console.job_data.learning import SETTINGS_FOR_FEW_EXAMPLES, has_few_examples
 from api.console.rendering import page
 from api.console.snippets import EXTENSION, job_snippets
 from api.openai.errors.base import ApiError
@@ -221,11 +221,11 @@ def _report(file: StoredFile, values: Mapping[str, str]) -> dict[str, Any]:
     method = body["method"]["type"] if body["method"]["type"] in ("supervised", "dpo") else "supervised"
     options = _options(body)
     examples = int((file.dataset_report or {}).get("examples") or 1)
-    own_rate = _learning_rate(body)
+    requested_rate = _learning_rate(body)
     run = resolve(
         method=method,
         hyperparameters=_positive(body["method"].get(method, {}).get("hyperparameters", {})),
-        options={"adapter": options.adapter, "learning_rate": own_rate},
+        options={"adapter": options.adapter, "learning_rate": requested_rate},
         examples=examples,
         threads=None,
     )
@@ -240,6 +240,7 @@ def _report(file: StoredFile, values: Mapping[str, str]) -> dict[str, Any]:
     report, samples = file_report(file, values["model"], figures, options, device)
     total_tokens = report.estimate.total_tokens if report.estimate else 0
     price = training_price(values["model"])
+    needs_other_settings = requested_rate is None and has_few_examples(method, options.adapter, examples)
     return {
         "report": msgspec.to_builtins(report),
         "samples": samples,
@@ -248,7 +249,7 @@ def _report(file: StoredFile, values: Mapping[str, str]) -> dict[str, Any]:
         "epochs": run.n_epochs,
         "batch_size": run.batch_size,
         "learning_rate": run.learning_rate,
-        "few_examples": own_rate is None and learns_few_examples(method, options.adapter, examples),
+        "proposed_settings": SETTINGS_FOR_FEW_EXAMPLES if needs_other_settings else None,
         "cost_microusd": training_cost(total_tokens, price) if price else None,
         "queued": FineTuningJob.objects.across_tenants().filter(status=JobStatus.QUEUED).count(),
     }

@@ -57,7 +57,7 @@ form.addEventListener("input", (event) => {
   if (event.target === methodField) showMethodFields();
 });
 
-// A button of the report that proposes values for fields.
+// A button of the report fills fields with the values that it proposes.
 report.addEventListener("click", (event) => {
   const values = event.target.closest("[data-fill]")?.dataset.fill;
   if (!values) return;
