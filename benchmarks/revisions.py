@@ -44,8 +44,8 @@ SIDES = ("now", "before", "vllm", "vllm again")
 PAIRS = (("now", "before"), ("now", "vllm"), ("before", "vllm"), ("vllm again", "vllm"))
 PROCESSES = ("gateway", "worker", "valkey", "celery", "beat", "postgres")
 ENGINE_PARENTS = ("worker", "server")
-# Runs in the earlier checkout. Of its code it needs only the stack that its own tests used.
-STACK = """
+# Run in the earlier checkout. Of its code it needs only the stack that its own tests used.
+STACK_SCRIPT = """
 import json, sys, tempfile
 from pathlib import Path
 from tests.stacks import running_stack
@@ -73,15 +73,17 @@ class Side:
             process = psutil.Process(pid)
             children = [] if name in ENGINE_PARENTS else process.children(recursive=True)
             for member in (process, *children):
-                with suppress(psutil.NoSuchProcess):  # a Postgres session ended
+                with suppress(psutil.NoSuchProcess):  # it has just ended, and counts with its parent now
                     times = member.cpu_times()
                     total_s += times.user + times.system
+                    if name not in ENGINE_PARENTS:
+                        total_s += times.children_user + times.children_system
         return total_s
 
 
 @dataclass
 class Figures:
-    """Measurements of each side by load: tokens per second, and processor time per request in milliseconds."""
+    """Measurements of each side by load: tokens per second, and milliseconds of CPU time per request."""
 
     speeds: dict[tuple[str, str], list[float]] = field(default_factory=dict)
     cpu_ms: dict[tuple[str, str], list[float]] = field(default_factory=dict)
@@ -108,7 +110,7 @@ def _checkout(commit: str) -> Iterator[Path]:
 @contextmanager
 def _earlier_stack(checkout: Path, settings: dict[str, str]) -> Iterator[Side]:
     process = subprocess.Popen(
-        [sys.executable, "-c", STACK, json.dumps([settings, PROCESSES])],
+        [sys.executable, "-c", STACK_SCRIPT, json.dumps([settings, PROCESSES])],
         cwd=checkout,
         env={**os.environ, "PYTHONPATH": str(checkout)},
         stdin=subprocess.PIPE,
@@ -125,7 +127,11 @@ def _earlier_stack(checkout: Path, settings: dict[str, str]) -> Iterator[Side]:
         yield Side(target, address["pids"])
     finally:
         process.stdin.close()
-        process.wait(90)
+        try:
+            process.wait(90)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
 
 @contextmanager

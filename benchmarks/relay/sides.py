@@ -97,14 +97,14 @@ async def wait_until_ready(measure: Measure, timeout_s: float = 180) -> None:
     async with asyncio.timeout(timeout_s):
         while True:
             try:
-                await measure(1, 8, 999)
+                await measure(1, 8, -1)
                 return
             except (OSError, StreamError):
                 await asyncio.sleep(0.5)
 
 
-async def measure_load(measure: Measure, load: Load, number: int) -> Result:
-    """Measure a load. Each ``number`` has prompts of its own, so none hits cache entries of another."""
-    first = number * MAX_REPEATS
+async def measure_load(measure: Measure, load: Load, measurement: int) -> Result:
+    """Measure a load. Each ``measurement`` has prompts of its own, so none hits cache entries of another."""
+    first = measurement * MAX_REPEATS
     results = [await measure(load.streams, load.tokens, first + repeat) for repeat in range(load.repeats)]
     return mean_result(results)

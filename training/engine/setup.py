@@ -244,7 +244,11 @@ def _plan_memory(attempt: Attempt, data: Data, device: Device, precision: Precis
         raise BaseModelError(str(error)) from error
     share = training.trained_tokens / training.tokens
     model = memory_model(shape, spec.options, precision.compute, share)
-    available = min(spec.memory_bytes or device.memory_bytes, device.memory_bytes)
+    available = min(spec.memory_bytes or device.memory_bytes, device.memory_bytes) >> spec.memory_failures
+    if spec.memory_failures:
+        # The kernel kills a trainer without a word, so that it can't halve its micro-batches itself.
+        message = f"Memory ran out before, so this attempt plans with {available // MIB} MiB."
+        attempt.warn("less_memory_planned", message)
     longest = max(training.cache.lengths)
     least_bytes = model.predict(1, checkpoints_gradients=spec.options.gradient_checkpointing != "off")
     if least_bytes > device.total_bytes:  # the system would end other processes too

@@ -58,8 +58,9 @@ class TrainingSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     ``base_model``: folder of the base model. ``work_dir``: folder of the job, shared by its attempts; the
     trainer keeps ``checkpoints/`` and ``result/`` in it. ``batch_size``: examples per optimizer step.
     ``lease_s``: the trainer ends if no message arrives on its standard input for this long; 0 turns it off.
-    ``memory_bytes``: memory that the trainer may plan with, None for that of the device. ``is_served``:
-    inference engines are to load the adapter.
+    ``memory_bytes``: memory that the trainer may plan with, None for that of the device. ``memory_failures``:
+    earlier attempts for which memory ran out; each halves the memory to plan with. ``is_served``: inference
+    engines are to load the adapter.
     """
 
     job_id: str
@@ -78,6 +79,7 @@ class TrainingSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     threads: Positive | None = None
     lease_s: Annotated[float, Meta(ge=0)] = 0.0
     memory_bytes: Positive | None = None
+    memory_failures: Annotated[int, Meta(ge=0)] = 0
     is_served: bool = False
     correlation_id: str = ""
 

@@ -256,6 +256,24 @@ def test_no_memory_for_the_micro_batches_of_an_earlier_attempt_is_no_reason_to_f
     assert _state(spec).lanes == 1
 
 
+@pytest.mark.criterion("2.5")
+def test_each_attempt_that_ran_out_of_memory_halves_what_the_next_one_plans_with(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    """The kernel kills a trainer without a word, so only the next attempt can take less."""
+    spec = _spec(tmp_path, tiny_model)
+    _run_on(_device(PLAIN), spec, stops_at=1)
+
+    second_run = _run_on(_device(PLAIN), msgspec.structs.replace(spec, memory_failures=2))
+
+    assert second_run.choice("gradient_checkpointing").figures["available_bytes"] == MEMORY >> 2
+    warning = second_run.one(events.Warned)
+    assert warning.code == "less_memory_planned"
+    assert warning.message == f"Memory ran out before, so this attempt plans with {MEMORY >> 22} MiB."
+    assert second_run.one(events.Prepared).start_step > 0
+    assert second_run.of(events.Finished)
+
+
 def test_a_run_that_the_whole_machine_has_no_memory_for_fails_before_it_takes_any(
     tiny_model: Path, tmp_path: Path
 ) -> None:

@@ -21,6 +21,7 @@ _IGNORED_FIELDS = {
     "threads",
     "lease_s",
     "memory_bytes",
+    "memory_failures",
     "is_served",
     "correlation_id",
 }

@@ -9,15 +9,17 @@ from pathlib import Path
 import msgspec
 from django.conf import settings
 
+from training.choices import AttemptOutcome
 from training.datasets.structure import check_structure
 from training.engine.spec import TrainingSpec
 from training.jobs.events import event_add
 from training.jobs.failures import Failure
-from training.models import FineTuningJob
+from training.models import FineTuningJob, JobAttempt
 from training.queue.attempts import attempt_write
 from training.requests.hyperparameters import PUBLISH, Hyperparameters, resolve, training_options
 from training.supervisor.folders import JobFolder
 from training.supervisor.persistence import Persist
+from training.supervisor.trainer.diagnosis import OUT_OF_MEMORY
 from training.supervisor.trainer.environment import default_threads
 from training.supervisor.trainer.inputs import InputError, copy_file
 
@@ -57,6 +59,7 @@ def prepare(
         threads=values.threads,
         lease_s=settings.CYLLM.training_lease_s,
         memory_bytes=settings.CYLLM.training_worker_classes.get(job.worker_class),
+        memory_failures=persist(lambda: _memory_failures(job)),
         is_served=bool(job.options.get(PUBLISH, True)),
         correlation_id=job.correlation_id,
     )
@@ -105,6 +108,12 @@ def _record(token: uuid.UUID, values: Hyperparameters) -> None:
             f"learning rate {values.learning_rate:g}"
         )
         event_add(locked_attempt.job, message, data=locked_attempt.job.resolved)
+
+
+def _memory_failures(job: FineTuningJob) -> int:
+    """Return how many attempts since the last resume have failed for lack of memory."""
+    attempts = JobAttempt.objects.filter(job=job, number__gt=job.forgiven_attempts)
+    return attempts.filter(outcome=AttemptOutcome.FAILED, error_code=OUT_OF_MEMORY.code).count()
 
 
 def _example_count(job: FineTuningJob, path: Path) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,14 +22,17 @@ from tests.training.queue.harness.jobs import MakeJob
 from training.choices import JobPhase
 from training.engine.control import now
 from training.engine.events import Choice, Progress
+from training.jobs.services import job_resume
 from training.models import FineTuningJob, JobEvent
 from training.queue.claim import Claim
+from training.queue.endings import attempt_fail
 from training.requests.hyperparameters import resolve
 from training.supervisor.attempt import AttemptRun
 from training.supervisor.folders import job_folder
 from training.supervisor.persistence import run_once
 from training.supervisor.results.publication import publish
 from training.supervisor.results.recording import events_record
+from training.supervisor.trainer.diagnosis import failure_of_exit
 from training.supervisor.trainer.preparation import prepare
 
 T = TypeVar("T")
@@ -109,7 +113,26 @@ def test_an_outage_while_an_attempt_prepares_or_publishes_costs_nothing(
         success = publish(
             job, token, finished_run(tmp_path / "result"), report_phase=lambda _: None, persist=persist
         )
-    assert (prepared_count, persist.count, len(success.contents)) == (2, 4, 2)
+    assert (prepared_count, persist.count, len(success.contents)) == (3, 5, 2)
+
+
+@pytest.mark.django_db
+@pytest.mark.criterion("2.5")
+def test_a_trainer_knows_how_often_memory_ran_out_since_the_job_was_resumed(make_job: MakeJob) -> None:
+    new_job = make_job({"steps": 5})
+    codes = []
+    for failure in (failure_of_exit(-signal.SIGKILL), failure_of_exit(1), failure_of_exit(-signal.SIGKILL)):
+        FineTuningJob.objects.update(not_before=None)
+        token = claimed().token
+        job = FineTuningJob.objects.select_related("tenant").get(id=new_job.id)
+        spec = prepare(token, job, 1, job_folder(job.id), check=lambda: None, persist=run_once)
+        codes.append(spec.memory_failures)
+        attempt_fail(token, failure)
+    assert codes == [0, 1, 1]
+    job_resume(job_id=new_job.id, actor="tests")
+    job = FineTuningJob.objects.select_related("tenant").get(id=new_job.id)
+    spec = prepare(claimed().token, job, 4, job_folder(job.id), check=lambda: None, persist=run_once)
+    assert spec.memory_failures == 0  # perhaps on a worker with more memory
 
 
 @pytest.mark.django_db
