@@ -72,10 +72,13 @@ def diagnose(error: BaseException) -> Diagnosis:
 
 
 def _out_of_memory(error: BaseException) -> Diagnosis:
-    if isinstance(error, BaseModelError):
-        cause, next_step = "Memory ran out while the base model was loaded.", SMALLER_MODEL
-    else:
-        cause, next_step = "Memory ran out even with a single example per forward pass.", SMALLER_RUN
+    match error:
+        case BaseModelError():
+            cause, next_step = "Memory ran out while the base model was loaded.", SMALLER_MODEL
+        case CheckpointWriteError():
+            cause, next_step = "Memory ran out while a checkpoint was written.", SMALLER_RUN
+        case _:
+            cause, next_step = "Memory ran out even with a single example per forward pass.", SMALLER_RUN
     return Diagnosis("out_of_memory", cause, next_step, False)
 
 

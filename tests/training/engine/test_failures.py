@@ -259,4 +259,5 @@ def test_lack_of_memory_for_a_checkpoint_leaves_nothing_half_written(
     failure = _failure(run_here(make_spec(tmp_path, tiny_model, options={"checkpoint_steps": 1})))
 
     assert failure.code == "out_of_memory"
+    assert failure.message == "Memory ran out while a checkpoint was written."
     assert not list((tmp_path / "work" / "checkpoints").iterdir())

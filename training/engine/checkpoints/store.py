@@ -98,7 +98,7 @@ class CheckpointStore:
             seal_folder(partial)
             self.check_lease()
             move_into_place(partial, target)
-        except (OSError, SafetensorError) as error:
+        except (OSError, SafetensorError, MemoryError) as error:
             raise CheckpointWriteError(f"{target.name}: {error}") from error
         finally:
             if partial is not None:  # once it is published, it is no longer there
