@@ -11,7 +11,7 @@ from django.conf import settings
 
 from training.choices import AttemptOutcome
 from training.datasets.structure import check_structure
-from training.engine.spec import TrainingSpec
+from training.engine.spec import TrainingOptions, TrainingSpec
 from training.jobs.events import event_add
 from training.jobs.failures import Failure
 from training.models import FineTuningJob, JobAttempt
@@ -37,11 +37,6 @@ def prepare(
     base_model = settings.CYLLM.training_models[job.base_model].absolute()
     _copy_files(job, folder, check, persist)
     values = _hyperparameters(token, job, folder, persist)
-    try:
-        options = training_options(job.options)
-    except msgspec.ValidationError as error:
-        failure = Failure(code="invalid_options", message=f"The options of the job are invalid: {error}.")
-        raise InputError(failure) from error
     spec = TrainingSpec(
         job_id=job.id,
         attempt=number,
@@ -55,7 +50,7 @@ def prepare(
         learning_rate=values.learning_rate,
         method="dpo" if job.method == "dpo" else "supervised",
         dpo_beta=values.beta,
-        options=options,
+        options=_options(job),
         threads=values.threads,
         lease_s=settings.CYLLM.training_lease_s,
         memory_bytes=settings.CYLLM.training_worker_classes.get(job.worker_class),
@@ -80,6 +75,14 @@ def _copy_files(job: FineTuningJob, folder: JobFolder, check: Callable[[], None]
             check=check,
             persist=persist,
         )
+
+
+def _options(job: FineTuningJob) -> TrainingOptions:
+    try:
+        return training_options(job.options)
+    except msgspec.ValidationError as error:
+        failure = Failure(code="invalid_options", message=f"The options of the job are invalid: {error}.")
+        raise InputError(failure) from error
 
 
 def _hyperparameters(
