@@ -93,6 +93,7 @@ def run_child(
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=errors,
+            start_new_session=True,  # a Ctrl-C is for the caller, which ends its children itself
         )
         try:
             limit_child(process.pid, memory_bytes=memory_bytes)

@@ -23,6 +23,7 @@ class ScoringError(Exception):
     def __init__(self, code: int, errors: str) -> None:
         super().__init__(f"status {code}: {errors}")
         self.is_out_of_memory = code in OUT_OF_MEMORY_CODES
+        self.is_killed = code < 0
 
 
 def run_scoring(spec: ScoringSpec, environment: Mapping[str, str], check: Callable[[], None]) -> Scores:
@@ -33,6 +34,7 @@ def run_scoring(spec: ScoringSpec, environment: Mapping[str, str], check: Callab
         command = [sys.executable, "-m", "training.engine", "score", str(path)]
         result = run_child(command, environment=environment, check=check)
     if result.code != 0:
+        check()  # a signal that stops the worker may have reached the child as well
         text = result.errors.decode(errors="replace")[-MAX_ERROR_CHARS:]
         raise ScoringError(result.code, text)
     return msgspec.json.decode(result.output, type=Scores)

@@ -158,6 +158,16 @@ def scoring_error(error: ScoringError) -> PublishingError:
                 is_transient=True,
             )
         )
+    if error.is_killed:
+        return PublishingError(
+            Failure(
+                code="trainer_crashed",
+                message="The trainer was killed by a signal while the fine-tuned model was verified.",
+                next_step="The training worker's log has the details. Resume the job; the result is "
+                "published without training again.",
+                is_transient=True,
+            )
+        )
     return verification_error(
         "The trainer can't load the fine-tuned model that it saved.",
         "Ask the operator to look into the training worker's log.",
