@@ -40,7 +40,7 @@ from training.jobs.transition_errors import (
 from training.models import FineTuningJob, JobCheckpoint
 from training.requests.checks.files import check_files
 from training.requests.checks.settings import check_settings
-from training.requests.hyperparameters import job_options, stored_options
+from training.requests.hyperparameters import job_options, option_fault, stored_options
 from training.requests.job_request import JobRequest
 from training.requests.refusals import InvalidValue, JobRefusedError, TooManyJobs
 
@@ -84,7 +84,8 @@ def job_create(
     try:
         options = job_options(request.options)
     except msgspec.ValidationError as error:
-        raise JobRefusedError(InvalidValue("cyllm", str(error))) from None
+        option, reason = option_fault(error)
+        raise JobRefusedError(InvalidValue(f"cyllm.{option}".rstrip("."), reason)) from None
     check_settings(request, options, engine_rank, limits, largest_file_bytes(tenant_id))
     with transaction.atomic():
         if locked_open_job_count(tenant_id) >= limits.training_open_jobs:

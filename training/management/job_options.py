@@ -48,7 +48,7 @@ def create_arguments(parser: CommandParser) -> None:
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="option of the trainer, such as rank=16 or adapter=dora; can be repeated",
+        help="option of the trainer, such as rank=16 or 'target_modules=[\"all-linear\"]'; can be repeated",
     )
 
 

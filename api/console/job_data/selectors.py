@@ -14,6 +14,7 @@ from django.db.models.functions import Cast, Extract
 
 from api.console.job_data.owners import owner_names
 from api.console.job_data.series import History, read_history
+from inference_worker.registry.models import ServedModel
 from training.choices import END_STATUSES, EventType, JobStatus
 from training.models import FineTuningJob, JobEvent
 from training.queue.claim import jobs_in_order
@@ -127,3 +128,8 @@ def jobs_by_id(tenant_id: uuid.UUID, ids: Collection[str]) -> Sequence[FineTunin
     jobs = with_best_loss(FineTuningJob.objects.filter(tenant_id=tenant_id, id__in=ids))
     by_id = {job.id: job for job in jobs}
     return [by_id[job_id] for job_id in ids if job_id in by_id]
+
+
+def has_model(job: FineTuningJob) -> bool:
+    """Return whether a job's result is a model that has not been deleted. At most one query."""
+    return bool(job.fine_tuned_model) and ServedModel.objects.filter(name=job.fine_tuned_model).exists()

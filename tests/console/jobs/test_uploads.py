@@ -100,7 +100,9 @@ async def test_other_purposes_and_faulty_files_are_refused(site_server: int, cas
     faulty = await _upload(site_server, cast.member, b'{"messages": 5}\n', "name=b.jsonl")
     assert faulty.status_code == 422
     assert '<th scope="row" class="number">1</th>' in faulty.json()["html"]
-    assert "No line is an example in a known format." in faulty.json()["html"]
+    assert "Correct these lines, then upload the file again." in faulty.json()["html"]
+    table = await _upload(site_server, cast.member, b"Question,Answer\nWho,Me\n", "name=c.csv")
+    assert "No line is an example in a known format." in table.json()["html"]
     assert await in_thread(StoredFile.objects.count) == 0
 
 

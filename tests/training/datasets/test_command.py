@@ -60,6 +60,14 @@ def test_with_a_model_the_report_has_tokens(
     assert capsys.readouterr().out.endswith("Not valid: no example is left to train on.\n")
 
 
+@pytest.mark.parametrize("option", ["--max-length", "--epochs", "--batch-size", "--tokens-per-s"])
+def test_without_a_model_figures_of_a_run_are_refused(
+    option: str, write_lines: Write, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["check", str(write_lines(GOOD)), option, "10"]) == 2
+    assert capsys.readouterr().err.endswith(f"add it, or omit {option}.\n")
+
+
 @pytest.mark.parametrize("examples", [1, 4, 20, 100])
 def test_the_estimate_is_that_of_a_job_with_automatic_hyperparameters(
     write_lines: Write, smollm2: Path, capsys: pytest.CaptureFixture[str], examples: int

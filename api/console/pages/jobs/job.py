@@ -19,7 +19,7 @@ from api.console.access import TenantRequest, has_role, tenant_page
 from api.console.job_data.checkpoint_rows import checkpoint_rows
 from api.console.job_data.learning import learning_hint
 from api.console.job_data.owners import owner_names
-from api.console.job_data.selectors import job_history, queue_positions, with_best_loss
+from api.console.job_data.selectors import has_model, job_history, queue_positions, with_best_loss
 from api.console.job_data.selectors import messages as job_messages
 from api.console.job_data.series import MAX_SMOOTHING, columns
 from api.console.job_data.state import eta_s, job_state
@@ -99,6 +99,7 @@ def _context(request: TenantRequest, job: FineTuningJob) -> dict[str, Any]:
         "attempts": list(attempts(job)),
         "config": configuration(job),
         "result": job.result or {},
+        "has_model": has_model(job),
         "hint": learning_hint(job),
         "logs": attempts_with_logs(job) if can_change else (),
         "can_change": can_change,

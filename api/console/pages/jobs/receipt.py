@@ -9,6 +9,7 @@ from django.views.decorators.http import require_safe
 from api.console.access import TenantRequest, tenant_page
 from api.console.job_data.job_form import request_body, values_of_job
 from api.console.job_data.owners import owner_names
+from api.console.job_data.selectors import has_model
 from api.console.pages.jobs.job import configuration, find_job, job_files, job_link
 from api.console.rendering import page
 from api.console.snippets import KEY_VARIABLE, job_snippets
@@ -32,6 +33,7 @@ def job_receipt(request: TenantRequest, job_id: str) -> HttpResponse:
         "files": files,
         "config": configuration(job),
         "attempts": list(attempts(job)),
+        "has_model": has_model(job),
         "result": job.result,
         "check": _check_text(base_url, [file for _, _, file in files if file is not None]),
         "repeat": job_snippets(base_url, request_body(values_of_job(job)))["curl"],
