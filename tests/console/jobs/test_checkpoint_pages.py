@@ -128,3 +128,16 @@ def test_viewers_and_strangers_publish_nothing(cast: Cast, browser: Client) -> N
     assert "can be published" in row
     assert "<button" not in row
     assert FineTuningJob.objects.across_tenants().count() == 1
+
+
+def test_a_deleted_model_is_called_that_and_not_offered_in_the_playground(
+    cast: Cast, browser: Client
+) -> None:
+    job = job_with_steps(cast.acme, 5)
+    FineTuningJob.objects.filter(id=job.id).update(
+        status="succeeded", fine_tuned_model="ft:base:acme:x/1", result={"result": {"step": 5, "loss": 1.5}}
+    )
+    for address in (f"/console/acme/jobs/{job.id}/", f"/console/acme/jobs/{job.id}/receipt/"):
+        page = browser.get(address).content.decode()
+        assert '<span class="mono">ft:base:acme:x/1</span> <span class="muted">(deleted)</span>' in page
+        assert "playground/?a=" not in page

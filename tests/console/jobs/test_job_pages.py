@@ -392,16 +392,3 @@ def test_a_result_shows_quality_against_the_base_and_the_agreement_of_engine_and
     assert table.index("3.25") < table.index("1.125")
     assert f"/console/acme/playground/?a={MODEL}&amp;b=ft%3Abase%3Aacme%3Ax%2F1" in page
     assert 'ft:base:acme:x/1</span> <span class="muted">(deleted)' not in page
-
-
-def test_a_deleted_model_is_called_that_and_not_offered_in_the_playground(
-    cast: Cast, browser: Client
-) -> None:
-    job = job_with_steps(cast.acme, 5)
-    FineTuningJob.objects.filter(id=job.id).update(
-        status="succeeded", fine_tuned_model="ft:base:acme:x/1", result={"result": {"step": 5, "loss": 1.5}}
-    )
-    for address in (f"/console/acme/jobs/{job.id}/", f"/console/acme/jobs/{job.id}/receipt/"):
-        page = browser.get(address).content.decode()
-        assert '<span class="mono">ft:base:acme:x/1</span> <span class="muted">(deleted)</span>' in page
-        assert "playground/?a=" not in page
