@@ -64,7 +64,7 @@ def _past_run(cast: Cast, **changes: Any) -> FineTuningJob:
     return job
 
 
-def _report(cast: Cast) -> str:
+def _report(cast: Cast, **changes: str) -> str:
     turns = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "word " * 50}]
     content = io.BytesIO((json.dumps({"messages": turns}) + "\n").encode() * 8)
     new = NewFile(filename="a.jsonl", purpose=Purpose.FINE_TUNE, dataset_report={"examples": 8})
@@ -72,7 +72,7 @@ def _report(cast: Cast) -> str:
     model_register(name=MODEL, actor="tests")
     browser = Client()
     browser.force_login(cast.member)
-    values = {"training_file": file.id, "model": MODEL, "n_epochs": "2", "batch_size": "4"}
+    values = {"training_file": file.id, "model": MODEL, "n_epochs": "2", "batch_size": "4"} | changes
     return browser.post("/console/acme/jobs/new/report/", values).content.decode()
 
 
@@ -116,6 +116,17 @@ def test_a_model_that_the_tenant_may_not_see_has_no_figures(
     page = _report(cast)
     assert 'data-fact="memory"' not in page
     assert "$" not in page
+
+
+@pytest.mark.parametrize("value", ["0.5", "1e400", "257"])
+def test_figures_are_estimated_without_numbers_that_no_job_may_have(
+    cast: Cast, settings: Any, tiny_model: Path, value: str
+) -> None:
+    settings.CYLLM = settings.CYLLM.model_copy(update={"training_models": {MODEL: tiny_model}})
+    page = _report(cast, n_epochs=value, batch_size=value)
+    usual_page = _report(cast, n_epochs="", batch_size="")
+    pattern = re.compile(r"\d+ epochs, batches of \d+")
+    assert pattern.findall(page) == pattern.findall(usual_page) != []
 
 
 def test_a_report_that_fails_names_the_file_of_the_model_but_no_folder(

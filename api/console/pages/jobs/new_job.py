@@ -47,6 +47,7 @@ from training.jobs.selectors import training_price
 from training.jobs.services import job_create
 from training.models import FineTuningJob
 from training.requests.checks.base_model import highest_rank
+from training.requests.checks.request import HYPERPARAMETER_BOUNDS
 from training.requests.checks.settings import check_settings
 from training.requests.hyperparameters import job_options, resolve
 from training.requests.job_request import DEFAULT_WORKER_CLASS, JobRequest
@@ -224,7 +225,7 @@ def _report(file: StoredFile, values: Mapping[str, str]) -> dict[str, Any]:
     requested_rate = _learning_rate(body)
     run = resolve(
         method=method,
-        hyperparameters=_positive(body["method"].get(method, {}).get("hyperparameters", {})),
+        hyperparameters=_allowed(body["method"].get(method, {}).get("hyperparameters", {})),
         options={"adapter": options.adapter, "learning_rate": requested_rate},
         examples=examples,
         threads=None,
@@ -280,5 +281,11 @@ def _learning_rate(body: Body) -> float | None:
     return value if isinstance(value, int | float) and value > 0 else None
 
 
-def _positive(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in values.items() if isinstance(value, int | float) and value > 0}
+def _allowed(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the numbers within their bounds. The others count as not set: the review reports them."""
+    return {name: value for name, value in values.items() if _is_allowed(name, value)}
+
+
+def _is_allowed(name: str, value: object) -> bool:
+    lowest, highest = HYPERPARAMETER_BOUNDS[name]
+    return isinstance(value, int | float) and lowest <= value <= highest
