@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from django.core.management.base import CommandError, CommandParser
 from backoffice.command_base import Options, command_actor
 from inference_worker.registry.worker_sightings import live_workers
 from tenants.files.creation import NewFile, file_store
+from tenants.files.deletion import file_delete
 from tenants.files.models import Purpose
 from tenants.files.storage.incoming import FileTooLargeError
 from tenants.files.uploads import FileQuotaError
@@ -52,8 +55,12 @@ def create_arguments(parser: CommandParser) -> None:
     )
 
 
-def job_request(tenant: Tenant, options: Options) -> JobRequest:
-    """Return the request of a new job; its files are stored first. Raises CommandError."""
+@contextmanager
+def job_request(tenant: Tenant, options: Options) -> Iterator[JobRequest]:
+    """Yield the request of a new job. Files on this machine are stored first, and deleted on a CommandError.
+
+    Raises CommandError.
+    """
     numbers = {
         "n_epochs": options["epochs"],
         "batch_size": options["batch_size"],
@@ -62,31 +69,39 @@ def job_request(tenant: Tenant, options: Options) -> JobRequest:
     if any(number is not None and not 0 < number < float("inf") for number in numbers.values()):
         raise CommandError("--epochs, --batch-size and --learning-rate-multiplier must be more than 0")
     values, validation = _options(options), options["validation_file"]
-    return JobRequest(
-        base_model=options["model"],
-        training_file=_file_id(tenant, options["training_file"]),
-        validation_file=_file_id(tenant, validation) if validation else None,
-        method=options["method"],
-        suffix=options["suffix"],
-        hyperparameters={name: "auto" if number is None else number for name, number in numbers.items()},
-        options=values,
-        seed=options["seed"],
-        priority=options["priority"],
-        worker_class=options["worker_class"],
-    )
+    stored_ids: list[str] = []
+    try:
+        yield JobRequest(
+            base_model=options["model"],
+            training_file=_file_id(tenant, options["training_file"], stored_ids),
+            validation_file=_file_id(tenant, validation, stored_ids) if validation else None,
+            method=options["method"],
+            suffix=options["suffix"],
+            hyperparameters={name: "auto" if number is None else number for name, number in numbers.items()},
+            options=values,
+            seed=options["seed"],
+            priority=options["priority"],
+            worker_class=options["worker_class"],
+        )
+    except CommandError:
+        for file_id in stored_ids:
+            file_delete(file_id=file_id, actor=command_actor(), tenant_id=tenant.id)
+        raise
 
 
-def _file_id(tenant: Tenant, text: str) -> str:
-    """Return the id of a file; a file on this machine is stored for the tenant first."""
+def _file_id(tenant: Tenant, text: str, stored_ids: list[str]) -> str:
+    """Return the id of a file. A file on this machine is stored first, and its id added to ``stored_ids``."""
     path = Path(text)
     if not _is_file(path):
         return text
     new = NewFile(filename=path.name, purpose=Purpose.FINE_TUNE)
     try:
         with path.open("rb") as content:
-            return file_store(tenant_id=tenant.id, content=content, new=new, actor=command_actor()).id
+            file = file_store(tenant_id=tenant.id, content=content, new=new, actor=command_actor())
     except (OSError, ValueError, FileQuotaError, FileTooLargeError, FileCheckError) as error:
         raise CommandError(f"{path}: {error}") from error
+    stored_ids.append(file.id)
+    return file.id
 
 
 def _is_file(path: Path) -> bool:

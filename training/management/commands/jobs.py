@@ -101,13 +101,14 @@ class Command(SubcommandsCommand):
 
     def _create(self, options: Options) -> None:
         tenant = tenant_by_name(options["tenant"])
-        request = job_request(tenant, options)
-        rank = engine_rank(request.base_model)
-        try:
-            job = services.job_create(request, tenant_id=tenant.id, actor=command_actor(), engine_rank=rank)
-        except JobRefusedError as error:
-            refusal = error.refusal
-            raise CommandError(f"{argument_name(refusal.param)}{refusal.message}.") from error
+        with job_request(tenant, options) as request:
+            rank = engine_rank(request.base_model)
+            actor = command_actor()
+            try:
+                job = services.job_create(request, tenant_id=tenant.id, actor=actor, engine_rank=rank)
+            except JobRefusedError as error:
+                refusal = error.refusal
+                raise CommandError(f"{argument_name(refusal.param)}{refusal.message}.") from error
         self.show_one(
             job_row(job), options, f"Job {job.id} created. `manage.py jobs events {job.id} --follow`"
         )

@@ -14,6 +14,7 @@ from django.core.management.base import CommandError
 from django.db import connection
 
 from inference_worker.protocol import codec, names
+from tenants.files.models import StoredFile
 from tests.heartbeats import ready_heartbeat
 from tests.people import Cast
 from tests.training.queue.claims.test_claim_order import claim, queued
@@ -142,6 +143,7 @@ def test_a_bad_request_names_its_fault(tmp_path: Path, arguments: Any, message: 
         run("create", *good, *arguments)
     assert message in str(excinfo.value)
     assert not FineTuningJob.objects.exists()
+    assert not StoredFile.objects.exists(), "files stored for a job that was refused are deleted"
 
 
 @pytest.mark.usefixtures("models")
