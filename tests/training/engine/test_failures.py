@@ -251,10 +251,13 @@ def test_early_stopping_without_a_validation_file_is_refused(tiny_model: Path, t
 
 
 @pytest.mark.criterion("2.3", "2.4")
+@pytest.mark.parametrize(
+    "error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried")]
+)
 def test_lack_of_memory_for_a_checkpoint_leaves_nothing_half_written(
-    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    error: Exception, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(training_loop, "encode_state", Mock(side_effect=MemoryError))
+    monkeypatch.setattr(training_loop, "encode_state", Mock(side_effect=error))
 
     failure = _failure(run_here(make_spec(tmp_path, tiny_model, options={"checkpoint_steps": 1})))
 

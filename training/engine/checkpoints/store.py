@@ -24,6 +24,7 @@ from training.engine.checkpoints.manifest import (
     verify_checkpoint,
 )
 from training.engine.checkpoints.state import RunState, decode_state
+from training.engine.hardware.memory_errors import is_out_of_memory
 
 
 class CheckpointWriteError(Exception):
@@ -98,8 +99,10 @@ class CheckpointStore:
             seal_folder(partial)
             self.check_lease()
             move_into_place(partial, target)
-        except (OSError, SafetensorError, MemoryError) as error:
-            raise CheckpointWriteError(f"{target.name}: {error}") from error
+        except Exception as error:
+            if isinstance(error, (OSError, SafetensorError)) or is_out_of_memory(error):
+                raise CheckpointWriteError(f"{target.name}: {error}") from error
+            raise
         finally:
             if partial is not None:  # once it is published, it is no longer there
                 shutil.rmtree(partial, ignore_errors=True)
