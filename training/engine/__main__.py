@@ -18,6 +18,7 @@ from typing import TypeVar
 
 import msgspec
 
+from inference_worker.runtime.parent_death import bind_to_parent
 from training.engine.control import InputControl, ManualControl
 from training.engine.event_stream import EventWriter, FailureWriter, claim_stdout
 from training.engine.exit_codes import EXIT_LEASE_LOST, EXIT_OUT_OF_MEMORY
@@ -39,6 +40,9 @@ def main(arguments: list[str]) -> int:
 
 
 def _run(path: Path) -> int:
+    if "RANK" in os.environ:
+        # torchrun gives each process a session, so a signal to its own process group does not reach them.
+        bind_to_parent(os.getppid(), by_thread=True)
     is_main = os.environ.get("RANK", "0") == "0"
     output = claim_stdout()
     spec = _read(path, TrainingSpec)

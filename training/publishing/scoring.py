@@ -34,7 +34,6 @@ def run_scoring(spec: ScoringSpec, environment: Mapping[str, str], check: Callab
         command = [sys.executable, "-m", "training.engine", "score", str(path)]
         result = run_child(command, environment=environment, check=check)
     if result.code != 0:
-        check()  # a signal that stops the worker may have reached the child as well
         text = result.errors.decode(errors="replace")[-MAX_ERROR_CHARS:]
         raise ScoringError(result.code, text)
     return msgspec.json.decode(result.output, type=Scores)

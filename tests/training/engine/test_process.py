@@ -6,11 +6,15 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
+import psutil
 import pytest
 
+from tests.ports import reserved_port
+from tests.stacks import wait_until
 from tests.training.engine.runs import Outcome, make_spec, run_here
 from training.engine import events
 from training.engine.checkpoints.plan import PLAN
@@ -145,6 +149,51 @@ def test_the_process_that_fails_names_the_cause(tiny_model: Path, tmp_path: Path
     lines = [decode_event(line) for line in process.stdout.splitlines() if line]
     first = Outcome(lines).of(events.Failed)[0]
     assert first.code == "out_of_memory"
+
+
+_LAUNCHER = """
+import subprocess, sys
+command = [sys.executable, "-m", "training.engine", "run", sys.argv[1]]
+process = subprocess.Popen(command, start_new_session=True)
+print(process.pid, flush=True)
+process.wait()
+"""
+
+
+@pytest.mark.criterion("2.3")
+def test_processes_of_a_run_end_with_the_launcher_that_gave_them_sessions(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    """The supervisor kills the launcher's process group; torchrun's processes are not in it."""
+    path = tmp_path / "spec.json"
+    path.write_bytes(msgspec.json.encode(make_spec(tmp_path, tiny_model)))
+    # The second process of two: it waits for the first one, which does not come.
+    address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(reserved_port())}
+    second_process = {"RANK": "1", "LOCAL_RANK": "1", "WORLD_SIZE": "2", **address}
+    with subprocess.Popen(
+        [sys.executable, "-c", _LAUNCHER, str(path)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        cwd=ROOT,
+        env=os.environ | second_process,
+    ) as launcher:
+        assert launcher.stdout is not None
+        process = psutil.Process(int(launcher.stdout.readline()))
+        try:
+            wait_until(lambda: "libtorch" in _mapped_files(process), "the trainer has started")
+            launcher.kill()
+            wait_until(lambda: _has_ended(process), "the trainer ends")
+        finally:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+
+
+def _mapped_files(process: psutil.Process) -> str:
+    return Path(f"/proc/{process.pid}/maps").read_text()
+
+
+def _has_ended(process: psutil.Process) -> bool:
+    return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
 
 
 def _run_two(script: Path, spec: Path) -> subprocess.CompletedProcess[bytes]:

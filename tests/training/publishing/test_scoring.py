@@ -11,13 +11,12 @@ import msgspec
 import pytest
 
 from tests.patience import PATIENCE_S
-from training.child_process import ROOT, ChildResult, run_child
+from training.child_process import ROOT, ChildResult
 from training.engine.exit_codes import EXIT_OUT_OF_MEMORY
 from training.engine.spec import ScoringSpec, TokenSequence
 from training.publishing import scoring
 from training.publishing.scoring import ScoringError, run_scoring
 from training.publishing.verification import scoring_error
-from training.supervisor.attempt import InterruptedAttemptError
 
 OUT_OF_MEMORY = """
 import sys
@@ -55,23 +54,6 @@ def test_lack_of_memory_and_signals_are_no_faults_of_the_result(
 
     failure = scoring_error(error.value).failure
     assert (failure.code, failure.is_transient) == (code, is_transient)
-
-
-@pytest.mark.criterion("2.3")
-def test_a_worker_that_is_stopped_together_with_its_scoring_stops_instead_of_failing_the_result(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(scoring, "run_child", Mock(return_value=ChildResult(-15, b"", b"")))
-
-    with pytest.raises(InterruptedAttemptError):
-        run_scoring(_spec(tmp_path), {}, Mock(side_effect=InterruptedAttemptError))
-
-
-def test_a_key_that_interrupts_the_worker_does_not_reach_its_children() -> None:
-    """A terminal sends SIGINT to a process group."""
-    command = [sys.executable, "-c", "import os; print(os.getpgrp() == os.getpid())"]
-
-    assert run_child(command, environment={}).output == b"True\n"
 
 
 @pytest.mark.criterion("2.3")
