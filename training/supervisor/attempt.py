@@ -193,6 +193,8 @@ class AttemptRun:
         if isinstance(end, events.Failed):
             self._log_stderr(process)
             return failure_of_event(end)
+        if isinstance(end, events.Stopped) and code and not self._must_stop():
+            end = None  # torchrun stopped it, because another process of the run had died
         if end is not None:
             return end
         if self._kill_at is not None:  # killed here, because a cancelled trainer took too long
@@ -229,8 +231,11 @@ class AttemptRun:
         """Raise InterruptedAttemptError if the attempt has to end, AttemptFencedError if it may not act."""
         if self._keeper.is_lost:
             raise AttemptFencedError("the lease is lost")
-        if DRAINING.is_set() or self._keeper.action != RequestedAction.NONE:
+        if self._must_stop():
             raise InterruptedAttemptError
+
+    def _must_stop(self) -> bool:
+        return DRAINING.is_set() or self._keeper.action != RequestedAction.NONE
 
     def report_phase(self, phase: JobPhase) -> None:
         """Record the phase if it is new. Call it at least each second of a wait: it raises to interrupt."""
@@ -259,7 +264,7 @@ class AttemptRun:
         if action == RequestedAction.CANCEL and self._kill_at is None:
             process.send(events.Stop(is_saved=False))
             self._kill_at = time.monotonic() + CANCEL_GRACE_S
-        elif (action != RequestedAction.NONE or DRAINING.is_set()) and not self._is_stopping:
+        elif self._must_stop() and not self._is_stopping:
             process.send(events.Stop(is_saved=True))
             self._is_stopping = True
         if self._kill_at is not None and time.monotonic() > self._kill_at:

@@ -246,6 +246,17 @@ def test_a_trainer_that_is_killed_for_memory_is_tried_again_a_few_times_only(
     assert list(JobAttempt.objects.filter(job=job).values_list("log", flat=True)) == ["last words"] * 3
 
 
+@pytest.mark.criterion("2.3")
+def test_a_run_that_stops_because_one_of_its_processes_died_has_failed(
+    worker: TrainingWorker, make_job: MakeJob
+) -> None:
+    """The launcher stops the other processes and exits with 1. Such a job was repeated without end."""
+    job = make_job({"steps": 5, "stops_at": {"2": 1}})
+    wait_until(lambda: "failed" in outcomes(job) or len(outcomes(job)) > 1, "the attempt ends")
+    assert outcomes(job) == [AttemptOutcome.FAILED]
+    assert "The trainer ended unexpectedly with status 1. The job is tried again." in messages(job)
+
+
 def test_a_failure_that_the_trainer_reports_as_permanent_is_final(
     worker: TrainingWorker, make_job: MakeJob
 ) -> None:
