@@ -114,7 +114,7 @@ def _record(token: uuid.UUID, values: Hyperparameters) -> None:
 
 
 def _memory_failures(job: FineTuningJob) -> int:
-    """Return how many attempts since the last resume have failed for lack of memory."""
+    """Return how many attempts failed for lack of memory since the job was resumed after a failure."""
     attempts = JobAttempt.objects.filter(job=job, number__gt=job.forgiven_attempts)
     return attempts.filter(outcome=AttemptOutcome.FAILED, error_code=OUT_OF_MEMORY.code).count()
 
