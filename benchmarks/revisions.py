@@ -3,8 +3,8 @@
 ``python -m benchmarks.revisions COMMIT MODEL``. The stacks of both, and vLLM's HTTP server, run on the same
 machine in the same run with the same model folder. Each round measures every side once per load, in a
 rotating order, and vLLM's server twice: the ratio of these two (A/A) shows the effect of noise alone. Speeds
-of one process differ from start to start by up to 15 %, so everything is started anew ``--starts`` times. The
-processor time of all processes but the engines differs less.
+also differ from start to start, which the A/A ratio doesn't show, so everything is started anew ``--starts``
+times.
 
 The earlier commit runs in the environment of this checkout, so its pinned engine must be the same.
 """

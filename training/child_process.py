@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import resource
 import signal
@@ -17,6 +18,8 @@ from functools import partial
 from pathlib import Path
 
 from inference_worker.runtime.parent_death import parent_bound_command
+
+logger = logging.getLogger("cyllm.training")
 
 ROOT = Path(__file__).resolve().parents[1]
 NICENESS = 10
@@ -90,6 +93,7 @@ def _lower_session(pid: int) -> None:
             return
         except BlockingIOError:  # Linux takes one such change per 0.1 s, from all its users together
             time.sleep(AUTOGROUP_WAIT_S)
+    logger.warning("the priority of process %d's session could not be lowered", pid)
 
 
 def run_child(
