@@ -42,7 +42,6 @@ from tests.stacks import ROOT, running_stack
 
 SIDES = ("now", "before", "vllm", "vllm again")
 PAIRS = (("now", "before"), ("now", "vllm"), ("before", "vllm"), ("vllm again", "vllm"))
-PROCESSES = ("gateway", "worker", "valkey", "celery", "beat", "postgres")
 ENGINE_PARENTS = ("worker", "server")
 # Run in the earlier checkout. Of its code it needs only the stack that its own tests used.
 STACK_SCRIPT = """
@@ -50,10 +49,10 @@ import json, sys, tempfile
 from pathlib import Path
 from tests.stacks import running_stack
 
-settings, names = json.loads(sys.argv[1])
-with tempfile.TemporaryDirectory() as folder, running_stack(Path(folder), settings) as stack:
+with tempfile.TemporaryDirectory() as folder, running_stack(Path(folder), json.loads(sys.argv[1])) as stack:
     port = int(stack.base_url.rpartition(":")[2])
-    pids = {name: stack.pid(name) for name in names}
+    records = (stack.state_dir / "run").glob("*.json")
+    pids = {record.stem: json.loads(record.read_text())["pid"] for record in records}
     print(json.dumps({"port": port, "key": stack.key, "model": stack.model, "pids": pids}), flush=True)
     sys.stdin.read()
 """
@@ -110,7 +109,7 @@ def _checkout(commit: str) -> Iterator[Path]:
 @contextmanager
 def _earlier_stack(checkout: Path, settings: dict[str, str]) -> Iterator[Side]:
     process = subprocess.Popen(
-        [sys.executable, "-c", STACK_SCRIPT, json.dumps([settings, PROCESSES])],
+        [sys.executable, "-c", STACK_SCRIPT, json.dumps(settings)],
         cwd=checkout,
         env={**os.environ, "PYTHONPATH": str(checkout)},
         stdin=subprocess.PIPE,
@@ -138,7 +137,8 @@ def _earlier_stack(checkout: Path, settings: dict[str, str]) -> Iterator[Side]:
 def _current_stack(settings: dict[str, str]) -> Iterator[Side]:
     with tempfile.TemporaryDirectory() as folder, running_stack(Path(folder), settings) as stack:
         port = int(stack.base_url.rpartition(":")[2])
-        pids = {name: stack.pid(name) for name in PROCESSES}
+        records = (stack.state_dir / "run").glob("*.json")
+        pids = {record.stem: stack.pid(record.stem) for record in records}
         yield Side(Target("now", port, stack.key, stack.model), pids)
 
 
