@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -24,7 +25,11 @@ class RotatedLog:
         self._discarded_bytes = 0
 
     def write(self, data: bytes) -> None:
-        """Append the data, rotating first at the end of a line if it does not fit."""
+        """Append the data, rotating wherever it does not fit, at the end of a line if possible."""
+        for piece in _pieces(data, self._max_bytes):
+            self._append(piece)
+
+    def _append(self, data: bytes) -> None:
         with suppress(OSError):
             self._rotate_if_full(len(data))
         descriptor = None
@@ -61,6 +66,16 @@ class RotatedLog:
         current_size = self._path.stat().st_size
         if current_size and current_size + size > self._max_bytes:
             self.rotate()
+
+
+def _pieces(data: bytes, max_bytes: int) -> Iterator[bytes]:
+    """Yield the data in pieces of at most so many bytes, which end with a line unless one line is longer."""
+    start = 0
+    while len(data) - start > max_bytes:
+        end = data.rfind(b"\n", start, start + max_bytes) + 1 or start + max_bytes
+        yield data[start:end]
+        start = end
+    yield data[start:]
 
 
 def _write_all(descriptor: int, data: bytes) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from deploy.local.processes.log_writer import RotatedLog
 from deploy.local.processes.program_log import LogLimits
 from deploy.local.processes.supervisor import Program, ProgramFailedError, Supervisor, stop_orphans
 from deploy.local.settings import ROOT
@@ -242,6 +243,19 @@ def test_a_log_is_rotated_by_size_and_loses_no_line(tmp_path: Path) -> None:
     assert all(oct(file.stat().st_mode & 0o777) == "0o600" for file in files)
     lines = "".join(file.read_text() for file in files).splitlines()
     assert lines == [*[f"{n:06}" for n in range(20_000)][1 - len(lines) :], "end"]
+
+
+@pytest.mark.case("robustness.11")
+def test_a_log_stays_within_its_size_however_much_arrives_at_once(tmp_path: Path) -> None:
+    log = RotatedLog(tmp_path / "log", max_bytes=10_000, keep=9)
+    log.write(b"".join(b"%06d\n" % n for n in range(5000)))
+    log.write(b"x" * 25_000)
+    files = [tmp_path / "log", *(tmp_path / f"log.{n}" for n in range(1, 7))]
+    assert sorted(tmp_path.iterdir()) == sorted(files)
+    contents = [file.read_bytes() for file in reversed(files)]
+    assert max(map(len, contents)) <= 10_000
+    assert [content[:7] for content in contents[:4]] == [b"%06d\n" % n for n in range(0, 5000, 1428)]
+    assert b"".join(contents) == b"".join(b"%06d\n" % n for n in range(5000)) + b"x" * 25_000
 
 
 @pytest.mark.case("robustness.11")

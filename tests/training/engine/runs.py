@@ -138,11 +138,16 @@ def adapter_bytes(folder: Path) -> bytes:
 
 @dataclass(frozen=True)
 class AttemptEnd:
-    """The end of a forked attempt. ``status``: exit status, or the negative number of a signal."""
+    """The end of a forked attempt.
+
+    ``status``: exit status, or the negative number of a signal. ``event_peaks``: for each event, the peak
+    memory in bytes until it was sent.
+    """
 
     outcome: Outcome
     status: int
     peak_bytes: int
+    event_peaks: Sequence[int]
 
 
 class AttemptServer:
@@ -165,12 +170,17 @@ class AttemptServer:
         request = {"spec": msgspec.to_builtins(spec), "faults": faults}
         self._process.stdin.write(json.dumps(request) + "\n")
         self._process.stdin.flush()
-        lines: list[TrainerEvent] = []
+        sent_events: list[TrainerEvent] = []
+        peaks: list[int] = []
         while line := self._process.stdout.readline():
-            if line.startswith("end "):
-                _, status, peak = line.split()
-                return AttemptEnd(Outcome(lines), int(status), int(peak))
-            lines.append(decode_event(line.encode()))
+            kind, *numbers = line.split()
+            if kind == "end":
+                status, peak = map(int, numbers)
+                return AttemptEnd(Outcome(sent_events), status, peak, peaks)
+            if kind == "peak":
+                peaks.append(int(numbers[0]))
+            else:
+                sent_events.append(decode_event(line.encode()))
         raise AssertionError("the server of attempts has died")
 
     def close(self) -> None:
@@ -255,7 +265,8 @@ def _attempt(request: dict[str, Any], output: int) -> int:
     class Stream:
         def send(self, event: TrainerEvent) -> None:
             before(event)
-            os.write(output, encode(event))
+            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+            os.write(output, encode(event) + f"peak {peak}\n".encode())
 
     spec = msgspec.convert(request["spec"], TrainingSpec)
     return 0 if run(spec, Stream(), ManualControl()) else 1

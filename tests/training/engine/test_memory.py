@@ -100,18 +100,18 @@ def test_gradient_checkpointing_lowers_the_measured_peak(
 def test_checkpoints_of_a_whole_model_take_no_more_memory_than_training(
     attempts: AttemptServer, tiny_model: Path, tmp_path: Path
 ) -> None:
-    """The optimizer's state alone is 150 MiB, the margin of the prediction half as much."""
-    write_chats(tmp_path / "training.jsonl", 2, words=(3,))
+    """No second optimizer's state, 144 MiB. One step with the first precedes the checkpoint."""
+    write_chats(tmp_path / "training.jsonl", 4, words=(3,))
     wide_model = write_wide_model(tiny_model, tmp_path / "model")
-    options = {"adapter": "full", "checkpoint_steps": 1}
+    options = {"adapter": "full", "checkpoint_steps": 2}
 
     end = attempts.run(make_spec(tmp_path, wide_model, epochs=1, batch_size=1, options=options))
 
-    files = end.outcome.one(events.Prepared)
-    share = files.trained_tokens / files.tokens
-    model = memory_model(read_shape(wide_model), TrainingOptions(adapter="full"), "float32", share)
-    assert len(end.outcome.of(events.CheckpointSaved)) == 2
-    assert end.peak_bytes < model.predict(files.tokens // files.examples, checkpoints_gradients=False)
+    kinds = [type(event) for event in end.outcome.events]
+    assert kinds.count(events.CheckpointSaved) == 2
+    before = kinds.index(events.CheckpointSaved) - 1
+    assert kinds[: before + 1].count(events.Progress) == 2
+    assert end.peak_bytes - end.event_peaks[before] < 144 * MIB
 
 
 def test_the_prediction_for_smollm2_is_that_of_measurements() -> None:
