@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from django.utils import timezone
 from django.utils.translation import gettext
 
-from training.choices import JobAction, JobStatus, RequestedAction
+from training.choices import JobAction, JobPhase, JobStatus, RequestedAction
 from training.jobs.services import RESUMABLE_FAILURES
 from training.models import FineTuningJob
 
@@ -55,8 +55,9 @@ def job_state(job: FineTuningJob, place: int | None = None) -> JobState:
 
 
 def eta_s(job: FineTuningJob) -> float | None:
-    """Return the seconds until the estimated end of a running job, None if unknown."""
-    if job.status != JobStatus.RUNNING or job.estimated_finish is None:
+    """Return the seconds until the estimated end of a job's training, None if it doesn't train."""
+    is_training = job.status == JobStatus.RUNNING and job.phase == JobPhase.TRAINING
+    if not is_training or job.estimated_finish is None:
         return None
     return max(0.0, (job.estimated_finish - timezone.now()).total_seconds())
 

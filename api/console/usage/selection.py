@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from django.db.models import Count, Q, QuerySet, Sum
 from django.db.models.functions import Coalesce
 from django.utils.translation import gettext
 
-from api.console.usage.sums import OF_TENANT
+from api.console.usage.sums import OF_TENANT, Breakdown, part_label
 from tenants.models import ApiKey, Tenant, UsageRecord
 from tenants.usage.sums import NOTHING, Dimension, UsagePeriod, UsageSum, records_of, usage_groups
 
@@ -19,10 +19,13 @@ COMPARED = ("requests", "prompt_tokens", "completion_tokens", "trained_tokens", 
 
 @dataclass(frozen=True, slots=True)
 class SelectedRecords:
-    """Usage records with two sums: one of the records themselves, one of the roll-ups."""
+    """Usage records with two sums: one of the records themselves, one of the roll-ups.
+
+    ``filters``: what the records have in common, as pairs of a column's name and a label.
+    """
 
     records: QuerySet[UsageRecord]
-    filters: Mapping[str, str]
+    filters: Sequence[tuple[str, str]]
     record_sums: UsageSum
     rollup_sums: UsageSum
     fault: str = ""
@@ -35,7 +38,7 @@ class SelectedRecords:
 
 def select_records(tenant: Tenant, query: Mapping[str, str], period: UsagePeriod) -> SelectedRecords:
     """Return the records of a period, filtered by the query's model, endpoint, key and member."""
-    filters = {name: query[name] for name in ("model", "endpoint", "key", "member") if name in query}
+    filters = {name: query[name] for name in Breakdown.values if name in query}
     period = replace(period, model=filters.get("model"), endpoint=filters.get("endpoint"))
     fault = ""
     if filters.get("key"):
@@ -51,7 +54,11 @@ def select_records(tenant: Tenant, query: Mapping[str, str], period: UsagePeriod
     records = records_of(period)
     if keys is not None:
         records = records.filter(key=None) if None in keys else records.filter(key__in=keys)
-    return SelectedRecords(records, filters, _sums(records), _rollup_sums(period, keys), fault)
+    labels = [
+        (str(Breakdown(name).label), part_label(tenant, Breakdown(name), value))
+        for name, value in filters.items()
+    ]
+    return SelectedRecords(records, labels, _sums(records), _rollup_sums(period, keys), fault)
 
 
 def _keys_of(tenant: Tenant, member: str) -> set[uuid.UUID | None]:

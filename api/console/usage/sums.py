@@ -107,7 +107,25 @@ def _part(
         return names.get(label) or ("", gettext("deleted"))
     if label:
         return (str(label), str(label))
-    return ("", gettext("without a key") if _DIMENSIONS[breakdown] is Dimension.KEY else "—")
+    return ("", _no_value(breakdown))
+
+
+def part_label(tenant: Tenant, breakdown: Breakdown, value: str) -> str:
+    """Return the label of the part with this value, as in a table of this breakdown."""
+    if not value:
+        return _no_value(breakdown)
+    if breakdown is Breakdown.KEY:
+        key = ApiKey.objects.filter(tenant=tenant, id=value).only("name", "prefix").first()
+        return _key_label(key.name, key.prefix) if key else gettext("deleted")
+    return gettext("the tenant") if value == OF_TENANT else value
+
+
+def _no_value(breakdown: Breakdown) -> str:
+    return gettext("without a key") if _DIMENSIONS[breakdown] is Dimension.KEY else "—"
+
+
+def _key_label(name: str, prefix: str) -> str:
+    return f"{name} ({prefix})"
 
 
 def _key_names(tenant: Tenant, breakdown: Breakdown) -> dict[uuid.UUID, tuple[str, str]]:
@@ -118,7 +136,7 @@ def _key_names(tenant: Tenant, breakdown: Breakdown) -> dict[uuid.UUID, tuple[st
         "id", *columns
     ):
         if breakdown is Breakdown.KEY:
-            names[key_id] = (str(key_id), f"{name} ({prefix})")
+            names[key_id] = (str(key_id), _key_label(name, prefix))
         else:
             holder = user or account or creator or ""
             names[key_id] = (holder, holder) if holder else (OF_TENANT, gettext("the tenant"))

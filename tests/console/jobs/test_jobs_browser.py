@@ -150,6 +150,7 @@ async def test_a_job_is_created_with_an_estimate_and_its_clone_by_the_copied_com
         await expect(estimate).to_contain_text(f"${tokens / 1e6:.4f}"[:5])
         await expect(page.locator(".sample mark").first).to_contain_text("It is 1.")
         assert "What is 0" not in await page.locator(".sample mark").first.inner_text()
+        await expect(page.locator("#few-examples")).to_contain_text("rate (2e-3) in all modules (all-linear)")
         await page.click("#few-examples button")
         await expect(page.locator("#target_modules")).to_be_visible()
         assert await page.input_value("#target_modules") == "all-linear"

@@ -7,9 +7,10 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from django.core.exceptions import ValidationError
+from django.test import Client
 
 from api.console.usage.period import Period, period_from
-from api.console.usage.sums import Breakdown, usage_table
+from api.console.usage.sums import OF_TENANT, Breakdown, usage_table
 from tenants.keys.services import key_create
 from tests.people import Cast
 from tests.usage.records import usage_at
@@ -100,3 +101,22 @@ def test_a_bad_parameter_is_named(query: dict[str, str], name: str) -> None:
     with pytest.raises(ValidationError) as excinfo:
         period_from(query, {}, NOW)
     assert excinfo.value.code == name
+
+
+def test_the_filters_of_usage_records_are_named_as_in_the_table_they_come_from(cast: Cast) -> None:
+    key, _ = key_create(tenant=cast.acme, name="nightly", actor="t", created_by=cast.member)
+    foreign_key, _ = key_create(tenant=cast.globex, name="secret", actor="t")
+    queries = {
+        f"key={key.id}": f"API key: nightly ({key.prefix})",
+        f"key={foreign_key.id}": "API key: deleted",
+        "key=": "API key: without a key",
+        "member=": "Member: without a key",
+        f"member={OF_TENANT}": "Member: the tenant",
+        "member=owner": "Member: owner",
+        "model=tiny": "Model: tiny",
+    }
+    client = Client()
+    client.force_login(cast.owner)
+    for query, label in queries.items():
+        page = client.get(f"/console/acme/usage/records/?{query}").content.decode()
+        assert f"<li>{label}</li>" in page

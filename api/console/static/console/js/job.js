@@ -141,9 +141,10 @@ function showProgress(data) {
     return;
   }
   const percent = Math.min(99, Math.floor((100 * data.step) / data.total_steps));
+  const etaS = data.step < data.total_steps ? data.eta_s : null; // afterwards, the result is verified
   const values = {
     "live-step": data.step.toLocaleString("en"), "live-total": data.total_steps.toLocaleString("en"), "live-percent": percent,
-    "live-eta": duration(data.eta_s), "live-tps": shortCount(data.tokens_per_s), "live-tokens": shortCount(data.trained_tokens),
+    "live-eta": duration(etaS), "live-tps": shortCount(data.tokens_per_s), "live-tokens": shortCount(data.trained_tokens),
   };
   Object.entries(values).forEach(([id, value]) => {
     const element = get(id);
