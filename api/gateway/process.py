@@ -18,7 +18,7 @@ from api.gateway.endpoints.document import DocumentEndpoint
 from api.gateway.endpoints.files import FileEndpoints
 from api.gateway.endpoints.fine_tuning import FineTuningEndpoints
 from api.gateway.endpoints.generate import EngineEndpoints
-from api.gateway.endpoints.health import HealthEndpoints
+from api.gateway.endpoints.health import HealthEndpoints, HealthSources
 from api.gateway.endpoints.input_tokens import InputTokenEndpoint
 from api.gateway.endpoints.models import ModelEndpoints
 from api.gateway.endpoints.responses import ResponseEndpoints
@@ -37,6 +37,7 @@ from api.gateway.urls.endpoints import Endpoints
 from api.gateway.urls.table import URLS
 from inference_worker.client.interface import EngineClient
 from inference_worker.registry.adapter_urls import AdapterUrls
+from tenants.files.disk import Disk
 
 logger = logging.getLogger("cyllm.gateway")
 
@@ -91,7 +92,15 @@ def _gateway(components: Components, secret: bytes, limits: Limits) -> Gateway:
         fine_tuning=FineTuningEndpoints(
             storage.jobs, job_readers, client, read_catalogue, limits, capacity, quota
         ),
-        health=HealthEndpoints(storage.database, coordination.presence, client),
+        health=HealthEndpoints(
+            HealthSources(
+                storage.database,
+                coordination.presence,
+                client,
+                read_catalogue,
+                Disk(settings.FILE_INCOMING_DIR, limits.min_free_disk_bytes),
+            )
+        ),
         document=DocumentEndpoint(URLS.routes),
     )
     return Gateway(endpoints, limits, capacity, recorder, find_principal)

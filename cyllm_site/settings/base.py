@@ -229,4 +229,4 @@ UNFOLD = {
     "SIDEBAR": {"navigation": "cyllm_site.pages.navigation.sidebar"},
 }
 
-LOGGING = logging_settings(CYLLM.log_level, CYLLM.log_format)
+LOGGING = logging_settings(CYLLM.log_level, CYLLM.log_format, CYLLM.log_levels)

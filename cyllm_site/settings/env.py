@@ -19,6 +19,7 @@ from api.gateway.settings import Limits
 from cyllm_site.settings.database import database_parts
 from cyllm_site.sign_in.settings import SignInLimits
 from inference_worker.runtime.settings import RedisUrl, WorkerSettings, check_redis_url, load
+from inference_worker.telemetry.log_levels import LOG_LEVELS_TEXT, LogLevels
 from training.settings import TrainingSettings
 
 PREFIX = "CYLLM_"
@@ -80,6 +81,7 @@ class Settings(Limits, AdminApiLimits, TrainingSettings, SignInLimits, BaseSetti
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "INFO", description="level of the platform's loggers; of commands, WARNING unless this is set"
     )
+    log_levels: LogLevels = Field({}, description=LOG_LEVELS_TEXT)
     log_format: Literal["text", "json"] = Field(
         "text", description="format of log lines, for people or machines"
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from typing import Any
 
 from typing_extensions import override
@@ -19,8 +20,11 @@ class WithoutSockets(logging.Filter):
         return not str(record.msg).startswith(_SOCKET)
 
 
-def logging_settings(level: str, form: str) -> dict[str, Any]:
-    """Return the ``LOGGING`` setting. ``level`` applies to the platform's loggers, all below ``cyllm``."""
+def logging_settings(level: str, form: str, levels: Mapping[str, str]) -> dict[str, Any]:
+    """Return the ``LOGGING`` setting.
+
+    ``level`` applies to the platform's loggers, all below ``cyllm``; ``levels`` to single ones of them.
+    """
     formatter = f"inference_worker.telemetry.log_formatters.{'Json' if form == 'json' else 'Text'}Formatter"
     loggers = {
         "cyllm": level,
@@ -42,6 +46,7 @@ def logging_settings(level: str, form: str) -> dict[str, Any]:
         # Would quote the messages of errors; cyllm_site.celery logs failed tasks.
         "celery.app.trace": "CRITICAL",
         "celery.worker.strategy": "WARNING",
+        **levels,
     }
     filters = {"uvicorn.error": ["without_sockets"]}
     return {

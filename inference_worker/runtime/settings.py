@@ -14,6 +14,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from inference_worker.protocol.messages import DEFAULT_OPERATIONS, Operation
 from inference_worker.runtime.adapters.static import AdapterSource, adapter_sources
+from inference_worker.telemetry.log_levels import LOG_LEVELS_TEXT, LogLevels
 from inference_worker.transport.address import Address
 
 PREFIX = "CYLLM_WORKER_"
@@ -77,6 +78,7 @@ class WorkerSettings(BaseSettings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "INFO", alias="CYLLM_LOG_LEVEL", description="level of the worker's own loggers"
     )
+    log_levels: LogLevels = Field({}, alias="CYLLM_LOG_LEVELS", description=LOG_LEVELS_TEXT)
     log_format: Literal["text", "json"] = Field(
         "text", alias="CYLLM_LOG_FORMAT", description="one line per event, as text or JSON"
     )

@@ -83,6 +83,11 @@ class FileLimits(BaseModel):
     file_stall_timeout_s: float = Field(
         30.0, gt=0, description="silence after which a file upload or download is given up"
     )
+    min_free_disk_bytes: int = Field(
+        1024**3,
+        ge=0,
+        description="free space on the disk of CYLLM_STATE_DIR below which /health reports the disk as down",
+    )
     file_storage_url: Annotated[str, AfterValidator(_storage_url)] = Field(
         "",
         description="S3 bucket for uploaded files and artifacts, s3://bucket/folder; for other services than "

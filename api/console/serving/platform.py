@@ -13,11 +13,13 @@ from django.conf import settings
 from django.db import DatabaseError, connection
 from django.db.models import Count
 from django.utils import timezone
+from django.utils.translation import gettext
 
 from api.console.serving.speed import ModelSpeed, model_speeds
 from inference_worker.protocol import names
 from inference_worker.registry.worker_sightings import WorkerSighting, WorkerStatus, platform_workers
 from tenants.choices import RecordOutcome
+from tenants.files.disk import Disk
 from tenants.models import UsageRecord
 from training.choices import AttemptOutcome, JobStatus
 from training.models import FineTuningJob, JobAttempt
@@ -34,12 +36,16 @@ TONES: Mapping[WorkerStatus, str] = {
 
 @dataclass(frozen=True, slots=True)
 class StoreHealth:
-    """A store: whether it answers, and how fast in seconds. ``backlog``: facts that wait for the ledger."""
+    """A store: whether it answers, and how fast in seconds; of a disk, whether it has room.
+
+    ``backlog``: facts that wait for the ledger.
+    """
 
     name: str
     is_up: bool
     ping_s: float | None = None
     backlog: int | None = None
+    free_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +73,7 @@ def platform_state() -> Platform:
         status__in=[JobStatus.QUEUED, JobStatus.VALIDATING_FILES]
     )
     return Platform(
-        stores=[_postgres(), _redis()],
+        stores=[_postgres(), _redis(), _disk()],
         workers=None
         if workers is None
         else [(worker, TONES.get(worker.status, "bad")) for worker in workers],
@@ -116,6 +122,15 @@ def _redis() -> StoreHealth:
             return StoreHealth("Redis", True, time.perf_counter() - started_at, _backlog(client))
     except redis.RedisError:
         return StoreHealth("Redis", is_up=False)
+
+
+def _disk() -> StoreHealth:
+    disk, name = Disk(settings.FILE_INCOMING_DIR, settings.CYLLM.min_free_disk_bytes), gettext("Disk")
+    try:
+        free_bytes = disk.free_bytes()
+    except OSError:
+        return StoreHealth(name, is_up=False)
+    return StoreHealth(name, free_bytes >= disk.min_free_bytes, free_bytes=free_bytes)
 
 
 def _backlog(client: redis.Redis) -> int:

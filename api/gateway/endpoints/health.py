@@ -1,42 +1,68 @@
-"""The health endpoints: the state of each component, checked at most twice a second."""
+"""The health endpoints: the state of each component, checked at most twice a second.
+
+Requests can be served if database, Redis, relay and a worker are up. The other components need an operator
+nonetheless: models without a worker, facts that nothing stores in the ledger, a disk that is almost full.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal, TypeAlias, TypeVar
 
 from api.gateway.http.disconnect import Receive
 from api.gateway.http.exchange import Exchange
 from api.gateway.http.response_sender import ResponseSender
+from api.gateway.stages.models.catalogue import ReadCatalogue
+from api.gateway.stages.models.workers import is_served_by
 from api.gateway.state.database import Database, ping
 from api.gateway.state.presence import GatewayPresence
 from api.openai.errors.base import ApiError
 from api.openai.errors.retry_after import DEFAULT_RETRY_S, retry_after
 from inference_worker.client.interface import EngineClient
 from inference_worker.client.routing import is_usable
-from inference_worker.protocol.messages import WorkerState
+from inference_worker.protocol.messages import Heartbeat, WorkerState
+from inference_worker.transport.redis_connection import RedisUnavailableError
+from tenants.files.disk import Disk
 
 CHECK_TIMEOUT_S = 1.0
 CACHE_S = 0.5
 LIVE = b'{"status": "live"}'
+# The drain stores facts within a second; after a minute, no Celery worker runs it, or Postgres is down.
+LONGEST_WAIT_OF_FACTS_S = 60.0
+
+Status: TypeAlias = Literal["up", "degraded", "down", "unknown"]
+T = TypeVar("T")
+UNKNOWN: Status = "unknown"
 
 
 @dataclass(frozen=True, slots=True)
 class HealthReport:
-    """The state of the components; ready only if all are up."""
+    """The state of the components, and whether requests can be served."""
 
     is_ready: bool
     body: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class HealthSources:
+    """What is checked."""
+
+    database: Database
+    presence: GatewayPresence
+    client: EngineClient
+    read_catalogue: ReadCatalogue
+    disk: Disk
+
+
 class HealthEndpoints:
     """Health probes. Concurrent probes share one check, which costs no tokens."""
 
-    def __init__(self, database: Database, presence: GatewayPresence, client: EngineClient) -> None:
-        self._database, self._presence, self._client = database, presence, client
+    def __init__(self, sources: HealthSources) -> None:
+        self._sources = sources
         self._lock = asyncio.Lock()
         self._report: HealthReport | None = None
         self._checked_at = 0.0
@@ -60,41 +86,55 @@ class HealthEndpoints:
             return self._report
 
     async def _check(self) -> HealthReport:
-        database, redis = await asyncio.gather(
-            _within_limit(self._ping_database), _within_limit(self._presence.is_healthy)
+        workers, relay = self._sources.client.workers(), self._sources.client.is_healthy()
+        database, wait_s, models, has_room = await asyncio.gather(
+            _within_limit(self._ping_database, False),
+            _within_limit(self._sources.presence.oldest_fact_s, None),
+            _within_limit(lambda: self._models_status(workers), UNKNOWN),
+            _within_limit(lambda: asyncio.to_thread(self._sources.disk.has_room), None),
         )
-        relay = self._client.is_healthy()
-        workers = self._client.workers()
         states = [worker.state for worker in workers]
         serves = relay and any(map(is_usable, workers))
         components = {
-            "database": _status(database),
-            "redis": _status(redis),
-            "relay": _status(relay),
-            "workers": {
-                **_status(serves),
-                **{state.value: states.count(state) for state in WorkerState},
-            },
+            "database": _component(_status(database)),
+            "redis": _component(_status(wait_s is not None)),
+            "relay": _component(_status(relay)),
+            "workers": _component(_status(serves))
+            | {state.value: states.count(state) for state in WorkerState},
+            "models": _component(models if relay else UNKNOWN),
+            "queue": _component(UNKNOWN if wait_s is None else _status(wait_s < LONGEST_WAIT_OF_FACTS_S)),
+            "disk": _component(UNKNOWN if has_room is None else _status(has_room)),
         }
-        is_ready = database and redis and relay and serves
+        is_ready = database and wait_s is not None and relay and serves
         status = "ready" if is_ready else "not ready"
         return HealthReport(is_ready, json.dumps({"status": status, "components": components}).encode())
 
     async def _ping_database(self) -> bool:
-        try:
-            await self._database.call(ping, timeout_s=CHECK_TIMEOUT_S)
-        except ApiError:
-            return False
+        await self._sources.database.call(ping, timeout_s=CHECK_TIMEOUT_S)
         return True
 
+    async def _models_status(self, workers: Sequence[Heartbeat]) -> Status:
+        """Return whether a worker serves each enabled model."""
+        entries = (await self._sources.read_catalogue()).entries
+        usable = [worker for worker in workers if is_usable(worker)]
+        served_count = sum(any(is_served_by(entry, worker) for worker in usable) for entry in entries)
+        if served_count == len(entries):
+            return "up"
+        return "degraded" if served_count else "down"
 
-async def _within_limit(check: Callable[[], Awaitable[bool]]) -> bool:
+
+async def _within_limit(check: Callable[[], Awaitable[T]], otherwise: T) -> T:
+    """Return the result of a check, or ``otherwise`` if it fails or takes too long."""
     try:
         async with asyncio.timeout(CHECK_TIMEOUT_S):
             return await check()
-    except TimeoutError:
-        return False
+    except (ApiError, RedisUnavailableError, OSError, TimeoutError):
+        return otherwise
 
 
-def _status(is_up: bool) -> dict[str, object]:
-    return {"status": "up" if is_up else "down"}
+def _status(is_up: bool) -> Status:
+    return "up" if is_up else "down"
+
+
+def _component(status: Status) -> dict[str, object]:
+    return {"status": status}

@@ -1,4 +1,4 @@
-"""The gateway's presence key, which shows other processes that it is alive; and whether Redis responds."""
+"""The gateway's presence key, which shows other processes that it is alive; and the health of Redis."""
 
 from __future__ import annotations
 
@@ -38,9 +38,18 @@ class GatewayPresence:
             await self._command("DEL", names.gateway_key(self.gateway_id))
         await self._connection.stop()
 
-    async def is_healthy(self) -> bool:
-        """Return whether Redis responds, for health checks."""
-        return await self._command("PING")
+    async def oldest_fact_s(self) -> float:
+        """Return for how many seconds the oldest fact has waited for the ledger; 0 if none waits.
+
+        Raises RedisUnavailableError, TimeoutError.
+        """
+        async with asyncio.timeout(COMMAND_TIMEOUT_S):
+            entries = await self._connection.call("XRANGE", names.FACTS_STREAM, "-", "+", "COUNT", "1")
+            seconds, microseconds = map(int, await self._connection.call("TIME"))
+        if not entries:
+            return 0.0
+        written_ms = int(entries[0][0].partition(b"-")[0])
+        return max(0.0, seconds + microseconds / 1e6 - written_ms / 1e3)
 
     async def _refresh(self) -> None:
         expiry_ms = int(names.GATEWAY_EXPIRY_S * 1000)

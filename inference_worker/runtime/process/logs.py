@@ -21,3 +21,5 @@ def configure_logging(settings: WorkerSettings) -> None:
     platform.handlers = []
     platform.propagate = True
     platform.setLevel(settings.log_level)
+    for name, level in settings.log_levels.items():
+        logging.getLogger(name).setLevel(level)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import io
+import re
 from typing import Any
 
 import pytest
@@ -211,9 +212,9 @@ def test_the_speed_of_a_model_is_that_of_the_tenants_own_requests(signed_in: Cli
     assert "9 s" not in page
 
 
-@pytest.mark.criterion("4.9")
+@pytest.mark.criterion("4.3", "4.9")
 def test_operators_see_workers_queue_latency_and_errors_and_others_do_not_find_the_page(
-    signed_in: Client, cast: Cast, redis_client: redis.Redis
+    signed_in: Client, cast: Cast, redis_client: redis.Redis, settings: Any
 ) -> None:
     assert signed_in.get("/console/status/").status_code == 404
     beat(redis_client, heartbeat("gpu-1", running=3, waiting=7, kv_cache_use=0.873))
@@ -228,6 +229,11 @@ def test_operators_see_workers_queue_latency_and_errors_and_others_do_not_find_t
     for text in ("gpu-1", "gpu-2", "lost", "1 min 30 s ago", "87.3 %", "engine_error", "Postgres", "Redis"):
         assert text in page
     assert "client_disconnected" not in page
+    disk = r'Disk</p><p><span class="badge (\w+)">'
+    assert re.findall(disk, page) == ["good"]
+    assert "iB free" in page
+    settings.CYLLM = settings.CYLLM.model_copy(update={"min_free_disk_bytes": 2**60})
+    assert re.findall(disk, signed_in.get("/console/status/").content.decode()) == ["bad"]
     assert "gpu-1" in signed_in.get("/console/status/part/").json()["html"]
 
 

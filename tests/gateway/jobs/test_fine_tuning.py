@@ -186,6 +186,7 @@ async def test_a_running_job_shows_its_progress_until_it_has_a_model(
     await check_documents(gateway, keys.acme, job_id)
 
 
+@pytest.mark.criterion("5.9")
 async def test_metrics_are_events_with_figures(sdk: openai.AsyncOpenAI, gateway: Gateway, keys: Keys) -> None:
     job_id = await created_job(gateway, keys.acme, keys.acme_id)
     attempt = await Attempt.claim()
@@ -195,7 +196,7 @@ async def test_metrics_are_events_with_figures(sdk: openai.AsyncOpenAI, gateway:
     figures = ("step", "total_steps", "train_loss", "train_mean_token_accuracy", "learning_rate")
     data: Any = event.data
     assert [data[name] for name in figures] == [2, STEPS, 1.0, 0.5, 1e-4]
-    assert data["tokens_per_s"] == 100.0
+    assert (data["tokens_per_s"], data["samples_per_s"]) == (100.0, 10.0)
 
 
 async def test_a_failed_job_says_why_and_what_to_do(

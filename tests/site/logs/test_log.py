@@ -7,7 +7,6 @@ import logging
 
 import pytest
 
-from cyllm_site.settings.log import logging_settings
 from inference_worker.telemetry.correlation import correlation_id
 from inference_worker.telemetry.log_formatters import JsonFormatter, TextFormatter
 from inference_worker.telemetry.masking import mask_secrets, trace_without_messages
@@ -54,12 +53,6 @@ def test_both_formats_have_the_correlation_id() -> None:
 @pytest.mark.parametrize("formatter", [TextFormatter(), JsonFormatter()])
 def test_a_message_cannot_forge_a_second_line(formatter: logging.Formatter) -> None:
     assert "\n" not in formatter.format(record("a\nINFO forged\r\n"))
-
-
-def test_levels_are_per_logger() -> None:
-    loggers = logging_settings("DEBUG", "json")["loggers"]
-    assert loggers["cyllm"]["level"] == "DEBUG"
-    assert loggers["celery.beat"]["level"] == "WARNING"
 
 
 @pytest.mark.parametrize(

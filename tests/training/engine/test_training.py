@@ -73,7 +73,7 @@ def test_the_memory_that_a_run_plans_with_is_the_estimate_for_its_device(
     assert estimate.memory_bytes == figures["peak_bytes"] > 0
 
 
-@pytest.mark.criterion("2.2")
+@pytest.mark.criterion("2.2", "5.9")
 def test_progress_tells_rates_memory_and_the_time_left(training_run: tuple[str, Outcome]) -> None:
     _, outcome = training_run
     preparation, progress = outcome.one(events.Prepared), outcome.of(events.Progress)
@@ -84,8 +84,9 @@ def test_progress_tells_rates_memory_and_the_time_left(training_run: tuple[str, 
     assert progress[-1].trained_tokens == 3 * preparation.trained_tokens
     assert progress[-1].eta_s == 0
     assert progress[-1].learning_rate == pytest.approx(progress[0].learning_rate / 9)
-    speed = progress[-1].tokens_per_s * progress[-1].elapsed_s
-    assert speed == pytest.approx(3 * preparation.tokens)
+    for event in progress:
+        assert event.samples_per_s * event.elapsed_s == pytest.approx(event.epoch * preparation.examples)
+    assert progress[-1].tokens_per_s * progress[-1].elapsed_s == pytest.approx(3 * preparation.tokens)
     assert all(event.memory_bytes > 100 << 20 and event.eta_s >= 0 for event in progress)
     assert progress[3].eta_s == pytest.approx(progress[3].elapsed_s / 4 * 5)
 

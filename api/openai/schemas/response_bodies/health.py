@@ -19,6 +19,12 @@ class Component(ResponseBody):
     status: Literal["up", "down"]
 
 
+class WatchedComponent(ResponseBody):
+    """A component without which requests can be served. It is unknown if what it depends on is down."""
+
+    status: Literal["up", "degraded", "down", "unknown"]
+
+
 class Workers(Component):
     """The number of workers in each state."""
 
@@ -30,12 +36,19 @@ class Workers(Component):
 
 
 class Components(ResponseBody):
-    """All dependencies of the gateway."""
+    """The dependencies of the gateway, and what else an operator has to watch.
+
+    ``models``: degraded if no worker serves some of them, down if none is served. ``queue``: down if facts
+    have waited for the ledger for a minute. ``disk``: down if little space is left for files.
+    """
 
     database: Component
     redis: Component
     relay: Component
     workers: Workers
+    models: WatchedComponent
+    queue: WatchedComponent
+    disk: WatchedComponent
 
 
 class ReadyReport(ResponseBody):
