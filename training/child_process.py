@@ -72,7 +72,7 @@ def child_environment(environment: Mapping[str, str]) -> dict[str, str]:
 def limit_child(pid: int, *, memory_bytes: int | None = None) -> None:
     """Lower the priority of a child that may have ended, and limit its address space where Linux allows.
 
-    The child leads a session of its own.
+    The child must lead a session of its own.
     """
     with contextlib.suppress(OSError):
         os.setpriority(os.PRIO_PROCESS, pid, NICENESS)
@@ -106,8 +106,8 @@ def run_child(
 ) -> ChildResult:
     """Run a command to its end. ``check`` is called at intervals; if it raises, the command is killed.
 
-    It is also called after a signal has ended the command: one that stops the caller may reach its children.
-    Raises TimeoutError after the time limit, OSError if the command can't be started.
+    It is called once more if a signal ended the command, because one that stops the caller may also reach its
+    children. Raises TimeoutError after the time limit, OSError if the command can't be started.
     """
     with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
         process = subprocess.Popen(

@@ -27,7 +27,7 @@ def set_up(url: str, folder: Path) -> None:
 
 
 def purge(url: str, folder: Path, has_begun: Event, result: multiprocessing.Queue[tuple[int, float]]) -> None:
-    """Purge in a process of its own; puts the number of records and the seconds."""
+    """Purge, and put the number of records and the seconds into ``result``."""
     set_up(url, folder)
     from django.utils import timezone
 

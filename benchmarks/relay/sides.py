@@ -58,7 +58,7 @@ def peer(model_path: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
 
 
 def bare_engine(process: subprocess.Popen[str]) -> Measure:
-    """Return the measurement of the engine in this process."""
+    """Return the function that measures the engine in this process."""
     assert process.stdout is not None  # noqa: S101 - Popen opened a pipe
     _read_json_line(process)
 
@@ -84,7 +84,7 @@ def _read_json_line(process: subprocess.Popen[str]) -> str:
 
 
 def http_server(target: Target) -> Measure:
-    """Return the measurement of a server."""
+    """Return the function that measures a server."""
 
     async def measure(streams: int, tokens: int, salt: int) -> Result:
         return await run_load(target, streams, tokens, salt)

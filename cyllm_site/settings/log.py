@@ -23,7 +23,8 @@ class WithoutSockets(logging.Filter):
 def logging_settings(level: str, form: str, levels: Mapping[str, str]) -> dict[str, Any]:
     """Return the ``LOGGING`` setting.
 
-    ``level`` applies to the platform's loggers, all below ``cyllm``; ``levels`` to single ones of them.
+    ``level`` applies to the platform's loggers, all below ``cyllm``; ``levels`` overrides it for
+    individual ones.
     """
     formatter = f"inference_worker.telemetry.log_formatters.{'Json' if form == 'json' else 'Text'}Formatter"
     loggers = {

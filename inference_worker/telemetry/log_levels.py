@@ -1,4 +1,4 @@
-"""Levels of single loggers, as the setting ``CYLLM_LOG_LEVELS`` names them."""
+"""Levels of individual loggers: parsing of the setting ``CYLLM_LOG_LEVELS``."""
 
 from __future__ import annotations
 
@@ -54,4 +54,4 @@ def _log_level(part: str) -> tuple[str, str]:
 
 # Comma-separated, not JSON.
 LogLevels = Annotated[dict[str, str], NoDecode, BeforeValidator(_log_levels)]
-LOG_LEVELS_TEXT = "levels of single loggers: cyllm.request=WARNING,cyllm.training=DEBUG"
+LOG_LEVELS_TEXT = "levels of individual loggers, such as cyllm.request=WARNING,cyllm.training=DEBUG"

@@ -73,20 +73,18 @@ def check_file(options: argparse.Namespace, model_folder: Path | None) -> Datase
     """Check the file, with the tokenizer of a model if there is one. Raises DatasetCommandError."""
     try:
         if model_folder is None:
-            _refuse_options_of_models(options)
+            _refuse_token_options(options)
             return check_structure(options.file, max_faults=options.max_faults, method=options.method)
         return _check_with_model(options, model_folder)
     except OSError as error:
         raise DatasetCommandError(f"{options.file} can't be read: {error.strerror or error}") from error
 
 
-def _refuse_options_of_models(options: argparse.Namespace) -> None:
+def _refuse_token_options(options: argparse.Namespace) -> None:
     names = [name for name in _NEEDS_MODEL if getattr(options, name) is not None]
     if names:
         arguments = ", ".join(f"--{name.replace('_', '-')}" for name in names)
-        raise DatasetCommandError(
-            f"Without --model there are no tokens to count: add it, or omit {arguments}."
-        )
+        raise DatasetCommandError(f"Without --model, no tokens are counted. Add it, or omit {arguments}.")
 
 
 def file_previews(path: Path, model_folder: Path, count: int) -> list[Any]:

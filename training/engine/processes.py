@@ -1,4 +1,4 @@
-"""The processes of a distributed run, which torchrun starts; without it, the only one."""
+"""The processes of a distributed run, as torchrun starts them. Without torchrun there is only one."""
 
 from __future__ import annotations
 

@@ -246,7 +246,7 @@ def _plan_memory(attempt: Attempt, data: Data, device: Device, precision: Precis
     model = memory_model(shape, spec.options, precision.compute, share)
     available = min(spec.memory_bytes or device.memory_bytes, device.memory_bytes) >> spec.memory_failures
     if spec.memory_failures:
-        # The kernel kills a trainer without a word, so that it can't halve its micro-batches itself.
+        # Killed by the kernel, a trainer had no chance to halve its micro-batches itself.
         message = f"Memory ran out before, so this attempt plans with {available // MIB} MiB."
         attempt.warn("less_memory_planned", message)
     longest = max(training.cache.lengths)
@@ -268,7 +268,7 @@ def _plan_memory(attempt: Attempt, data: Data, device: Device, precision: Precis
 def choose_micro_batch(attempt: Attempt, plan: MemoryPlan, longest: int) -> None:
     """Set the tokens of a micro-batch to those of an earlier attempt if they fit, otherwise as planned."""
     state = attempt.state
-    # A little less memory than before is no reason for other bits.
+    # Compared with what fits at all, not with what fits safely: other sizes would change the last bits.
     if (earlier_tokens := _tokens_at_once(attempt, longest)) > plan.possible_tokens:
         if state.step:
             message = (

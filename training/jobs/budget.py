@@ -33,7 +33,7 @@ BYTES_PER_TOKEN = 4
 def check_budget(request: JobRequest, tenant: Tenant, actor: str, price: int) -> None:
     """Raise JobRefusedError unless the budgets of tenant and key cover the job.
 
-    The caller holds the tenant's lock, so that two jobs can't share a budget for one.
+    The caller holds the tenant's lock, so that two jobs can't both take the last of a budget.
     """
     cost = estimated_cost(
         tenant, request.training_file, request.method, request.hyperparameters, request.options, price
@@ -93,7 +93,7 @@ def estimated_cost(
 
 
 def reserve_budget(job: FineTuningJob) -> None:
-    """Reserve what the job may still cost beyond what its attempts were charged; an ended job nothing.
+    """Reserve what the job may still cost beyond what its attempts were charged: nothing once it has ended.
 
     Call it in the transaction that creates, reopens or ends the job or one of its attempts.
     """

@@ -35,7 +35,7 @@ class ValidationLostError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class ValidationClaim:
-    """A claimed validation. ``is_last``: earlier ones killed their processes, so there is no further try."""
+    """A claimed validation. ``is_last``: the processes of earlier claims died, so none follows this one."""
 
     job: FineTuningJob
     token: uuid.UUID

@@ -49,7 +49,7 @@ def trainer_record(folder: Path, session: int) -> None:
 
 def trainer_record_remove(folder: Path) -> None:
     """Remove the record of a trainer that has ended: its process id may soon be another's."""
-    with suppress(OSError):  # then the other checks of the record have to do
+    with suppress(OSError):  # then the record's other checks must suffice
         (folder / RECORD_FILE).unlink(missing_ok=True)
 
 

@@ -18,7 +18,7 @@ from training.requests.hyperparameters import BASE_LEARNING_RATES
 LITTLE_GAIN = 0.02  # of the base model's loss
 SMALL_EFFECT = 0.02  # mean change of a token's log-prob; one of 0.02 changes its probability by 2 %
 FEW_EXAMPLES = 50
-# Values of the form of a new job with which a model learns the content of few examples.
+# Values for the form of a new job: with them, a model learns the content of a few examples.
 SETTINGS_FOR_FEW_EXAMPLES = {"learning_rate": "2e-3", "target_modules": "all-linear"}
 KNOWN_ACCURACY = 0.9  # share of the tokens of its training examples that a model predicts once it knows them
 RATE_FACTOR = 2.0  # a rate is low or high if it differs from the usual one by this factor

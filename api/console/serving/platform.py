@@ -36,7 +36,7 @@ TONES: Mapping[WorkerStatus, str] = {
 
 @dataclass(frozen=True, slots=True)
 class StoreHealth:
-    """A store: whether it answers, and how fast in seconds; of a disk, whether it has room.
+    """A store. ``is_up``: it answers, within ``ping_s``; a disk has room for files.
 
     ``backlog``: facts that wait for the ledger.
     """

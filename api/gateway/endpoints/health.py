@@ -1,7 +1,7 @@
 """The health endpoints: the state of each component, checked at most twice a second.
 
-Requests can be served if database, Redis, relay and a worker are up. The other components need an operator
-nonetheless: models without a worker, facts that nothing stores in the ledger, a disk that is almost full.
+The gateway is ready if database, Redis, relay and a worker are up. The other components only warn an
+operator: of models without a worker, facts that nothing stores in the ledger, and a disk that is almost full.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ CHECK_TIMEOUT_S = 1.0
 CACHE_S = 0.5
 LIVE = b'{"status": "live"}'
 # The drain stores facts within a second; after a minute, no Celery worker runs it, or Postgres is down.
-LONGEST_WAIT_OF_FACTS_S = 60.0
+MAX_FACT_AGE_S = 60.0
 
 Status: TypeAlias = Literal["up", "degraded", "down", "unknown"]
 T = TypeVar("T")
@@ -49,7 +49,7 @@ class HealthReport:
 
 @dataclass(frozen=True, slots=True)
 class HealthSources:
-    """What is checked."""
+    """The components that are checked, and what they are checked with."""
 
     database: Database
     presence: GatewayPresence
@@ -87,9 +87,9 @@ class HealthEndpoints:
 
     async def _check(self) -> HealthReport:
         workers, relay = self._sources.client.workers(), self._sources.client.is_healthy()
-        database, wait_s, models, has_room = await asyncio.gather(
+        database, fact_age_s, models, has_room = await asyncio.gather(
             _within_limit(self._ping_database, False),
-            _within_limit(self._sources.presence.oldest_fact_s, None),
+            _within_limit(self._sources.presence.oldest_fact_age_s, None),
             _within_limit(lambda: self._models_status(workers), UNKNOWN),
             _within_limit(lambda: asyncio.to_thread(self._sources.disk.has_room), None),
         )
@@ -97,15 +97,15 @@ class HealthEndpoints:
         serves = relay and any(map(is_usable, workers))
         components = {
             "database": _component(_status(database)),
-            "redis": _component(_status(wait_s is not None)),
+            "redis": _component(_status(fact_age_s is not None)),
             "relay": _component(_status(relay)),
             "workers": _component(_status(serves))
             | {state.value: states.count(state) for state in WorkerState},
             "models": _component(models if relay else UNKNOWN),
-            "queue": _component(UNKNOWN if wait_s is None else _status(wait_s < LONGEST_WAIT_OF_FACTS_S)),
+            "queue": _component(UNKNOWN if fact_age_s is None else _status(fact_age_s < MAX_FACT_AGE_S)),
             "disk": _component(UNKNOWN if has_room is None else _status(has_room)),
         }
-        is_ready = database and wait_s is not None and relay and serves
+        is_ready = database and fact_age_s is not None and relay and serves
         status = "ready" if is_ready else "not ready"
         return HealthReport(is_ready, json.dumps({"status": status, "components": components}).encode())
 
@@ -114,7 +114,7 @@ class HealthEndpoints:
         return True
 
     async def _models_status(self, workers: Sequence[Heartbeat]) -> Status:
-        """Return whether a worker serves each enabled model."""
+        """Return whether all, some or none of the enabled models are served by a worker."""
         entries = (await self._sources.read_catalogue()).entries
         usable = [worker for worker in workers if is_usable(worker)]
         served_count = sum(any(is_served_by(entry, worker) for worker in usable) for entry in entries)
@@ -123,13 +123,13 @@ class HealthEndpoints:
         return "degraded" if served_count else "down"
 
 
-async def _within_limit(check: Callable[[], Awaitable[T]], otherwise: T) -> T:
-    """Return the result of a check, or ``otherwise`` if it fails or takes too long."""
+async def _within_limit(check: Callable[[], Awaitable[T]], fallback: T) -> T:
+    """Return the result of a check, or ``fallback`` if it fails or takes too long."""
     try:
         async with asyncio.timeout(CHECK_TIMEOUT_S):
             return await check()
     except (ApiError, RedisUnavailableError, OSError, TimeoutError):
-        return otherwise
+        return fallback
 
 
 def _status(is_up: bool) -> Status:

@@ -38,8 +38,8 @@ class GatewayPresence:
             await self._command("DEL", names.gateway_key(self.gateway_id))
         await self._connection.stop()
 
-    async def oldest_fact_s(self) -> float:
-        """Return for how many seconds the oldest fact has waited for the ledger; 0 if none waits.
+    async def oldest_fact_age_s(self) -> float:
+        """Return how long the oldest fact has waited for the ledger, in seconds; 0 if none waits.
 
         Raises RedisUnavailableError, TimeoutError.
         """

@@ -242,7 +242,7 @@ class TooManySignIns(
     ApiError,
     code="too_many_sign_ins",
     status=429,
-    message="Sign-in to the admin is locked for this account or address after too many failures.",
+    message="Sign-in is locked for this account or address after too many failures.",
     fix="Wait for the time in `Retry-After`; operators unlock clients with `manage.py sign_ins unlock`.",
 ):
     pass

@@ -69,7 +69,7 @@ class RotatedLog:
 
 
 def _pieces(data: bytes, max_bytes: int) -> Iterator[bytes]:
-    """Yield the data in pieces of at most so many bytes, which end with a line unless one line is longer."""
+    """Split the data into pieces of at most ``max_bytes``, after a line wherever one ends in the piece."""
     start = 0
     while len(data) - start > max_bytes:
         end = data.rfind(b"\n", start, start + max_bytes) + 1 or start + max_bytes

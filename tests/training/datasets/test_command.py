@@ -65,7 +65,7 @@ def test_without_a_model_figures_of_a_run_are_refused(
     option: str, write_lines: Write, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["check", str(write_lines(GOOD)), option, "10"]) == 2
-    assert capsys.readouterr().err.endswith(f"add it, or omit {option}.\n")
+    assert capsys.readouterr().err.endswith(f"Add it, or omit {option}.\n")
 
 
 @pytest.mark.parametrize("examples", [1, 4, 20, 100])

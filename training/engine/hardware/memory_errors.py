@@ -38,10 +38,10 @@ def _says_out_of_memory(error: BaseException) -> bool:
 
 
 def release_memory() -> None:
-    """Free the memory of a failed computation. Call it outside the exception's handler, which keeps it alive.
+    """Free the memory of a failed computation. Call it outside the handler, which keeps the exception alive.
 
     An exception of another thread and its frames refer to each other. Only the garbage collector frees such
-    cycles, and it starts by the number of objects, however large their tensors are.
+    cycles, and it runs after a number of allocations, however large their tensors are.
     """
     gc.collect()
     if torch.cuda.is_available():

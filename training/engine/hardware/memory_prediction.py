@@ -73,14 +73,14 @@ class MemoryModel:
     per_token_checkpointed: float
 
     def predict(self, tokens: int, *, checkpoints_gradients: bool) -> int:
-        """Return the peak for micro-batches of so many tokens."""
+        """Return the peak in bytes with micro-batches of ``tokens`` tokens."""
         slope = self.per_token_checkpointed if checkpoints_gradients else self.per_token
         return self.fixed_bytes + int(slope * tokens)
 
     def largest(self, available: int, *, checkpoints_gradients: bool, share: float = SAFE_SHARE) -> int:
         """Return the tokens of the largest micro-batch that fits, possibly 0 or less.
 
-        ``share``: of the available memory that may be used; by default, so much that it fits safely.
+        ``share``: part of the available memory that may be used; the default leaves a safety margin.
         """
         slope = self.per_token_checkpointed if checkpoints_gradients else self.per_token
         return int((available * share - self.fixed_bytes) / slope)

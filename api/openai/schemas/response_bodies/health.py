@@ -20,7 +20,7 @@ class Component(ResponseBody):
 
 
 class WatchedComponent(ResponseBody):
-    """A component without which requests can be served. It is unknown if what it depends on is down."""
+    """A component that isn't needed to serve requests. ``unknown``: something it depends on is down."""
 
     status: Literal["up", "degraded", "down", "unknown"]
 
@@ -36,7 +36,7 @@ class Workers(Component):
 
 
 class Components(ResponseBody):
-    """The dependencies of the gateway, and what else an operator has to watch.
+    """The dependencies of the gateway, and other components that an operator has to watch.
 
     ``models``: degraded if no worker serves some of them, down if none is served. ``queue``: down if facts
     have waited for the ledger for a minute. ``disk``: down if little space is left for files.
