@@ -25,10 +25,10 @@ def test_short_requests_join_a_running_batch_and_leave_it_before_the_long_one(
         long = Reply()
         running = threads.submit(receive, client, LONG, long)
         wait_until(lambda: len(long.events) > 2, "the long answer has begun")
-        joined = [receive(client, body) for body in shorts]
+        short_replies = [receive(client, body) for body in shorts]
         running.result()
-    assert [reply.text for reply in (long, *joined)] == [reply.text for reply in alone]
-    ends = [reply.ended_at for reply in (*joined, long)]
+    assert [reply.text for reply in (long, *short_replies)] == [reply.text for reply in alone]
+    ends = [reply.ended_at for reply in (*short_replies, long)]
     assert all(earlier < later for earlier, later in pairwise(ends))
 
 
