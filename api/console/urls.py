@@ -4,7 +4,16 @@ from django.contrib.auth.views import LogoutView
 from django.urls import include, path
 
 from api.console.pages import audit, entrance, files, keys, members, models, playground, status, usage
-from api.console.pages.jobs import checkpoints, compare, job, job_list, new_job, receipt, step
+from api.console.pages.jobs import (
+    checkpoints,
+    compare,
+    job,
+    job_list,
+    new_job,
+    new_job_report,
+    receipt,
+    step,
+)
 
 app_name = "console"
 
@@ -13,7 +22,7 @@ tenant_patterns = [
     path("jobs/", job_list.job_list, name="jobs"),
     path("jobs/new/", new_job.job_new, name="job-new"),
     path("jobs/new/review/", new_job.job_review, name="job-review"),
-    path("jobs/new/report/", new_job.job_report, name="job-report"),
+    path("jobs/new/report/", new_job_report.job_report, name="job-report"),
     path("compare/", compare.compare, name="compare"),
     path("files/", files.file_list, name="files"),
     path("files/upload/", files.file_upload, name="file-upload"),

@@ -7,7 +7,6 @@ import uuid
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
-import msgspec
 from django.conf import settings
 from django.db import transaction
 
@@ -39,10 +38,11 @@ from training.jobs.transition_errors import (
 )
 from training.models import FineTuningJob, JobCheckpoint
 from training.requests.checks.files import check_files
+from training.requests.checks.request import parse_options
 from training.requests.checks.settings import check_settings
-from training.requests.hyperparameters import job_options, option_fault, stored_options
+from training.requests.hyperparameters import job_options, stored_options
 from training.requests.job_request import JobRequest
-from training.requests.refusals import InvalidValue, JobRefusedError, TooManyJobs
+from training.requests.refusals import JobRefusedError, TooManyJobs
 
 # Codes of failures whose cause can pass or be removed without another job: those of machines and storage, and
 # those of a result that is only to be published.
@@ -81,11 +81,7 @@ def job_create(
         limits = limits.model_copy(
             update={"training_models": _selected(limits.training_models, usable_models)}
         )
-    try:
-        options = job_options(request.options)
-    except msgspec.ValidationError as error:
-        option, reason = option_fault(error)
-        raise JobRefusedError(InvalidValue(f"cyllm.{option}".rstrip("."), reason)) from None
+    options = parse_options(request)
     check_settings(request, options, engine_rank, limits, largest_file_bytes(tenant_id))
     with transaction.atomic():
         if locked_open_job_count(tenant_id) >= limits.training_open_jobs:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -25,9 +24,6 @@ BASE_LEARNING_RATES = {
     ("dpo", "full"): 1e-6,
 }
 AUTO_BETA = 0.1
-# msgspec's messages name the option at their end, or are about an unknown one.
-_FAULT = re.compile(r"(?P<reason>.*) - at `\$\.(?P<option>[^`]+)`", re.DOTALL)
-_UNKNOWN_OPTION = re.compile(r"Object contains unknown field `(?P<option>.*)`", re.DOTALL)
 
 
 class JobOptions(TrainingOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -35,9 +31,6 @@ class JobOptions(TrainingOptions, frozen=True, kw_only=True, forbid_unknown_fiel
 
     learning_rate: Annotated[float, msgspec.Meta(ge=1e-10, le=1)] | None = None
     publish: bool = True
-
-
-_OPTION_NAMES = sorted(JobOptions.__struct_fields__)
 
 
 class Hyperparameters(msgspec.Struct, frozen=True, kw_only=True):
@@ -79,16 +72,6 @@ def resolve(
 def job_options(values: Mapping[str, Any]) -> JobOptions:
     """Return the options of a request, completed by today's defaults. Raises msgspec.ValidationError."""
     return msgspec.convert(dict(values), JobOptions)
-
-
-def option_fault(error: msgspec.ValidationError) -> tuple[str, str]:
-    """Return the option that ``job_options`` refuses, empty if it is unclear, and the reason."""
-    message = str(error)
-    if match := _UNKNOWN_OPTION.fullmatch(message):
-        return match["option"], f"there is no such option; the options are {', '.join(_OPTION_NAMES)}"
-    if match := _FAULT.fullmatch(message):
-        return match["option"], match["reason"]
-    return "", message
 
 
 def stored_options(options: JobOptions) -> dict[str, Any]:

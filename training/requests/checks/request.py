@@ -1,4 +1,4 @@
-"""Checks of a request on its own: bounds, and options that exclude each other."""
+"""Checks of a request on its own: its options, bounds, and options that exclude each other."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import re
 from collections.abc import Mapping
 from typing import cast
 
+import msgspec
+
 from training.engine.spec import ALL_LINEAR, MAX_SERVED_RANK, UNSERVABLE_MODULES
-from training.requests.hyperparameters import AUTO, JobOptions
+from training.requests.hyperparameters import AUTO, JobOptions, job_options
 from training.requests.job_request import JobRequest
 from training.requests.refusals import InvalidValue, JobRefusedError, UnsupportedValue
 
@@ -24,6 +26,28 @@ _SUFFIX = re.compile(rf"[A-Za-z0-9._-]{{1,{MAX_SUFFIX_LENGTH}}}", re.ASCII)
 _ADAPTER_OPTIONS = ("rank", "alpha", "dropout", "target_modules")
 _VALIDATION_OPTIONS = ("early_stopping", "eval_steps")
 _UNSERVABLE_ADAPTERS = frozenset({"dora", "full"})
+# msgspec's messages name the option at their end, or are about an unknown one.
+_FAULT = re.compile(r"(?P<reason>.*) - at `\$\.(?P<option>[^`]+)`", re.DOTALL)
+_UNKNOWN_OPTION = re.compile(r"Object contains unknown field `(?P<option>.*)`", re.DOTALL)
+_OPTION_NAMES = sorted(JobOptions.__struct_fields__)
+
+
+def parse_options(request: JobRequest) -> JobOptions:
+    """Return the options of a request, completed by the defaults. Raises JobRefusedError."""
+    try:
+        return job_options(request.options)
+    except msgspec.ValidationError as error:
+        raise JobRefusedError(_option_fault(str(error))) from None
+
+
+def _option_fault(message: str) -> InvalidValue:
+    """Return the refusal of the option that a message of msgspec is about."""
+    if match := _UNKNOWN_OPTION.fullmatch(message):
+        reason = f"there is no such option; the options are {', '.join(_OPTION_NAMES)}"
+        return InvalidValue(f"cyllm.{match['option']}", reason)
+    if match := _FAULT.fullmatch(message):
+        return InvalidValue(f"cyllm.{match['option']}", match["reason"])
+    return InvalidValue("cyllm", message)
 
 
 def check_request(request: JobRequest, options: JobOptions) -> None:

@@ -1,10 +1,9 @@
-"""A new job: choose or upload a file, read its report, set hyperparameters, review, submit."""
+"""A new job: the form with its files, models and hyperparameters, its review and its submission."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import msgspec
 from django.conf import settings
@@ -16,7 +15,6 @@ from django.utils.translation import gettext
 from django.views.decorators.http import require_http_methods, require_POST
 
 from api.console.access import TenantRequest, tenant_page
-from api.console.job_data.dataset_checks import Figures, ReportError, file_report
 from api.console.job_data.job_form import (
     FIELDS,
     SELECTS,
@@ -27,31 +25,22 @@ from api.console.job_data.job_form import (
     request_body,
     values_of_job,
 )
-from api.console.job_data.learning import SETTINGS_FOR_FEW_EXAMPLES, has_few_examples
 from api.console.rendering import page
-from api.console.snippets import EXTENSION, job_snippets
+from api.console.snippets import job_snippets
 from api.openai.errors.base import ApiError
 from api.openai.validation.fine_tuning import validate_fine_tuning_body
 from backoffice.admin_base import actor_of
 from inference_worker.registry.readiness import tenant_models
 from inference_worker.registry.worker_sightings import platform_workers
 from tenants.choices import Role
-from tenants.files.models import Purpose, StoredFile
-from tenants.files.selectors import file_find, files, largest_file_bytes
-from training.choices import JobStatus
-from training.costs import training_cost
-from training.datasets.report import DatasetReport, RunFigures
-from training.engine.spec import TrainingOptions
-from training.jobs.past_runs import PastRun, latest_run
-from training.jobs.selectors import training_price
+from tenants.files.models import Purpose
+from tenants.files.selectors import files, largest_file_bytes
 from training.jobs.services import job_create
 from training.models import FineTuningJob
 from training.requests.checks.base_model import highest_rank
-from training.requests.checks.request import HYPERPARAMETER_BOUNDS
+from training.requests.checks.request import parse_options
 from training.requests.checks.settings import check_settings
-from training.requests.hyperparameters import job_options, resolve
-from training.requests.job_request import DEFAULT_WORKER_CLASS, JobRequest
-from training.requests.memory_estimates import UNKNOWN_DEVICE
+from training.requests.job_request import JobRequest
 from training.requests.refusals import JobRefusedError
 
 MAX_FILES = 200
@@ -73,7 +62,7 @@ def job_new(request: TenantRequest) -> HttpResponse:
     """Show the form, or create the job; after an error, the form is shown again with its input."""
     if request.method != "POST":
         return _form(request, _first_values(request), {})
-    values = _values(request.POST)
+    values = typed_values(request.POST)
     form = check(request, values)
     if form.request is None:
         return _form(request, values, form.errors, status=422)
@@ -97,25 +86,23 @@ def check(request: TenantRequest, values: Mapping[str, str]) -> CheckedForm:
     missing_fields = {name: gettext("Choose one.") for name in ("model", "training_file") if not body[name]}
     if missing_fields:
         return CheckedForm(body, None, missing_fields)
-    if body["model"] not in _models(request):
+    if body["model"] not in trainable_models(request):
         return CheckedForm(
             body, None, {"model": gettext("This model can't be fine-tuned. Choose one from the list.")}
         )
     try:
         job_request = validate_fine_tuning_body(body)
-        options = job_options(job_request.options)
+        options = parse_options(job_request)
         rank, limits = _engine_rank(job_request.base_model), settings.CYLLM
         check_settings(job_request, options, rank, limits, largest_file_bytes(request.tenant.id))
     except ApiError as error:
         return CheckedForm(body, None, {field_of(error.param): str(error.message)})
     except JobRefusedError as error:
         return CheckedForm(body, None, {field_of(error.refusal.param): error.refusal.message})
-    except msgspec.ValidationError as error:
-        return CheckedForm(body, None, {"": str(error)})
     return CheckedForm(body, job_request, {})
 
 
-def _models(request: TenantRequest) -> list[str]:
+def trainable_models(request: TenantRequest) -> list[str]:
     """Return the models that the tenant may use and that can be fine-tuned, by name."""
     trainable = settings.CYLLM.training_models
     models = tenant_models(request.tenant.id).filter(name__in=trainable, enabled=True).order_by("name")
@@ -137,7 +124,8 @@ def _engine_rank(model: str) -> int | None:
     )
 
 
-def _values(data: Mapping[str, str]) -> dict[str, str]:
+def typed_values(data: Mapping[str, str]) -> dict[str, str]:
+    """Return the values of all fields, cut to ``MAX_VALUE_LENGTH``; a field that was not sent is empty."""
     names = (*SELECTS, *(field.name for field in FIELDS))
     return {name: str(data.get(name, ""))[:MAX_VALUE_LENGTH].replace("\0", "") for name in names}
 
@@ -165,7 +153,7 @@ def _form(
         "advanced": advanced_fields,
         "advanced_open": any(field.value or field.error for field in advanced_fields),
         "datasets": _datasets(request),
-        "models": _models(request),
+        "models": trainable_models(request),
         "source": request.GET.get("from", ""),
     }
     return page(
@@ -190,7 +178,7 @@ def _datasets(request: TenantRequest) -> list[tuple[str, str]]:
 @require_POST
 def job_review(request: TenantRequest) -> HttpResponse:
     """Return an HTML fragment: the errors of the form, and the request as JSON, curl and Python."""
-    form = check(request, _values(request.POST))
+    form = check(request, typed_values(request.POST))
     base_url = request.build_absolute_uri("/v1")
     context = {
         "errors": [(name, field_label(name), text) for name, text in form.errors.items()],
@@ -198,94 +186,3 @@ def job_review(request: TenantRequest) -> HttpResponse:
         **job_snippets(base_url, form.body),
     }
     return render(request, "console/jobs/parts/review.html", context)
-
-
-@tenant_page(reads=Role.MEMBER)
-@require_POST
-def job_report(request: TenantRequest) -> HttpResponse:
-    """Return the report on the chosen file in tokens of the chosen model, samples and an estimate."""
-    values = _values(request.POST)
-    file = file_find(file_id=values["training_file"], tenant_id=request.tenant.id)
-    if file is None:
-        return render(request, "console/jobs/parts/new_report.html", {})
-    if values["model"] not in _models(request):
-        values["model"] = ""  # prices and speeds of other models are not for this tenant
-    try:
-        context = _report(file, values)
-    except ReportError as error:
-        context = {"failure": str(error)}
-    return render(request, "console/jobs/parts/new_report.html", {"file": file, **context})
-
-
-def _report(file: StoredFile, values: Mapping[str, str]) -> dict[str, Any]:
-    body = request_body(values)
-    method = body["method"]["type"] if body["method"]["type"] in ("supervised", "dpo") else "supervised"
-    options = _options(body)
-    examples = int((file.dataset_report or {}).get("examples") or 1)
-    requested_rate = _learning_rate(body)
-    run = resolve(
-        method=method,
-        hyperparameters=_allowed(body["method"].get(method, {}).get("hyperparameters", {})),
-        options={"adapter": options.adapter, "learning_rate": requested_rate},
-        examples=examples,
-        threads=None,
-    )
-    past_run = latest_run(values["model"], values["worker_class"] or DEFAULT_WORKER_CLASS)
-    speed = past_run.tokens_per_s if past_run else None
-    figures = Figures(
-        method,
-        RunFigures(epochs=run.n_epochs, batch_size=run.batch_size, tokens_per_s=speed),
-        options.max_length,
-    )
-    device = past_run.device if past_run else UNKNOWN_DEVICE
-    report, samples = file_report(file, values["model"], figures, options, device)
-    total_tokens = report.estimate.total_tokens if report.estimate else 0
-    price = training_price(values["model"])
-    needs_other_settings = requested_rate is None and has_few_examples(method, options.adapter, examples)
-    return {
-        "report": msgspec.to_builtins(report),
-        "samples": samples,
-        "estimate": report.estimate,
-        **_duration(report, past_run),
-        "epochs": run.n_epochs,
-        "batch_size": run.batch_size,
-        "learning_rate": run.learning_rate,
-        "proposed_settings": SETTINGS_FOR_FEW_EXAMPLES if needs_other_settings else None,
-        "cost_microusd": training_cost(total_tokens, price) if price else None,
-        "queued": FineTuningJob.objects.across_tenants().filter(status=JobStatus.QUEUED).count(),
-    }
-
-
-def _duration(report: DatasetReport, past_run: PastRun | None) -> dict[str, float | None]:
-    """Return the estimated seconds of the whole job, and of its phases other than training."""
-    training_s = report.estimate.duration_s if report.estimate else None
-    overhead_s = past_run.overhead_s if past_run else None
-    return {
-        "duration_s": None if training_s is None else training_s + (overhead_s or 0.0),
-        "overhead_s": overhead_s,
-    }
-
-
-def _options(body: Body) -> TrainingOptions:
-    """Return the options if they are valid, else the defaults: the review reports the faults."""
-    fields = set(TrainingOptions.__struct_fields__)
-    values = {name: value for name, value in body.get(EXTENSION, {}).items() if name in fields}
-    try:
-        return msgspec.convert(values, TrainingOptions)
-    except msgspec.ValidationError:
-        return TrainingOptions()
-
-
-def _learning_rate(body: Body) -> float | None:
-    value = body.get(EXTENSION, {}).get("learning_rate")
-    return value if isinstance(value, int | float) and value > 0 else None
-
-
-def _allowed(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the numbers within their bounds. The others count as not set: the review reports them."""
-    return {name: value for name, value in values.items() if _is_allowed(name, value)}
-
-
-def _is_allowed(name: str, value: object) -> bool:
-    lowest, highest = HYPERPARAMETER_BOUNDS[name]
-    return isinstance(value, int | float) and lowest <= value <= highest
