@@ -7,7 +7,7 @@ import sys
 
 import uvloop
 
-from inference_worker.runtime.calls.engine import EngineStartError
+from inference_worker.runtime.calls.engine import EngineFailedError
 from inference_worker.runtime.parent_death import bind_children_to_parent
 from inference_worker.runtime.process.logs import configure_logging
 from inference_worker.runtime.process.worker import serve
@@ -25,7 +25,7 @@ def main() -> int:
     configure_logging(settings)
     try:
         uvloop.run(serve(settings))
-    except EngineStartError as error:
+    except EngineFailedError as error:
         logging.getLogger("cyllm.worker").error("%s", error)
         return 1
     return 0

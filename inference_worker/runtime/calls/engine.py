@@ -17,8 +17,8 @@ AsgiApplication: TypeAlias = Callable[[Message, Receive, Send], Awaitable[None]]
 ReportStage: TypeAlias = Callable[[str], None]
 
 
-class EngineStartError(Exception):
-    """The engine can't start. The text names the cause and the remedy."""
+class EngineFailedError(Exception):
+    """The engine can't start, or has failed. The text names the cause and, at the start, the remedy."""
 
 
 class Engine(Protocol):

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from inference_worker.protocol.messages import Operation
-from inference_worker.runtime.calls.engine import EngineStartError
+from inference_worker.runtime.calls.engine import EngineFailedError
 from inference_worker.runtime.calls.fast_path import EmptyChunks
 from inference_worker.runtime.settings import WorkerSettings
 
 
 def check_parsers(settings: WorkerSettings) -> None:
-    """Raise EngineStartError, which lists vLLM's parsers, for a parser that it doesn't have."""
+    """Raise EngineFailedError, which lists vLLM's parsers, for a parser that it doesn't have."""
     from vllm.reasoning import ReasoningParserManager
     from vllm.tool_parsers import ToolParserManager
 
@@ -22,7 +22,7 @@ def check_parsers(settings: WorkerSettings) -> None:
     ):
         parsers: list[str] = manager.list_registered()
         if name and name not in parsers:
-            raise EngineStartError(f"{setting}: vLLM has no parser {name}; it has {', '.join(parsers)}")
+            raise EngineFailedError(f"{setting}: vLLM has no parser {name}; it has {', '.join(parsers)}")
 
 
 def parser_arguments(settings: WorkerSettings) -> list[str]:

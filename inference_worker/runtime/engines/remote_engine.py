@@ -20,7 +20,7 @@ from inference_worker.protocol.operations import OPERATION_SPECS
 from inference_worker.runtime.adapters.errors import AdapterUnavailableError
 from inference_worker.runtime.calls.engine import (
     Engine,
-    EngineStartError,
+    EngineFailedError,
     Message,
     Receive,
     ReportStage,
@@ -44,14 +44,14 @@ COMPLETION_TOKENS = 16  # OpenAI's default, which gateways reserve; llama.cpp ge
 
 @asynccontextmanager
 async def remote_engine(settings: WorkerSettings, report: ReportStage) -> AsyncIterator[Engine]:
-    """Connect to the remote engine once it responds. Raises EngineStartError."""
+    """Connect to the remote engine once it responds. Raises EngineFailedError."""
     if settings.adapters:
-        raise EngineStartError(
+        raise EngineFailedError(
             "CYLLM_WORKER_ADAPTERS works with the engine vllm only: load adapters at the remote engine, "
             "and serve each with a worker that has its name as CYLLM_WORKER_ENGINE_MODEL"
         )
     if not settings.engine_url:
-        raise EngineStartError("CYLLM_WORKER_ENGINE_URL is not set: the engine remote needs an address")
+        raise EngineFailedError("CYLLM_WORKER_ENGINE_URL is not set: the engine remote needs an address")
     headers = {"authorization": f"Bearer {settings.engine_key}"} if settings.engine_key else {}
     timeout = httpx.Timeout(settings.upstream_timeout_s, connect=5.0)
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=64)
@@ -106,7 +106,7 @@ class RemoteEngine(Engine):
         """Do nothing: a remote engine has no adapters of the platform."""
 
     async def wait_ready(self, timeout_s: float, report: ReportStage) -> None:
-        """Wait until the engine lists its models, and report why it doesn't. Raises EngineStartError."""
+        """Wait until the engine lists its models, and report why it doesn't. Raises EngineFailedError."""
         last_fault, logged_at = "", 0.0
         try:
             async with asyncio.timeout(timeout_s):
@@ -120,7 +120,7 @@ class RemoteEngine(Engine):
                     await asyncio.sleep(CHECK_INTERVAL_S)
         except TimeoutError:
             reason = last_fault or "no response"
-            raise EngineStartError(f"no engine responded at {self._address}: {reason}") from None
+            raise EngineFailedError(f"no engine responded at {self._address}: {reason}") from None
 
     @override
     async def wait_for_failure(self) -> str:

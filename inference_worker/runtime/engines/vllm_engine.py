@@ -19,7 +19,7 @@ from inference_worker.runtime.adapters.static import AdapterError
 from inference_worker.runtime.calls.asgi_call import call_engine
 from inference_worker.runtime.calls.engine import (
     Engine,
-    EngineStartError,
+    EngineFailedError,
     Message,
     Receive,
     ReportStage,
@@ -77,7 +77,7 @@ ID_PREFIXES = ("chatcmpl-", "cmpl-", "embd-")
 async def vllm_engine(
     settings: WorkerSettings, hardware: Hardware, report: ReportStage
 ) -> AsyncIterator[Engine]:
-    """Run vLLM with the settings' model. Raises EngineStartError."""
+    """Run vLLM with the settings' model. Raises EngineFailedError."""
     model_path = _model_folder(settings)
     choice = choose_engine(settings, hardware, checkpoint_dtype(model_path))
     report(f"settings: {choice.reason}")
@@ -107,14 +107,16 @@ async def vllm_engine(
             report("compiling the first constraints")
             await engine.warm_up_constraints()
         except (RuntimeError, ValueError, OSError) as error:
-            raise EngineStartError(f"vLLM can't serve {settings.model} from {model_path}: {error}") from error
+            raise EngineFailedError(
+                f"vLLM can't serve {settings.model} from {model_path}: {error}"
+            ) from error
         yield engine
 
 
 def _parse_arguments(
     settings: WorkerSettings, hardware: Hardware, choice: EngineChoice
 ) -> tuple[argparse.Namespace, int]:
-    """Return vLLM's arguments, and the highest rank of adapters. Raises EngineStartError."""
+    """Return vLLM's arguments, and the highest rank of adapters. Raises EngineFailedError."""
     from vllm.entrypoints.launchers.cli_args import make_arg_parser
     from vllm.utils.argparse_utils import FlexibleArgumentParser
 
@@ -125,7 +127,7 @@ def _parse_arguments(
         # The operator's own arguments come last, so they take precedence.
         return parse(adapter_arguments(settings, hardware, lora_rank) + arguments), lora_rank
     except AdapterError as error:
-        raise EngineStartError(str(error)) from None
+        raise EngineFailedError(str(error)) from None
 
 
 def _install_hooks(client: Any, guard: GrammarGuard) -> None:
@@ -155,9 +157,9 @@ def _sampling_defaults(model_config: Any) -> dict[str, float]:
 def _model_folder(settings: WorkerSettings) -> Path:
     path = settings.model_path
     if path is None:
-        raise EngineStartError("CYLLM_WORKER_MODEL_PATH is not set: the engine vllm needs a model folder")
+        raise EngineFailedError("CYLLM_WORKER_MODEL_PATH is not set: the engine vllm needs a model folder")
     if not (path / "config.json").is_file():
-        raise EngineStartError(
+        raise EngineFailedError(
             f"{path} is not a model folder: it has no config.json (check CYLLM_WORKER_MODEL_PATH)"
         )
     return path
@@ -287,12 +289,12 @@ class VllmEngine(Engine):
         return "the engine process has ended"
 
     async def test(self) -> None:
-        """Send a request through the application. Raises EngineStartError unless it succeeds."""
+        """Send a request through the application. Raises EngineFailedError unless it succeeds."""
         operation = next(operation for operation in SELF_TESTS if operation in self.operations)
         body = {"model": self._model, **SELF_TESTS[operation]}
         status, response = await call_engine(self._app, operation, body, "self-test")
         if status != 200:
-            raise EngineStartError(f"the self-test failed with status {status}: {response.decode()[:500]}")
+            raise EngineFailedError(f"the self-test failed with status {status}: {response.decode()[:500]}")
         if Operation.CHAT_COMPLETIONS in self.operations:
             self.template_tokens = await template_tokens(self._app, self._model)
 

@@ -15,7 +15,7 @@ from functools import partial
 
 from inference_worker.protocol import codec, names
 from inference_worker.protocol.messages import WorkerState
-from inference_worker.runtime.calls.engine import Engine, EngineContext, EngineStartError
+from inference_worker.runtime.calls.engine import Engine, EngineContext, EngineFailedError
 from inference_worker.runtime.calls.sequence_shares import SequenceShares
 from inference_worker.runtime.engines.hardware import detect_hardware
 from inference_worker.runtime.process.call_table import CallTable
@@ -58,7 +58,7 @@ class Worker:
         self._stop.set()
 
     async def run(self) -> None:
-        """Serve until ``request_stop`` or until the engine fails. Raises EngineStartError."""
+        """Serve until ``request_stop`` or until the engine fails. Raises EngineFailedError."""
         await self._subscriber.start()
         await self._layer.start()
         await self._facts.start()
@@ -68,7 +68,7 @@ class Worker:
             self._enter(WorkerState.LOADING)
             async with self._engine() as engine:
                 await self._serve(engine)
-        except EngineStartError as error:
+        except EngineFailedError as error:
             self._status.enter_stage(str(error))
             self._enter(WorkerState.FAILED)
             raise
@@ -119,7 +119,7 @@ class Worker:
             await asyncio.wait([commands, failure, stop], return_when=asyncio.FIRST_COMPLETED)
             self._enter(WorkerState.DRAINING)
             if failure.done():
-                raise EngineStartError(f"the engine failed: {failure.result()}")
+                raise EngineFailedError(f"the engine failed: {failure.result()}")
             if commands.done():
                 commands.result()
             self._status.enter_stage(f"draining {len(calls)} requests")
@@ -190,7 +190,7 @@ def _remove_adapter(engine: Engine, change: bytes) -> None:
 
 
 async def serve(settings: WorkerSettings) -> None:
-    """Run a worker until SIGTERM or SIGINT. Raises EngineStartError.
+    """Run a worker until SIGTERM or SIGINT. Raises EngineFailedError.
 
     While it loads, a signal kills the process at once, as loading can't be interrupted otherwise. The kernel
     then kills the engine's processes.

@@ -10,7 +10,7 @@ from tests.vllm_programs import VllmPrograms
 
 PROGRAM = """
 import json, sys
-from inference_worker.runtime.calls.engine import EngineStartError
+from inference_worker.runtime.calls.engine import EngineFailedError
 from inference_worker.runtime.engines.parsers import check_parsers, fast_paths
 from inference_worker.runtime.settings import WorkerSettings
 from vllm.parser.parser_manager import ParserManager
@@ -24,7 +24,7 @@ for tool, reasoning in json.loads(sys.argv[1]):
         check_parsers(settings)
         parser_cls = ParserManager.get_parser(tool or None, reasoning or None, enable_auto_tools=bool(tool))
         results[tool + "+" + reasoning] = {k.value: v.value for k, v in fast_paths(parser_cls).items()}
-    except EngineStartError as error:
+    except EngineFailedError as error:
         results[tool + "+" + reasoning] = str(error)
 print(json.dumps(results))
 """

@@ -9,7 +9,7 @@ from contextlib import closing
 import httpx
 import pytest
 
-from inference_worker.runtime.calls.engine import EngineStartError
+from inference_worker.runtime.calls.engine import EngineFailedError
 from inference_worker.runtime.engines import remote_engine
 from inference_worker.runtime.engines.remote_engine import RemoteEngine
 from inference_worker.runtime.settings import WorkerSettings
@@ -30,7 +30,7 @@ def _wait(address: str, transport: httpx.AsyncBaseTransport | None, timeout_s: f
 
     try:
         asyncio.run(wait())
-    except EngineStartError as error:
+    except EngineFailedError as error:
         reports.append(str(error))
     return reports
 

@@ -109,9 +109,7 @@ class Command(SubcommandsCommand):
             except JobRefusedError as error:
                 refusal = error.refusal
                 raise CommandError(f"{argument_name(refusal.param)}{refusal.message}.") from error
-        self.show_one(
-            job_row(job), options, f"Job {job.id} created. `manage.py jobs events {job.id} --follow`"
-        )
+        self.show_one(job_row(job), options, f"Job {job.id} created. {_follow_hint(job)}")
 
     def _act(self, options: Options) -> None:
         job = _job(options["job"])
@@ -140,9 +138,7 @@ class Command(SubcommandsCommand):
             )
         except CheckpointRefusedError as error:
             raise CommandError(str(error)) from error
-        self.show_one(
-            job_row(job), options, f"Job {job.id} publishes it. `manage.py jobs events {job.id} --follow`"
-        )
+        self.show_one(job_row(job), options, f"Job {job.id} publishes the checkpoint. {_follow_hint(job)}")
 
     def _events(self, options: Options) -> None:
         job = _job(options["job"])
@@ -182,6 +178,10 @@ class Command(SubcommandsCommand):
 
 def _job_argument(parser: CommandParser) -> None:
     parser.add_argument("job", help="id of the job, ftjob-…")
+
+
+def _follow_hint(job: FineTuningJob) -> str:
+    return f"Follow it with `manage.py jobs events {job.id} --follow`."
 
 
 def _job(job_id: str) -> FineTuningJob:
