@@ -1,4 +1,4 @@
-"""The launcher rejects invalid settings of the worker old_environment it starts anything."""
+"""The launcher rejects invalid settings of the worker before it starts anything."""
 
 from __future__ import annotations
 

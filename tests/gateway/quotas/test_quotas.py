@@ -1,4 +1,4 @@
-"""Limits of tenants and keys, through the front door."""
+"""Limits of tenants and keys, enforced on requests to the API."""
 
 from __future__ import annotations
 

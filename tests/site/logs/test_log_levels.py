@@ -1,4 +1,4 @@
-"""Levels and format of the logs come from settings: for all of the platform's loggers, or single ones."""
+"""Levels and format of the logs come from settings: for all of the platform's loggers or individual ones."""
 
 from __future__ import annotations
 

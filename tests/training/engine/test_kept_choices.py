@@ -260,7 +260,7 @@ def test_no_memory_for_the_micro_batches_of_an_earlier_attempt_is_no_reason_to_f
 def test_each_attempt_that_ran_out_of_memory_halves_what_the_next_one_plans_with(
     tiny_model: Path, tmp_path: Path
 ) -> None:
-    """The kernel kills a trainer without a word, so only the next attempt can take less."""
+    """A trainer that the kernel kills can't recover, so only the next attempt can take less."""
     spec = _spec(tmp_path, tiny_model)
     _run_on(_device(PLAIN), spec, stops_at=1)
 
