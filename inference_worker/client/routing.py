@@ -101,9 +101,10 @@ class Router:
         excluded_workers: Collection[str],
         dead_channels: Collection[str],
     ) -> Heartbeat | None:
-        """Return the best worker that can serve the call, or None: a suspect to probe, or the least loaded.
+        """Return the best worker for the call: a suspect that is due for its probe, else the least loaded.
 
-        ``excluded_workers`` are worker ids. ``dead_channels`` are worker channels without a receiver.
+        None if no worker can serve it. ``excluded_workers`` are worker ids. ``dead_channels`` are worker
+        channels without a receiver.
         """
         candidates = [
             worker

@@ -235,7 +235,7 @@ def _require_trainable(report: DatasetReport, param: str, file_id: str) -> None:
         raise InputError(
             Failure(
                 code="no_trainable_examples",
-                message=f"No example of {report.examples} in {file_id} is left to train on: {reasons}.",
+                message=f"None of the {report.examples} examples in {file_id} can be trained on: {reasons}.",
                 next_step="Raise cyllm.max_length or shorten the examples, and create a new job.",
                 param=param,
             )

@@ -80,7 +80,7 @@ def test_nothing_left_after_filtering_is_an_error_with_counts(
     tokenizer: ModelTokenizer, write_lines: Write, tmp_path: Path
 ) -> None:
     path = write_lines(*[_example("a", "b")] * 3)
-    with pytest.raises(DatasetError, match=r"none of 3 examples is left .*too_long: 3") as excinfo:
+    with pytest.raises(DatasetError, match=r"none of the 3 examples is left .*too_long: 3") as excinfo:
         prepare(path, tmp_path / "cache", tokenizer, max_length=5)
     assert not excinfo.value.report.is_valid
     assert list(tmp_path.iterdir()) == [path]

@@ -82,7 +82,7 @@ def require_samples(report: DatasetReport) -> None:
     if report.tokens is None or report.tokens.samples == 0:
         dropped_counts = report.tokens.dropped if report.tokens else {}
         counts = ", ".join(f"{reason}: {count}" for reason, count in dropped_counts.items())
-        raise DatasetError(f"none of {report.examples} examples is left to train on ({counts})", report)
+        raise DatasetError(f"none of the {report.examples} examples is left to train on ({counts})", report)
 
 
 def _check(

@@ -130,7 +130,7 @@ def verify_folder(folder: Path) -> Manifest:
         if path.stat().st_size != entry.size:
             raise InvalidCheckpointError(f"{name} has {path.stat().st_size} bytes instead of {entry.size}")
         if _entry(path) != entry:
-            raise InvalidCheckpointError(f"{name} has another checksum than in the manifest")
+            raise InvalidCheckpointError(f"the checksum of {name} differs from that in the manifest")
     return manifest
 
 

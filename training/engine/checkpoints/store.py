@@ -115,7 +115,7 @@ def _read_state(checkpoint: Checkpoint, fingerprint: str) -> RunState:
     except (OSError, msgspec.DecodeError) as error:
         raise InvalidCheckpointError(f"it is not readable: {error}") from error
     if state.fingerprint != fingerprint:
-        raise InvalidCheckpointError("it is of other data, another base model or other settings")
+        raise InvalidCheckpointError("it belongs to other data, another base model or other settings")
     if state.step != checkpoint.step:
-        raise InvalidCheckpointError(f"its state is of step {state.step}")
+        raise InvalidCheckpointError(f"its state belongs to step {state.step}")
     return state

@@ -108,7 +108,7 @@ def _verify(checkpoint: JobCheckpoint, folder: Path) -> None:
 
 def _in_use(checkpoint: JobCheckpoint) -> PublishingError:
     """Return the error of a checkpoint whose job was resumed before the publication began."""
-    message = f"The job of the checkpoint of step {checkpoint.step} runs again, and its folder is in use."
+    message = f"The job of the checkpoint of step {checkpoint.step} is running again and uses its folder."
     next_step = f"Resume the publication when {checkpoint.job_id} has ended."
     failure = Failure(code="checkpoint_unavailable", message=message, next_step=next_step, is_transient=True)
     return PublishingError(failure)

@@ -133,7 +133,7 @@ def test_a_checkpoint_whose_job_runs_again_is_published_when_that_has_ended(
         publish_checkpoint(job, checkpoint, report_phase=lambda _: None)
     failure = error.value.failure
     assert (failure.code, failure.is_transient) == ("checkpoint_unavailable", True)
-    assert "runs again" in failure.message
+    assert "is running again" in failure.message
     assert checkpoint.job_id in failure.next_step
 
 
