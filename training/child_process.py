@@ -78,21 +78,23 @@ def limit_child(pid: int, *, memory_bytes: int | None = None) -> None:
         os.setpriority(os.PRIO_PROCESS, pid, NICENESS)
         if memory_bytes is not None and hasattr(resource, "prlimit"):
             resource.prlimit(pid, resource.RLIMIT_AS, (memory_bytes, memory_bytes))
-    with contextlib.suppress(OSError):
-        _lower_session(pid)
+    lower_session(pid, NICENESS)
 
 
-def _lower_session(pid: int) -> None:
-    """Lower the priority of a session where Linux shares processors among sessions (autogroups).
+def lower_session(pid: int, niceness: int, *, sessions: int = 1) -> None:
+    """Set the niceness of a process's session where Linux shares processors among sessions (autogroups).
 
-    There a process's own niceness only counts within its session. Raises OSError.
+    There a process's own niceness only counts within its session. ``sessions``: how many do the same at the
+    same time.
     """
-    for _ in range(AUTOGROUP_TRIES):
+    for _ in range(AUTOGROUP_TRIES * sessions):
         try:
-            Path(f"/proc/{pid}/autogroup").write_text(str(NICENESS))
+            Path(f"/proc/{pid}/autogroup").write_text(str(niceness))
             return
         except BlockingIOError:  # Linux takes one such change per 0.1 s, from all its users together
             time.sleep(AUTOGROUP_WAIT_S)
+        except OSError:  # there are no autogroups, or the process has ended
+            return
     logger.warning("the priority of process %d's session could not be lowered", pid)
 
 

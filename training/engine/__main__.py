@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import TypeVar
@@ -19,6 +20,7 @@ from typing import TypeVar
 import msgspec
 
 from inference_worker.runtime.parent_death import bind_to_parent
+from training.child_process import lower_session
 from training.engine.control import InputControl, ManualControl
 from training.engine.event_stream import EventWriter, FailureWriter, claim_stdout
 from training.engine.exit_codes import EXIT_LEASE_LOST, EXIT_OUT_OF_MEMORY
@@ -40,10 +42,9 @@ def main(arguments: list[str]) -> int:
 
 
 def _run(path: Path) -> int:
-    if "RANK" in os.environ:
-        # torchrun gives each process a session, so a signal to its own process group does not reach them.
-        bind_to_parent(os.getppid(), by_thread=True)
     is_main = os.environ.get("RANK", "0") == "0"
+    if "RANK" in os.environ:
+        _join_launcher(is_main=is_main)
     output = claim_stdout()
     spec = _read(path, TrainingSpec)
     if spec is None:
@@ -62,6 +63,20 @@ def _run(path: Path) -> int:
         logging.getLogger(__name__).error("nobody reads the events")
         return EXIT_LEASE_LOST
     return 0 if is_successful else 1
+
+
+def _join_launcher(*, is_main: bool) -> None:
+    """Give this process what it lacks because torchrun started it in a session of its own.
+
+    It ends with the launcher, whose process group it is not in, and its session gets the launcher's priority.
+    """
+    bind_to_parent(os.getppid(), by_thread=True)
+    if not is_main:
+        # The first process saves a checkpoint on this signal, for which it needs the others.
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    niceness = os.getpriority(os.PRIO_PROCESS, 0)
+    if niceness > 0:
+        lower_session(os.getpid(), niceness, sessions=int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
 
 
 def _score(path: Path) -> int:

@@ -32,7 +32,12 @@ from training.supervisor.results.finished_run import finished_run, finished_run_
 from training.supervisor.results.publication import publish, record_success
 from training.supervisor.results.recording import events_record, phase_record
 from training.supervisor.results.trainer_log import TrainerLog
-from training.supervisor.trainer.diagnosis import failure_of_event, failure_of_exit
+from training.supervisor.trainer.diagnosis import (
+    OUT_OF_MEMORY,
+    failure_of_event,
+    failure_of_exit,
+    is_rank_killed,
+)
 from training.supervisor.trainer.environment import trainer_command, trainer_environment
 from training.supervisor.trainer.inputs import InputError
 from training.supervisor.trainer.preparation import prepare
@@ -190,13 +195,16 @@ class AttemptRun:
         if self._keeper.is_lost:
             raise AttemptFencedError("the lease is lost")
         self._store_log(process, is_last=True)
+        if isinstance(end, events.Finished):
+            return end
+        if isinstance(end, events.Stopped) and (code == 0 or self._must_stop()):
+            return end  # otherwise torchrun stopped it, because another process of the run had died
+        if is_rank_killed(process.stderr_tail):
+            self._log_stderr(process)
+            return OUT_OF_MEMORY
         if isinstance(end, events.Failed):
             self._log_stderr(process)
             return failure_of_event(end)
-        if isinstance(end, events.Stopped) and code and not self._must_stop():
-            end = None  # torchrun stopped it, because another process of the run had died
-        if end is not None:
-            return end
         if self._kill_at is not None:  # killed here, because a cancelled trainer took too long
             return events.Stopped(step=0, checkpoint_step=None)
         self._log_stderr(process)

@@ -24,6 +24,7 @@ from training.engine.exit_codes import EXIT_LEASE_LOST
 from training.engine.spec import TrainingSpec
 
 ROOT = Path(__file__).resolve().parents[3]
+AUTOGROUP = Path("/proc/self/autogroup")
 
 
 def _start(spec: TrainingSpec, folder: Path) -> subprocess.Popen[bytes]:
@@ -152,7 +153,8 @@ def test_the_process_that_fails_names_the_cause(tiny_model: Path, tmp_path: Path
 
 
 _LAUNCHER = """
-import subprocess, sys
+import os, subprocess, sys
+os.nice(10)
 command = [sys.executable, "-m", "training.engine", "run", sys.argv[1]]
 process = subprocess.Popen(command, start_new_session=True)
 print(process.pid, flush=True)
@@ -161,10 +163,13 @@ process.wait()
 
 
 @pytest.mark.criterion("2.3")
-def test_processes_of_a_run_end_with_the_launcher_that_gave_them_sessions(
+def test_processes_of_a_run_share_priority_and_end_with_the_launcher_that_gave_them_sessions(
     tiny_model: Path, tmp_path: Path
 ) -> None:
-    """The supervisor kills the launcher's process group; torchrun's processes are not in it."""
+    """The supervisor kills the launcher's process group; torchrun's processes are not in it.
+
+    It lowers the launcher's session, and a stop of all processes at once is the first one's to handle.
+    """
     path = tmp_path / "spec.json"
     path.write_bytes(msgspec.json.encode(make_spec(tmp_path, tiny_model)))
     # The second process of two: it waits for the first one, which does not come.
@@ -181,6 +186,12 @@ def test_processes_of_a_run_end_with_the_launcher_that_gave_them_sessions(
         process = psutil.Process(int(launcher.stdout.readline()))
         try:
             wait_until(lambda: "libtorch" in _mapped_files(process), "the trainer has started")
+            if AUTOGROUP.exists():
+                autogroup = Path(f"/proc/{process.pid}/autogroup").read_text()
+                assert autogroup.endswith(f"nice {process.nice()}\n")
+            process.terminate()
+            with pytest.raises(psutil.TimeoutExpired):
+                process.wait(0.5)
             launcher.kill()
             wait_until(lambda: _has_ended(process), "the trainer ends")
         finally:

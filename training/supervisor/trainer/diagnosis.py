@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import signal
+from collections.abc import Iterable
 
 from training.child_process import SIGKILL_CODES
 from training.engine.events import Failed
@@ -16,6 +18,8 @@ OUT_OF_MEMORY = Failure(
     is_transient=True,
 )
 NO_PROGRAM_CODES = (126, 127)
+# How torchrun logs the first of its processes that failed.
+_KILLED_RANK = re.compile(rf"failed \(exitcode: -{int(signal.SIGKILL)}\) local_rank: \d+")
 
 
 def failure_of_exit(code: int) -> Failure:
@@ -45,6 +49,14 @@ def failure_of_event(event: Failed) -> Failure:
         next_step=event.next_step,
         is_transient=event.is_transient,
     )
+
+
+def is_rank_killed(log_lines: Iterable[str]) -> bool:
+    """Return whether torchrun logs that a run failed because one of its processes was killed.
+
+    That process reports nothing, and the others only that they have lost it.
+    """
+    return any(_KILLED_RANK.search(line) for line in log_lines)
 
 
 def _signal_name(number: int) -> str:

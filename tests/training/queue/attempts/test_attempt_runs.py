@@ -23,6 +23,7 @@ from training.jobs.services import job_cancel, job_pause, job_resume
 from training.models import FineTuningJob, JobAttempt, JobEvent
 from training.queue.preemption import preemption_request
 from training.queue.sweep import jobs_sweep
+from training.supervisor.attempt import EXIT_GRACE_S
 from training.supervisor.orphans import RECORD_FILE
 
 LONG = {"steps": 2000, "step_s": 0.05, "checkpoint_steps": 5}
@@ -247,14 +248,26 @@ def test_a_trainer_that_is_killed_for_memory_is_tried_again_a_few_times_only(
 
 
 @pytest.mark.criterion("2.3")
+@pytest.mark.parametrize("exit_s", [0.0, 2 * EXIT_GRACE_S])
 def test_a_run_that_stops_because_one_of_its_processes_died_has_failed(
-    worker: TrainingWorker, make_job: MakeJob
+    exit_s: float, worker: TrainingWorker, make_job: MakeJob
 ) -> None:
-    """The launcher stops the other processes and exits with 1. Such a job was repeated without end."""
-    job = make_job({"steps": 5, "stops_at": {"2": 1}})
+    """The launcher stops the others, and may take its time. Such a job was repeated without end."""
+    job = make_job({"steps": 5, "stops_at": {"2": 1}, "exit_s": exit_s})
     wait_until(lambda: "failed" in outcomes(job) or len(outcomes(job)) > 1, "the attempt ends")
     assert outcomes(job) == [AttemptOutcome.FAILED]
-    assert "The trainer ended unexpectedly with status 1. The job is tried again." in messages(job)
+    assert any(message.startswith("The trainer ended unexpectedly with status") for message in messages(job))
+
+
+@pytest.mark.criterion("2.3")
+def test_one_killed_process_of_several_is_lack_of_memory_whatever_the_others_report(
+    worker: TrainingWorker, make_job: MakeJob
+) -> None:
+    lost_connection = {"code": "internal_error", "message": "m", "next_step": "n", "is_transient": True}
+    words = "E1130 18:26:33 api.py:1002] failed (exitcode: -9) local_rank: 1 (pid: 11393) of binary: python"
+    job = make_job({"steps": 5, "failed_at": {"2": [lost_connection]}, "last_words": words})
+    wait_until(lambda: "failed" in outcomes(job), "the attempt ends")
+    assert JobAttempt.objects.get(job=job, number=1).error_code == "out_of_memory"
 
 
 def test_a_failure_that_the_trainer_reports_as_permanent_is_final(

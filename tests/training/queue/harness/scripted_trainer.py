@@ -1,9 +1,9 @@
 """A trainer without a model. Its training file is one JSON object that says how it behaves.
 
 ``steps``, ``step_s``, ``checkpoint_steps``; ``ignores_stop``; ``helpers``: processes that it starts;
-``exit_at``: {step: exit code, negative for a signal}; ``stops_at``: {step: exit code}, a stop nobody wants;
-``failed_at``: {step: fields of each Failed}; ``junk``: prints lines that are no events; ``prepare_s``: time
-before it reads anything.
+``exit_at``: {step: exit code, negative for a signal}; ``stops_at``: {step: exit code}, a stop nobody wants,
+``exit_s`` before the end; ``failed_at``: {step: fields of each Failed}; ``last_words``: its log before these;
+``junk``: prints lines that are no events; ``prepare_s``: time before it reads anything.
 It appends a line to ``trace`` in its folder for each start and step.
 """
 
@@ -103,8 +103,10 @@ class Trainer:
             os._exit(code)
         if (code := self.script.get("stops_at", {}).get(str(step))) is not None:
             send(events.Stopped(step=step, checkpoint_step=None))
+            time.sleep(self.script.get("exit_s", 0.0))
             os._exit(code)
         if failures := self.script.get("failed_at", {}).get(str(step)):
+            print(self.script.get("last_words", ""), file=sys.stderr, flush=True)
             for fields in failures:
                 send(events.Failed(step=step, checkpoint_step=None, **fields))
             os._exit(1)
