@@ -197,8 +197,9 @@ class AttemptRun:
         self._store_log(process, is_last=True)
         if isinstance(end, events.Finished):
             return end
-        if isinstance(end, events.Stopped) and (code == 0 or self._must_stop()):
-            return end  # otherwise torchrun stopped it, because another process of the run had died
+        # Without a request, torchrun stopped it, because another process of the run had died.
+        if isinstance(end, events.Stopped) and (code == 0 or self._is_stopping or self._must_stop()):
+            return end
         if is_rank_killed(process.stderr_tail):
             self._log_stderr(process)
             return OUT_OF_MEMORY

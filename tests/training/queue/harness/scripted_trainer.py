@@ -2,8 +2,9 @@
 
 ``steps``, ``step_s``, ``checkpoint_steps``; ``ignores_stop``; ``helpers``: processes that it starts;
 ``exit_at``: {step: exit code, negative for a signal}; ``stops_at``: {step: exit code}, a stop nobody wants,
-``exit_s`` before the end; ``failed_at``: {step: fields of each Failed}; ``last_words``: its log before these;
-``junk``: prints lines that are no events; ``prepare_s``: time before it reads anything.
+``exit_s`` before the end; ``stop_code``: exit code after a requested stop; ``failed_at``: {step: fields of
+each Failed}; ``last_words``: its log before these; ``junk``: prints lines that are no events; ``prepare_s``:
+time before it reads anything.
 It appends a line to ``trace`` in its folder for each start and step.
 """
 
@@ -79,7 +80,7 @@ class Trainer:
             if self.stop is not None and not self.script.get("ignores_stop"):
                 checkpoint_name = self.save(step) if self.stop.is_saved else None
                 send(events.Stopped(step=step, checkpoint_step=checkpoint_name))
-                return
+                os._exit(self.script.get("stop_code", 0))
         send(
             events.Finished(
                 step=steps,
