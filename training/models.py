@@ -166,6 +166,11 @@ class FineTuningJob(models.Model):
     def __str__(self) -> str:
         return self.id
 
+    @property
+    def adapter(self) -> str:
+        """The kind of adapter that is trained; ``full`` for the model's own weights."""
+        return str(self.options.get("adapter", "lora"))
+
 
 class TrainingPolicy(models.Model):
     """Rules for the jobs of one tenant. A tenant without a row has the defaults."""

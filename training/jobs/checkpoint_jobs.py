@@ -75,7 +75,7 @@ class CheckpointStates:
 
 def checkpoint_states(job: FineTuningJob) -> CheckpointStates:
     """Return the states of a job's checkpoints. At most two queries."""
-    if job.options.get("adapter", "lora") != "lora":
+    if job.adapter != "lora":
         return CheckpointStates(CheckpointState.NOT_SERVABLE, CheckpointState.NOT_SERVABLE)
     if is_retention_over(job):
         return CheckpointStates(CheckpointState.REMOVED, CheckpointState.REMOVED)

@@ -70,7 +70,7 @@ def _hint_if_few_examples(job: FineTuningJob, result: Mapping[str, Any]) -> Lear
     accuracy = result["result"].get("token_accuracy")
     if result.get("evaluated_on") != "training" or accuracy is None or accuracy >= KNOWN_ACCURACY:
         return None
-    if not has_few_examples(job.method, str(job.options.get("adapter", "lora")), _example_count(job)):
+    if not has_few_examples(job.method, job.adapter, _example_count(job)):
         return None
     rate, _, epochs = _rates_and_epochs(job)
     finding = gettext(
@@ -141,7 +141,7 @@ def _example_count(job: FineTuningJob) -> int:
 
 def _rates_and_epochs(job: FineTuningJob) -> tuple[float, float, int]:
     """Return the learning rate, the usual one of the job's method, and the epochs."""
-    usual = BASE_LEARNING_RATES.get((job.method, str(job.options.get("adapter", "lora"))), 0.0)
+    usual = BASE_LEARNING_RATES.get((job.method, job.adapter), 0.0)
     return float(job.resolved["learning_rate"]), usual, int(job.resolved.get("n_epochs") or 1)
 
 

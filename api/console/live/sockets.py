@@ -32,7 +32,7 @@ WRONG_ORIGIN, TOO_SLOW, TOO_MANY, UNAVAILABLE = 4403, 4408, 4429, 1013
 MAX_SOCKETS = 50  # of one session in this process
 _PATH = re.compile(r"/console/ws/([a-z0-9-]{1,63})/jobs/(ftjob-[A-Za-z0-9]{1,58})/", re.ASCII)
 
-_open: Counter[str] = Counter()
+_open_sockets: Counter[str] = Counter()
 
 Message: TypeAlias = Mapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]
@@ -69,16 +69,16 @@ async def serve_socket(scope: Message, receive: Receive, send: Send, feeds: Feed
         return
     await send({"type": "websocket.accept"})
     visitor = Visitor(session_key(headers), match[1], match[2])
-    if _open[visitor.session_key] >= MAX_SOCKETS:
+    if _open_sockets[visitor.session_key] >= MAX_SOCKETS:
         await send({"type": "websocket.close", "code": TOO_MANY})
         return
-    _open[visitor.session_key] += 1
+    _open_sockets[visitor.session_key] += 1
     try:
         await _run(visitor, _after(scope), receive, send, feeds)
     finally:
-        _open[visitor.session_key] -= 1
-        if not _open[visitor.session_key]:
-            del _open[visitor.session_key]
+        _open_sockets[visitor.session_key] -= 1
+        if not _open_sockets[visitor.session_key]:
+            del _open_sockets[visitor.session_key]
 
 
 async def _run(visitor: Visitor, after: int, receive: Receive, send: Send, feeds: Feeds) -> None:

@@ -100,12 +100,13 @@ class SchemaFormat(Wire):
     json_schema: JsonSchemaFormat
 
 
-def _format_tag(value: Any) -> str:
+def format_tag(value: Any) -> str:
+    """Return the tag of the union branch of a format: with a schema or without."""
     has_schema = isinstance(value, dict) and value.get("type") == "json_schema"
     return "<schema>" if has_schema else "<plain>"
 
 
 ResponseFormat: TypeAlias = Annotated[
     Annotated[PlainFormat, Tag("<plain>")] | Annotated[SchemaFormat, Tag("<schema>")],
-    Discriminator(_format_tag),
+    Discriminator(format_tag),
 ]

@@ -54,7 +54,7 @@ class AdapterStore:
         self._tasks: dict[str, asyncio.Task[Path]] = {}
 
     async def fetch(self, ref: AdapterRef) -> Path:
-        """Return the folder of an adapter, verified now. Concurrent calls for a digest share one download.
+        """Return the folder of an adapter, verified anew. Concurrent calls for a digest share one download.
 
         Raises AdapterUnavailableError. A caller that is cancelled does not end the download.
         """
@@ -175,7 +175,7 @@ class AdapterStore:
             excess -= size
 
     def _remove_stale(self) -> None:
-        """Remove what workers left behind that were killed."""
+        """Remove what killed workers left behind."""
         limit = time.time() - STALE_S
         for folder in self._folder.glob(PARTIAL_PREFIX + "*"):
             if _used_at(folder) < limit:

@@ -29,7 +29,7 @@ from api.openai.schemas.fields import (
 )
 from api.openai.schemas.policies import Hint, Label, Platform, Refused, UnavailableTool, Wire
 from api.openai.schemas.sampling import EngineOptions
-from api.openai.schemas.tools import ALL_IN_PROMPT, CACHED_AUTOMATICALLY, PlainFormat
+from api.openai.schemas.tools import ALL_IN_PROMPT, CACHED_AUTOMATICALLY, PlainFormat, format_tag
 from api.openai.schemas.unsupported_values import unsupported_values
 
 LOGPROBS = "message.output_text.logprobs"
@@ -147,18 +147,13 @@ class TextSchemaFormat(JsonSchemaFormat):
     type: Literal["json_schema"]
 
 
-def _format_tag(value: Any) -> str:
-    has_schema = isinstance(value, dict) and value.get("type") == "json_schema"
-    return "<schema>" if has_schema else "<plain>"
-
-
 class TextOptions(Wire):
     """The ``text`` parameter."""
 
     format: (
         Annotated[
             Annotated[PlainFormat, Tag("<plain>")] | Annotated[TextSchemaFormat, Tag("<schema>")],
-            Discriminator(_format_tag),
+            Discriminator(format_tag),
         ]
         | None
     ) = None
