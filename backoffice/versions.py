@@ -22,12 +22,12 @@ def object_version(kind: str, object_id: str) -> str:
 
 
 def is_outdated(request: HttpRequest, version: str) -> bool:
-    """Return whether a form was opened with another version of its object than the present one."""
+    """Return whether the object of a form has changed since the form was opened."""
     return request.method == "POST" and request.POST.get(FIELD, version) != version
 
 
 class OutdatedForm:
-    """Mixin for a form that was opened with another version of its object."""
+    """Mixin for a form whose object has changed since the form was opened."""
 
     def clean(self) -> dict[str, Any]:
         """Refuse the form as a whole."""

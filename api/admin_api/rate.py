@@ -27,7 +27,7 @@ NAME = "requests per minute"
 
 @dataclass(frozen=True, slots=True)
 class _Use:
-    """Requests in this minute, without the present one, and in the minute before it, and their limit."""
+    """Earlier requests in this minute, requests in the minute before, and their limit."""
 
     count: int
     earlier_count: int

@@ -33,7 +33,7 @@ _ARCHIVES_LOCK = 0x61646170  # first key of the archives' advisory locks
 
 
 class ArchiveMissingError(Exception):
-    """The archive of an adapter is not in the storage, or has been deleted from it in between."""
+    """The archive of an adapter is not in the storage, or was deleted during the registration."""
 
 
 class NameTakenError(ValidationError):

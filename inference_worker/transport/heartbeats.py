@@ -12,7 +12,7 @@ logger = logging.getLogger("cyllm.directory")
 
 
 def parse_heartbeat(value: object) -> Heartbeat | None:
-    """Decode the value of a worker's key; None without one, and for a worker of another protocol version."""
+    """Decode the value of a worker's key; None if it is missing or of another protocol version."""
     if not isinstance(value, bytes):
         return None
     try:

@@ -35,7 +35,7 @@ BATCH = 1000
 def audit_purge(
     *, before: dt.datetime, actor: str, tenant: Tenant | None = None, accept_damage: bool = False
 ) -> int:
-    """Delete audit records from before a time, as ``audit_retention`` does. Returns their number.
+    """Delete audit records that are older than a time, like ``audit_retention``. Returns their number.
 
     ``tenant`` None: the records of all tenants, and those without one. ``accept_damage``: also those that
     deviate from their seals.

@@ -14,7 +14,7 @@ SHORT_ID = 16
 
 
 def id_text(request_id: str, width: int | None) -> str:
-    """Return the id of a request or command for a table. ``width``: of the terminal, None without one.
+    """Return the id of a request or command for a table. ``width``: of the terminal, if there is one.
 
     A terminal gets the beginning of a long id, which all commands accept.
     """

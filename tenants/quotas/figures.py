@@ -123,7 +123,7 @@ def reserved_spend(tenant_id: uuid.UUID) -> int:
 
 
 def _add_reserved(figures: TenantFigures, tenant_id: uuid.UUID, now: dt.datetime) -> None:
-    """Add the spend that work without a request has reserved, on the present day."""
+    """Add the spend that work without a request has reserved to that of the current day."""
     day = utc_day(now.timestamp())
     for key_id, amount in SpendReservation.objects.filter(tenant_id=tenant_id).values_list(
         "key_id", "amount_microusd"

@@ -48,7 +48,7 @@ def counters_rebuild(
     timeout_s: float = 8.0,
     is_forced: bool = False,
 ) -> bool:
-    """Rebuild the counters unless they are those of Redis's present incarnation.
+    """Rebuild the counters unless they are those of Redis's current incarnation.
 
     ``is_forced``: rebuild them in any case. Returns False if another process has done it meanwhile. Raises
     RedisError and Django's database errors; then no counters exist, and nothing is admitted until another

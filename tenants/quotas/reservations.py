@@ -1,6 +1,6 @@
 """Spend reserved for work that no gateway meters, such as open fine-tuning jobs.
 
-Rebuilt counters contain it as spend of the present day and month, so requests can't use it up.
+Rebuilt counters contain it as spend of the current day and month, so requests can't use it up.
 """
 
 from __future__ import annotations

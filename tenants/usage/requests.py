@@ -56,7 +56,7 @@ class RequestReport:
 
     @property
     def explanation(self) -> ErrorExplanation | None:
-        """The explanation of the error, None without one or if its code is unknown."""
+        """The explanation of the error; None if there is no error or its code is unknown."""
         code = self.record.error_code
         if not code:
             return None

@@ -109,7 +109,7 @@ def _describe_object(value: dict[str, object]) -> str:
 
 
 def one_of(values: tuple[str, ...]) -> str:
-    """Return the phrase for a choice of values, of which it names the first ``MAX_CHOICES``."""
+    """Return the phrase for a choice of values. It names at most ``MAX_CHOICES`` of them."""
     names = [quote(value) for value in values[:MAX_CHOICES]]
     if others := len(values) - len(names):
         names.append("another" if others == 1 else f"{others} others")

@@ -99,7 +99,7 @@ def job_folder_names() -> list[str]:
 
 
 def folder_changed_at(job_id: str) -> float:
-    """Return the Unix time of the folder's last change; the present if it is gone."""
+    """Return the Unix time of the folder's last change; the current time if there is no folder."""
     try:
         return (training_root() / job_id).stat().st_mtime
     except OSError:

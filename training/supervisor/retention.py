@@ -38,7 +38,7 @@ def expired_job_folders_remove() -> int:
 
 
 def _end(name: str, jobs: dict[str, dt.datetime | None]) -> dt.datetime | None:
-    """Return when a job ended, or when its folder changed last if the job is gone; None if it is open."""
+    """Return when a job ended, or for a deleted job when its folder last changed; None for an open job."""
     if name in jobs:
         return jobs[name]
     return dt.datetime.fromtimestamp(folder_changed_at(name), dt.UTC)

@@ -14,7 +14,7 @@ _PREFIX = re.compile(r"/openai/(?:v1/)?(?=.)", re.DOTALL)
 
 
 def resolve_azure_path(path: str) -> tuple[str, str | None]:
-    """Return the path below ``/v1`` and the model that it names as a deployment, None without one.
+    """Return the path below ``/v1`` and the model that it names as a deployment, or None.
 
     Paths of other clients are returned unchanged.
     """

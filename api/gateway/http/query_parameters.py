@@ -27,7 +27,7 @@ _LIST_SUFFIX = re.compile(r"\[\d{0,3}\]$")  # clients write a list as name=, nam
 
 
 class Query(dict[str, Any]):
-    """The parameters that were sent. ``query[name]`` of any other is its default, None without one."""
+    """The parameters that were sent. ``query[name]`` of any other is its default, or None."""
 
     def __init__(self, schemas: QueryParameters | None = None) -> None:
         super().__init__()

@@ -105,7 +105,7 @@ class UrlTable:
 
 
 def canonical_path(path: str) -> str:
-    """Return the path with single slashes and without one at its end."""
+    """Return the path with single slashes and no trailing slash."""
     return _SLASHES.sub("/", path).rstrip("/") or "/"
 
 

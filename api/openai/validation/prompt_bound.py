@@ -22,7 +22,7 @@ _COLON = b":"
 _SHORT_NUMBER, _DIGIT_TOKENS = re.compile(rb"0\.0|[0-9][eE][+-]?[0-9]"), 16
 # vLLM adds these to a tool without them.
 _ABSENT_FIELDS = '"description": null, "parameters": null, '
-# Code points among which are all characters that are longer in form C or KC, in bytes of UTF-8.
+# Ranges that include every code point whose form C or KC has more bytes in UTF-8.
 _NORMALIZED_RANGES = (
     *((0xA8, 0xBE), (0x132, 0x149), (0x1C4, 0x1F3), (0x2D8, 0x2DD), (0x344, 0x385), (0x3D3, 0x3D4)),
     *((0x587, 0x587), (0x675, 0x678), (0x958, 0x95F), (0x9DC, 0x9DF), (0xA33, 0xA5E), (0xB5C, 0xB5D)),

@@ -13,7 +13,7 @@ _GENERATION = re.compile(r"\b(?:end)?generation\s*([-+]?%\})")
 
 
 def model_templates(tokenizer: Any, custom_template: str | None) -> tuple[str, ...]:
-    """Return the templates that chats are rendered with; none if they are rendered without one."""
+    """Return the templates that chats are rendered with; none if the model has no chat template."""
     if custom_template is not None:
         return (custom_template,)
     templates = getattr(tokenizer, "chat_template", None)

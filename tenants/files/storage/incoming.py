@@ -89,7 +89,7 @@ class IncomingContent(BytesFile):
         super().__init__(incoming.path.open("rb"), name=incoming.path.name)
 
     def temporary_file_path(self) -> Any:
-        """Return the path, by which Django's folder storage recognises a file that it may move."""
+        """Return the path. Django's folder storage moves a file with this method instead of copying it."""
         return str(self._path)
 
 

@@ -32,7 +32,7 @@ def tenant_leases(tenant_id: str) -> str:
 
 
 def key_leases(tenant_id: str, key_id: str) -> str:
-    """Return the key of the leases of one API key, likewise."""
+    """Return the key of the leases of one API key, in the same form."""
     return f"{tenant_leases(tenant_id)}:{key_id}"
 
 

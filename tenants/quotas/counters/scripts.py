@@ -316,7 +316,7 @@ return 1
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """A Lua script and the digest by which Redis knows it."""
+    """A Lua script and its digest in Redis's script cache."""
 
     text: str
     digest: str = field(init=False)

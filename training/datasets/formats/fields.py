@@ -115,7 +115,7 @@ class Fields:
 
 @lru_cache(4096)  # the lines of a file have the same fields
 def _closest(name: str, known_names: tuple[str, ...]) -> str | None:
-    """Return the known name that is nearly the same, None without one."""
+    """Return the known name that is nearly the same, or None."""
     if len(name) > MAX_NAME_CHARS:
         return None
     return next(iter(difflib.get_close_matches(name, known_names, n=1, cutoff=0.8)), None)

@@ -76,7 +76,7 @@ class TokenCache:
 
 
 def open_cache(folder: Path, key: str | None = None) -> TokenCache | None:
-    """Return the complete cache in a folder, None without one. ``key``: the key that it must have, if any."""
+    """Return the complete cache in a folder, or None. ``key``: the key that it must have, if any."""
     try:
         manifest = msgspec.json.decode((folder / _MANIFEST).read_bytes(), type=_Manifest)
         sizes = {name: (folder / name).stat().st_size for name in _FILES}

@@ -73,7 +73,7 @@ def _note(lines: list[int], line: int) -> None:
 
 
 def distribution(lengths: Counter[int]) -> LengthDistribution | None:
-    """Return the distribution of lengths, None without any. Percentiles by the nearest rank."""
+    """Return the distribution of lengths, or None if there are none. Percentiles by the nearest rank."""
     if not lengths:
         return None
     sorted_lengths = sorted(lengths.items())

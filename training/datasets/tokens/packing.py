@@ -19,7 +19,7 @@ def epoch_order(seed: int, epoch: int, count: int) -> list[int]:
 
 
 def order_keys(seed: int, epoch: int, count: int) -> Iterator[float]:
-    """Yield the numbers by which an epoch orders its samples, of equal ones the first sample first."""
+    """Yield the sort keys of an epoch's samples. Of samples with equal keys, the first one comes first."""
     generator = random.Random(f"{seed}/{epoch}")
     return (generator.random() for _ in range(count))
 

@@ -52,9 +52,8 @@ class UnusableModelError(ModelError):
 class ModelTokenizer:
     """The tokenizer of a model folder. Raises ModelError when it is created from an unusable one.
 
-    ``stop_ids``: all tokens at which the inference engine ends an answer, and so may a trained one.
-    ``template`` is None for a base model. ``is_exact``: token ids are certain to be those of
-    transformers.
+    ``stop_ids``: all tokens at which the inference engine ends an answer; a trained answer ends with one.
+    ``template`` is None for a base model. ``is_exact``: token ids are certain to be those of transformers.
     ``max_positions``: the model's context length, None if unknown.
     """
 

@@ -48,7 +48,7 @@ def fingerprint(spec: TrainingSpec, data_digests: list[str]) -> str:
 
 
 def _changed(values: msgspec.Struct, ignored_names: set[str]) -> dict[str, Any]:
-    """Return the fields that don't have their default, apart from some."""
+    """Return the fields that differ from their defaults, except the ignored ones."""
     return {
         field.name: value
         for field in msgspec.structs.fields(values)

@@ -31,7 +31,7 @@ from training.engine.objectives.token_loss import IGNORED, token_logprobs
 
 @dataclass(frozen=True)
 class Pair:
-    """A chosen and a rejected sequence, of which the answers are trained."""
+    """A chosen and a rejected sequence. Only their answers are trained."""
 
     chosen: Example
     rejected: Example

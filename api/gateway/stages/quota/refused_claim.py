@@ -12,7 +12,7 @@ from tenants.quotas.amounts import SPEND, Amounts, Claim, Decision, Limit, Limit
 
 @dataclass(frozen=True, slots=True)
 class RefusedClaim:
-    """A refused claim with the limits that apply to it. ``bound``: of its call, None without one."""
+    """A refused claim with the limits that apply to it. ``bound``: of its call, if it has one."""
 
     claim: Claim
     bound: CallBound | None

@@ -16,7 +16,7 @@ ENTRY_BYTES = 64  # overhead of an event in Redis
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """A Lua script, with the digest by which Redis caches it."""
+    """A Lua script, with its digest in Redis's script cache."""
 
     text: str
 
