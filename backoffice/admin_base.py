@@ -72,9 +72,42 @@ class AuditedAdmin(TenantAccess[M]):
 
     ``audit_kind`` prefixes the audited actions: ``key`` for ``key.revoke``. This package may not import
     the trail's admin page, so the setting ``ADMIN_AUDIT_PAGE`` names it.
+
+    A form that was opened before another change of its object is refused.
     """
 
     audit_kind: ClassVar[str]
+
+    def changeform_view(
+        self,
+        request: HttpRequest,
+        object_id: str | None = None,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> Any:
+        """Show or process the form. Its object is locked from the check of the version to the commit."""
+        if object_id is None:
+            return super().changeform_view(request, object_id, form_url, extra_context)
+        with transaction.atomic():
+            if request.method == "POST":
+                self.lock(unquote(object_id))
+            context = {
+                "version": object_version(self.audit_kind, unquote(object_id)),
+                **(extra_context or {}),
+            }
+            return super().changeform_view(request, object_id, form_url, context)
+
+    def lock(self, object_id: str) -> None:
+        """Lock the object until the transaction ends: first what the services that change it lock first."""
+        self.model._base_manager.select_for_update(of=("self",)).filter(pk=object_id).first()
+
+    @override
+    def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **options: Any) -> Any:
+        """Return the form; one that was opened before another change of the object is not valid."""
+        form: Any = super().get_form(request, obj, change=change, **options)
+        if obj is None or not is_outdated(request, object_version(self.audit_kind, str(obj.pk))):
+            return form
+        return type(form.__name__, (OutdatedForm, form), {})
 
     @override
     def history_view(
@@ -96,11 +129,8 @@ class ServiceAdmin(AuditedAdmin[M]):
         extra_context: dict[str, Any] | None = None,
     ) -> Any:
         """Show or process the form. A validation error from a service rolls back its transaction."""
-        version = None if object_id is None else object_version(self.audit_kind, unquote(object_id))
         try:
-            return super().changeform_view(
-                request, object_id, form_url, {"version": version, **(extra_context or {})}
-            )
+            return super().changeform_view(request, object_id, form_url, extra_context)
         except ValidationError as error:
             return self.error_response(request, error)
 
@@ -122,14 +152,6 @@ class ServiceAdmin(AuditedAdmin[M]):
                 return super().changelist_view(request, extra_context)
         except ValidationError as error:
             return self.error_response(request, error)
-
-    @override
-    def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **options: Any) -> Any:
-        """Return the form; one that was opened before another change of the object is not valid."""
-        form: Any = super().get_form(request, obj, change=change, **options)
-        if obj is None or not is_outdated(request, object_version(self.audit_kind, str(obj.pk))):
-            return form
-        return type(form.__name__, (OutdatedForm, form), {})
 
     def error_response(self, request: HttpRequest, error: ValidationError) -> HttpResponse:
         """Redirect to the form and show the validation errors there."""

@@ -9,6 +9,7 @@ from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.utils.translation import gettext_lazy as _
 
+from backoffice.unique_values import unique_values
 from tenants.audit_trail.changes import admin_audit_record
 from tenants.invalidation import tenant_publish
 from tenants.limits.changes import LimitChanges, audited_limits, columns_apply
@@ -37,7 +38,8 @@ def tenant_create(*, slug: str, name: str, actor: str, **settings: Unpack[Tenant
     tenant = Tenant(slug=slug, name=name)
     tenant_apply(tenant, settings)
     tenant.full_clean()
-    tenant.save(force_insert=True)
+    with unique_values(tenant):
+        tenant.save(force_insert=True)
     _tenant_audit(tenant, action="tenant.create", actor=actor, before=None)
     return tenant
 
@@ -45,13 +47,14 @@ def tenant_create(*, slug: str, name: str, actor: str, **settings: Unpack[Tenant
 @transaction.atomic
 def tenant_update(*, tenant_id: uuid.UUID, actor: str, **changes: Unpack[TenantChanges]) -> Tenant:
     """Change a tenant. Deactivating it disables all its keys. Raises ValidationError, DoesNotExist."""
-    tenant = Tenant.objects.select_for_update().get(id=tenant_id)
+    tenant = Tenant.objects.select_for_update(no_key=True).get(id=tenant_id)
     before = tenant_values(tenant)
     tenant_apply(tenant, changes)
     if tenant_values(tenant) == before:
         return tenant
     tenant.full_clean()
-    tenant.save()
+    with unique_values(tenant):
+        tenant.save()
     _tenant_audit(tenant, action="tenant.update", actor=actor, before=before)
     tenant_publish(tenant.id)
     return tenant

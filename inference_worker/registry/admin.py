@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Collection
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, cast
 
 from django import forms
@@ -147,6 +148,10 @@ class ServedModelAdmin(ServiceAdmin[ServedModel]):
     )
 
     @override
+    def lock(self, object_id: str) -> None:
+        services.lock_names()
+
+    @override
     def scoped(
         self, request: HttpRequest, rows: QuerySet[ServedModel], roles: Collection[str]
     ) -> QuerySet[ServedModel]:
@@ -236,9 +241,10 @@ class ServedModelAdmin(ServiceAdmin[ServedModel]):
         return request.user.is_superuser
 
     def delete_model(self, request: HttpRequest, obj: ServedModel) -> None:
-        """Remove a model through the service; an adapter with its weights."""
-        if not adapter_delete(name=obj.name, actor=actor_of(request.user)):
-            services.model_remove(name=obj.name, actor=actor_of(request.user))
+        """Remove a model, an adapter with its weights, unless another request has removed it meanwhile."""
+        with suppress(ServedModel.DoesNotExist):
+            if not adapter_delete(name=obj.name, actor=actor_of(request.user)):
+                services.model_remove(name=obj.name, actor=actor_of(request.user))
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[ServedModel]) -> None:
         """Remove each model through the service."""

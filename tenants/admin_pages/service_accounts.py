@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from contextlib import suppress
+from typing import Any
+
 from django.db.models import QuerySet
 from django.forms import ModelForm
 from django.http import HttpRequest
@@ -51,9 +55,21 @@ class ServiceAccountAdmin(ServiceAdmin[ServiceAccount]):
             request, obj, self.writing_roles
         )
 
+    def get_deleted_objects(
+        self, objs: Iterable[ServiceAccount], request: HttpRequest
+    ) -> tuple[list[Any], dict[Any, int], set[Any], list[Any]]:
+        """Return the accounts, for the page that asks for confirmation. Their keys are revoked, but stay."""
+        accounts = list(objs)
+        permissions_needed = {
+            self.opts.verbose_name for account in accounts if not self.has_delete_permission(request, account)
+        }
+        counts = {self.opts.verbose_name_plural: len(accounts)}
+        return [str(account) for account in accounts], counts, permissions_needed, []
+
     def delete_model(self, request: HttpRequest, obj: ServiceAccount) -> None:
-        """Revoke the keys and delete the account through the service."""
-        member_services.service_account_delete(account_id=obj.pk, actor=actor_of(request.user))
+        """Revoke the keys and delete the account, unless another request has deleted it meanwhile."""
+        with suppress(ServiceAccount.DoesNotExist):
+            member_services.service_account_delete(account_id=obj.pk, actor=actor_of(request.user))
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[ServiceAccount]) -> None:
         """Delete each account through the service."""

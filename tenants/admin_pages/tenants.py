@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
@@ -102,6 +103,10 @@ class TenantAdmin(UsageLinks, ServiceAdmin[Tenant]):
     usage_field = "tenant"
 
     @override
+    def lock(self, object_id: str) -> None:
+        Tenant.objects.select_for_update(no_key=True).filter(pk=object_id).first()
+
+    @override
     def get_queryset(self, request: HttpRequest) -> QuerySet[Tenant]:
         """Annotate tenants with their counts."""
         rows = tenants_with_counts(timezone.now()).order_by("slug")
@@ -173,6 +178,10 @@ class MembershipAdmin(ServiceAdmin[Membership]):
     fields = ("tenant", "user", "role")
 
     @override
+    def lock(self, object_id: str) -> None:
+        Tenant.objects.select_for_update(no_key=True, of=("self",)).filter(memberships__pk=object_id).first()
+
+    @override
     def get_readonly_fields(self, request: HttpRequest, obj: Membership | None = None) -> tuple[str, ...]:
         """Return the fields that cannot change after creation."""
         return () if obj is None else ("tenant", "user")
@@ -195,8 +204,9 @@ class MembershipAdmin(ServiceAdmin[Membership]):
         )
 
     def delete_model(self, request: HttpRequest, obj: Membership) -> None:
-        """Remove the membership through the service."""
-        member_services.membership_remove(tenant=obj.tenant, user=obj.user, actor=actor_of(request.user))
+        """Remove the membership through the service, unless another request has removed it meanwhile."""
+        with suppress(Membership.DoesNotExist):
+            member_services.membership_remove(tenant=obj.tenant, user=obj.user, actor=actor_of(request.user))
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Membership]) -> None:
         """Remove each membership through the service."""

@@ -14,7 +14,8 @@ from typing_extensions import override
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 from unfold.widgets import UnfoldAdminSelect2MultipleWidget, UnfoldAdminSelectWidget
 
-from backoffice.admin_base import AuditedAdmin, actor_of
+from backoffice.admin_base import ServiceAdmin, actor_of
+from backoffice.unique_values import unique_values
 from tenants.admin_pages.staff_presets import StaffPreset, preset_permissions
 from tenants.audit_trail.changes import admin_audit_record
 from tenants.members.services import user_keys_revoke
@@ -83,7 +84,7 @@ class UserForm(UserChangeForm):  # type: ignore[misc]  # the package is untyped
         return data
 
 
-class UserAdmin(BaseUserAdmin, AuditedAdmin[User]):
+class UserAdmin(BaseUserAdmin, ServiceAdmin[User]):  # type: ignore[misc]  # the stubs of Django's get_form differ
     """Users: deactivated but never deleted, because the audit trail names them."""
 
     audit_kind = "user"
@@ -117,7 +118,8 @@ class UserAdmin(BaseUserAdmin, AuditedAdmin[User]):
         """Keep the old values for the audit, then save."""
         if change:
             form.initial["audited_values"] = _values(User.objects.get(pk=obj.pk))
-        super().save_model(request, obj, form, change)
+        with unique_values(obj):
+            super().save_model(request, obj, form, change)
 
     @transaction.atomic
     def user_change_password(self, request: HttpRequest, id: str, form_url: str = "") -> HttpResponse:  # noqa: A002 - Django's name

@@ -11,6 +11,7 @@ from django.db import transaction
 from django.utils.translation import gettext_lazy as _
 
 from backoffice.roles import MANAGERS
+from backoffice.unique_values import unique_values
 from tenants.audit_trail.changes import admin_audit_record
 from tenants.choices import ADMIN_SCOPES, Role
 from tenants.keys.services import keys_revoke
@@ -116,7 +117,8 @@ def service_account_create(*, tenant: Tenant, name: str, actor: str) -> ServiceA
     """Create a service account. Raises ValidationError (empty or taken name)."""
     account = ServiceAccount(tenant=tenant, name=name.strip())
     account.full_clean()
-    account.save(force_insert=True)
+    with unique_values(account):
+        account.save(force_insert=True)
     _account_audit(account, action="service_account.create", actor=actor, before=None, after=account.name)
     return account
 
@@ -128,7 +130,8 @@ def service_account_rename(*, account_id: uuid.UUID, name: str, actor: str) -> S
     old_name, account.name = account.name, name.strip()
     if account.name != old_name:
         account.full_clean()
-        account.save()
+        with unique_values(account):
+            account.save()
         _account_audit(
             account, action="service_account.update", actor=actor, before=old_name, after=account.name
         )

@@ -127,3 +127,17 @@ def test_a_preset_is_neither_offered_to_staff_nor_accepted_from_them(clerk_clien
     assert clerk_client.post(page, {"username": "plain", "preset": "access"}).status_code == 302
     user.refresh_from_db()
     assert (user.is_staff, user.user_permissions.count()) == (False, 0)
+
+
+def test_a_form_of_an_account_that_was_opened_before_another_change_does_not_undo_it(clerk: User) -> None:
+    boss = Client()
+    boss.force_login(User.objects.create_superuser("boss"))
+    page = f"/admin/auth/user/{clerk.pk}/change/"
+    old_form = {**form_granting_everything("clerk"), "version": boss.get(page).context["version"]}
+    without_rights = {name: old_form[name] for name in ("username", "date_joined_0", "date_joined_1")}
+    assert boss.post(page, without_rights).status_code == 302
+    answer = boss.post(page, old_form)
+    assert answer.status_code == 200
+    assert "changed after you opened the page" in answer.content.decode()
+    clerk.refresh_from_db()
+    assert (clerk.is_active, clerk.is_staff, clerk.is_superuser) == (False, False, False)

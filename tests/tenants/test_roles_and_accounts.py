@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from django.contrib.auth.models import User
+from django.contrib.auth.models import Permission, User
 from django.core.exceptions import ValidationError
 from django.test import Client
 
@@ -173,5 +173,24 @@ def test_the_admin_manages_service_accounts(cast: Cast) -> None:
     account.refresh_from_db()
     assert account.name == "hourly"
     assert "hourly" in client.get("/admin/tenants/serviceaccount/").content.decode()
+    key, _ = key_services.key_create(tenant=cast.acme, name="k", actor="tests", service_account=account)
     assert client.post(f"{page}/delete/", {"post": "yes"}).status_code == 302
     assert not ServiceAccount.objects.exists()
+    key.refresh_from_db()
+    assert key.revoked_at is not None
+
+
+def test_only_managers_of_a_tenant_delete_its_service_accounts_in_the_admin(cast: Cast) -> None:
+    account = member_services.service_account_create(tenant=cast.acme, name="nightly", actor="tests")
+    cast.member.is_staff = True
+    cast.member.save()
+    cast.member.user_permissions.set(Permission.objects.filter(codename__endswith="_serviceaccount"))
+    member_services.membership_set(tenant=cast.globex, user=cast.member, role="admin", actor="tests")
+    client = Client()
+    client.force_login(cast.member)
+    action = {"action": "delete_selected", "_selected_action": str(account.pk), "post": "yes"}
+    assert client.post("/admin/tenants/serviceaccount/", action).status_code == 403
+    assert (
+        client.post(f"/admin/tenants/serviceaccount/{account.pk}/delete/", {"post": "yes"}).status_code == 403
+    )
+    assert ServiceAccount.objects.filter(pk=account.pk).exists()

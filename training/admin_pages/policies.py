@@ -10,6 +10,7 @@ from django.utils.translation import gettext_lazy as _
 from typing_extensions import override
 
 from backoffice.admin_base import ServiceAdmin, actor_of
+from tenants.models import Tenant
 from training.jobs import policies
 from training.models import TrainingPolicy
 
@@ -25,6 +26,10 @@ class TrainingPolicyAdmin(ServiceAdmin[TrainingPolicy]):
     search_help_text = _("Short name of the tenant")
     autocomplete_fields = ("tenant",)
     fields = ("tenant", "allows_preemption", "max_running_jobs")
+
+    @override
+    def lock(self, object_id: str) -> None:
+        Tenant.objects.select_for_update(no_key=True).filter(pk=object_id).first()
 
     @override
     def get_readonly_fields(self, request: HttpRequest, obj: TrainingPolicy | None = None) -> tuple[str, ...]:

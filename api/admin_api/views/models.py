@@ -167,8 +167,11 @@ class ModelView(_ModelView):
     def delete(self, request: Request, name: str) -> Response:
         """Remove the model."""
         self.find(name)
-        if not adapter_delete(name=name, actor=self.caller.actor):
-            services.model_remove(name=name, actor=self.caller.actor)
+        try:
+            if not adapter_delete(name=name, actor=self.caller.actor):
+                services.model_remove(name=name, actor=self.caller.actor)
+        except ServedModel.DoesNotExist:  # another request has removed it meanwhile
+            raise ObjectNotFound(kind="model", name=printable(name)) from None
         return answer(Deleted(object="model", id=name))
 
 

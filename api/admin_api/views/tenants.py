@@ -175,7 +175,10 @@ class MemberView(AdminView):
     def delete(self, request: Request, username: str) -> Response:
         """Remove the member."""
         user = self._find(username).user
-        member_services.membership_remove(tenant=self.tenant, user=user, actor=self.caller.actor)
+        try:
+            member_services.membership_remove(tenant=self.tenant, user=user, actor=self.caller.actor)
+        except Membership.DoesNotExist:  # another request has removed it meanwhile
+            raise ObjectNotFound(kind="member", name=printable(username)) from None
         return answer(Deleted(object="member", id=username))
 
     def _find(self, username: str) -> Membership:

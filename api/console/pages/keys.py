@@ -7,6 +7,7 @@ import uuid
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.core.paginator import Paginator
+from django.db import transaction
 from django.http import Http404, HttpResponse, JsonResponse
 from django.shortcuts import redirect
 from django.utils.translation import gettext
@@ -84,19 +85,31 @@ def _create(request: TenantRequest) -> JsonResponse:
 def key_detail(request: TenantRequest, key_id: uuid.UUID) -> HttpResponse:
     """Show the settings of a key; POST changes them."""
     key = _find(request, key_id)
-    form = ChangeKeyForm(request, request.POST or None, initial=ChangeKeyForm.initial_of(key))
-    if request.method == "POST" and form.is_valid():
-        try:
-            key_update(key_id=key.id, actor=actor_of(request.user), **form.changes())
-        except ValidationError as error:
-            form.add_service_error(error)
-        else:
+    if request.method == "POST":
+        form = _change(request, key)
+        if form.is_valid():
             messages.success(request, gettext("The key %(name)s was changed.") % {"name": key.name})
             return redirect("console:keys", request.tenant.slug)
+    else:
+        form = ChangeKeyForm(request, initial=ChangeKeyForm.initial_of(key))
     [row] = key_rows(request, [key])
     context = {"row": row, "form": form, "can_save": row.state is not KeyState.REVOKED}
     status = 200 if not form.errors else 422
     return page(request, "console/keys/detail.html", context, section="keys", title=key.name, status=status)
+
+
+@transaction.atomic
+def _change(request: TenantRequest, key: ApiKey) -> ChangeKeyForm:
+    """Change a key; return the form, not valid if nothing was changed."""
+    # Locked, so that nothing changes the key between the check of the form's version and the commit.
+    locked_key = ApiKey.objects.for_tenant(request.tenant).select_for_update().get(pk=key.pk)
+    form = ChangeKeyForm(request, request.POST, initial=ChangeKeyForm.initial_of(locked_key))
+    if form.is_valid():
+        try:
+            key_update(key_id=key.id, actor=actor_of(request.user), **form.changes())
+        except ValidationError as error:
+            form.add_service_error(error)
+    return form
 
 
 @tenant_page()

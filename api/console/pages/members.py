@@ -104,6 +104,8 @@ def _set_role(request: TenantRequest, user: User, role: str) -> bool:
 def _remove(request: TenantRequest, user: User) -> None:
     try:
         membership_remove(tenant=request.tenant, user=user, actor=actor_of(request.user))
+    except Membership.DoesNotExist:
+        pass  # another request has removed the member meanwhile, as the list shows
     except ValidationError as error:
         messages.error(request, " ".join(error.messages))
     else:
