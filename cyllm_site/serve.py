@@ -7,6 +7,7 @@ import argparse
 import uvicorn
 
 from cyllm_site.http_guard.protocol import GuardedProtocol
+from cyllm_site.http_guard.sockets import GuardedSocket
 
 MAX_SOCKET_MESSAGE_BYTES = 4096  # clients of the console's sockets send nothing
 
@@ -32,7 +33,7 @@ def main() -> None:
         timeout_keep_alive=75,
         loop="uvloop",
         http=GuardedProtocol,
-        ws="websockets-sansio",
+        ws=GuardedSocket,
         ws_max_size=MAX_SOCKET_MESSAGE_BYTES,
         # Every page would need a compression of its own, which costs more time than small frames are worth.
         ws_per_message_deflate=False,

@@ -25,6 +25,7 @@ from api.console.live.admission import Admission, Visitor, admit, is_same_origin
 logger = logging.getLogger("cyllm.console.live")
 
 HEARTBEAT_S = 10.0
+CHECK_S = HEARTBEAT_S / 2  # between checks of access: a heartbeat can come a moment before its time
 FRAME_INTERVAL_S = 0.25
 SLOW_READER_S = 30.0
 EVENTS_PER_FRAME = 256
@@ -116,7 +117,7 @@ async def _serve(visitor: Visitor, after: int, send: Send, feeds: Feeds) -> int:
     try:
         async with contextlib.aclosing(feeds.follow(visitor.job_id, after, HEARTBEAT_S)) as batches:
             async for events in batches:
-                if time.monotonic() - checked_at >= HEARTBEAT_S:
+                if time.monotonic() - checked_at >= CHECK_S:
                     checked_at = time.monotonic()
                     if (verdict := await _check_again(visitor)) is not Admission.ADMITTED:
                         return int(verdict.value)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import socket
 from typing import Any
 
 import httpx
@@ -16,6 +17,7 @@ from websockets.exceptions import ConnectionClosedError, InvalidStatus
 
 from tests.console.harness.jobs import job_with_steps, write_steps
 from tests.gateway.harness.threads import in_thread
+from tests.patience import PATIENCE_S
 from tests.people import Cast
 from training.jobs.services import job_cancel
 from training.models import FineTuningJob
@@ -151,3 +153,31 @@ async def test_a_session_has_a_bounded_number_of_sockets(server: int, cast: Cast
             assert await _until_closed(closed_socket) == ([], 4429)
     async with connect(address, **options) as socket:
         assert len(await _events(socket, 1)) >= 1
+
+
+def _offer(port: int, job: FineTuningJob, cookie: str) -> socket.socket:
+    """Return a connection that has offered a WebSocket."""
+    connection = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S)
+    address = f"127.0.0.1:{port}"
+    head = (
+        f"GET /console/ws/acme/jobs/{job.id}/ HTTP/1.1\r\nHost: {address}\r\nOrigin: http://{address}\r\n"
+        "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+        f"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nCookie: {cookie}\r\n\r\n"
+    )
+    connection.sendall(head.encode())
+    return connection
+
+
+def test_a_head_that_is_too_long_for_a_socket_is_refused(server: int, cast: Cast) -> None:
+    with _offer(server, job_with_steps(cast.acme, 1), "x" * 20_000) as connection:
+        answer = b"".join(iter(lambda: connection.recv(65536), b""))
+    assert answer.startswith(b"HTTP/1.1 431 ")
+    assert b"headers_too_large" in answer
+
+
+def test_a_client_that_reads_no_pongs_is_cut_off(server: int, cast: Cast) -> None:
+    ping = b"\x89\xfd\0\0\0\0" + b"x" * 125
+    with _offer(server, job_with_steps(cast.acme, 1), _cookie(cast.member)) as connection:
+        assert connection.recv(12) == b"HTTP/1.1 101"
+        with pytest.raises(ConnectionError):
+            connection.sendall(ping * 1_000_000)
