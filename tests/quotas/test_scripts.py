@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import redis
 
+from inference_worker.transport.lua_script import LuaScript
 from tenants.limits.changes import LIMIT_COLUMNS
 from tenants.limits.columns import NO_LIMITS, UsageLimits
 from tenants.quotas.amounts import (
@@ -36,7 +37,7 @@ class Counters:
         self.now_ms = 1_764_400_000_000
         client.hset(names.tenant_counters(TENANT), "incarnation", "one")
 
-    def run(self, script: scripts.Script, key_id: str, *arguments: Any) -> Any:
+    def run(self, script: LuaScript, key_id: str, *arguments: Any) -> Any:
         seconds, micros = divmod(self.now_ms * 1000, 1_000_000)
         clock = f"local time = {{'{seconds}', '{micros}'}}"
         text = script.text.replace("local time = redis.call('TIME')", clock)

@@ -12,6 +12,7 @@ from typing import Any
 
 from inference_worker.transport.address import Address
 from inference_worker.transport.incarnation import INCARNATION_KEY, INCARNATION_SCRIPT
+from inference_worker.transport.lua_script import NO_SCRIPT, LuaScript
 from inference_worker.transport.redis_connection import (
     CommandRejectedError,
     RedisConnection,
@@ -28,7 +29,6 @@ from tenants.quotas.amounts import (
     limit_arguments,
 )
 from tenants.quotas.counters import names, scripts
-from tenants.quotas.counters.scripts import Script
 
 logger = logging.getLogger("cyllm.quotas")
 
@@ -37,7 +37,6 @@ LEASE_MS = 10_000
 RENEWAL_INTERVAL_S = 2.0
 MAX_TRIES = 4
 INDEX_INTERVAL_S = 60.0
-NO_SCRIPT = "NOSCRIPT"
 
 Rebuild = Callable[[str], Awaitable[None]]
 
@@ -182,7 +181,7 @@ class QuotaCounters:
     def _send_settlement(self, claim: Claim, amounts: Amounts) -> None:
         self._send(scripts.SETTLE, claim, (amounts.requests, amounts.tokens, amounts.cost))
 
-    def _send(self, script: Script, claim: Claim, arguments: tuple[int, ...]) -> None:
+    def _send(self, script: LuaScript, claim: Claim, arguments: tuple[int, ...]) -> None:
         keys = names.script_keys(claim.tenant_id, claim.key_id)
         command: list[str | int] = [len(keys), *keys, claim.request_id, *arguments]
         with contextlib.suppress(RedisUnavailableError):
@@ -190,7 +189,7 @@ class QuotaCounters:
             reply.add_done_callback(lambda reply: self._send_again(reply, script, command))
             self._loaded_scripts.add(script.digest)
 
-    def _send_again(self, reply: asyncio.Future[Any], script: Script, command: list[str | int]) -> None:
+    def _send_again(self, reply: asyncio.Future[Any], script: LuaScript, command: list[str | int]) -> None:
         """Repeat a command with the text of its script if Redis no longer has the script."""
         if reply.cancelled() or not str(reply.exception()).startswith(NO_SCRIPT):
             return
@@ -229,7 +228,9 @@ class QuotaCounters:
                     for item in current:
                         item.incarnation = incarnation
 
-    async def _run(self, script: Script, keys: Sequence[str], arguments: Sequence[str | bytes | int]) -> Any:
+    async def _run(
+        self, script: LuaScript, keys: Sequence[str], arguments: Sequence[str | bytes | int]
+    ) -> Any:
         """Run a script. The first run on a connection sends its text, so no command overtakes another."""
         call = self._call_of(script)
         self._loaded_scripts.add(script.digest)
@@ -241,7 +242,7 @@ class QuotaCounters:
             self._loaded_scripts.clear()
             raise UnknownScriptError(str(error)) from None
 
-    def _call_of(self, script: Script) -> tuple[str, str]:
+    def _call_of(self, script: LuaScript) -> tuple[str, str]:
         if script.digest in self._loaded_scripts:
             return "EVALSHA", script.digest
         return "EVAL", script.text

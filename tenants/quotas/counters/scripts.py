@@ -18,8 +18,7 @@ A reservation is ``second|day|requests|tokens|cost|key id``.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from hashlib import sha1
+from inference_worker.transport.lua_script import LuaScript
 
 _SHARED = """
 local WINDOW_S, KEEP_S = 60, 40 * 86400
@@ -313,20 +312,8 @@ end
 return 1
 """
 
-
-@dataclass(frozen=True, slots=True)
-class Script:
-    """A Lua script and its digest in Redis's script cache."""
-
-    text: str
-    digest: str = field(init=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "digest", sha1(self.text.encode(), usedforsecurity=False).hexdigest())
-
-
-RESERVE = Script(_SHARED + _RESERVE)
-SETTLE = Script(_SHARED + _SETTLE)
-RELEASE = Script(_SHARED + _RELEASE)
-RENEW = Script(_SHARED + _RENEW)
-REBUILD = Script(_REBUILD)
+RESERVE = LuaScript(_SHARED + _RESERVE)
+SETTLE = LuaScript(_SHARED + _SETTLE)
+RELEASE = LuaScript(_SHARED + _RELEASE)
+RENEW = LuaScript(_SHARED + _RENEW)
+REBUILD = LuaScript(_REBUILD)

@@ -17,7 +17,6 @@ from api.gateway.streams.event_logs.scripts import (
     CANCEL,
     CREATE,
     DELETE,
-    Script,
     append_arguments,
     log_keys,
 )
@@ -34,6 +33,7 @@ from api.openai.errors.streams import (
 )
 from inference_worker.protocol import names
 from inference_worker.transport.address import Address
+from inference_worker.transport.lua_script import NO_SCRIPT, LuaScript
 from inference_worker.transport.redis_connection import (
     CommandRejectedError,
     RedisConnection,
@@ -236,11 +236,11 @@ class EventLogs:
             for entry_id, fields in entries
         ]
 
-    async def _run(self, script: Script, keys: Sequence[str], *arguments: str | bytes | int) -> Any:
+    async def _run(self, script: LuaScript, keys: Sequence[str], *arguments: str | bytes | int) -> Any:
         try:
-            return await self._execute("EVALSHA", script.sha, len(keys), *keys, *arguments)
+            return await self._execute("EVALSHA", script.digest, len(keys), *keys, *arguments)
         except CommandRejectedError as rejection:
-            if not str(rejection).startswith("NOSCRIPT"):
+            if not str(rejection).startswith(NO_SCRIPT):
                 raise RedisUnavailable() from None
         return await self._call("EVAL", script.text, len(keys), *keys, *arguments)
 

@@ -5,31 +5,17 @@ Each running log is in the hash of running logs, where the sweep finds those of 
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from inference_worker.protocol import names
+from inference_worker.transport.lua_script import LuaScript
 
 ENTRY_BYTES = 64  # overhead of an event in Redis
-
-
-@dataclass(frozen=True, slots=True)
-class Script:
-    """A Lua script, with its digest in Redis's script cache."""
-
-    text: str
-
-    @property
-    def sha(self) -> str:
-        """The digest for EVALSHA."""
-        return hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
-
 
 # KEYS: meta, index, running logs.
 # ARGV: id, tenant, gateway, kind, expiry in ms, maximum number of logs, key prefix.
 # Returns 1, or 0 if all of the tenant's logs are still being written.
-CREATE = Script("""
+CREATE = LuaScript("""
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', now)
@@ -59,7 +45,7 @@ return 1
 # ARGV: id, channel, number of the first event, maximum bytes, expiry in ms after the end,
 # final state or '', overhead of an entry in bytes, events.
 # Returns whether the log is cancelled; -1 if it has ended or was deleted, -2 for a wrong number.
-APPEND = Script("""
+APPEND = LuaScript("""
 if redis.call('HGET', KEYS[2], 'state') ~= 'running' then return -1 end
 local number = tonumber(ARGV[3])
 if redis.call('HGET', KEYS[2], 'next') ~= ARGV[3] then return -2 end
@@ -93,7 +79,7 @@ return redis.call('HEXISTS', KEYS[2], 'cancel')
 """)
 
 # KEYS: meta. ARGV: channel of changes, message. Returns the state, nil for a deleted log.
-CANCEL = Script("""
+CANCEL = LuaScript("""
 local state = redis.call('HGET', KEYS[1], 'state')
 if state == 'running' then
   redis.call('HSET', KEYS[1], 'cancel', '1')
@@ -104,7 +90,7 @@ return state
 
 # KEYS: log, meta, index, running logs. ARGV: id, channel, channel of changes, message.
 # Returns whether the log existed.
-DELETE = Script("""
+DELETE = LuaScript("""
 local existed = redis.call('DEL', KEYS[2])
 redis.call('DEL', KEYS[1])
 redis.call('ZREM', KEYS[3], ARGV[1])
