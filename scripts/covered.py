@@ -25,6 +25,7 @@ FULLY_COVERED = (
     "api/gateway/settings.py",
     "api/gateway/stages/access/authenticate.py",
     "api/gateway/stages/access/authorize.py",
+    "api/gateway/stages/admission/cache_salt.py",
     "api/gateway/stages/admission/pipeline.py",
     "api/gateway/stages/admission/tiers.py",
     "api/gateway/stages/body/client_time.py",

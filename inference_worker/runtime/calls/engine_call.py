@@ -11,18 +11,7 @@ import msgspec
 
 from inference_worker.protocol import sse
 from inference_worker.protocol.faults import AdapterFault, RequestFault, ResponseTooLarge
-from inference_worker.protocol.messages import (
-    Accepted,
-    Delta,
-    Event,
-    Failed,
-    FailureKind,
-    Finished,
-    Meter,
-    Operation,
-    Outcome,
-    Submit,
-)
+from inference_worker.protocol.messages import Event, FailureKind, Operation, Outcome, Submit
 from inference_worker.runtime.adapters.errors import AdapterUnavailableError
 from inference_worker.runtime.calls.adapter_model import engine_body
 from inference_worker.runtime.calls.asgi_call import engine_scope
@@ -31,6 +20,7 @@ from inference_worker.runtime.calls.engine import Engine, Message
 from inference_worker.runtime.calls.fast_path import TextFastPath, current_fast_path, is_plain
 from inference_worker.runtime.calls.fault_parsing import error_status, parse_fault
 from inference_worker.runtime.calls.meter import CallMeter, current_meter
+from inference_worker.runtime.calls.numbered_events import NumberedEvents
 from inference_worker.runtime.calls.projection import project_document, project_events
 from inference_worker.runtime.calls.sequence_shares import SequenceShares
 from inference_worker.telemetry.correlation import correlation_id
@@ -43,7 +33,6 @@ current_call: ContextVar[EngineCall | None] = ContextVar("current_call", default
 ABORT_GRACE_S = 2.0
 WORKER_STOPS = "worker stops"
 ERROR_EVENT = sse.DATA + b'{"error"'
-MAX_DETAIL_LENGTH = 16_384
 TOO_LARGE = 413
 # Redis disconnects a subscriber with too much pending output (32 MB by default), which would end all streams
 # of a gateway.
@@ -51,7 +40,7 @@ MAX_RESPONSE_BYTES = 16 * 1024 * 1024
 
 
 class EngineCall:
-    """Passes a request to the engine and turns the response into numbered events.
+    """Passes a request to the engine and turns the response into events.
 
     ``sequences``: the shares of tenants in the engine's batch; None: no tenant has to wait. ``fault`` may be
     set by an engine that knows why it fails the request, and ``abort_grace_s`` by one that doesn't listen for
@@ -66,14 +55,13 @@ class EngineCall:
         sequences: SequenceShares | None = None,
     ) -> None:
         self.submit = submit
-        self.meter = CallMeter(self._emit_accepted)
+        self._events = NumberedEvents(submit, emit)
+        self.meter = CallMeter(self._events.emit_accepted)
         self.outcome = Outcome.FAILED
         self.fault: RequestFault | None = None
         self.abort_grace_s = ABORT_GRACE_S
         self._engine = engine
-        self._emit = emit
         self._sequences = sequences or SequenceShares(0)
-        self._index = 0
         self._has_sent = False
         self._status = 0
         self._body = bytearray()
@@ -142,16 +130,6 @@ class EngineCall:
             grace_s = self.abort_grace_s if self._is_in_engine else 0.0
             asyncio.get_running_loop().call_later(grace_s, self._task.cancel)
 
-    def _emit_accepted(self) -> None:
-        self._emit(
-            Accepted(request_id=self.submit.request_id, attempt=self.submit.attempt, index=self._next_index())
-        )
-
-    def _next_index(self) -> int:
-        index = self._index
-        self._index += 1
-        return index
-
     async def _receive(self) -> Message:
         if not self._is_body_delivered:
             self._is_body_delivered = True
@@ -189,12 +167,7 @@ class EngineCall:
     def _emit_delta(self, data: bytes) -> None:
         if self._cancel_reason is None:
             self._has_sent = True
-            submit = self.submit
-            self._emit(
-                Delta(
-                    request_id=submit.request_id, attempt=submit.attempt, index=self._next_index(), data=data
-                )
-            )
+            self._events.emit_delta(data)
 
     def _conclude(self, exception: str) -> None:
         is_worker_ending = self._cancel_reason == WORKER_STOPS or (
@@ -219,18 +192,9 @@ class EngineCall:
             self._fail(FailureKind.REQUEST, TOO_LARGE, "the response is too large")
         elif self._status == 200:
             self.outcome = Outcome.COMPLETED
-            self._emit(self._finished())
+            self._events.emit_finished(self._document(), self.meter.reading())
         else:
             self._fail_with_response()
-
-    def _finished(self) -> Finished:
-        return Finished(
-            request_id=self.submit.request_id,
-            attempt=self.submit.attempt,
-            index=self._next_index(),
-            data=self._document(),
-            meter=self.meter.reading(),
-        )
 
     def _document(self) -> bytes:
         """Return the body of a whole response, empty if it was streamed."""
@@ -251,34 +215,10 @@ class EngineCall:
         self._fail(kind, self._status, bytes(self._body).decode(errors="replace"))
 
     def _fail(self, kind: FailureKind, status: int, detail: str) -> None:
-        self._emit(
-            Failed(
-                request_id=self.submit.request_id,
-                attempt=self.submit.attempt,
-                index=self._next_index(),
-                kind=kind,
-                status=status,
-                detail=detail[:MAX_DETAIL_LENGTH],
-                meter=self.meter.reading(),
-                fault=self._fault_of(kind, detail),
-            )
-        )
+        self._events.emit_failed(kind, status, detail, self.meter.reading(), self._fault_of(kind, detail))
 
     def _fault_of(self, kind: FailureKind, detail: str) -> RequestFault | None:
         if kind is FailureKind.REQUEST:
             return self.fault or parse_fault(detail)
         is_known = kind is FailureKind.UPSTREAM or isinstance(self.fault, AdapterFault)
         return self.fault if is_known else None
-
-
-def refusal(submit: Submit, kind: FailureKind, reason: str) -> Failed:
-    """Return the only event of a Submit that is not started."""
-    return Failed(
-        request_id=submit.request_id,
-        attempt=submit.attempt,
-        index=0,
-        kind=kind,
-        status=0,
-        detail=reason,
-        meter=Meter(),
-    )

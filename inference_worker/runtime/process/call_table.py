@@ -6,6 +6,8 @@ import asyncio
 import contextlib
 import logging
 import time
+from collections.abc import Callable
+from functools import partial
 
 from inference_worker.protocol.messages import (
     AdapterRef,
@@ -18,8 +20,9 @@ from inference_worker.protocol.messages import (
     WorkerState,
 )
 from inference_worker.runtime.calls.engine import Engine
-from inference_worker.runtime.calls.engine_call import WORKER_STOPS, EngineCall, refusal
+from inference_worker.runtime.calls.engine_call import WORKER_STOPS, EngineCall
 from inference_worker.runtime.calls.frame_sender import FrameSender
+from inference_worker.runtime.calls.numbered_events import NumberedEvents
 from inference_worker.runtime.calls.sequence_shares import SequenceShares
 from inference_worker.runtime.process.heartbeat import WorkerReport
 from inference_worker.telemetry.masking import trace_without_messages
@@ -61,15 +64,14 @@ class CallTable:
             if call := self._calls.get(command.request_id):
                 call.cancel(command.reason)
         elif reason := self._reason_to_refuse(command):
-            self._frame_sender.put(command.reply_to, refusal(command, FailureKind.REFUSED, reason))
+            self._fail(command, FailureKind.REFUSED, reason)
         else:
             try:
                 self._start(command)
             except Exception as error:
                 trace = trace_without_messages(error)
                 logger.error("can't start %s", command.request_id, extra={"trace": trace})
-                reason = type(error).__name__
-                self._frame_sender.put(command.reply_to, refusal(command, FailureKind.ENGINE, reason))
+                self._fail(command, FailureKind.ENGINE, type(error).__name__)
 
     def cancel_all(self, reason: str) -> None:
         """Cancel all open calls."""
@@ -111,11 +113,15 @@ class CallTable:
     def _serves_adapter(self, ref: AdapterRef) -> bool:
         return ref.base_model in self._status.models and ref.rank <= self._engine.max_lora_rank
 
-    def _start(self, submit: Submit) -> None:
-        def emit(event: Event) -> None:
-            self._frame_sender.put(submit.reply_to, event)
+    def _fail(self, submit: Submit, kind: FailureKind, reason: str) -> None:
+        """Send the only event of a call that is not started."""
+        NumberedEvents(submit, self._emitter(submit)).emit_failed(kind, 0, reason)
 
-        call = EngineCall(submit, self._engine, emit, self._sequences)
+    def _emitter(self, submit: Submit) -> Callable[[Event], None]:
+        return partial(self._frame_sender.put, submit.reply_to)
+
+    def _start(self, submit: Submit) -> None:
+        call = EngineCall(submit, self._engine, self._emitter(submit), self._sequences)
         self._calls[submit.request_id] = call
         self._frame_sender.open(submit.reply_to)
         task = asyncio.create_task(self._run(call), name=f"call-{submit.request_id}")

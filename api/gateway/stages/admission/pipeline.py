@@ -7,8 +7,6 @@ its quota. The result is an admitted call.
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -20,6 +18,7 @@ from api.gateway.capacity.process_capacity import Capacity
 from api.gateway.http.disconnect import Receive
 from api.gateway.http.exchange import Exchange
 from api.gateway.settings import Limits
+from api.gateway.stages.admission.cache_salt import cache_salt
 from api.gateway.stages.admission.tiers import REPORTED_NAMES, is_granted, start_priority, tier_used
 from api.gateway.stages.body.read import read_request
 from api.gateway.stages.models.catalogue import ReadCatalogue
@@ -208,11 +207,3 @@ class Admission:
         body = await self.capacity.large_bodies.run(tenant_id, encode)
         self.capacity.large_bodies.pace.charge(tenant_id, len(body) * DISPATCH_S_PER_BYTE)
         return body
-
-
-def cache_salt(secret: bytes, tenant_id: str) -> str:
-    """Return the salt of a tenant's prefix cache, so that one tenant can't probe what another has cached.
-
-    vLLM accepts up to 128 characters without ``@/\\``; this is 64 hexadecimal digits.
-    """
-    return hmac.new(secret, f"prefix-cache:{tenant_id}".encode(), hashlib.sha256).hexdigest()
