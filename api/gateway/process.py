@@ -77,6 +77,8 @@ def _gateway(components: Components, secret: bytes, limits: Limits) -> Gateway:
     relay = Relay(limits, client, capacity, start_recorder)
     log_readers = LogReaders(logs, limits, capacity, start_recorder)
     job_readers = JobEventReaders(components.job_feeds, limits, capacity, start_recorder, find_principal)
+    disk = Disk(settings.FILE_INCOMING_DIR, limits.min_free_disk_bytes)
+    health_sources = HealthSources(storage.database, coordination.presence, client, read_catalogue, disk)
     endpoints = Endpoints(
         engine=EngineEndpoints(admission, relay, detached_requests, log_readers),
         responses=ResponseEndpoints(
@@ -92,15 +94,7 @@ def _gateway(components: Components, secret: bytes, limits: Limits) -> Gateway:
         fine_tuning=FineTuningEndpoints(
             storage.jobs, job_readers, client, read_catalogue, limits, capacity, quota
         ),
-        health=HealthEndpoints(
-            HealthSources(
-                storage.database,
-                coordination.presence,
-                client,
-                read_catalogue,
-                Disk(settings.FILE_INCOMING_DIR, limits.min_free_disk_bytes),
-            )
-        ),
+        health=HealthEndpoints(health_sources),
         document=DocumentEndpoint(URLS.routes),
     )
     return Gateway(endpoints, limits, capacity, recorder, find_principal)
