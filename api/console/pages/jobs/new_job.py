@@ -86,7 +86,7 @@ def check(request: TenantRequest, values: Mapping[str, str]) -> CheckedForm:
     missing_fields = {name: gettext("Choose one.") for name in ("model", "training_file") if not body[name]}
     if missing_fields:
         return CheckedForm(body, None, missing_fields)
-    if body["model"] not in trainable_models(request):
+    if body["model"] not in offered_models(request):
         return CheckedForm(
             body, None, {"model": gettext("This model can't be fine-tuned. Choose one from the list.")}
         )
@@ -102,7 +102,7 @@ def check(request: TenantRequest, values: Mapping[str, str]) -> CheckedForm:
     return CheckedForm(body, job_request, {})
 
 
-def trainable_models(request: TenantRequest) -> list[str]:
+def offered_models(request: TenantRequest) -> list[str]:
     """Return the models that the tenant may use and that can be fine-tuned, by name."""
     trainable = settings.CYLLM.training_models
     models = tenant_models(request.tenant.id).filter(name__in=trainable, enabled=True).order_by("name")
@@ -153,7 +153,7 @@ def _form(
         "advanced": advanced_fields,
         "advanced_open": any(field.value or field.error for field in advanced_fields),
         "datasets": _datasets(request),
-        "models": trainable_models(request),
+        "models": offered_models(request),
         "source": request.GET.get("from", ""),
     }
     return page(

@@ -14,7 +14,7 @@ from api.console.access import TenantRequest, tenant_page
 from api.console.job_data.dataset_checks import Figures, ReportError, file_report
 from api.console.job_data.job_form import Body, request_body
 from api.console.job_data.learning import SETTINGS_FOR_FEW_EXAMPLES, has_few_examples
-from api.console.pages.jobs.new_job import trainable_models, typed_values
+from api.console.pages.jobs.new_job import offered_models, typed_values
 from api.console.snippets import EXTENSION
 from tenants.choices import Role
 from tenants.files.models import StoredFile
@@ -40,7 +40,7 @@ def job_report(request: TenantRequest) -> HttpResponse:
     file = file_find(file_id=values["training_file"], tenant_id=request.tenant.id)
     if file is None:
         return render(request, "console/jobs/parts/new_report.html", {})
-    if values["model"] not in trainable_models(request):
+    if values["model"] not in offered_models(request):
         values["model"] = ""  # prices and speeds of other models are not for this tenant
     try:
         context = _report(file, values)
