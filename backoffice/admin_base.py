@@ -98,7 +98,7 @@ class AuditedAdmin(TenantAccess[M]):
             return super().changeform_view(request, object_id, form_url, context)
 
     def lock(self, object_id: str) -> None:
-        """Lock the object until the transaction ends: first what the services that change it lock first."""
+        """Lock the object until the transaction ends, starting with the row that its services lock first."""
         self.model._base_manager.select_for_update(of=("self",)).filter(pk=object_id).first()
 
     @override

@@ -11,7 +11,7 @@ from django.db.models import Model
 
 @contextmanager
 def unique_values(row: Model) -> Iterator[None]:
-    """Save a row in this context. Raises ValidationError for a taken value, as its validation does."""
+    """Return a context in which to save a row. It raises ValidationError for a value that is taken by now."""
     try:
         with transaction.atomic():
             yield

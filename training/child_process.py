@@ -84,8 +84,8 @@ def limit_child(pid: int, *, memory_bytes: int | None = None) -> None:
 def lower_session(pid: int, niceness: int, *, sessions: int = 1) -> None:
     """Set the niceness of a process's session where Linux shares processors among sessions (autogroups).
 
-    There a process's own niceness only counts within its session. ``sessions``: how many do the same at the
-    same time.
+    There a process's own niceness only counts within its session. ``sessions``: number of
+    sessions that are lowered at the same time.
     """
     for _ in range(AUTOGROUP_TRIES * sessions):
         try:

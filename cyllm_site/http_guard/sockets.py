@@ -1,4 +1,4 @@
-"""WebSockets of uvicorn: refused handshakes get a response, and pongs that nobody reads have a limit."""
+"""uvicorn's WebSockets with two gaps closed: refused handshakes get a response, unread pongs have a limit."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MAX_UNREAD_BYTES = 1024 * 1024
 
 
 class GuardedSocket(WebSocketsSansIOProtocol):
-    """A WebSocket whose client can hold neither its connection nor memory without end."""
+    """A WebSocket that closes its connection where uvicorn would keep it open or buffer without limit."""
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
@@ -25,9 +25,9 @@ class GuardedSocket(WebSocketsSansIOProtocol):
             self._refuse()
 
     def _refuse(self) -> None:
-        """Refuse a head that websockets can't read, to which uvicorn doesn't respond.
+        """Respond to a head that the websockets library can't read: uvicorn doesn't.
 
-        The HTTP parser has accepted it, so it is too long for websockets: a line, or the number of fields.
+        The HTTP parser has accepted it, so a line is too long for the library, or there are too many fields.
         """
         error, request_id = HeadersTooLarge(limit=MAX_LINE_LENGTH), new_request_id()
         logger.warning("rejected a socket: code=%s id=%s", error.code, request_id)
@@ -35,7 +35,7 @@ class GuardedSocket(WebSocketsSansIOProtocol):
         self.transport.close()
 
     def handle_ping(self) -> None:
-        """Send the pong, unless the client leaves too much unread: uvicorn would keep any number of pongs."""
+        """Send the pong, or abort if the client leaves too much unread: uvicorn buffers pongs without limit."""
         if self.transport.get_write_buffer_size() > MAX_UNREAD_BYTES:
             self.transport.abort()
         if self.transport.is_closing():

@@ -66,9 +66,9 @@ def _run(path: Path) -> int:
 
 
 def _join_launcher(*, is_main: bool) -> None:
-    """Give this process what it lacks because torchrun started it in a session of its own.
+    """Tie this process to torchrun, which started it in a session of its own.
 
-    It ends with the launcher, whose process group it is not in, and its session gets the launcher's priority.
+    It ends with the launcher, although it isn't in its process group, and has the launcher's priority.
     """
     bind_to_parent(os.getppid(), by_thread=True)
     if not is_main:

@@ -54,7 +54,7 @@ def failure_of_event(event: Failed) -> Failure:
 def is_rank_killed(log_lines: Iterable[str]) -> bool:
     """Return whether torchrun logs that a run failed because one of its processes was killed.
 
-    That process reports nothing, and the others only that they have lost it.
+    The killed process reports nothing, and the others report only that they have lost it.
     """
     return any(_KILLED_RANK.search(line) for line in log_lines)
 
