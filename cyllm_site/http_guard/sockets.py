@@ -35,7 +35,7 @@ class GuardedSocket(WebSocketsSansIOProtocol):
         self.transport.close()
 
     def handle_ping(self) -> None:
-        """Send the pong, or abort if the client leaves too much unread: uvicorn buffers pongs without limit."""
+        """Send the pong, or abort if the client leaves too much unread: uvicorn buffers without limit."""
         if self.transport.get_write_buffer_size() > MAX_UNREAD_BYTES:
             self.transport.abort()
         if self.transport.is_closing():
