@@ -106,7 +106,7 @@ class Membership(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.user} @ {self.tenant}: {self.role}"
+        return f"{self.user} @ {self.tenant}: {self.get_role_display()}"
 
 
 class ServiceAccount(models.Model):

@@ -8,6 +8,7 @@ from django.db import models
 from django.db.models import Q
 from django.db.models.fields.json import KeyTransform
 from django.utils import timezone
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from backoffice.tenant_rows import TenantRows
@@ -152,7 +153,7 @@ class JobCheckpoint(models.Model):
         constraints = [models.UniqueConstraint(fields=["job", "step"], name="checkpoint_step_once")]
 
     def __str__(self) -> str:
-        return f"{self.job_id} step {self.step}"
+        return gettext("%(job)s, step %(step)s") % {"job": self.job_id, "step": self.step}
 
 
 class JobSampleLines(models.Model):

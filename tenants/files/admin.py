@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from typing import Any
 
@@ -10,12 +9,11 @@ from django.contrib import admin, messages
 from django.contrib.admin import ShowFacets, display
 from django.db.models import QuerySet
 from django.http import HttpRequest
-from django.utils.html import format_html
-from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 from typing_extensions import override
 
 from backoffice.admin_base import AuditedAdmin, actor_of
+from backoffice.json_display import json_display
 from backoffice.list_filters import RelatedRowFilter
 from backoffice.sizes import size_text
 from tenants.files.deletion import FileInUseError, file_delete, file_users
@@ -38,6 +36,7 @@ class FileAdmin(AuditedAdmin[StoredFile]):
     search_help_text = _("Complete file id or SHA-256, or the beginning of the file name")
     date_hierarchy = "created_at"
     readonly_fields = ("size", "report")
+    report = json_display("dataset_report", _("dataset report"))
     fields = (
         *("id", "tenant", "filename", "purpose", "size", "size_bytes", "sha256", "storage_name"),
         *("created_at", "expires_at", "report"),
@@ -47,14 +46,6 @@ class FileAdmin(AuditedAdmin[StoredFile]):
     def size(self, file: StoredFile) -> str:
         """Return the size in a readable unit."""
         return size_text(file.size_bytes)
-
-    @display(description=_("dataset report"), empty_value="-")
-    def report(self, file: StoredFile) -> SafeString | None:
-        """Return the report of a dataset as indented JSON."""
-        if file.dataset_report is None:
-            return None
-        text = json.dumps(file.dataset_report, indent=2, ensure_ascii=False)
-        return format_html('<pre class="whitespace-pre-wrap">{}</pre>', text)
 
     @override
     def has_add_permission(self, request: HttpRequest, obj: object = None) -> bool:

@@ -16,6 +16,7 @@ from django.utils.translation import gettext_lazy as _
 from typing_extensions import override
 
 from backoffice.admin_base import AuditedAdmin, actor_of, label_column, page_action
+from backoffice.json_display import json_display
 from backoffice.list_filters import RelatedRowFilter
 from training.choices import JobStatus
 from training.jobs import services
@@ -35,6 +36,7 @@ STATUS_COLOURS: dict[str, str] = {
     JobStatus.FAILED: "danger",
     JobStatus.CANCELLED: "warning",
 }
+JSON_TEXTS = ("hyperparameters_text", "resolved_text", "options_text", "metadata_text", "result_text")
 
 
 class FineTuningJobAdmin(AuditedAdmin[FineTuningJob]):
@@ -61,7 +63,8 @@ class FineTuningJobAdmin(AuditedAdmin[FineTuningJob]):
             {
                 "fields": (
                     *("base_model", "suffix", "method", "training_file", "validation_file", "seed"),
-                    *("source_checkpoint", "hyperparameters", "resolved", "options", "metadata"),
+                    *("source_checkpoint", "hyperparameters_text", "resolved_text", "options_text"),
+                    "metadata_text",
                 )
             },
         ),
@@ -74,12 +77,18 @@ class FineTuningJobAdmin(AuditedAdmin[FineTuningJob]):
             _("Result"),
             {
                 "fields": (
-                    *("fine_tuned_model", "artifact_sha256", "result"),
+                    *("fine_tuned_model", "artifact_sha256", "result_text"),
                     *("error_code", "error_message", "error_param", "correlation_id"),
                 )
             },
         ),
     )
+
+    hyperparameters_text = json_display("hyperparameters", _("hyperparameters"))
+    resolved_text = json_display("resolved", _("hyperparameters in effect"))
+    options_text = json_display("options", _("options"))
+    metadata_text = json_display("metadata", _("metadata"))
+    result_text = json_display("result", _("result"))
 
     @label_column(_("status"), STATUS_COLOURS, ordering="status")
     def status_label(self, job: FineTuningJob) -> tuple[str, StrOrPromise]:
@@ -94,7 +103,7 @@ class FineTuningJobAdmin(AuditedAdmin[FineTuningJob]):
     @override
     def get_readonly_fields(self, request: HttpRequest, obj: FineTuningJob | None = None) -> tuple[str, ...]:
         """Return all fields: the buttons change jobs, not the form."""
-        return ("progress", *(field.name for field in FineTuningJob._meta.fields))
+        return ("progress", *JSON_TEXTS, *(field.name for field in FineTuningJob._meta.fields))
 
     def changeform_view(
         self,

@@ -12,6 +12,7 @@ from backoffice.admin_base import (
     ReadOnlyAdmin,
     label_column,
 )
+from backoffice.json_display import json_display
 from backoffice.list_filters import RelatedRowFilter
 from training.choices import AttemptOutcome, EventLevel
 from training.models import JobAttempt, JobEvent
@@ -85,7 +86,9 @@ class JobEventAdmin(JobRowAdmin):
     list_display = ("at", "job", "number", "tenant", "level_label", "message")
     list_filter = ("level", "type", ("job__tenant", RelatedRowFilter))
     ordering = ("-id",)
-    fields = ("job", "number", "at", "level", "type", "message", "data")
+    fields = ("job", "number", "at", "level", "type", "message", "data_text")
+    readonly_fields = ("data_text",)
+    data_text = json_display("data", _("data"))
 
     @label_column(_("level"), LEVEL_COLOURS, ordering="level")
     def level_label(self, event: JobEvent) -> tuple[str, StrOrPromise]:
@@ -100,4 +103,6 @@ class JobCheckpointAdmin(JobRowAdmin):
     ordering = ("-created_at",)
     search_fields = ("id__exact", "job__id__exact")
     search_help_text = _("Complete checkpoint or job id")
-    fields = ("id", "job", "step", "folder", "metrics", "is_best", "created_at")
+    fields = ("id", "job", "step", "folder", "metrics_text", "is_best", "created_at")
+    readonly_fields = ("metrics_text",)
+    metrics_text = json_display("metrics", _("metrics"))

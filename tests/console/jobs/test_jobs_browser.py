@@ -101,6 +101,7 @@ def _good(count: int) -> list[Any]:
 async def test_faults_of_a_dataset_are_shown_with_line_and_path_and_refuse_it(
     site_server: int, cast: Cast, tmp_path: Path
 ) -> None:
+    await in_thread(lambda: model_register(name=MODEL, actor="tests", source=MODEL))
     async with visit(site_server, cast.member) as one:
         page = one.page
         await one.open("/console/acme/jobs/new/")
@@ -130,6 +131,14 @@ async def test_faults_of_a_dataset_are_shown_with_line_and_path_and_refuse_it(
         (table := tmp_path / "table.csv").write_text('question,answer\nIs there wifi?,"Yes, bluebeans42"\n')
         await page.set_input_files("#upload", table)
         await expect(faults).to_have_count(2)
+        assert await page.evaluate("document.documentElement.scrollWidth") == 375
+        hidden_px = "table => table.scrollWidth - table.clientWidth"
+        assert await page.locator("#faults .scroll").evaluate(hidden_px) == 0
+        await page.set_input_files("#upload", _dataset(tmp_path / "good.jsonl", _good(2)))
+        await expect(page.locator("[data-fact=examples]")).to_have_text("2")
+        await page.fill("#n_epochs", "0")
+        await page.click("#submit")
+        await expect(page.locator("#n_epochs-error")).to_contain_text("hyperparameters.n_epochs")
         assert await page.evaluate("document.documentElement.scrollWidth") == 375
     assert await in_thread(FineTuningJob.objects.count) == 0
 

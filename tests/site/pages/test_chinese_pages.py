@@ -15,12 +15,14 @@ from typing_extensions import override
 from inference_worker.registry.services import model_register
 from tenants.keys.services import key_create, key_update
 from tenants.members.services import membership_set, service_account_create
-from tenants.models import AdminAudit, ApiKey, AuditRecord
+from tenants.models import AdminAudit, ApiKey, AuditRecord, Membership
 from tenants.services import tenant_update
+from tests.console.harness.heartbeats import beat, heartbeat
 from tests.console.harness.jobs import checkpoint, evaluate, job_with_steps
 from tests.people import Cast
 from tests.site.harness.admin_urls import admin_urls
 from tests.usage.records import refusal_count, usage_at
+from training.models import FineTuningJob, JobCheckpoint
 
 pytestmark = pytest.mark.django_db
 
@@ -46,14 +48,14 @@ NAMES = frozenset(
         ),
         *("HTTP", "Redis", "Postgres", "JavaScript", "LDAP", "token", "Token", "DPO", "LoRA", "MAC"),
         *("English", "Ctrl", "Enter", "Top", "Authorize", "Alpha", "Dropout", "beta"),
-        *("OpenAI", "Alpaca", "ShareGPT", "TRL", "Nightly"),
+        *("OpenAI", "Alpaca", "ShareGPT", "TRL", "Nightly", "KV"),
     }
 )
 # Values of requests and commands, such as hyperparameters and units, are not translated.
 VALUES = frozenset(
     {
         *("auto", "lora", "dora", "full", "yes", "no", "linear", "cosine", "constant", "on", "off"),
-        *("default", "ms", "python", "en"),
+        *("default", "ms", "GiB", "python", "en"),
     }
 )
 # Words of Django's translations for which this project has others.
@@ -103,6 +105,8 @@ def key(cast: Cast, redis_client: Any) -> ApiKey:
     tenant_update(tenant_id=cast.acme.id, actor="cli:boss", tier="batch", spend_per_day_microusd=5)
     newcomer = User.objects.create_user("newcomer")
     membership_set(tenant=cast.acme, user=newcomer, role="viewer", actor=f"key:{key.prefix}")
+    membership_set(tenant=cast.acme, user=newcomer, role="admin", actor="job:ftjob-1")
+    membership_set(tenant=cast.acme, user=newcomer, role="viewer", actor="system:file-expiry")
     usage_at(cast.acme, timezone.now(), key=key)
     AuditRecord.objects.create(
         request_id="r-1",
@@ -120,6 +124,7 @@ def key(cast: Cast, redis_client: Any) -> ApiKey:
     job = job_with_steps(cast.acme, 20, base_model="tiny")
     evaluate(job, 20, 1.9, is_best=True)
     checkpoint(job, 20, 1.9, is_best=True)
+    beat(redis_client, heartbeat(engine="tiny", hardware="GPU", stage="ready"))
     return key
 
 
@@ -141,6 +146,9 @@ def paths(cast: Cast, key: ApiKey) -> list[str]:
     site = ["/console/status/", "/console/two-factor/", "/docs", "/absent"]
     rows = [f"tenants/apikey/{key.id}", f"tenants/tenant/{cast.acme.id}"]
     rows.append(f"tenants/adminaudit/{AdminAudit.objects.latest('id').pk}")
+    rows.append(f"tenants/membership/{Membership.objects.get(user__username='newcomer').pk}")
+    rows.append(f"training/jobcheckpoint/{JobCheckpoint.objects.get().pk}")
+    rows.append(f"training/finetuningjob/{FineTuningJob.objects.get().pk}")
     lists = [url.path(0) for url in admin_urls() if not (url.has_argument or "jobevent" in url.pattern)]
     return [
         *(f"/console/acme/{path}" for path in tenant),
