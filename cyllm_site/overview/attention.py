@@ -19,7 +19,7 @@ from inference_worker.registry.readiness import Readiness
 from inference_worker.registry.worker_sightings import WorkerSighting, platform_workers
 from tenants.audit_trail.checks import broken_trails
 from tenants.audit_trail.models import Trail
-from tenants.usage.sums import Dimension, UsagePeriod, quarter_start, usage_groups
+from tenants.usage.sums import Dimension, UsagePeriod, UsageSum, quarter_start, usage_groups
 from tenants.usage.zones import QUARTER
 
 HOUR = dt.timedelta(hours=1)
@@ -100,10 +100,13 @@ def _error_notices(now: dt.datetime, tenant_ids: Collection[uuid.UUID] | None) -
     period = UsagePeriod(since=until - HOUR, until=until, tenant_ids=tenant_ids)
     page = reverse("admin:tenants_usagerecord_changelist")
     groups = usage_groups(period, [Dimension.MODEL])
-    counts = [(str(group.labels[Dimension.MODEL]), group.sum) for group in groups]
-    failing = [(name, total.failures, total.requests) for name, total in counts]
-    failing = [row for row in failing if row[1] >= MIN_ERRORS and row[1] > row[2] * ERROR_SHARE]
-    for name, errors, requests in sorted(failing, key=lambda row: -row[1])[:MAX_OF_A_KIND]:
-        values = {"model": name, "errors": errors, "requests": requests}
+    failing = [group for group in groups if _is_trend(group.sum)]
+    for group in sorted(failing, key=lambda group: -group.sum.failures)[:MAX_OF_A_KIND]:
+        name = str(group.labels[Dimension.MODEL])
+        values = {"model": name, "errors": group.sum.failures, "requests": group.sum.requests}
         text = _("%(errors)s of %(requests)s requests to %(model)s failed in the last hour.") % values
         yield Notice(text, f"{page}?{urlencode({'outcome__exact': 'failed', 'model': name})}")
+
+
+def _is_trend(total: UsageSum) -> bool:
+    return total.failures >= MIN_ERRORS and total.failures > total.requests * ERROR_SHARE

@@ -201,43 +201,34 @@ class WorkerState(enum.StrEnum):
 class Heartbeat(_Message, frozen=True, kw_only=True, tag="heartbeat"):
     """A worker's entry in the worker directory, stored in Redis under a key that expires.
 
-    ``boot`` identifies the current incarnation of the worker's channel; messages to older ones are lost.
-    ``stage`` and ``stage_s``: the current step of loading or draining and its duration so far.
-    ``loop_lag_s``: the time since the event loop last ran, which reveals a hung worker. ``operations``:
-    the engine's operations, as text because a newer worker may have one that the gateway does not know;
-    empty means ``DEFAULT_OPERATIONS``. ``sampling_defaults``: the model's own sampling parameters by
-    name, which apply to requests that omit them. ``template_variables``: the variables of the chat
-    template, None if unknown. ``template_tokens``: those of a conversation with a single short message,
-    None if unknown. ``template_option_tokens``: those of all texts in the template, which bound what its
-    options add; None if unknown. ``max_lora_rank``: the highest rank of adapters that the engine loads on
-    demand, 0 if it loads none. ``adapters``: digests of the adapters that it has loaded. ``dtype``: data
-    type of the engine's computation, empty if unknown. ``kv_cache_use``: the used part of the key-value
-    cache, 0 to 1; None if unknown.
+    None, or an empty ``dtype``: unknown.
     """
 
     worker_id: str
-    boot: str
+    boot: str  # identifies the incarnation of the worker's channel; messages to older ones are lost
     channel: str
     state: WorkerState
     models: tuple[str, ...]
     max_model_len: int
     running: int
     waiting: int
-    stage: str
-    stage_s: float
-    loop_lag_s: float
+    stage: str  # of loading or draining
+    stage_s: float  # its duration so far
+    loop_lag_s: float  # since the event loop last ran; reveals a hung worker
     engine: str
     hardware: str
     written_at: float
+    # As text, because a newer worker may have one that gateways don't know. Empty: ``DEFAULT_OPERATIONS``.
     operations: tuple[str, ...] = ()
+    # The model's own parameters by name, for requests that omit them.
     sampling_defaults: dict[str, float] = msgspec.field(default_factory=dict)
-    template_variables: tuple[str, ...] | None = None
-    max_lora_rank: int = 0
-    adapters: tuple[str, ...] = ()
-    dtype: str = ""
-    kv_cache_use: float | None = None
-    template_tokens: int | None = None
-    template_option_tokens: int | None = None
+    template_variables: tuple[str, ...] | None = None  # of the chat template
+    max_lora_rank: int = 0  # of the adapters that the engine loads on demand; 0: it loads none
+    adapters: tuple[str, ...] = ()  # digests of the loaded ones
+    dtype: str = ""  # of the engine's computation
+    kv_cache_use: float | None = None  # the used part of the key-value cache, 0 to 1
+    template_tokens: int | None = None  # of a conversation with a single short message
+    template_option_tokens: int | None = None  # of all texts in the template: bounds what its options add
 
 
 # ---- facts: the durable stream behind usage and audit records -------------------------------------

@@ -52,17 +52,7 @@ class LastAttempt:
 
 @dataclass(slots=True)
 class Exchange:
-    """A request and its response, filled in stage by stage.
-
-    ``path_template`` is that of the route, never the path itself: people paste keys into URLs.
-    ``path_values`` are the values of its parameters, ``query`` the query parameters that it declares,
-    ``content_coding`` the coding of a JSON body, and ``principal`` is set once the key has been verified.
-    ``deployment`` is the model that an Azure client names in the path.
-    ``status`` is the status sent to the client, 0 until then. ``resources`` are released when the response is
-    complete or, for a detached request, when the request ends. ``names_without_effect``: parameters of the
-    request that have no effect. ``quota``: what it has reserved of its limits, and ``rate_limit_fields`` the
-    header fields that report what remains of them.
-    """
+    """A request and its response, filled in stage by stage."""
 
     method: str
     path: str
@@ -73,30 +63,31 @@ class Exchange:
     started_at: float = field(default_factory=time.time)
     arrived_at: float = field(default_factory=time.monotonic)
     query_string: bytes = b""
-    deployment: str | None = None
+    deployment: str | None = None  # the model that an Azure client names in the path
     protocol_error: ApiError | None = None
-    path_template: str = UNKNOWN_PATH
-    path_values: Mapping[str, str] = field(default_factory=dict)
-    query: Query = field(default_factory=Query)
-    content_coding: str | None = None
+    path_template: str = UNKNOWN_PATH  # for logs and records, unlike the path: people paste keys into URLs
+    path_values: Mapping[str, str] = field(default_factory=dict)  # of the template's parameters
+    query: Query = field(default_factory=Query)  # the parameters that the route declares
+    content_coding: str | None = None  # of a JSON body
     key_prefix: str | None = None
-    principal: KeyPrincipal | None = None
+    principal: KeyPrincipal | None = None  # set once the key has been verified
     requested_model: str | None = None
     model: str | None = None
     prices: Prices = FREE
     is_streamed: bool = False
     last_attempt: LastAttempt = field(default_factory=LastAttempt)
-    status: int = 0
+    status: int = 0  # 0 until it is sent to the client
     first_token_s: float | None = None
     error_code: str | None = None
     error_param: str | None = None
     is_start_recorded: bool = False
     is_handed_over: bool = False
+    # Released when the response is complete or, for a detached request, when the request ends.
     resources: ExitStack = field(default_factory=ExitStack)
     outcome: Outcome = Outcome.FAILED
-    names_without_effect: tuple[str, ...] = ()
+    names_without_effect: tuple[str, ...] = ()  # parameters of the request
     quota: QuotaReservation | None = None
-    rate_limit_fields: tuple[tuple[bytes, bytes], ...] = ()
+    rate_limit_fields: tuple[tuple[bytes, bytes], ...] = ()  # header fields with what remains of the limits
 
     def header(self, name: bytes) -> str | None:
         """Return a request header, None if absent. Repeated headers are joined, as HTTP defines it."""

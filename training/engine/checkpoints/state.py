@@ -38,22 +38,19 @@ class Score(msgspec.Struct, frozen=True):
 class RunState(msgspec.Struct, kw_only=True):
     """Counters of a run after ``step`` optimizer steps.
 
-    ``fingerprint``: digest of all that determines the weights. ``unimproved``: evaluations since the
-    validation loss last improved by the threshold over ``reference_loss``. ``skipped_steps``: consecutive
-    optimizer steps skipped up to now. ``window``: sums for the next report. ``device`` ("cpu" or "cuda"),
-    ``precision``, ``is_packed``, ``uses_onednn``, ``micro_batch_tokens``, ``threads`` and ``lanes`` are the
-    choices of the first attempt that change the rounding, so later ones keep them; empty or None: not chosen
-    yet. ``hardware``: of the first attempt.
+    ``device``, ``precision``, ``is_packed``, ``uses_onednn``, ``micro_batch_tokens``, ``threads`` and
+    ``lanes`` are the choices of the first attempt that change the rounding, so later ones keep them; empty or
+    None: not chosen yet.
     """
 
-    fingerprint: str
+    fingerprint: str  # digest of all that determines the weights
     step: int = 0
     trained_tokens: int = 0
     threads: int = 1
     micro_batch_tokens: int = 0
     lanes: int = 0
-    device: str = ""
-    hardware: str = ""
+    device: str = ""  # "cpu" or "cuda"
+    hardware: str = ""  # of the first attempt
     precision: str = ""
     is_packed: bool | None = None
     uses_onednn: bool | None = None
@@ -61,10 +58,10 @@ class RunState(msgspec.Struct, kw_only=True):
     latest: Score | None = None
     best: Score | None = None
     train: Score | None = None
-    window: Window = Window()
+    window: Window = Window()  # sums for the next report
     reference_loss: float | None = None
-    unimproved: int = 0
-    skipped_steps: int = 0
+    unimproved: int = 0  # evaluations since the loss last improved by the threshold over ``reference_loss``
+    skipped_steps: int = 0  # consecutive ones, up to now
     scheduler: dict[str, Any] = {}
     optimizer_groups: list[dict[str, Any]] = []
     scaler: dict[str, Any] = {}
