@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
-from django.db import connection, transaction
 from django.test import Client
 
 from inference_worker.registry.models import ServedModel
@@ -17,8 +14,8 @@ from tenants.keys.services import key_create, key_update
 from tenants.members.services import membership_remove, membership_set, service_account_create
 from tenants.models import ApiKey, Membership, ServiceAccount, Tenant
 from tenants.services import tenant_create, tenant_update
+from tests.concurrency import during
 from tests.people import Cast, make_superuser, signed_in
-from tests.stacks import wait_until
 from training.jobs.policies import policy_set
 from training.models import TrainingPolicy
 
@@ -33,31 +30,6 @@ def admin(cast: Cast, redis_client: object) -> Client:
     browser = signed_in(make_superuser(cast.owner))
     browser.raise_request_exception = False
     return browser
-
-
-def during(change: Callable[[], object], request: Callable[[], Any]) -> Any:
-    """Return the response to a request that begins before a change commits and has to wait for it."""
-
-    def respond() -> Any:
-        try:
-            return request()
-        finally:
-            connection.close()
-
-    with ThreadPoolExecutor(1) as executor:
-        with transaction.atomic():
-            change()
-            response = executor.submit(respond)
-            wait_until(lambda: is_waited_for() or response.done(), "the request waits")
-        return response.result()
-
-
-def is_waited_for() -> bool:
-    """Return whether another connection waits for a lock of this one."""
-    with connection.cursor() as cursor:
-        waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted"
-        cursor.execute(f"{waiting} AND pg_backend_pid() = ANY(pg_blocking_pids(pid))")
-        return bool(cursor.fetchone()[0])
 
 
 def form_of(browser: Client, address: str) -> dict[str, Any]:

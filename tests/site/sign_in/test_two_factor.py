@@ -24,6 +24,7 @@ from django_otp.plugins.otp_totp.models import TOTPDevice
 from api.console.live.admission import session_user
 from cyllm_site.sign_in import second_factor
 from tenants.models import AdminAudit
+from tests.concurrency import during
 from tests.people import PASSWORD, Cast
 
 pytestmark = [pytest.mark.django_db, pytest.mark.criterion("6.5")]
@@ -309,3 +310,14 @@ def test_an_idle_session_ends(cast: Cast) -> None:
     Session.objects.update(expire_date="2026-01-01T00:00:00Z")
     assert client.get("/console/two-factor/").status_code == 302
     assert import_module(settings.SESSION_ENGINE).SessionStore(client.cookies["sessionid"].value).load() == {}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_two_pages_that_are_opened_at_once_show_one_secret(boss: User) -> None:
+    client = Client()
+    password_step(client)
+    page = during(lambda: second_factor.enrolment_begin(boss), lambda: client.get(ENROL))
+    assert page.status_code == 200
+    secret = second_factor.enrolment_begin(boss).secret
+    assert page.context["enrolment"].secret == secret
+    assert TOTPDevice.objects.count() == 1
