@@ -1,4 +1,4 @@
-"""JSON fields on the admin's pages: indented text, as the theme's inline styles violate the site's policy."""
+"""JSON fields of the admin as indented text: the theme's display has inline styles, which the CSP forbids."""
 
 from __future__ import annotations
 

@@ -73,7 +73,7 @@ def normalise(text: str) -> str:
 @transaction.atomic
 def enrolment_begin(user: User) -> Enrolment:
     """Return the secret for the person's app. It stays the same until one of its codes is confirmed."""
-    # Locked, so that of two pages that are opened at once one creates the device: no constraint does.
+    # Locked, so that only one of two pages opened at once creates the device: no constraint prevents two.
     User.objects.select_for_update(no_key=True).get(pk=user.pk)
     device, _ = TOTPDevice.objects.get_or_create(
         user=user, confirmed=False, defaults={"name": "authenticator", "digits": DIGITS}

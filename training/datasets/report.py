@@ -36,22 +36,20 @@ class LengthDistribution(msgspec.Struct, frozen=True, kw_only=True):
 class TokenReport(msgspec.Struct, frozen=True, kw_only=True):
     """A dataset in tokens of a base model. Tokens and lengths are those of the samples that are left.
 
-    ``samples``: sequences to train on, a pair counts once; more than examples where the chat template needs
-    one per answer. ``truncated``: samples cut after the last complete answer that fits.
-    ``lost_tokens``: tokens after a cut and of dropped samples. ``dropped``: samples left out, by reason.
-    ``truncated_lines``, ``dropped_lines``: the first few.
+    A sample is a sequence to train on; a pair counts once. There are more samples than examples where the
+    chat template needs one per answer.
     """
 
     samples: int
     tokens: int
     trained_tokens: int
     max_length: int | None
-    truncated: int
-    dropped: dict[str, int]
-    truncated_lines: tuple[int, ...]
-    dropped_lines: tuple[int, ...]
+    truncated: int  # samples cut after the last complete answer that fits
+    dropped: dict[str, int]  # samples left out, by reason
+    truncated_lines: tuple[int, ...]  # the first few
+    dropped_lines: tuple[int, ...]  # the first few
     lengths: LengthDistribution | None
-    lost_tokens: int = 0
+    lost_tokens: int = 0  # after a cut, and of dropped samples
 
 
 class RunFigures(msgspec.Struct, frozen=True, kw_only=True):

@@ -39,6 +39,7 @@ from training.models import FineTuningJob
 
 PAGE_SIZE = 50
 MAX_SELECTED = 200
+MAX_RUNNING = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +95,7 @@ def rows_of(jobs: Sequence[FineTuningJob]) -> list[JobRow]:
 
 def _running(request: TenantRequest) -> list[JobRow]:
     jobs = FineTuningJob.objects.filter(tenant=request.tenant, status=JobStatus.RUNNING)
-    return rows_of(list(jobs.order_by("started_at").defer("report", "result")[:8]))
+    return rows_of(list(jobs.order_by("started_at").defer("report", "result")[:MAX_RUNNING]))
 
 
 def _changes(request: TenantRequest, job_filter: JobFilter) -> JsonResponse:
