@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import cache
+from typing import Any
+
 from django.contrib import admin
 from django.contrib.admin import RelatedOnlyFieldListFilter, display
 from django.db.models import QuerySet
@@ -30,6 +33,18 @@ class AdapterAdmin(AuditedAdmin[Adapter]):
     search_help_text = gettext_lazy("Name, job or digest")
     fields = ("model", "base", "tenant_name", "rank", "size", "sha256", "job_id", "created_at")
     readonly_fields = fields
+
+    @override
+    def get_list_display(self, request: HttpRequest) -> Any:
+        """Return the columns. The names of the tenants are read once for all rows."""
+        names = cache(tenant_names)
+
+        @display(description=gettext_lazy("tenant"))
+        def tenant(adapter: Adapter) -> str:
+            return names().get(adapter.tenant_id, str(adapter.tenant_id))
+
+        columns = super().get_list_display(request)
+        return [tenant if column == "tenant_name" else column for column in columns]
 
     @display(description=gettext_lazy("tenant"))
     def tenant_name(self, adapter: Adapter) -> str:

@@ -10,7 +10,9 @@ import pytest
 import redis
 from django.core.management import call_command
 from django.core.management.base import CommandError
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 
 from inference_worker.protocol import codec, names
 from inference_worker.registry.adapter_services import NewAdapter, adapter_register
@@ -188,3 +190,31 @@ def test_an_adapter_is_shown_and_deleted_in_the_admin(admin: Client, cast: Cast)
     assert [row["name"] for row in run_json("models", "list")] == ["tiny"]
     (deletion,) = AdminAudit.objects.filter(action="adapter.delete")
     assert (deletion.object_name, deletion.tenant_id) == ("ft:tiny:acme::1", cast.acme.id)
+
+
+def test_the_list_of_adapters_has_as_many_queries_for_many_rows_as_for_one(
+    admin: Client, cast: Cast, django_assert_num_queries: Any
+) -> None:
+    run("models", "add", "tiny")
+    archive_save("ab" * 32, io.BytesIO(b"weights"))
+
+    def add(number: int) -> None:
+        new = NewAdapter(
+            name=f"ft:tiny:acme::{number}",
+            base="tiny",
+            sha256="ab" * 32,
+            rank=8,
+            size_bytes=7,
+            tenant_id=cast.acme.id,
+            owned_by="acme",
+        )
+        adapter_register(new, actor="tests")
+
+    add(0)
+    with CaptureQueriesContext(connection) as queries:
+        admin.get("/admin/registry/adapter/")
+    for number in range(1, 5):
+        add(number)
+    with django_assert_num_queries(len(queries)):
+        page = admin.get("/admin/registry/adapter/").content.decode()
+    assert page.count(">acme<") == 5
