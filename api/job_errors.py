@@ -8,7 +8,7 @@ from api.openai.errors.quotas import InsufficientQuota
 from api.openai.errors.retry_after import retry_after
 from training.jobs.checkpoint_jobs import CheckpointRefusedError
 from training.jobs.transition_errors import JobBudgetError, JobTransitionError, OpenJobsLimitError
-from training.requests.refusals import BudgetShortage
+from training.requests import refusals
 
 
 def action_error(error: JobTransitionError) -> ApiError:
@@ -25,12 +25,12 @@ def action_error(error: JobTransitionError) -> ApiError:
 
 def publication_error(error: CheckpointRefusedError, checkpoint_id: str) -> ApiError:
     """Return the error of the API for a checkpoint that can't be published, or not yet."""
-    if error.limit is not None:
-        return TooManyJobs(param=None, limit=error.limit)
+    if isinstance(error.obstacle, refusals.TooManyJobs):
+        return TooManyJobs(param=None, limit=error.obstacle.limit)
     return CheckpointNotPublishable(checkpoint_id=checkpoint_id, reason=error.reason)
 
 
-def budget_error(shortage: BudgetShortage) -> InsufficientQuota:
+def budget_error(shortage: refusals.BudgetShortage) -> InsufficientQuota:
     """Return the error of the API for a budget that doesn't cover a job."""
     return InsufficientQuota(
         subject=shortage.subject,

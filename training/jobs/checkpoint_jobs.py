@@ -20,6 +20,7 @@ from training.jobs.selectors import checkpoints, is_base_available, is_retention
 from training.jobs.services import locked_open_job_count
 from training.jobs.state import locked_job
 from training.models import FineTuningJob, JobCheckpoint
+from training.requests.refusals import TooManyJobs
 
 
 class CheckpointState(StrEnum):
@@ -45,14 +46,12 @@ REFUSALS = {
 
 
 class CheckpointRefusedError(Exception):
-    """The checkpoint can't be published. ``limit``: of the tenant's open jobs, None for another cause."""
+    """The checkpoint can't be published because of its state or the tenant's limit of open jobs."""
 
-    def __init__(self, state: CheckpointState, *, limit: int | None = None) -> None:
-        tenant_limit = f"the tenant already has {limit} unfinished jobs"
-        self.reason = REFUSALS[state] if limit is None else tenant_limit
+    def __init__(self, obstacle: CheckpointState | TooManyJobs) -> None:
+        self.reason = obstacle.message if isinstance(obstacle, TooManyJobs) else REFUSALS[obstacle]
         super().__init__(f"The checkpoint can't be published: {self.reason}.")
-        self.state = state
-        self.limit = limit
+        self.obstacle = obstacle
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +109,7 @@ def checkpoint_publish(
     if state != CheckpointState.PUBLISHABLE:
         raise CheckpointRefusedError(state)
     if open_jobs >= settings.CYLLM.training_open_jobs:
-        raise CheckpointRefusedError(state, limit=settings.CYLLM.training_open_jobs)
+        raise CheckpointRefusedError(TooManyJobs(settings.CYLLM.training_open_jobs))
     return _insert(source, checkpoint, actor, correlation_id)
 
 

@@ -12,6 +12,7 @@ from training.choices import END_STATUSES, JobStatus
 from training.jobs.checkpoint_jobs import CheckpointRefusedError, CheckpointState, checkpoint_states
 from training.jobs.selectors import checkpoints
 from training.models import FineTuningJob, JobCheckpoint
+from training.requests.refusals import TooManyJobs
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,9 +88,10 @@ def result_step(job: FineTuningJob) -> int | None:
 
 def refusal_text(error: CheckpointRefusedError) -> str:
     """Return why a checkpoint was not published, in the current language."""
-    if error.limit is not None:
-        return gettext("The tenant's limit of %(limit)d unfinished jobs is reached.") % {"limit": error.limit}
-    return obstacle_text(error.state)
+    if isinstance(error.obstacle, TooManyJobs):
+        values = {"limit": error.obstacle.limit}
+        return gettext("The tenant's limit of %(limit)d unfinished jobs is reached.") % values
+    return obstacle_text(error.obstacle)
 
 
 def obstacle_text(state: CheckpointState) -> str:

@@ -46,6 +46,7 @@ from training.publishing import publish as publishing
 from training.publishing.agreement import Agreement
 from training.publishing.errors import PublishingError
 from training.publishing.verification import Candidate
+from training.requests.refusals import TooManyJobs
 from training.supervisor.folders import LOCK_FILE, JobFolder
 from training.supervisor.results.checkpoints import publish_checkpoint
 
@@ -227,7 +228,7 @@ def test_no_publication_starts_without_a_base_model_that_the_tenant_may_use(cast
         create_obstacle()
         with pytest.raises(CheckpointRefusedError, match="its base model is no longer available") as refusal:
             publish(checkpoint, cast)
-        assert refusal.value.state == CheckpointState.NO_BASE
+        assert refusal.value.obstacle == CheckpointState.NO_BASE
     with pytest.raises(BaseModelMissingError, match="base model tiny is no longer available") as excinfo:
         job_resume(job_id=job.id, actor="tests")
     assert "base model tiny" in refusal_text(excinfo.value)
@@ -281,11 +282,11 @@ def test_refused_publications_create_no_job(cast: Cast, settings: Any) -> None:
     rows = {row.step: row for row in JobCheckpoint.objects.filter(job=source)}
     with pytest.raises(CheckpointRefusedError) as excinfo:
         publish(rows[20], cast)
-    assert excinfo.value.state == CheckpointState.REMOVED
+    assert excinfo.value.obstacle == CheckpointState.REMOVED
     settings.CYLLM = settings.CYLLM.model_copy(update={"training_open_jobs": 0})
     with pytest.raises(CheckpointRefusedError) as excinfo:
         publish(rows[40], cast)
-    assert excinfo.value.limit == 0
+    assert excinfo.value.obstacle == TooManyJobs(0)
     for tenant, job_id in ((cast.globex, source.id), (cast.acme, "ftjob-other")):
         with pytest.raises(JobCheckpoint.DoesNotExist):
             checkpoint_publish(
