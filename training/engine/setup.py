@@ -244,16 +244,17 @@ def _plan_memory(attempt: Attempt, data: Data, device: Device, precision: Precis
         raise BaseModelError(str(error)) from error
     share = training.trained_tokens / training.tokens
     model = memory_model(shape, spec.options, precision.compute, share)
-    available = min(spec.memory_bytes or device.memory_bytes, device.memory_bytes) >> spec.memory_failures
+    memory_bytes = min(spec.memory_bytes or device.memory_bytes, device.memory_bytes) // device.sharers
+    available = memory_bytes >> spec.memory_failures
     if spec.memory_failures:
         # Killed by the kernel, a trainer had no chance to halve its micro-batches itself.
         message = f"Memory ran out before, so this attempt plans with {available // MIB} MiB."
         attempt.warn("less_memory_planned", message)
     longest = max(training.cache.lengths)
     least_bytes = model.predict(1, checkpoints_gradients=spec.options.gradient_checkpointing != "off")
-    if least_bytes > device.total_bytes:  # the system would end other processes too
-        figures_text = f"about {least_bytes // MIB} MiB, and the worker has {device.total_bytes // MIB} MiB"
-        raise InsufficientMemoryError(figures_text)
+    if least_bytes * device.sharers > device.total_bytes:  # the system would end other processes too
+        needed = f"{least_bytes * device.sharers // MIB} MiB"
+        raise InsufficientMemoryError(f"about {needed}, and the worker has {device.total_bytes // MIB} MiB")
     earlier_tokens = _tokens_at_once(attempt, longest)
     plan = plan_memory(
         model, spec.options, available, longest, is_cpu=device.is_cpu, earlier_tokens=earlier_tokens

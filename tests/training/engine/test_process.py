@@ -248,8 +248,7 @@ import os, sys
 from training.engine.__main__ import main
 from training.engine.hardware import device
 
-if os.environ["RANK"] == "1":
-    device.available_memory = lambda: 1
+device.available_memory = lambda: 1 if os.environ["RANK"] == "1" else 4 << 30
 sys.exit(main(["run", sys.argv[1]]))
 """
 
@@ -276,6 +275,7 @@ def test_two_processes_with_different_memory_share_each_step_and_compute_the_sam
     plan = decode_state((tmp_path / "two" / "work" / PLAN).read_bytes())
     assert (plan.micro_batch_tokens, plan.lanes) == (1, 1)
     assert pair.choice("micro_batch_tokens").value == "1"
+    assert pair.choice("gradient_checkpointing").figures["available_bytes"] == 2 << 30  # half of its host's
     assert pair.one(events.Finished).result.loss == pytest.approx(
         alone.one(events.Finished).result.loss, abs=2e-5
     )

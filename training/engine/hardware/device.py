@@ -18,7 +18,7 @@ import torch
 class Device:
     """A device. ``has_fast_bfloat16``: it multiplies bfloat16 in hardware.
 
-    ``memory_bytes`` are available now, of ``total_bytes``.
+    ``memory_bytes`` are available now, of ``total_bytes``. ``sharers``: processes of the run that share them.
     """
 
     kind: str
@@ -26,6 +26,7 @@ class Device:
     memory_bytes: int
     has_fast_bfloat16: bool
     total_bytes: int = sys.maxsize
+    sharers: int = 1
 
     @property
     def torch_device(self) -> torch.device:
@@ -41,7 +42,8 @@ class Device:
 def local_device() -> Device:
     """Return the device that this process trains on."""
     if not torch.cuda.is_available():
-        return Device("cpu", "CPU", available_memory(), _has_bfloat16_kernels(), _total_memory())
+        sharers = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # set by torchrun
+        return Device("cpu", "CPU", available_memory(), _has_bfloat16_kernels(), _total_memory(), sharers)
     free, total = torch.cuda.mem_get_info()
     name = torch.cuda.get_device_name()
     return Device("cuda", name, free, torch.cuda.is_bf16_supported(including_emulation=False), total)
