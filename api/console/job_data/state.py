@@ -93,6 +93,8 @@ def _reason(job: FineTuningJob, status: JobStatus, place: int | None) -> str:
         return _queue_reason(job, place)
     if status == JobStatus.VALIDATING_FILES:
         return gettext("A training worker checks the files.")
+    if status == JobStatus.PAUSED and not job.attempt_count:
+        return gettext("It starts once you resume it.")
     if status == JobStatus.PAUSED:
         return gettext("It continues from its last checkpoint once you resume it.")
     return ""

@@ -28,7 +28,7 @@ from tests.console.harness.jobs import (
 )
 from tests.people import Cast
 from training.jobs.failures import Failure
-from training.jobs.services import job_cancel, job_insert
+from training.jobs.services import job_cancel, job_insert, job_pause
 from training.jobs.state import job_queue
 from training.models import FineTuningJob, JobAttempt, JobCheckpoint, JobEvent
 from training.queue.endings import attempt_fail
@@ -163,6 +163,11 @@ def test_queued_jobs_show_their_place_and_its_reason(cast: Cast, browser: Client
     first, second = (job_with_steps(cast.acme, 0, runs=False, suffix=name) for name in ("a", "b"))
     assert "Next in the queue" in browser.get(f"/console/acme/jobs/{first.id}/").content.decode()
     assert "Place 2 in the queue" in browser.get(f"/console/acme/jobs/{second.id}/").content.decode()
+
+
+def test_a_paused_job_that_never_ran_starts_when_it_is_resumed(cast: Cast, browser: Client) -> None:
+    job = job_pause(job_id=job_with_steps(cast.acme, 0, runs=False).id, actor="tests")
+    assert "It starts once you resume it." in browser.get(f"/console/acme/jobs/{job.id}/").content.decode()
 
 
 def test_several_jobs_are_cancelled_at_once_and_ended_ones_reported(cast: Cast, browser: Client) -> None:
