@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from django import forms
@@ -67,6 +68,11 @@ class KeyAdmin(UsageLinks, ServiceAdmin[ApiKey]):
     autocomplete_fields = ("tenant", "user", "service_account")
     actions_detail = ("rotate", "revoke", "usage", "usage_records")
     usage_field = "key"
+
+    @override
+    def lock(self, object_id: str) -> None:
+        with suppress(ApiKey.DoesNotExist):
+            key_services.key_lock(uuid.UUID(object_id))
 
     @label_column(gettext_lazy("state"), COLOURS)
     def state(self, key: ApiKey) -> tuple[str, StrOrPromise]:

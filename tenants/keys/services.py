@@ -13,8 +13,9 @@ from django.db import transaction
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from backoffice.roles import MANAGERS
 from tenants.audit_trail.changes import admin_audit_record
-from tenants.choices import Role, Scope
+from tenants.choices import ADMIN_SCOPES, Role, Scope
 from tenants.invalidation import key_publish
 from tenants.keys.changes import KeyChanges, KeySettings, key_apply, key_values
 from tenants.keys.secrets import key_generate
@@ -90,7 +91,8 @@ def member_or_none(tenant: Tenant, user: User | None) -> User | None:
 def check_holder(key: ApiKey) -> None:
     """Check that the holder belongs to the key's tenant.
 
-    Locks account and membership, so a concurrent deactivation or removal finds the new key to revoke.
+    Locks account and membership, so a concurrent deactivation, removal or change of the role finds the new
+    key to revoke.
     """
     if key.user is not None and key.service_account is not None:
         raise ValidationError(_("A key belongs to a person or to a service account, not to both."))
@@ -98,15 +100,28 @@ def check_holder(key: ApiKey) -> None:
         raise ValidationError({"service_account": _("This service account belongs to another tenant.")})
     if key.user is None:
         return
-    account = User.objects.select_for_update(no_key=True).get(pk=key.user.pk)
-    members = Membership.objects.select_for_update(of=("self",)).filter(tenant=key.tenant, user=account)
-    membership = members.first()
+    account, membership = _locked_holder(key.user.pk, key.tenant_id)
     if membership is None or not account.is_active:
         raise ValidationError({"user": _("%(user)s is not an active member.") % {"user": key.user}})
     if membership.role == Role.VIEWER:
         raise ValidationError(
             {"user": _("Viewers have no keys. Give %(user)s another role first.") % {"user": key.user}}
         )
+    _check_scopes(key, account, membership)
+
+
+def _locked_holder(user_id: int, tenant_id: uuid.UUID) -> tuple[User, Membership | None]:
+    account = User.objects.select_for_update(no_key=True).get(pk=user_id)
+    members = Membership.objects.select_for_update(of=("self",)).filter(tenant=tenant_id, user=account)
+    return account, members.first()
+
+
+def _check_scopes(key: ApiKey, account: User, membership: Membership | None) -> None:
+    """Check that the person who holds the key may administer the tenant if its scopes do."""
+    role = membership.role if membership else None
+    if role not in MANAGERS and not account.is_superuser and not ADMIN_SCOPES.isdisjoint(key.scopes):
+        text = _("This needs the role “%(role)s” or a higher one.")
+        raise ValidationError({"scopes": text % {"role": Role.ADMIN.label}})
 
 
 def _locked_key(key_id: uuid.UUID) -> ApiKey:
@@ -114,8 +129,19 @@ def _locked_key(key_id: uuid.UUID) -> ApiKey:
     return rows.select_related("tenant", "user", "service_account").get(id=key_id)
 
 
+def key_lock(key_id: uuid.UUID) -> ApiKey:
+    """Return a key, locked until the transaction ends. Raises ApiKey.DoesNotExist.
+
+    Its holder is locked first, in the same order as when a membership ends and its keys are revoked.
+    """
+    key = ApiKey.objects.get(id=key_id)
+    if key.user_id is not None:
+        _locked_holder(key.user_id, key.tenant_id)
+    return _locked_key(key_id)
+
+
 def _locked_live_key(key_id: uuid.UUID) -> ApiKey:
-    key = _locked_key(key_id)
+    key = key_lock(key_id)
     if key.revoked_at is not None:
         raise ValidationError(
             _("Key %(prefix)s is revoked. Create a new key."), code="revoked", params={"prefix": key.prefix}
@@ -127,8 +153,10 @@ def _locked_live_key(key_id: uuid.UUID) -> ApiKey:
 def key_update(*, key_id: uuid.UUID, actor: str, **changes: Unpack[KeyChanges]) -> ApiKey:
     """Change columns of an unrevoked key. Raises ValidationError, ApiKey.DoesNotExist."""
     key = _locked_live_key(key_id)
-    before = key_values(key)
+    before, old_scopes = key_values(key), list(key.scopes)
     key_apply(key, changes)
+    if key.user_id is not None and key.scopes != old_scopes:
+        _check_scopes(key, *_locked_holder(key.user_id, key.tenant_id))
     if key_values(key) != before:
         key_save(key, action="key.update", actor=actor, before=before)
     return key

@@ -160,3 +160,25 @@ def test_a_name_that_another_request_takes_at_the_same_moment_is_refused_as_take
     page = "/admin/auth/user/add/"
     during(lambda: User.objects.create_user("new"), lambda: admin.post(page, {"username": "new", **password}))
     assert "already exists" in admin.get(page).content.decode()
+
+
+def test_a_person_whose_role_ends_keeps_no_administrative_key_of_the_same_moment(
+    cast: Cast, redis_client: object
+) -> None:
+    def demote() -> None:
+        membership_set(tenant=cast.acme, user=cast.member, role="member", actor="tests")
+
+    def promote() -> None:
+        membership_set(tenant=cast.acme, user=cast.member, role="admin", actor="tests")
+
+    browser, page = signed_in(cast.member), "/console/acme/keys/"
+    form = {"name": "k", "scopes": ["admin"], "lifetime_days": "30"}
+    promote()
+    creation = during(demote, lambda: browser.post(page, form))
+    assert (creation.status_code, list(creation.json()["errors"])) == (422, ["__all__", "scopes"])
+    promote()
+    key, _ = key_create(tenant=cast.acme, name="k", actor="tests", created_by=cast.member)
+    change = during(demote, lambda: browser.post(f"{page}{key.pk}/", {"name": "k", "scopes": ["admin"]}))
+    assert change.status_code == 422
+    assert not ApiKey.objects.filter(scopes__contains=["admin"]).exists()
+    assert key_update(key_id=key.pk, actor="tests", name="renamed").name == "renamed"

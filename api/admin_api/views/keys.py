@@ -178,7 +178,7 @@ class KeyView(_KeyView):
             self.check_scopes(body.scopes)
         values: dict[str, Any] = columns(body.changes())
         with transaction.atomic():
-            ApiKey.objects.for_tenant(self.tenant).select_for_update().get(pk=key_pk)
+            key_services.key_lock(key_pk)
             check_version(request, _key(self.find(key_pk)))
             key_services.key_update(key_id=key_pk, actor=self.caller.actor, **values)
         key = _key(self.find(key_pk))

@@ -22,7 +22,7 @@ from api.console.tenancy.key_rows import key_rows, tenant_keys
 from backoffice.admin_base import actor_of
 from tenants.choices import KeyPurpose
 from tenants.keys.selectors import KeyState, keys
-from tenants.keys.services import key_create, key_revoke, key_rotate, key_update
+from tenants.keys.services import key_create, key_lock, key_revoke, key_rotate, key_update
 from tenants.members.roles import can_create_keys, can_manage_key
 from tenants.models import ApiKey
 
@@ -102,8 +102,7 @@ def key_detail(request: TenantRequest, key_id: uuid.UUID) -> HttpResponse:
 def _change(request: TenantRequest, key: ApiKey) -> ChangeKeyForm:
     """Change a key; return the form, not valid if nothing was changed."""
     # Locked, so that nothing changes the key between the check of the form's version and the commit.
-    locked_key = ApiKey.objects.for_tenant(request.tenant).select_for_update().get(pk=key.pk)
-    form = ChangeKeyForm(request, request.POST, initial=ChangeKeyForm.initial_of(locked_key))
+    form = ChangeKeyForm(request, request.POST, initial=ChangeKeyForm.initial_of(key_lock(key.id)))
     if form.is_valid():
         try:
             key_update(key_id=key.id, actor=actor_of(request.user), **form.changes())
