@@ -253,8 +253,8 @@ def _plan_memory(attempt: Attempt, data: Data, device: Device, precision: Precis
     longest = max(training.cache.lengths)
     least_bytes = model.predict(1, checkpoints_gradients=spec.options.gradient_checkpointing != "off")
     if least_bytes * device.sharers > device.total_bytes:  # the system would end other processes too
-        needed = f"{least_bytes * device.sharers // MIB} MiB"
-        raise InsufficientMemoryError(f"about {needed}, and the worker has {device.total_bytes // MIB} MiB")
+        demand = f"{least_bytes * device.sharers // MIB} MiB"
+        raise InsufficientMemoryError(f"about {demand}, and the worker has {device.total_bytes // MIB} MiB")
     earlier_tokens = _tokens_at_once(attempt, longest)
     plan = plan_memory(
         model, spec.options, available, longest, is_cpu=device.is_cpu, earlier_tokens=earlier_tokens

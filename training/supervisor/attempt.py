@@ -32,12 +32,7 @@ from training.supervisor.results.finished_run import finished_run, finished_run_
 from training.supervisor.results.publication import publish, record_success
 from training.supervisor.results.recording import events_record, phase_record
 from training.supervisor.results.trainer_log import TrainerLog
-from training.supervisor.trainer.diagnosis import (
-    OUT_OF_MEMORY,
-    failure_of_event,
-    failure_of_exit,
-    is_rank_killed,
-)
+from training.supervisor.trainer.diagnosis import SIGNAL_EFFECTS, failure_of_end
 from training.supervisor.trainer.environment import trainer_command, trainer_environment
 from training.supervisor.trainer.inputs import InputError
 from training.supervisor.trainer.preparation import prepare
@@ -55,6 +50,7 @@ CANCEL_GRACE_S = 5.0
 # An inference worker that restarts is back within this time.
 PATIENCE_S, YIELD_CHECK_S = 300.0, 5.0
 EXIT_GRACE_S = 10.0
+KILLED = events.Stopped(step=0, checkpoint_step=None)
 BUSY = Failure(
     code="worker_lost",
     message="Processes of an earlier attempt have not ended on the training worker.",
@@ -200,16 +196,12 @@ class AttemptRun:
         # Without a request, torchrun stopped it, because another process of the run had died.
         if isinstance(end, events.Stopped) and (code == 0 or self._is_stopping or self._must_stop()):
             return end
-        if is_rank_killed(process.stderr_tail):
-            self._log_stderr(process)
-            return OUT_OF_MEMORY
-        if isinstance(end, events.Failed):
-            self._log_stderr(process)
-            return failure_of_event(end)
-        if self._kill_at is not None:  # killed here, because a cancelled trainer took too long
-            return events.Stopped(step=0, checkpoint_step=None)
+        if end is None and self._kill_at is not None:  # killed here: a cancelled trainer took too long
+            return KILLED
         self._log_stderr(process)
-        return failure_of_exit(0 if code is None else code)
+        failure = failure_of_end(end, code, process.stderr_tail)
+        # The signal that stops the worker may reach the trainer too, before it can handle it.
+        return KILLED if DRAINING.is_set() and failure.code in SIGNAL_EFFECTS else failure
 
     def _follow(self, process: TrainerProcess) -> End | None:
         """Record events until the trainer has ended. Returns the event of its end, None if it sent none."""

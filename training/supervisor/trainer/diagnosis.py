@@ -7,7 +7,7 @@ import signal
 from collections.abc import Iterable
 
 from training.child_process import SIGKILL_CODES
-from training.engine.events import Failed
+from training.engine.events import Failed, TrainerEvent
 from training.jobs.failures import Failure
 
 OUT_OF_MEMORY = Failure(
@@ -18,8 +18,17 @@ OUT_OF_MEMORY = Failure(
     is_transient=True,
 )
 NO_PROGRAM_CODES = (126, 127)
+# Codes of a trainer that a signal other than SIGKILL has ended, or one of its processes.
+SIGNAL_EFFECTS = frozenset({"trainer_crashed", "internal_error"})
 # How torchrun logs the first of its processes that failed.
 _KILLED_RANK = re.compile(rf"failed \(exitcode: -{int(signal.SIGKILL)}\) local_rank: \d+")
+
+
+def failure_of_end(end: TrainerEvent | None, code: int | None, log_lines: Iterable[str]) -> Failure:
+    """Return why a trainer failed. ``end``: its last event, if that tells; ``code``: None if it still ran."""
+    if is_rank_killed(log_lines):
+        return OUT_OF_MEMORY
+    return failure_of_event(end) if isinstance(end, Failed) else failure_of_exit(code or 0)
 
 
 def failure_of_exit(code: int) -> Failure:
