@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import logging.config
 import os
+import sys
 from typing import Any
 from urllib.parse import urlsplit
 
 import celery.apps.worker
 from celery import Celery
-from celery.signals import setup_logging, task_failure
+from celery.signals import setup_logging, task_failure, task_prerun
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "cyllm_site.settings.base")
 
 from django.conf import settings
+from django.db import close_old_connections
 
 from cyllm_site.steady_schedule import SteadySchedule
 from inference_worker.telemetry.masking import trace_without_messages
@@ -72,8 +74,16 @@ app.conf.update(
         "purge": _tick("tenants.tasks.audit_purge_task", every_s=3600, expires_s=1800),
     },
     beat_max_loop_interval=1,
+    # Celery would connect anew for every task, which costs more than most of them. Before each, Django closes
+    # a connection that is too old or broken.
+    CELERY_DB_REUSE_MAX=sys.maxsize,
 )
 app.autodiscover_tasks()
+
+
+@task_prerun.connect
+def _close_old_connections(**_: Any) -> None:
+    close_old_connections()
 
 
 @setup_logging.connect

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-DEFAULT_CASES = 2_000
+DEFAULT_CASES = 1_000
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
