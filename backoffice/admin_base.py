@@ -99,7 +99,7 @@ class AuditedAdmin(TenantAccess[M]):
 
     def lock(self, object_id: str) -> None:
         """Lock the object until the transaction ends, starting with the row that its services lock first."""
-        self.model._base_manager.select_for_update(of=("self",)).filter(pk=object_id).first()
+        self.model._base_manager.select_for_update(no_key=True, of=("self",)).filter(pk=object_id).first()
 
     @override
     def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **options: Any) -> Any:

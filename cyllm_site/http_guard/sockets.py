@@ -31,6 +31,7 @@ class GuardedSocket(WebSocketsSansIOProtocol):
         """
         error, request_id = HeadersTooLarge(limit=MAX_LINE_LENGTH), new_request_id()
         logger.warning("rejected a socket: code=%s id=%s", error.code, request_id)
+        self.handshake_complete = self.close_sent = True  # otherwise a shutdown would respond again
         self.transport.write(error_response(error, request_id, self.default_headers))
         self.transport.close()
 

@@ -18,7 +18,7 @@ from backoffice.admin_base import ServiceAdmin, actor_of
 from backoffice.unique_values import unique_values
 from tenants.admin_pages.staff_presets import StaffPreset, preset_permissions
 from tenants.audit_trail.changes import admin_audit_record
-from tenants.members.services import user_keys_revoke
+from tenants.members.services import operator_keys_revoke, user_keys_revoke
 from tenants.models import Membership
 
 # Only django-stubs' version of the class is generic.
@@ -106,13 +106,15 @@ class UserAdmin(BaseUserAdmin, ServiceAdmin[User]):  # type: ignore[misc]  # the
     )
 
     def save_related(self, request: HttpRequest, form: ModelForm[User], formsets: Any, change: bool) -> None:
-        """Save permissions, audit the change, and revoke the keys of a deactivated account."""
+        """Save permissions, audit the change, and revoke the keys that the account may no longer hold."""
         before = form.initial.get("audited_values")
         super().save_related(request, form, formsets, change)
         user = form.instance
         self._record(request, user, "user.update" if change else "user.create", before)
         if not user.is_active:
             user_keys_revoke(user=user, actor=actor_of(request.user))
+        elif before is not None and before["superuser"] and not user.is_superuser:
+            operator_keys_revoke(user=user, actor=actor_of(request.user))
 
     def save_model(self, request: HttpRequest, obj: User, form: ModelForm[User], change: bool) -> None:
         """Keep the old values for the audit, then save."""

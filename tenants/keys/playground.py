@@ -11,7 +11,7 @@ from django.utils import timezone
 from tenants.choices import KeyPurpose, Scope
 from tenants.keys.changes import key_values
 from tenants.keys.secrets import NewKey, key_generate
-from tenants.keys.services import check_holder, key_save, member_or_none
+from tenants.keys.services import check_holder, key_save, lock_holder, member_or_none
 from tenants.models import ApiKey, Tenant
 
 VALID_FOR = dt.timedelta(minutes=15)
@@ -26,7 +26,7 @@ def playground_key_renew(*, tenant: Tenant, user: User, actor: str) -> tuple[Api
     Raises ValidationError for viewers.
     """
     # Serializes the first uses of the same person in two windows.
-    User.objects.select_for_update(no_key=True).get(pk=user.pk)
+    lock_holder(user.pk, tenant.pk)
     key = _live_key(tenant, user)
     before = key_values(key) if key else None
     new = key_generate(key.prefix if key else "")

@@ -91,16 +91,18 @@ def member_or_none(tenant: Tenant, user: User | None) -> User | None:
 def check_holder(key: ApiKey) -> None:
     """Check that the holder belongs to the key's tenant.
 
-    Locks account and membership, so a concurrent deactivation, removal or change of the role finds the new
-    key to revoke.
+    Locks account and membership, or the service account, so a concurrent deactivation, removal or change of
+    the role finds the new key to revoke.
     """
     if key.user is not None and key.service_account is not None:
         raise ValidationError(_("A key belongs to a person or to a service account, not to both."))
     if key.service_account is not None and key.service_account.tenant_id != key.tenant_id:
         raise ValidationError({"service_account": _("This service account belongs to another tenant.")})
+    if key.service_account_id is not None and not _lock_service_account(key.service_account_id):
+        raise ValidationError({"service_account": _("This service account has been deleted.")})
     if key.user is None:
         return
-    account, membership = _locked_holder(key.user.pk, key.tenant_id)
+    account, membership = lock_holder(key.user.pk, key.tenant_id)
     if membership is None or not account.is_active:
         raise ValidationError({"user": _("%(user)s is not an active member.") % {"user": key.user}})
     if membership.role == Role.VIEWER:
@@ -110,18 +112,25 @@ def check_holder(key: ApiKey) -> None:
     _check_scopes(key, account, membership)
 
 
-def _locked_holder(user_id: int, tenant_id: uuid.UUID) -> tuple[User, Membership | None]:
+def lock_holder(user_id: int, tenant_id: uuid.UUID) -> tuple[User, Membership | None]:
+    """Lock a person's account and membership of a tenant, in this order, and before any of the keys."""
     account = User.objects.select_for_update(no_key=True).get(pk=user_id)
     members = Membership.objects.select_for_update(of=("self",)).filter(tenant=tenant_id, user=account)
     return account, members.first()
+
+
+def _lock_service_account(account_id: uuid.UUID) -> bool:
+    """Lock a service account; return whether it exists."""
+    accounts = ServiceAccount.objects.select_for_update(no_key=True, of=("self",))
+    return accounts.filter(pk=account_id).first() is not None
 
 
 def _check_scopes(key: ApiKey, account: User, membership: Membership | None) -> None:
     """Check that the person who holds the key may administer the tenant if its scopes do."""
     role = membership.role if membership else None
     if role not in MANAGERS and not account.is_superuser and not ADMIN_SCOPES.isdisjoint(key.scopes):
-        text = _("This needs the role “%(role)s” or a higher one.")
-        raise ValidationError({"scopes": text % {"role": Role.ADMIN.label}})
+        text = _("%(user)s needs the role “%(role)s” or a higher one to hold a key with these scopes.")
+        raise ValidationError({"scopes": text % {"user": account, "role": Role.ADMIN.label}})
 
 
 def _locked_key(key_id: uuid.UUID) -> ApiKey:
@@ -136,7 +145,9 @@ def key_lock(key_id: uuid.UUID) -> ApiKey:
     """
     key = ApiKey.objects.get(id=key_id)
     if key.user_id is not None:
-        _locked_holder(key.user_id, key.tenant_id)
+        lock_holder(key.user_id, key.tenant_id)
+    if key.service_account_id is not None:
+        _lock_service_account(key.service_account_id)
     return _locked_key(key_id)
 
 
@@ -156,7 +167,7 @@ def key_update(*, key_id: uuid.UUID, actor: str, **changes: Unpack[KeyChanges]) 
     before, old_scopes = key_values(key), list(key.scopes)
     key_apply(key, changes)
     if key.user_id is not None and key.scopes != old_scopes:
-        _check_scopes(key, *_locked_holder(key.user_id, key.tenant_id))
+        _check_scopes(key, *lock_holder(key.user_id, key.tenant_id))
     if key_values(key) != before:
         key_save(key, action="key.update", actor=actor, before=before)
     return key

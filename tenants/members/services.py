@@ -52,6 +52,17 @@ def membership_set(*, tenant: Tenant, user: User, role: str, actor: str) -> Memb
 
 
 @transaction.atomic
+def membership_change(*, tenant: Tenant, user: User, role: str, actor: str) -> Membership:
+    """Change the role of a member, as ``membership_set`` does.
+
+    Raises Membership.DoesNotExist if the person is no member or no longer one, and ValidationError.
+    """
+    Tenant.objects.select_for_update(no_key=True).get(id=tenant.id)
+    Membership.objects.get(tenant=tenant, user=user)
+    return membership_set(tenant=tenant, user=user, role=role, actor=actor)
+
+
+@transaction.atomic
 def membership_remove(*, tenant: Tenant, user: User, actor: str) -> None:
     """Remove a member and revoke the member's keys of this tenant.
 
@@ -96,6 +107,14 @@ def _revoke_keys(
 def user_keys_revoke(*, user: User, actor: str) -> None:
     """Revoke the keys that belong to a person, in all tenants: for an account that is deactivated."""
     _revoke_keys(user, None, actor=actor)
+
+
+@transaction.atomic
+def operator_keys_revoke(*, user: User, actor: str) -> None:
+    """Revoke the keys with administrative scopes that an account could hold as a superuser only."""
+    managed = Membership.objects.filter(user=user, role__in=MANAGERS).values("tenant")
+    keys = ApiKey.objects.filter(user=user, revoked_at=None, scopes__overlap=list(ADMIN_SCOPES))
+    keys_revoke(keys.exclude(tenant__in=managed), actor=actor)
 
 
 def _membership_audit(

@@ -7,6 +7,9 @@ from django.contrib.auth.models import Permission, User
 from django.test import Client
 
 from tenants.admin_pages.staff_presets import StaffPreset
+from tenants.choices import Role, Scope
+from tenants.keys.services import key_create
+from tenants.members.services import membership_set
 from tenants.models import AdminAudit, ApiKey, Membership
 from tests.console.harness.jobs import job_with_steps
 from tests.people import Cast, make_superuser
@@ -141,3 +144,23 @@ def test_a_form_of_an_account_that_was_opened_before_another_change_does_not_und
     assert "changed after you opened the page" in answer.content.decode()
     clerk.refresh_from_db()
     assert (clerk.is_active, clerk.is_staff, clerk.is_superuser) == (False, False, False)
+
+
+def test_an_account_that_is_no_longer_a_superuser_loses_the_keys_that_only_one_may_hold(cast: Cast) -> None:
+    operator = make_superuser(cast.member)
+    membership_set(tenant=cast.globex, user=operator, role=Role.ADMIN, actor="tests")
+    kept_keys = {
+        key_create(tenant=tenant, name="k", actor="tests", created_by=operator, scopes=[scope])[0].pk: is_kept
+        for tenant, scope, is_kept in (
+            (cast.acme, Scope.ADMIN, False),
+            (cast.acme, Scope.INFERENCE, True),
+            (cast.globex, Scope.ADMIN, True),
+        )
+    }
+    boss = Client()
+    boss.force_login(User.objects.create_superuser("boss"))
+    page = f"/admin/auth/user/{operator.pk}/change/"
+    form = {**form_granting_everything("member"), "version": boss.get(page).context["version"]}
+    del form["is_superuser"]
+    assert boss.post(page, form).status_code == 302
+    assert {key.pk: key.revoked_at is None for key in ApiKey.objects.filter(pk__in=kept_keys)} == kept_keys

@@ -6,12 +6,18 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
+from django.core.exceptions import ValidationError
 from django.test import Client
 
 from inference_worker.registry.models import ServedModel
 from inference_worker.registry.services import model_register, model_remove, model_update
 from tenants.keys.services import key_create, key_update
-from tenants.members.services import membership_remove, membership_set, service_account_create
+from tenants.members.services import (
+    membership_remove,
+    membership_set,
+    service_account_create,
+    service_account_delete,
+)
 from tenants.models import ApiKey, Membership, ServiceAccount, Tenant
 from tenants.services import tenant_create, tenant_update
 from tests.concurrency import during
@@ -63,6 +69,26 @@ def test_a_form_of_a_role_does_not_bring_a_removed_member_back(admin: Client, ca
     )
     assert (response.status_code, response["Location"]) == (302, "/admin/tenants/membership/")
     assert not Membership.objects.filter(user=cast.member).exists()
+
+
+def test_a_role_of_the_console_does_not_bring_a_removed_member_back(admin: Client, cast: Cast) -> None:
+    page = f"/console/acme/members/{cast.member.pk}/"
+    response = during(
+        lambda: membership_remove(tenant=cast.acme, user=cast.member, actor="tests"),
+        lambda: admin.post(page, {"role": "admin"}),
+    )
+    assert (response.status_code, response["Location"]) == (302, "/console/acme/members/")
+    assert not Membership.objects.filter(user=cast.member, tenant=cast.acme).exists()
+
+
+def test_a_service_account_that_is_deleted_gets_no_key_of_the_same_moment(cast: Cast) -> None:
+    account = service_account_create(tenant=cast.acme, name="nightly", actor="tests")
+    with pytest.raises(ValidationError, match="has been deleted"):
+        during(
+            lambda: service_account_delete(account_id=account.pk, actor="tests"),
+            lambda: key_create(tenant=cast.acme, name="k", actor="tests", service_account=account),
+        )
+    assert not ApiKey.objects.filter(name="k").exists()
 
 
 def test_a_form_of_a_model_does_not_undo_a_change_that_commits_meanwhile(admin: Client) -> None:

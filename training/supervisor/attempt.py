@@ -199,7 +199,7 @@ class AttemptRun:
         if end is None and self._kill_at is not None:  # killed here: a cancelled trainer took too long
             return KILLED
         self._log_stderr(process)
-        failure = failure_of_end(end, code, process.stderr_tail)
+        failure = failure_of_end(end, code, process.rank_exit_code)
         # The signal that stops the worker may reach the trainer too, before it can handle it.
         return KILLED if DRAINING.is_set() and failure.code in SIGNAL_EFFECTS else failure
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import suppress
+
 from django import forms
 from django.contrib import messages
 from django.contrib.auth.models import User
@@ -19,7 +22,7 @@ from backoffice.admin_base import actor_of
 from tenants.choices import Role
 from tenants.members.roles import can_manage_members
 from tenants.members.selectors import memberships, user_by_name
-from tenants.members.services import membership_remove, membership_set
+from tenants.members.services import membership_change, membership_remove, membership_set
 from tenants.models import Membership
 
 RIGHTS = {
@@ -86,13 +89,16 @@ def member_change(request: TenantRequest, user_id: int) -> HttpResponse:
     if request.POST.get("action") == "remove":
         _remove(request, row.user)
     else:
-        _set_role(request, row.user, request.POST.get("role", ""))
+        with suppress(Membership.DoesNotExist):  # another request has removed the member meanwhile
+            _set_role(request, row.user, request.POST.get("role", ""), set_role=membership_change)
     return redirect("console:members", request.tenant.slug)
 
 
-def _set_role(request: TenantRequest, user: User, role: str) -> bool:
+def _set_role(
+    request: TenantRequest, user: User, role: str, set_role: Callable[..., Membership] = membership_set
+) -> bool:
     try:
-        membership_set(tenant=request.tenant, user=user, role=role, actor=actor_of(request.user))
+        set_role(tenant=request.tenant, user=user, role=role, actor=actor_of(request.user))
     except ValidationError as error:
         messages.error(request, " ".join(error.messages))
         return False

@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Literal, TypeAlias, TypeVar
+
+from django.db import DatabaseError
 
 from api.gateway.http.disconnect import Receive
 from api.gateway.http.exchange import Exchange
@@ -63,6 +67,7 @@ class HealthEndpoints:
 
     def __init__(self, sources: HealthSources) -> None:
         self._sources = sources
+        self._disk_check = _DiskCheck(sources.disk)
         self._lock = asyncio.Lock()
         self._report: HealthReport | None = None
         self._checked_at = 0.0
@@ -91,7 +96,7 @@ class HealthEndpoints:
             _within_limit(self._ping_database, False),
             _within_limit(self._sources.presence.oldest_fact_age_s, None),
             _within_limit(lambda: self._models_status(workers), UNKNOWN),
-            _within_limit(lambda: asyncio.to_thread(self._sources.disk.has_room), None),
+            _within_limit(self._disk_check.has_room, None),
         )
         states = [worker.state for worker in workers]
         serves = relay and any(map(is_usable, workers))
@@ -123,12 +128,33 @@ class HealthEndpoints:
         return "degraded" if served_count else "down"
 
 
+class _DiskCheck:
+    """Checks a disk in a daemon thread, at most once at a time: a mount that hangs may never answer."""
+
+    def __init__(self, disk: Disk) -> None:
+        self._disk = disk
+        self._answer: Future[bool] | None = None
+
+    async def has_room(self) -> bool:
+        """Return whether the disk has room. Raises OSError."""
+        if self._answer is None or self._answer.done():
+            self._answer = Future()
+            threading.Thread(target=self._check, args=(self._answer,), name="disk-check", daemon=True).start()
+        return await asyncio.shield(asyncio.wrap_future(self._answer))
+
+    def _check(self, answer: Future[bool]) -> None:
+        try:
+            answer.set_result(self._disk.has_room())
+        except OSError as error:
+            answer.set_exception(error)
+
+
 async def _within_limit(check: Callable[[], Awaitable[T]], fallback: T) -> T:
     """Return the result of a check, or ``fallback`` if it fails or takes too long."""
     try:
         async with asyncio.timeout(CHECK_TIMEOUT_S):
             return await check()
-    except (ApiError, RedisUnavailableError, OSError, TimeoutError):
+    except (ApiError, DatabaseError, RedisUnavailableError, OSError, TimeoutError):
         return fallback
 
 

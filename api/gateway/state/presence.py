@@ -44,6 +44,8 @@ class GatewayPresence:
         Raises RedisUnavailableError, TimeoutError.
         """
         async with asyncio.timeout(COMMAND_TIMEOUT_S):
+            # Refused, unlike reads, by a server without memory or disk for what is written to it.
+            await self._connection.call(*self._presence_command())
             entries = await self._connection.call("XRANGE", names.FACTS_STREAM, "-", "+", "COUNT", "1")
             seconds, microseconds = map(int, await self._connection.call("TIME"))
         if not entries:
@@ -52,8 +54,11 @@ class GatewayPresence:
         return max(0.0, seconds + microseconds / 1e6 - written_ms / 1e3)
 
     async def _refresh(self) -> None:
+        await self._command(*self._presence_command())
+
+    def _presence_command(self) -> tuple[str | int, ...]:
         expiry_ms = int(names.GATEWAY_EXPIRY_S * 1000)
-        await self._command("SET", names.gateway_key(self.gateway_id), "1", "PX", expiry_ms)
+        return ("SET", names.gateway_key(self.gateway_id), "1", "PX", expiry_ms)
 
     async def _command(self, *command: str | int) -> bool:
         try:

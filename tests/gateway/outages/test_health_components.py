@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 import redis
+from django.db import connection
 
 from api.gateway.app import Gateway
 from api.gateway.endpoints.health import CACHE_S, MAX_FACT_AGE_S
@@ -22,6 +23,7 @@ from tests.gateway.harness.driver import call
 from tests.gateway.harness.gateways import running_gateway
 from tests.gateway.harness.outages import DatabaseOutage
 from tests.gateway.harness.scripted import ScriptedClient
+from tests.gateway.harness.threads import in_thread
 from tests.stacks import Service
 
 pytestmark = pytest.mark.criterion("4.3")
@@ -45,6 +47,11 @@ class Probe:
             return (reply.status, states) == (status, faults)
 
         await eventually(matches)
+
+
+def _execute(statement: str) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(statement)
 
 
 @pytest_asyncio.fixture
@@ -73,6 +80,11 @@ async def test_without_redis(keys: Keys, client: ScriptedClient, own_valkey: tup
         await probe.is_as(503, {"redis": "down", "queue": "unknown"})
         service.start()
         await probe.is_as(200, {})
+        with redis.Redis.from_url(url) as server:
+            server.config_set("maxmemory", 1)  # it still serves reads
+            await probe.is_as(503, {"redis": "down", "queue": "unknown"})
+            server.config_set("maxmemory", 0)
+        await probe.is_as(200, {})
 
 
 async def test_without_a_ready_worker(probe: Probe, client: ScriptedClient) -> None:
@@ -83,6 +95,14 @@ async def test_without_a_ready_worker(probe: Probe, client: ScriptedClient) -> N
 async def test_without_a_worker_for_one_model_others_are_served(probe: Probe, client: ScriptedClient) -> None:
     client.models = ("tiny",)
     await probe.is_as(200, {"models": "degraded"})
+
+
+async def test_with_a_schema_of_another_version(probe: Probe) -> None:
+    await in_thread(lambda: _execute("ALTER TABLE registry_servedmodel RENAME TO hidden"))
+    try:
+        await probe.is_as(200, {"models": "unknown"})
+    finally:
+        await in_thread(lambda: _execute("ALTER TABLE hidden RENAME TO registry_servedmodel"))
 
 
 async def test_facts_that_nothing_stores(probe: Probe, redis_client: redis.Redis) -> None:

@@ -28,7 +28,9 @@ _VALIDATION_OPTIONS = ("early_stopping", "eval_steps")
 _UNSERVABLE_ADAPTERS = frozenset({"dora", "full"})
 # msgspec's messages name the option at their end, or are about an unknown one.
 _FAULT = re.compile(r"(?P<reason>.*) - at `\$\.(?P<option>[^`]+)`", re.DOTALL)
-_UNKNOWN_OPTION = re.compile(r"Object contains unknown field `(?P<option>.*)`", re.DOTALL)
+_UNKNOWN_OPTION = re.compile(
+    r"Object contains unknown field `(?P<option>.*?)`(?: - at `\$\.(?P<parent>[^`]+)`)?", re.DOTALL
+)
 _OPTION_NAMES = sorted(JobOptions.__struct_fields__)
 
 
@@ -43,6 +45,8 @@ def parse_options(request: JobRequest) -> JobOptions:
 def _option_fault(message: str) -> InvalidValue:
     """Return the refusal of the option that a message of msgspec is about."""
     if match := _UNKNOWN_OPTION.fullmatch(message):
+        if match["parent"]:
+            return InvalidValue(f"cyllm.{match['parent']}.{match['option']}", "there is no such option")
         reason = f"there is no such option; the options are {', '.join(_OPTION_NAMES)}"
         return InvalidValue(f"cyllm.{match['option']}", reason)
     if match := _FAULT.fullmatch(message):

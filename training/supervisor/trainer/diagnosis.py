@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
 import signal
-from collections.abc import Iterable
 
 from training.child_process import SIGKILL_CODES
 from training.engine.events import Failed, TrainerEvent
@@ -17,18 +15,28 @@ OUT_OF_MEMORY = Failure(
     "batch_size, max_length or rank.",
     is_transient=True,
 )
+HANGING = Failure(
+    code="trainer_crashed",
+    message="The trainer stopped without being asked to, and did not end.",
+    next_step="The training worker's log has the details.",
+    is_transient=True,
+)
 NO_PROGRAM_CODES = (126, 127)
 # Codes of a trainer that a signal other than SIGKILL has ended, or one of its processes.
 SIGNAL_EFFECTS = frozenset({"trainer_crashed", "internal_error"})
-# How torchrun logs the first of its processes that failed.
-_KILLED_RANK = re.compile(rf"failed \(exitcode: -{int(signal.SIGKILL)}\) local_rank: \d+")
 
 
-def failure_of_end(end: TrainerEvent | None, code: int | None, log_lines: Iterable[str]) -> Failure:
-    """Return why a trainer failed. ``end``: its last event, if that tells; ``code``: None if it still ran."""
-    if is_rank_killed(log_lines):
+def failure_of_end(end: TrainerEvent | None, code: int | None, rank_code: int | None) -> Failure:
+    """Return why a trainer failed.
+
+    ``end``: its last event, if that tells; ``code``: its exit code, None if it still ran; ``rank_code``: that
+    of the first of several processes that failed. If it was killed, the others only report its loss.
+    """
+    if rank_code in SIGKILL_CODES:
         return OUT_OF_MEMORY
-    return failure_of_event(end) if isinstance(end, Failed) else failure_of_exit(code or 0)
+    if isinstance(end, Failed):
+        return failure_of_event(end)
+    return HANGING if code is None else failure_of_exit(code)
 
 
 def failure_of_exit(code: int) -> Failure:
@@ -58,14 +66,6 @@ def failure_of_event(event: Failed) -> Failure:
         next_step=event.next_step,
         is_transient=event.is_transient,
     )
-
-
-def is_rank_killed(log_lines: Iterable[str]) -> bool:
-    """Return whether torchrun logs that a run failed because one of its processes was killed.
-
-    The killed process reports nothing, and the others report only that they have lost it.
-    """
-    return any(_KILLED_RANK.search(line) for line in log_lines)
 
 
 def _signal_name(number: int) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import queue
+import re
 import signal
 import subprocess
 import threading
@@ -30,10 +31,15 @@ JUNK_LOG_CHARS, JUNK_LOG_LINES = 200, 20
 READ_BYTES = 1 << 16
 PIPE_BYTES = 1 << 20  # the largest pipe of an account without privileges
 EOF_WAIT_S = 2.0
+# How torchrun logs the first process that failed, long before its report of all of them.
+_RANK_FAILURE = re.compile(r"failed \(exitcode: (?P<code>-?\d+)\) local_rank: \d+")
 
 
 class TrainerProcess:
-    """A running trainer in a session of its own, which also holds its helper processes."""
+    """A running trainer in a session of its own, which also holds its helper processes.
+
+    ``rank_exit_code``: that of the first process that failed, if torchrun runs several.
+    """
 
     def __init__(self, argv: Sequence[str], env: Mapping[str, str], cwd: Path, inherited_fd: int) -> None:
         self._process = subprocess.Popen(
@@ -54,6 +60,7 @@ class TrainerProcess:
         self._close_event = threading.Event()
         self._junk_lines = 0
         self.stderr_tail: deque[str] = deque(maxlen=STDERR_LINES)
+        self.rank_exit_code: int | None = None
         self._reader = self._thread(self._read_events)
         self._stderr_reader = self._thread(self._read_stderr)
 
@@ -154,6 +161,8 @@ class TrainerProcess:
         for line in self._lines(self._process.stderr):
             text = _stderr_text(line)
             self.stderr_tail.append(text)
+            if self.rank_exit_code is None and (failure := _RANK_FAILURE.search(text)):
+                self.rank_exit_code = int(failure["code"])
             logger.debug("%s", text)
 
     def _lines(self, stream: IO[bytes] | None) -> Iterator[bytes]:
