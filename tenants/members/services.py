@@ -112,9 +112,9 @@ def user_keys_revoke(*, user: User, actor: str) -> None:
 @transaction.atomic
 def operator_keys_revoke(*, user: User, actor: str) -> None:
     """Revoke the keys with administrative scopes that an account could hold as a superuser only."""
-    managed = Membership.objects.filter(user=user, role__in=MANAGERS).values("tenant")
+    managed_tenants = Membership.objects.filter(user=user, role__in=MANAGERS).values("tenant")
     keys = ApiKey.objects.filter(user=user, revoked_at=None, scopes__overlap=list(ADMIN_SCOPES))
-    keys_revoke(keys.exclude(tenant__in=managed), actor=actor)
+    keys_revoke(keys.exclude(tenant__in=managed_tenants), actor=actor)
 
 
 def _membership_audit(
