@@ -17,10 +17,10 @@ from inference_worker.runtime.calls.adapter_model import engine_body
 from inference_worker.runtime.calls.asgi_call import engine_scope
 from inference_worker.runtime.calls.context_length import exact_overflow
 from inference_worker.runtime.calls.engine import Engine, Message
+from inference_worker.runtime.calls.event_numbering import NumberedEvents
 from inference_worker.runtime.calls.fast_path import TextFastPath, current_fast_path, is_plain
 from inference_worker.runtime.calls.fault_parsing import error_status, parse_fault
 from inference_worker.runtime.calls.meter import CallMeter, current_meter
-from inference_worker.runtime.calls.numbered_events import NumberedEvents
 from inference_worker.runtime.calls.projection import project_document, project_events
 from inference_worker.runtime.calls.sequence_shares import SequenceShares
 from inference_worker.telemetry.correlation import correlation_id

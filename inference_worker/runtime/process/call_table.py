@@ -21,8 +21,8 @@ from inference_worker.protocol.messages import (
 )
 from inference_worker.runtime.calls.engine import Engine
 from inference_worker.runtime.calls.engine_call import WORKER_STOPS, EngineCall
+from inference_worker.runtime.calls.event_numbering import NumberedEvents
 from inference_worker.runtime.calls.frame_sender import FrameSender
-from inference_worker.runtime.calls.numbered_events import NumberedEvents
 from inference_worker.runtime.calls.sequence_shares import SequenceShares
 from inference_worker.runtime.process.heartbeat import WorkerReport
 from inference_worker.telemetry.masking import trace_without_messages
