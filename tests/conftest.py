@@ -9,6 +9,7 @@ pytest_plugins = [
     "tests.embedded",
     "tests.flush",
     "tests.static_files",
+    "tests.languages",
     "tests.models",
     "tests.criteria",
     "tests.compatibility",
