@@ -21,7 +21,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.core.serializers.json import DjangoJSONEncoder
 from typing_extensions import override
 
-from backoffice.money import microusd_parse
+from backoffice.display.money import microusd_parse
 from backoffice.request_ids import request_id
 
 Row: TypeAlias = Mapping[str, object]

@@ -8,7 +8,7 @@ from django import forms
 from typing_extensions import override
 from unfold.widgets import UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
 
-from backoffice.money import dollars, microusd_parse
+from backoffice.display.money import dollars, microusd_parse
 
 
 class DollarsField(forms.CharField):

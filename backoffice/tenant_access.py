@@ -23,8 +23,8 @@ from django.utils.module_loading import import_string
 from django.utils.translation import gettext
 from typing_extensions import override
 
+from backoffice.display.times import time_column
 from backoffice.roles import ALL_ROLES, MANAGERS
-from backoffice.times import time_column
 
 # Only django-stubs' version of the class is generic.
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from django.db.models import Count, F, Sum
 from django.urls import reverse
 from django.utils.translation import gettext as _
 
-from backoffice.sizes import size_text
+from backoffice.display.sizes import size_text
 from cyllm_site.overview.notice import Notice
 from cyllm_site.overview.spending import MAX_NOTICES, NEAR
 from tenants.files.models import StoredFile

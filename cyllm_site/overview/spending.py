@@ -12,7 +12,7 @@ from django.db.models import Q, Sum
 from django.urls import reverse
 from django.utils.translation import gettext as _
 
-from backoffice.money import dollars
+from backoffice.display.money import dollars
 from cyllm_site.overview.notice import Notice
 from tenants.models import SpendReservation, Tenant
 from tenants.quotas.amounts import with_defaults

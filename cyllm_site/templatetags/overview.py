@@ -7,8 +7,8 @@ import datetime as dt
 from django import template
 from django.utils.safestring import SafeString
 
-from backoffice.money import dollars
-from backoffice.times import time_html
+from backoffice.display.money import dollars
+from backoffice.display.times import time_html
 
 register = template.Library()
 

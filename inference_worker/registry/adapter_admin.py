@@ -13,7 +13,7 @@ from django.utils.translation import gettext_lazy
 from typing_extensions import override
 
 from backoffice.admin_base import AuditedAdmin, actor_of
-from backoffice.sizes import size_text
+from backoffice.display.sizes import size_text
 from inference_worker.registry.adapter_services import adapter_delete
 from inference_worker.registry.models import Adapter
 from inference_worker.registry.tenant_names import tenant_names

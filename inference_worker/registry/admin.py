@@ -22,8 +22,8 @@ from unfold.widgets import (
 )
 
 from backoffice.admin_base import PageForm, ServiceAdmin, actor_of
+from backoffice.display.money import dollars
 from backoffice.form_fields import DollarsField
-from backoffice.money import dollars
 from inference_worker.registry import services
 from inference_worker.registry.adapter_admin import AdapterAdmin as AdapterAdmin
 from inference_worker.registry.adapter_services import adapter_delete

@@ -13,7 +13,7 @@ from django.utils.translation import gettext_lazy as _
 from typing_extensions import override
 
 from backoffice.admin_base import ReadOnlyAdmin, label_column, view_action
-from backoffice.times import exact_time, seconds_text
+from backoffice.display.times import exact_time, seconds_text
 from tenants.choices import RecordOutcome
 from tenants.models import AuditRecord, UsageRecord
 from tenants.usage.models import UsageRollup

@@ -12,8 +12,8 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from unfold.widgets import UnfoldAdminTextInputWidget
 
-from backoffice.money import dollars
-from backoffice.times import exact_time, relative_time, seconds_text
+from backoffice.display.money import dollars
+from backoffice.display.times import exact_time, relative_time, seconds_text
 from tenants.keys.selectors import key_of_text
 from tenants.models import ApiKey, AuditRecord, UsageRecord
 from tenants.usage.filters import RecordFilter, audit_list, usage_list

@@ -18,7 +18,7 @@ from django.utils.translation import gettext_lazy as _
 from typing_extensions import override
 
 from backoffice.admin_base import PageForm, ServiceAdmin, actor_of
-from backoffice.links import link_html
+from backoffice.display.links import link_html
 from backoffice.list_filters import RelatedRowFilter
 from backoffice.roles import ALL_ROLES, OWNERS
 from tenants import services

@@ -13,9 +13,9 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from backoffice.admin_base import view_action
+from backoffice.display.money import dollars
+from backoffice.display.times import seconds_text
 from backoffice.list_filters import RelatedRowFilter
-from backoffice.money import dollars
-from backoffice.times import seconds_text
 from tenants.admin_pages.records import ModelFilter, RecordAdmin, exact_moment, seconds
 from tenants.admin_pages.usage_sums import SumsForm, SumsPage
 from tenants.models import UsageRecord

@@ -21,9 +21,9 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
-from backoffice.links import link_html
-from backoffice.money import dollars
-from backoffice.times import seconds_text
+from backoffice.display.links import link_html
+from backoffice.display.money import dollars
+from backoffice.display.times import seconds_text
 from tenants.keys.selectors import key_of_text
 from tenants.models import ApiKey, Tenant
 from tenants.usage.sums import (

@@ -11,7 +11,7 @@ from django.core.exceptions import FieldDoesNotExist
 from django.db.models import Field
 from django.utils.translation import gettext
 
-from backoffice.money import dollars
+from backoffice.display.money import dollars
 from tenants.audit_trail.vocabulary import audited_changes
 from tenants.models import AdminAudit
 

@@ -18,7 +18,7 @@ from typing import Any, TextIO
 
 from django.db import models, transaction
 
-from backoffice.csv_cells import plain_cell
+from backoffice.display.csv_cells import plain_cell
 from tenants.audit_trail.changes import admin_audit_record
 from tenants.audit_trail.digests import (
     FIRST_CHAIN,

@@ -13,9 +13,9 @@ from django.utils.translation import gettext_lazy as _
 from typing_extensions import override
 
 from backoffice.admin_base import AuditedAdmin, actor_of
-from backoffice.json_display import json_display
+from backoffice.display.json_display import json_display
+from backoffice.display.sizes import size_text
 from backoffice.list_filters import RelatedRowFilter
-from backoffice.sizes import size_text
 from tenants.files.deletion import FileInUseError, file_delete, file_users
 from tenants.files.models import StoredFile
 

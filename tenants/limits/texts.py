@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
-from backoffice.money import dollars
+from backoffice.display.money import dollars
 
 if TYPE_CHECKING:
     from django_stubs_ext import StrOrPromise

@@ -9,7 +9,7 @@ from typing import Any
 from django.core.management.base import CommandParser
 
 from backoffice.command_base import Options, microusd_argument
-from backoffice.money import dollars
+from backoffice.display.money import dollars
 from tenants.limits.changes import LIMIT_COLUMNS
 from tenants.limits.columns import UsageLimits
 

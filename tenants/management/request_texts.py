@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from django.core.management.base import CommandError
 
 from backoffice.command_base import printable
-from backoffice.money import dollars
-from backoffice.times import exact_time, seconds_text
+from backoffice.display.money import dollars
+from backoffice.display.times import exact_time, seconds_text
 from tenants.models import AuditRecord, UsageRecord
 from tenants.usage.requests import RequestReport, request_reports
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Sequence
 
-from backoffice.money import dollars
+from backoffice.display.money import dollars
 from tenants.models import ApiKey, AuditRecord, Tenant, UsageRecord
 from tenants.usage.rebuild import Deviation
 from tenants.usage.sums import MEASURES, Dimension, UsageGroup

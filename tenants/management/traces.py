@@ -10,7 +10,7 @@ from itertools import groupby
 from django.core.management.base import CommandError
 
 from backoffice.command_base import printable
-from backoffice.times import exact_time
+from backoffice.display.times import exact_time
 from tenants.audit_trail.change_texts import change_lines
 from tenants.audit_trail.selectors import changes_of_requests
 from tenants.management.request_texts import NAME_WIDTH, report_text

@@ -158,11 +158,9 @@ def test_an_error_of_a_service_is_shown_and_rolled_back(admin: Client) -> None:
     assert page.context["adminform"].errors.keys() == {"granted_to"}
 
 
-def test_an_adapter_is_shown_and_deleted_in_the_admin(admin: Client, cast: Cast) -> None:
-    run("models", "add", "tiny", "--prompt-price", "0.25", "--completion-price", "1")
-    archive_save("ab" * 32, io.BytesIO(b"weights"))
-    new = NewAdapter(
-        name="ft:tiny:acme::1",
+def _adapter(cast: Cast, number: int) -> NewAdapter:
+    return NewAdapter(
+        name=f"ft:tiny:acme::{number}",
         base="tiny",
         sha256="ab" * 32,
         rank=8,
@@ -170,7 +168,12 @@ def test_an_adapter_is_shown_and_deleted_in_the_admin(admin: Client, cast: Cast)
         tenant_id=cast.acme.id,
         owned_by="acme",
     )
-    adapter = adapter_register(new, actor="tests")
+
+
+def test_an_adapter_is_shown_and_deleted_in_the_admin(admin: Client, cast: Cast) -> None:
+    run("models", "add", "tiny", "--prompt-price", "0.25", "--completion-price", "1")
+    archive_save("ab" * 32, io.BytesIO(b"weights"))
+    adapter = adapter_register(_adapter(cast, 1), actor="tests")
     page = admin.get("/admin/registry/adapter/").content.decode()
     assert "ft:tiny:acme::1" in page
     assert admin.get(f"/admin/registry/adapter/{adapter.pk}/change/").status_code == 200
@@ -199,16 +202,7 @@ def test_the_list_of_adapters_has_as_many_queries_for_many_rows_as_for_one(
     archive_save("ab" * 32, io.BytesIO(b"weights"))
 
     def add(number: int) -> None:
-        new = NewAdapter(
-            name=f"ft:tiny:acme::{number}",
-            base="tiny",
-            sha256="ab" * 32,
-            rank=8,
-            size_bytes=7,
-            tenant_id=cast.acme.id,
-            owned_by="acme",
-        )
-        adapter_register(new, actor="tests")
+        adapter_register(_adapter(cast, number), actor="tests")
 
     add(0)
     with CaptureQueriesContext(connection) as queries:

@@ -14,7 +14,7 @@ from django.test import Client
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backoffice.money import LARGEST_MICROUSD, dollars, microusd_parse
+from backoffice.display.money import LARGEST_MICROUSD, dollars, microusd_parse
 from inference_worker.registry import services as registry
 from inference_worker.registry.models import Adapter, ServedModel
 from tenants import services

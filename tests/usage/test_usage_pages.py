@@ -15,7 +15,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone, translation
 
-from backoffice.times import relative_time
+from backoffice.display.times import relative_time
 from inference_worker.protocol.messages import Outcome
 from tenants.ledger.store import facts_store
 from tenants.models import ApiKey, Membership, UsageRecord

@@ -16,7 +16,7 @@ from django.utils.translation import gettext_lazy as _
 from typing_extensions import override
 
 from backoffice.admin_base import AuditedAdmin, actor_of, label_column, page_action
-from backoffice.json_display import json_display
+from backoffice.display.json_display import json_display
 from backoffice.list_filters import RelatedRowFilter
 from training.choices import JobStatus
 from training.jobs import services

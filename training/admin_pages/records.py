@@ -12,7 +12,7 @@ from backoffice.admin_base import (
     ReadOnlyAdmin,
     label_column,
 )
-from backoffice.json_display import json_display
+from backoffice.display.json_display import json_display
 from backoffice.list_filters import RelatedRowFilter
 from training.choices import AttemptOutcome, EventLevel
 from training.models import JobAttempt, JobEvent

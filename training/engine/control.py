@@ -58,7 +58,7 @@ class ManualControl:
             self.stop = stop
 
     def check_lease(self) -> None:
-        """Never raises, because there is no lease."""
+        """Do nothing: this run has no lease."""
 
     def check_stop(self) -> None:
         """Raise StopRequestedError if there is a request to stop."""

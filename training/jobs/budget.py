@@ -12,7 +12,7 @@ from typing import Any
 
 from django.db import transaction
 
-from backoffice.money import dollars
+from backoffice.display.money import dollars
 from tenants.files.models import StoredFile
 from tenants.keys.selectors import actor_key
 from tenants.models import SpendReservation, Tenant

@@ -20,7 +20,7 @@ from api.console.usage.chart import chart_data
 from api.console.usage.period import Period, default_period, period_from
 from api.console.usage.selection import select_records
 from api.console.usage.sums import Breakdown, UsageTable, sums_period, usage_table
-from backoffice.csv_cells import plain_cell
+from backoffice.display.csv_cells import plain_cell
 from tenants.usage.sums import UsageSum
 
 PAGE_SIZE = 50

@@ -17,7 +17,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext, ngettext
 
 from api.console.job_data.format_examples import FORMAT_EXAMPLES, FormatExample
-from backoffice.sizes import size_text
+from backoffice.display.sizes import size_text
 
 register = template.Library()
 

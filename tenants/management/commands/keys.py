@@ -10,7 +10,7 @@ from django.core.management.base import CommandError, CommandParser
 from django.utils import timezone
 
 from backoffice.command_base import Handler, Options, SubcommandsCommand, command_actor
-from backoffice.times import exact_time
+from backoffice.display.times import exact_time
 from tenants.choices import Scope
 from tenants.keys import selectors as key_selectors
 from tenants.keys import services as key_services

@@ -9,7 +9,7 @@ from django.conf import settings
 from django.core.management.base import CommandError, CommandParser
 
 from backoffice.command_base import Handler, Options, SubcommandsCommand
-from backoffice.money import dollars
+from backoffice.display.money import dollars
 from tenants.management.lookup import tenant_by_name, tenant_filter
 from tenants.models import Tenant
 from tenants.quotas.amounts import SPEND

@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 from django.core.management.base import CommandError, CommandParser
 
 from backoffice.command_base import Handler, Options, Row, SubcommandsCommand, counted, examples
-from backoffice.csv_cells import plain_cell
-from backoffice.money import dollars
+from backoffice.display.csv_cells import plain_cell
+from backoffice.display.money import dollars
 from tenants.management.arguments import newest, row_count
 from tenants.management.lookup import key_by_prefix, tenant_filter
 from tenants.management.record_options import (

@@ -8,7 +8,7 @@ from api.gateway.stages.quota.refused_claim import RefusedClaim
 from api.openai.errors.base import ApiError
 from api.openai.errors.quotas import InsufficientQuota, RateLimitExceeded
 from api.openai.errors.retry_after import NO_RETRY, retry_after_ms
-from backoffice.money import dollars
+from backoffice.display.money import dollars
 from tenants.quotas.amounts import SPEND, Limit, Refusal, limit_values, seconds_left
 from tenants.quotas.texts import NAMES, SUBJECTS, renewal_text
 

@@ -20,7 +20,7 @@ from backoffice.command_base import (
     microusd_argument,
     unknown_name,
 )
-from backoffice.money import dollars
+from backoffice.display.money import dollars
 from inference_worker.registry import selectors, services
 from inference_worker.registry.models import Visibility
 from inference_worker.registry.tenant_names import tenant_names

@@ -1,0 +1,1 @@
+"""How values are displayed in pages, commands and exports."""
